@@ -7,8 +7,8 @@
 // something up return Result<std::optional<T>>.
 //
 // A message is written for the operator: first what it means, then the reason, e.g.
-// "could not create key orders: wrapped in 1 of 2 required regions (us-east-1: timed out after 2 s)".
-// It never carries key material, credentials, or text quoted from a reply that may hold them.
+// "could not create key orders: wrapped in 1 of 2 required regions (us-east-1: timed out after 2
+// s)". It never carries key material, credentials, or text quoted from a reply that may hold them.
 #pragma once
 
 #include <string>
@@ -25,8 +25,8 @@ enum class Code {
   kUnavailable,      // could not be asked or failed on its side; another try or region may do
   kThrottled,        // asked too often, here or there; slow down
   kTimeout,          // the deadline passed
-  kCorrupt,          // a record, blob, context or check value is not what was written. Never recreate
-  kRevoked,          // the key is disabled or deleted
+  kCorrupt,  // a record, blob, context or check value is not what was written. Never recreate
+  kRevoked,  // the key is disabled or deleted
 };
 
 // A short lower-case name for logs and metrics: "denied", "timeout"...
@@ -52,8 +52,6 @@ inline tl::unexpected<Error> fail(Code code, std::string message) {
   return tl::unexpected<Error>(Error(code, std::move(message)));
 }
 // return fail(other.error());  return fail(other.error().within("could not ..."));
-inline tl::unexpected<Error> fail(Error error) {
-  return tl::unexpected<Error>(std::move(error));
-}
+inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }
 
 }  // namespace keyfs

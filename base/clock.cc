@@ -1,0 +1,90 @@
+#include "base/clock.h"
+
+#include <cstdio>
+#include <ctime>
+
+namespace keyfs {
+
+TimePoint SystemClock::now() const {
+  timespec time{};
+  clock_gettime(CLOCK_BOOTTIME, &time);
+  return TimePoint(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
+WallTime SystemClock::wall() const {
+  return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+WallTime FakeClock::wall() const {
+  constexpr std::chrono::seconds kEpoch{1'800'000'000};  // an instant in 2027
+  return WallTime(kEpoch + std::chrono::duration_cast<std::chrono::milliseconds>(
+                               Duration(ticks_.load() - 1'000'000'000'000)));
+}
+
+std::string to_rfc3339(WallTime time, bool milliseconds) {
+  const auto since_epoch = time.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
+  const std::time_t whole = seconds.count();
+  std::tm utc{};
+  gmtime_r(&whole, &utc);
+  char text[40];
+  const size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  std::string result(text, length);
+  if (milliseconds) {
+    char fraction[8];
+    std::snprintf(fraction, sizeof fraction, ".%03d",
+                  static_cast<int>((since_epoch - seconds).count() % 1000));
+    result += fraction;
+  }
+  return result + "Z";
+}
+
+std::optional<WallTime> from_rfc3339(std::string_view text) {
+  constexpr size_t kWhole = 19;  // YYYY-MM-DDTHH:MM:SS
+  const bool with_fraction = text.size() == kWhole + 5 && text[kWhole] == '.';
+  if (text.size() != kWhole + 1 && !with_fraction) return std::nullopt;
+  if (text.back() != 'Z') return std::nullopt;
+  const auto number = [&](size_t at, size_t digits) {
+    int value = 0;
+    for (size_t i = at; i < at + digits; ++i) {
+      if (text[i] < '0' || text[i] > '9') return -1;
+      value = value * 10 + (text[i] - '0');
+    }
+    return value;
+  };
+  if (text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':') {
+    return std::nullopt;
+  }
+  std::tm utc{};
+  utc.tm_year = number(0, 4) - 1900;
+  utc.tm_mon = number(5, 2) - 1;
+  utc.tm_mday = number(8, 2);
+  utc.tm_hour = number(11, 2);
+  utc.tm_min = number(14, 2);
+  utc.tm_sec = number(17, 2);
+  const int thousandths = with_fraction ? number(kWhole + 1, 3) : 0;
+  if (utc.tm_year < 70 || utc.tm_mon < 0 || utc.tm_mon > 11 || utc.tm_mday < 1 ||
+      utc.tm_mday > 31 || utc.tm_hour < 0 || utc.tm_hour > 23 || utc.tm_min < 0 ||
+      utc.tm_min > 59 || utc.tm_sec < 0 || utc.tm_sec > 60 || thousandths < 0) {
+    return std::nullopt;
+  }
+  return WallTime(std::chrono::seconds(timegm(&utc)) + std::chrono::milliseconds(thousandths));
+}
+
+std::string to_text(Duration duration) {
+  using namespace std::chrono;
+  const int64_t ms = duration_cast<milliseconds>(duration).count();
+  if (ms < 1000) return std::to_string(ms) + "ms";
+  const int64_t s = ms / 1000;
+  if (s < 60) {
+    if (ms % 1000 == 0) return std::to_string(s) + "s";
+    return std::to_string(s) + "." + std::to_string(ms % 1000 / 100) + "s";
+  }
+  std::string text;
+  if (s >= 3600) text += std::to_string(s / 3600) + "h";
+  if (s % 3600 >= 60) text += std::to_string(s % 3600 / 60) + "m";
+  if (s % 60 != 0) text += std::to_string(s % 60) + "s";
+  return text;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,52 @@
+// Time enters through a Clock, so that tests can be the ones who turn it.
+//
+// Thread-safety: all clocks are thread-safe. Blocking: never; no system call (vDSO).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace keyfs {
+
+using Duration = std::chrono::nanoseconds;
+// Time since boot, time asleep included: a bound on how long a key is served goes on running while
+// the machine is suspended.
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>;
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual TimePoint now() const = 0;
+  virtual WallTime wall() const = 0;
+};
+
+class SystemClock final : public Clock {
+ public:
+  TimePoint now() const override;
+  WallTime wall() const override;
+};
+
+// Stands still until it is told to move.
+class FakeClock final : public Clock {
+ public:
+  TimePoint now() const override { return TimePoint(Duration(ticks_.load())); }
+  WallTime wall() const override;
+  void advance(Duration by) { ticks_ += by.count(); }
+
+ private:
+  std::atomic<int64_t> ticks_{1'000'000'000'000};
+};
+
+// RFC 3339 in UTC: "2026-11-22T03:46:00Z"; `milliseconds` adds ".123".
+std::string to_rfc3339(WallTime time, bool milliseconds = false);
+// Reads what to_rfc3339 writes; nullopt for anything else.
+std::optional<WallTime> from_rfc3339(std::string_view text);
+
+// For people: "250ms", "2s", "5m", "24h", "1m30s".
+std::string to_text(Duration duration);
+
+}  // namespace keyfs
