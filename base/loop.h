@@ -1,0 +1,211 @@
+// The I/O thread: runs tasks, timers and the network.
+//
+// Thread-safety: post(), stop() and wake-ups may come from any thread; all else belongs to the
+// thread that runs the loop. post() is the only door between the two. Ownership: the loop owns the
+// tasks given to spawn(); destroying the loop cancels them. Whatever a task uses (clients, stores,
+// workers) must outlive the loop's tasks: call shutdown() first. Blocking: run() and run_task()
+// block their thread; nothing that runs inside may.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/task.h"
+
+namespace keyfs {
+
+// What the loop sleeps in. The network's one wraps curl_multi (base/http.h).
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  // Waits for I/O, for wake(), or for `timeout` (nullopt: without end), and handles the I/O that
+  // is due. On the loop's thread.
+  virtual void wait(std::optional<Duration> timeout) = 0;
+  // Ends a wait() that is under way, or the next one. From any thread; never blocks.
+  virtual void wake() = 0;
+};
+
+// No I/O at all, only wake-ups.
+class IdlePoller final : public Poller {
+ public:
+  void wait(std::optional<Duration> timeout) override;
+  void wake() override;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  bool wake_ = false;
+};
+
+class Timer;
+
+class Loop {
+ public:
+  Loop(const Clock& clock, Poller& poller);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  TimePoint now() const { return clock_.now(); }
+  const Clock& clock() const { return clock_; }
+
+  // Runs `work` on the loop's thread, in order. From any thread. Dropped once shutdown() was
+  // called.
+  void post(std::function<void()> work);
+
+  // Starts a task which belongs to nobody else.
+  void spawn(Task<void> task);
+
+  // Until stop().
+  void run();
+  // From any thread.
+  void stop();
+  // Runs the loop on this thread until `task` is done.
+  template <class T>
+  T run_task(Task<T> task) {
+    bool done = false;
+    struct Done : Ready {
+      explicit Done(bool& flag)
+          : Ready([](Ready& self) { *static_cast<Done&>(self).flag = true; }), flag(&flag) {}
+      bool* flag;
+    } on_done(done);
+    ReadyCoroutine first;
+    first.handle = task.start_on(*this, on_done);
+    make_ready(first);
+    run_until(done);
+    return task.take();
+  }
+
+  // One turn: what was posted, timers that are due, and the tasks that were ready when the turn
+  // began (what they make ready waits for the next turn, so that nobody starves). Then I/O, for
+  // which it waits when nothing else is to do and `may_wait`.
+  void turn(bool may_wait);
+
+  // Cancels every task. On the loop's thread, or when it no longer runs.
+  void shutdown();
+
+  void make_ready(Ready& item) { ready_.push(item); }
+
+  // co_await loop.sleep_until(t), co_await loop.sleep_for(d).
+  class Sleep;
+  Sleep sleep_until(TimePoint time);
+  Sleep sleep_for(Duration duration);
+  // Lets others run first.
+  Sleep yield();
+
+ private:
+  friend class Timer;
+  struct Root;
+
+  void run_until(const bool& done);
+  bool run_posted();
+  void fire_timers();
+
+  const Clock& clock_;
+  Poller& poller_;
+  ReadyQueue ready_;
+  std::multimap<TimePoint, Timer*> timers_;
+  std::list<std::unique_ptr<Root>> roots_;
+  bool stopped_ = false;
+
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;
+  bool closed_ = false;
+};
+
+// Puts a Ready on the loop's queue at a time. Given up when destroyed.
+class Timer {
+ public:
+  explicit Timer(Loop& loop) : loop_(loop) {}
+  ~Timer() { cancel(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  void start(TimePoint at, Ready& item);
+  void cancel();
+  bool running() const { return running_; }
+
+ private:
+  friend class Loop;
+  Loop& loop_;
+  bool running_ = false;
+  std::multimap<TimePoint, Timer*>::iterator place_;
+  Ready* item_ = nullptr;
+};
+
+class Loop::Sleep {
+ public:
+  Sleep(Loop& loop, TimePoint until) : loop_(loop), until_(until), timer_(loop) {}
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> caller) {
+    caller_.handle = caller;
+    if (until_ == TimePoint::min()) {
+      loop_.make_ready(caller_);
+    } else {
+      timer_.start(until_, caller_);
+    }
+  }
+  void await_resume() {}
+
+ private:
+  Loop& loop_;
+  TimePoint until_;
+  ReadyCoroutine caller_;
+  Timer timer_;
+};
+
+inline Loop::Sleep Loop::sleep_until(TimePoint time) { return Sleep(*this, time); }
+inline Loop::Sleep Loop::sleep_for(Duration duration) { return Sleep(*this, now() + duration); }
+inline Loop::Sleep Loop::yield() { return Sleep(*this, TimePoint::min()); }
+
+// A value that arrives once: `slot.set(v)` by whoever has it, `co_await slot` by the one who waits.
+// On the loop's thread.
+template <class T>
+class OneShot {
+ public:
+  explicit OneShot(Loop& loop) : loop_(loop) {}
+
+  void set(T value) {
+    if (value_) return;
+    value_.emplace(std::move(value));
+    if (waiter_ != nullptr) loop_.make_ready(*waiter_);
+  }
+  bool is_set() const { return value_.has_value(); }
+
+  class Awaiter {
+   public:
+    explicit Awaiter(OneShot& slot) : slot_(slot) {}
+    ~Awaiter() {
+      if (slot_.waiter_ == &caller_) slot_.waiter_ = nullptr;
+    }
+    Awaiter(const Awaiter&) = delete;
+    Awaiter& operator=(const Awaiter&) = delete;
+    bool await_ready() const { return slot_.is_set(); }
+    void await_suspend(std::coroutine_handle<> caller) {
+      caller_.handle = caller;
+      slot_.waiter_ = &caller_;
+    }
+    T await_resume() { return std::move(*slot_.value_); }
+
+   private:
+    OneShot& slot_;
+    ReadyCoroutine caller_;
+  };
+  // One at a time.
+  Awaiter operator co_await() { return Awaiter(*this); }
+
+ private:
+  Loop& loop_;
+  std::optional<T> value_;
+  Ready* waiter_ = nullptr;
+};
+
+}  // namespace keyfs

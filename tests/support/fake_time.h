@@ -1,0 +1,40 @@
+// A loop whose clock is turned by the tests: when nothing is left to do, time leaps to the next
+// timer.
+#pragma once
+
+#include <cstdlib>
+#include <optional>
+
+#include "base/clock.h"
+#include "base/loop.h"
+
+namespace keyfs::testing {
+
+// With no timer running it waits for a wake-up from another thread (a Worker); should none come,
+// the test would hang for ever, so it ends the program.
+class LeapingPoller final : public Poller {
+ public:
+  explicit LeapingPoller(FakeClock& clock) : clock_(clock) {}
+  void wait(std::optional<Duration> timeout) override {
+    if (timeout) {
+      clock_.advance(*timeout);
+      return;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    idle_.wait(std::chrono::seconds(30));
+    if (std::chrono::steady_clock::now() - begin >= std::chrono::seconds(30)) std::abort();
+  }
+  void wake() override { idle_.wake(); }
+
+ private:
+  FakeClock& clock_;
+  IdlePoller idle_;
+};
+
+struct FakeTimeLoop {
+  FakeClock clock;
+  LeapingPoller poller{clock};
+  Loop loop{clock, poller};
+};
+
+}  // namespace keyfs::testing
