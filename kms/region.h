@@ -1,0 +1,89 @@
+// A region: one KMS failure domain with a master key that wraps and unwraps data keys.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never; every call is a task that may take as
+// long as the network does, and that ends when it is dropped. The region outlives its tasks.
+// Arguments that are references must live until the task is done.
+// Deadlines: `deadline` bounds the whole call, retries included; past it the call gives kTimeout.
+// Errors, and what the caller does about each:
+//   kUnavailable      could not be reached or failed inside: ask another region now
+//   kThrottled        over quota: ask another region now, and this one less
+//   kTimeout          the deadline passed
+//   kDenied           the master or our permission is gone (disabled, deleted, refused): another
+//   region,
+//                     and leave this one alone for long
+//   kUnauthenticated  our credentials are missing or refused, also after they were renewed
+//   kCorrupt          the blob, its context or the reply is not what was wrapped: another region,
+//   mark
+//                     the record suspect, never create anew
+//   kInvalid          a mistake of ours
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/task.h"
+
+namespace keyfs {
+
+// What a wrap is bound to: KMS's EncryptionContext, the AAD of a local region. The same pairs must
+// be given to unwrap. Not secret: it stands in CloudTrail.
+using EncryptionContext = std::map<std::string, std::string>;
+
+// The context of every wrap that keyfs makes. (RKMS bound its wraps to nothing: an empty context.)
+EncryptionContext key_context(const std::string& id, uint32_t version);
+
+// A data key encrypted by a master key.
+struct WrappedKey {
+  std::string master;  // the ARN (or name) of the master key that did it, as the region told it
+  std::string blob;    // raw bytes
+};
+
+struct GeneratedKey {
+  SecretBytes key;
+  WrappedKey wrapped;
+};
+
+// What `keyfs check` tells of a region.
+struct RegionCheck {
+  struct Item {
+    std::string what;  // "reachable", "may generate", "may wrap", "may unwrap"
+    bool ok = false;
+    std::string detail;  // how fast, or why not
+    std::string remedy;  // what to do about it; empty when ok
+  };
+  std::string master;  // the master's ARN or name, when it could be learned
+  std::vector<Item> items;
+};
+
+class Region {
+ public:
+  virtual ~Region() = default;
+
+  // As in the configuration: [region NAME].
+  virtual const std::string& name() const = 0;
+
+  // A new data key of `bytes` random bytes, wrapped.
+  virtual Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
+                                              TimePoint deadline) = 0;
+  virtual Task<Result<WrappedKey>> wrap(const SecretBytes& key, EncryptionContext context,
+                                        TimePoint deadline) = 0;
+  virtual Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
+                                           TimePoint deadline) = 0;
+
+  // True when this region's master can unwrap what `master` wrapped: its own, or another replica of
+  // the same multi-Region key.
+  virtual bool unwraps(const std::string& master) const = 0;
+
+  // Opens or keeps a connection, so that the next call pays no handshake. Not counted as a failure.
+  virtual Task<void> keep_warm() = 0;
+
+  virtual Task<RegionCheck> check(TimePoint deadline) = 0;
+};
+
+}  // namespace keyfs

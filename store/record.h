@@ -1,0 +1,70 @@
+// The record: what the store holds for a key id. Never plaintext.
+//
+// JSON with "keyfs": 1 (see the README's "Record format"):
+//   {"keyfs":1, "id":S, "state":"enabled|disabled|deleted", "current":N, "versions":{"N":
+//     {"created":T, "creator":S, "bytes":B, "check":HEX, "wrapped":{REGION:
+//       {"key":ARN, "blob":BASE64, "at":T}}}}}
+// Times are RFC 3339 in UTC. Fields that this version of keyfs does not know survive a rewrite, at
+// every level.
+//
+// Thread-safety: plain values. Blocking: never.
+// Errors: kCorrupt for anything that is not a well-formed record of the id that was asked for. A
+// record that does not parse is never "absent".
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace keyfs {
+
+enum class KeyState { kEnabled, kDisabled, kDeleted };
+std::string_view to_string(KeyState state);
+
+// A data key as one region's master key encrypted it.
+struct Wrap {
+  std::string master;   // "key": the ARN (or name) of the master key
+  std::string blob;     // raw bytes
+  std::string at;       // when
+  std::string unknown;  // a JSON object with the fields we do not know, or empty
+
+  bool operator==(const Wrap&) const = default;
+};
+
+using KeyCheck = std::array<uint8_t, 16>;
+
+struct Version {
+  std::string created;
+  std::string creator;  // the host that made it
+  uint32_t bytes = 0;
+  // The key check value, compared after every unwrap. Absent only in records that RKMS wrote.
+  std::optional<KeyCheck> check;
+  std::map<std::string, Wrap> wrapped;  // by region
+  std::string unknown;
+
+  bool operator==(const Version&) const = default;
+};
+
+struct Record {
+  std::string id;
+  KeyState state = KeyState::kEnabled;
+  uint32_t current = 0;
+  std::map<uint32_t, Version> versions;  // 1, 2, ...
+  std::string unknown;
+  // Written by RKMS: one version without check value, wrapped without an encryption context.
+  bool from_rkms = false;
+
+  bool operator==(const Record&) const = default;
+};
+
+// `id` is the id that was asked for; a record of another one is corrupt.
+Result<Record> parse_record(std::string_view json, std::string_view id);
+// One line of JSON. Records from RKMS have no form of their own: kInvalid is a mistake of ours.
+std::string to_json(const Record& record);
+
+}  // namespace keyfs

@@ -1,0 +1,99 @@
+// The store: where records live. SQLite on one machine, DynamoDB or etcd for many.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task, ended by
+// dropping it, except that a write which was sent may still happen. The store outlives its tasks.
+// Deadlines: `deadline` bounds the whole call with its retries; past it the call gives kTimeout.
+// Errors: kUnavailable, kThrottled, kTimeout, kDenied, kUnauthenticated, kInvalid as everywhere;
+// kCorrupt for a record that does not parse. Absence, a lost race and a conflict are values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "store/record.h"
+
+namespace keyfs {
+
+// A record and the revision that a later replace() must still find. The revision is the store's
+// own.
+struct Stored {
+  Record record;
+  std::string revision;
+};
+
+struct PutResult {
+  bool stored = false;  // ours was the first
+  Stored winner;        // what is in the store now: ours, or the one that was there first
+};
+
+struct ListPage {
+  struct Entry {
+    std::string id;
+    KeyState state = KeyState::kEnabled;
+    uint32_t current = 0;
+    uint32_t bytes = 0;
+    std::vector<std::string> regions;  // in which the current version is wrapped
+    bool corrupt = false;              // the record does not parse; only `id` is known
+  };
+  std::vector<Entry> entries;
+  std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end
+};
+
+// What `keyfs check` tells of a store.
+struct StoreCheck {
+  struct Item {
+    std::string what;
+    bool ok = false;
+    std::string detail;
+    std::string remedy;
+  };
+  std::vector<Item> items;
+};
+
+// Hears of changes as they happen, on the loop's thread.
+class ChangeListener {
+ public:
+  virtual ~ChangeListener() = default;
+  // The record of `id` was written or removed; `stored` is what it is now, when the feed carries
+  // it.
+  virtual void on_change(const std::string& id, const std::optional<Stored>& stored) = 0;
+  // Changes may have been missed: whatever is cached must be checked again.
+  virtual void on_gap() = 0;
+  // True while the feed is live: what is cached and was not announced as changed is current.
+  virtual void on_live(bool live) = 0;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // nullopt only after a strongly consistent, well-formed miss. A hit may be slightly old.
+  virtual Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) = 0;
+
+  // The first writer wins; the winner comes back in the same round trip. A write whose outcome is
+  // unknown (timed out, reset) is resolved by reading again before this returns; where that cannot
+  // be done the error says that the outcome is unknown.
+  virtual Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) = 0;
+
+  // Stored (with its new revision), or nullopt when the revision is no longer the current one.
+  virtual Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                                      TimePoint deadline) = 0;
+
+  // Ids in the store's order, those after `after` (empty: from the start).
+  virtual Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) = 0;
+
+  // Whether watch() can announce changes.
+  virtual bool can_watch() const { return false; }
+  // Announces changes to `listener` until dropped; reconnects by itself. Only if can_watch().
+  virtual Task<void> watch(ChangeListener& listener);
+
+  virtual Task<StoreCheck> check(TimePoint deadline) = 0;
+};
+
+}  // namespace keyfs
