@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check_item.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/secret.h"
@@ -51,14 +52,8 @@ struct GeneratedKey {
 
 // What `keyfs check` tells of a region.
 struct RegionCheck {
-  struct Item {
-    std::string what;  // "reachable", "may generate", "may wrap", "may unwrap"
-    bool ok = false;
-    std::string detail;  // how fast, or why not
-    std::string remedy;  // what to do about it; empty when ok
-  };
   std::string master;  // the master's ARN or name, when it could be learned
-  std::vector<Item> items;
+  std::vector<CheckItem> items;
 };
 
 class Region {

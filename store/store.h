@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/check_item.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/task.h"
@@ -47,13 +48,7 @@ struct ListPage {
 
 // What `keyfs check` tells of a store.
 struct StoreCheck {
-  struct Item {
-    std::string what;
-    bool ok = false;
-    std::string detail;
-    std::string remedy;
-  };
-  std::vector<Item> items;
+  std::vector<CheckItem> items;
 };
 
 // Hears of changes as they happen, on the loop's thread.
