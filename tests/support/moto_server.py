@@ -1,0 +1,34 @@
+"""The moto process: `python -m support.moto_server` (a Python that has moto[server]) prints {"port": N} and serves AWS.
+
+Not `moto_server` itself: that one leaves Nagle's algorithm on, which costs 40 ms per reply on a kept connection, logs every
+request, and can't report a port of the system's choosing."""
+import json
+import logging
+import sys
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from . import moto_fixes
+
+
+class Handler(MotoRequestHandler):
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body of a reply in one segment
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code="-", size="-"):
+        pass
+
+
+def main():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto_fixes.apply()
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler)
+    print(json.dumps({"port": server.server_port}), flush=True)
+    sys.stdout = sys.stderr
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
