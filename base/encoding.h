@@ -1,0 +1,45 @@
+// Base64, hex and percent-encoding.
+//
+// Thread-safety: plain functions. Blocking: never. Errors: Code::kInvalid; the message never quotes
+// the text, which may be a secret.
+//
+// Base64: RFC 4648 section 4, the standard alphabet with padding, and nothing else. Decoding takes
+// only what encoding would have written: no white space, no missing padding, no stray bits in the
+// last character. So every text has one value and every value one text. Characters and bytes are
+// neither branched on nor used to look into a table, so that the time taken tells the length only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/secret.h"
+
+namespace keyfs {
+
+constexpr size_t base64_size(size_t bytes) { return (bytes + 2) / 3 * 4; }
+
+std::string base64_encode(std::span<const uint8_t> bytes);
+std::string base64_encode(std::string_view bytes);
+Result<std::vector<uint8_t>> base64_decode(std::string_view text);
+
+// For secrets: no copy is left anywhere but in the result. `out` has base64_size(bytes.size())
+// characters exactly; no NUL is added. Any other size of `out` is an error.
+Result<void> base64_encode_into(std::span<const uint8_t> bytes, std::span<char> out);
+Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
+Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view text);
+
+std::string hex_encode(std::span<const uint8_t> bytes);          // lower case
+Result<std::vector<uint8_t>> hex_decode(std::string_view text);  // either case
+
+// RFC 3986: everything but A-Z a-z 0-9 - . _ ~ becomes %XX, in upper case. With keep_slash "/"
+// stays as well, for paths. This is also what AWS calls UriEncode (SigV4).
+std::string percent_encode(std::string_view text, bool keep_slash = false);
+// An incomplete or malformed %XX is an error; "+" is a plus.
+Result<std::string> percent_decode(std::string_view text);
+
+}  // namespace keyfs
