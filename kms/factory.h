@@ -1,0 +1,47 @@
+// Builds the regions that the configuration names.
+//
+// Thread-safety: on the loop's thread. Blocking: never; nothing is read or asked yet. Ownership:
+// what RegionParts refers to outlives the regions. Errors: kInvalid, one line with file and line
+// (base/config.h).
+//
+//   [region NAME]
+//   type = local          ; local | aws
+//   key_file = FILE       ; local: the master key, 32 raw bytes, mode 0600, owned by the daemon's
+//   user
+//   ...                   ; aws: kms/aws_region.h
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/config.h"
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/worker.h"
+#include "kms/region.h"
+
+namespace keyfs {
+
+// Makes the region of one [region NAME] section; takes `type` for known.
+using MakeRegion = std::function<Result<std::unique_ptr<Region>>(const ConfigSection&)>;
+
+struct RegionParts {
+  Loop& loop;
+  Worker& worker;  // for files
+  SecretArena& arena;
+  Random& random;
+  MakeRegion aws;  // needs what only those have who speak HTTP; may be empty
+};
+
+// In file order; at least one.
+Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& config,
+                                                          const RegionParts& parts);
+
+// The region of `--embedded`: local, with its master key in `key_file`.
+std::unique_ptr<Region> make_local_region(const RegionParts& parts, std::string name,
+                                          std::string key_file);
+
+}  // namespace keyfs

@@ -1,0 +1,60 @@
+// A region on this very machine: AES-256-GCM under a master key from a file.
+//
+// Thread-safety, blocking, deadlines, ownership: as kms/region.h; the arena, the random source and
+// the loop outlive it.
+// Errors: kUnavailable and kDenied about the master key (kms/master_key.h); kCorrupt for a blob
+// that this master did not make, was changed, or was bound to another context; kInvalid for a key
+// of no bytes or more than 4096; kTimeout when the file takes longer than the deadline.
+//
+// The blob, version 1:
+//   1 byte    1
+//   8 bytes   the fingerprint of the master (what its name shows in hex)
+//   12 bytes  nonce, random (NIST SP 800-38D, 8.2.2: at most 2^32 wraps under one master)
+//   n bytes   ciphertext
+//   16 bytes  tag
+// The additional data (AAD), so that no context can be read as another:
+//   the first 9 bytes of the blob, then the number of pairs, then for each pair in the order of
+//   their keys' bytes: key, value. A number is 4 bytes, big-endian; a text is its length as a
+//   number, then its bytes.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "kms/master_key.h"
+#include "kms/region.h"
+
+namespace keyfs {
+
+class LocalRegion final : public Region {
+ public:
+  LocalRegion(Loop& loop, SecretArena& arena, Random& random, std::string name,
+              std::unique_ptr<MasterSource> master);
+
+  const std::string& name() const override { return name_; }
+  Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
+                                      TimePoint deadline) override;
+  Task<Result<WrappedKey>> wrap(const SecretBytes& key, EncryptionContext context,
+                                TimePoint deadline) override;
+  Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
+                                   TimePoint deadline) override;
+  // True for the master that is in the file, once it was read.
+  bool unwraps(const std::string& master) const override;
+  Task<void> keep_warm() override;
+  Task<RegionCheck> check(TimePoint deadline) override;
+
+ private:
+  Task<Result<std::shared_ptr<const MasterKey>>> load_master(TimePoint deadline);
+  Result<WrappedKey> seal_under(const MasterKey& master, const SecretBytes& key,
+                                const EncryptionContext& context);
+
+  Loop& loop_;
+  SecretArena& arena_;
+  Random& random_;
+  const std::string name_;
+  const std::unique_ptr<MasterSource> master_;
+};
+
+}  // namespace keyfs

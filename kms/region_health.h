@@ -1,0 +1,130 @@
+// What is known of one region: how fast it answers, and whether it is worth asking.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none come back; it is told of
+// the errors of others. Ownership: refers to the clock, which must outlive it.
+//
+// Latency: an EWMA decides the order of the regions; p50 and p95 come from the last `samples`
+// answers. A call that was given up because another region was faster says only that this one is
+// slower than that, so it raises the EWMA and leaves p95 alone: a region that hangs must not drag
+// out its own hedge delay.
+//
+// Breaker: closed (ask it), open (ask it only when nothing else is left), half-open (its time is
+// over: one probe goes out beside the calls of others, and decides). What opens it, for how long:
+//   kUnavailable, kTimeout, given up   `failures_to_open` in a row; `transient_open`, doubled each
+//                                      time up to `transient_open_most`
+//   kThrottled                         at once; `throttled_open`, doubled up to
+//                                      `throttled_open_most`
+//   kUnauthenticated                   at once; `credentials_open`
+//   kDenied                            at once; `denied_open`
+//   kCorrupt, kInvalid, kRevoked       never: they are about the blob or about us
+// Every time gets jitter of +-25 %, so that many hosts do not come back at the same moment. Any
+// success closes it.
+//
+// Tokens: a call that is more than the work needs (a hedge, a call to an open region, a second
+// round) costs one; they come back at a fixed rate. That bounds what keyfs adds to the load of a
+// region in trouble.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+struct HealthOptions {
+  size_t samples = 64;
+  size_t samples_for_p95 = 5;                               // with fewer, p95 is unknown
+  Duration hedge_unknown = std::chrono::milliseconds(200);  // the hedge delay while p95 is unknown
+  Duration hedge_least = std::chrono::milliseconds(5);
+  Duration hedge_most = std::chrono::seconds(2);
+
+  unsigned failures_to_open = 3;
+  Duration transient_open = std::chrono::seconds(1);
+  Duration transient_open_most = std::chrono::seconds(30);
+  Duration throttled_open = std::chrono::milliseconds(250);
+  Duration throttled_open_most = std::chrono::seconds(10);
+  Duration credentials_open = std::chrono::seconds(15);
+  Duration denied_open = std::chrono::minutes(5);
+
+  double tokens = 20;
+  double tokens_per_second = 5;
+
+  // A closed region that nobody asked for so long is tried beside a call of others, so that one
+  // that became faster is found again. Zero: never.
+  Duration explore_after = std::chrono::minutes(5);
+};
+
+enum class BreakerState { kClosed, kHalfOpen, kOpen };
+std::string_view to_string(BreakerState state);  // "closed", "half-open", "open"
+
+// Evenly spread over [0, 1).
+using RandomFraction = std::function<double()>;
+
+class RegionHealth {
+ public:
+  RegionHealth(const Clock& clock, RandomFraction random, HealthOptions options);
+
+  void succeeded(Duration latency);
+  void failed(const Error& error);
+  // It had not answered after `waited` when another region's answer was taken.
+  void gave_up(Duration waited);
+
+  BreakerState state() const;
+  // For how long it will still be left alone; zero unless open.
+  Duration open_for() const;
+  // Half-open, or not asked for long; and no probe is out.
+  bool wants_probe() const;
+  void probe_begins() { probing_ = true; }
+  void probe_ends() { probing_ = false; }
+
+  // What a call is expected to take; nullopt while it was never asked.
+  std::optional<Duration> expected() const { return expected_; }
+  std::optional<Duration> p50() const { return percentile(0.50); }
+  std::optional<Duration> p95() const;
+  // After how long another region is asked as well.
+  Duration hedge_delay() const;
+
+  // False: none is left now.
+  bool take_token();
+
+  const std::optional<Error>& last_error() const { return last_error_; }
+  std::optional<WallTime> last_error_at() const { return last_error_at_; }
+  uint64_t calls() const { return calls_; }
+  uint64_t failures() const { return failures_; }
+
+ private:
+  std::optional<Duration> percentile(double share) const;
+  void learn(Duration latency);
+  void fail_once_more();
+  void open(Duration first, Duration most);
+
+  const Clock& clock_;
+  const RandomFraction random_;
+  const HealthOptions options_;
+
+  std::optional<Duration> expected_;
+  std::vector<Duration> ring_;
+  size_t ring_next_ = 0;
+
+  unsigned failed_in_a_row_ = 0;
+  unsigned opened_in_a_row_ = 0;
+  bool opened_ = false;
+  TimePoint open_until_{};
+  bool probing_ = false;
+  TimePoint asked_at_;
+
+  double tokens_;
+  TimePoint tokens_at_;
+
+  std::optional<Error> last_error_;
+  std::optional<WallTime> last_error_at_;
+  uint64_t calls_ = 0;
+  uint64_t failures_ = 0;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,173 @@
+// The ordered set of regions: makes a data key and wraps it in all of them, unwraps it in whichever
+// answers first.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task, ended by
+// dropping it, which drops every call to a region with it (but for probes, which the set owns).
+// Ownership: owns its regions; outlives its tasks. What is passed by reference must live until the
+// task is done.
+// Deadlines: one bounds the whole call; the regions are given the same one.
+// Errors: one for all regions, whose message lists each region's reason, and whose code is
+//   kInvalid          a region says that the request is a mistake of ours: no other is asked
+//   kCorrupt          some region's wrap is not what was wrapped, and no other region gave the key
+//   kTimeout          the deadline passed
+//   kThrottled        all that did not refuse are over quota
+//   kDenied           all refused
+//   kUnauthenticated  all refused our credentials
+//   kUnavailable      anything else
+//
+// Order: learned from latency, the configured one breaking ties; regions whose breaker is open come
+// last, and are still asked when all others failed. Nothing checks on creation that the wraps hold
+// the same key, since a creation is to cost one call per region: the verifier given to unwrap()
+// does (a key check value), and a region whose plaintext it refuses counts as corrupt.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/loop.h"
+#include "base/race.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "kms/region.h"
+#include "kms/region_health.h"
+
+namespace keyfs {
+
+struct RegionsOptions {
+  // A new key is given out only when it was wrapped in at least so many regions.
+  size_t create_min_regions = 1;
+  HealthOptions health;
+
+  // Once enough regions hold a new key, each other one gets `grace_factor` times its p95 (or
+  // `grace_unknown`) from its start to be done too, at most `grace_share` of the time to the
+  // deadline. A region that is later still is recorded as missing.
+  double grace_factor = 3;
+  Duration grace_unknown = std::chrono::seconds(1);
+  Duration grace_least = std::chrono::milliseconds(50);
+  double grace_share = 0.25;
+
+  // When every region failed and some might not if asked again: so many rounds in all, with pauses
+  // of up to `pause`, doubled each time. Every call after the first round costs a token.
+  unsigned rounds = 3;
+  Duration pause = std::chrono::milliseconds(100);
+
+  Duration probe_deadline = std::chrono::seconds(5);
+};
+
+enum class RegionCall { kGenerate, kWrap, kUnwrap };
+std::string_view to_string(RegionCall call);  // "generate", "wrap", "unwrap"
+
+// Hears of everything worth counting or logging. On the loop's thread; must not block.
+class RegionObserver {
+ public:
+  virtual ~RegionObserver() = default;
+  // `error` is null when the call succeeded. Calls that were given up count as kTimeout only when
+  // the deadline passed; otherwise they are told by on_given_up().
+  virtual void on_call(const std::string& region, RegionCall call, const Error* error,
+                       Duration latency) = 0;
+  virtual void on_given_up(const std::string& region, RegionCall call, Duration waited) = 0;
+  // This region is asked because another one is slow.
+  virtual void on_hedge(const std::string& region, RegionCall call) = 0;
+  // This region is asked because another one failed.
+  virtual void on_fallback(const std::string& region, RegionCall call) = 0;
+  // `reason` is null when it closes.
+  virtual void on_breaker(const std::string& region, BreakerState state, Duration open_for,
+                          const Error* reason) = 0;
+};
+
+struct RegionFailure {
+  std::string region;
+  Error error;
+};
+
+using WrappedKeys = std::map<std::string, WrappedKey>;  // by region
+
+struct CreatedKey {
+  SecretBytes key;
+  std::string region;  // which one generated it
+  WrappedKeys wrapped;
+  std::vector<RegionFailure> missing;
+};
+
+struct UnwrappedKey {
+  SecretBytes key;
+  std::string region;                   // which one gave it
+  bool hedged = false;                  // another one was asked first, and is slow
+  size_t asked = 0;                     // calls that it took
+  std::vector<RegionFailure> failures;  // those that failed before
+  // A region's wrap is not what was wrapped (it is among `failures` with kCorrupt): the record
+  // needs a look.
+  bool suspect = false;
+};
+
+struct WrappedMore {
+  WrappedKeys wrapped;
+  std::vector<RegionFailure> missing;
+};
+
+// For status and metrics.
+struct RegionStatus {
+  std::string name;
+  BreakerState state = BreakerState::kClosed;
+  Duration open_for{};
+  std::optional<Duration> expected, p50, p95;
+  std::optional<Error> last_error;
+  std::optional<WallTime> last_error_at;
+  uint64_t calls = 0;
+  uint64_t failures = 0;
+};
+
+// Says whether a plaintext is the right one, by its key check value: kCorrupt if not.
+using KeyVerifier = std::function<Result<void>(const SecretBytes&)>;
+
+class Regions {
+ public:
+  // kInvalid for no regions, two of one name, or create_min_regions beyond their number.
+  // `observer` may be null; it outlives the set.
+  static Result<std::unique_ptr<Regions>> make(Loop& loop,
+                                               std::vector<std::unique_ptr<Region>> regions,
+                                               RandomFraction random, RegionsOptions options,
+                                               RegionObserver* observer = nullptr);
+  ~Regions();
+  Regions(const Regions&) = delete;
+  Regions& operator=(const Regions&) = delete;
+
+  // A new data key, wrapped in at least create_min_regions regions.
+  Task<Result<CreatedKey>> create(size_t bytes, EncryptionContext context, TimePoint deadline);
+
+  // The data key, from any of its wraps. Wraps of regions that are not configured here are skipped,
+  // unless another region's master can unwrap them (multi-Region keys). kCorrupt if there are none.
+  Task<Result<UnwrappedKey>> unwrap(WrappedKeys wrapped, EncryptionContext context,
+                                    KeyVerifier verify, TimePoint deadline);
+
+  // Wraps a known key in the named regions, all at once; for the healer.
+  Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
+                                 std::vector<std::string> regions, TimePoint deadline);
+
+  // Opens or keeps a connection to every region whose breaker is closed.
+  Task<void> keep_warm();
+
+  // All regions at once; in the configured order.
+  Task<std::vector<std::pair<std::string, RegionCheck>>> check(TimePoint deadline);
+
+  // In the order in which they would be asked now.
+  std::vector<RegionStatus> status();
+  // In the configured order.
+  std::vector<std::string> names() const;
+  bool has(const std::string& name) const;
+  size_t size() const;
+  size_t create_min_regions() const;
+
+ private:
+  struct Impl;
+  explicit Regions(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyfs
