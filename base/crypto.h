@@ -1,0 +1,90 @@
+// Hashes, authenticated encryption and randomness, by OpenSSL.
+//
+// Thread-safety: the functions may be called from any thread; a Random too. Ownership: results are
+// the caller's; plaintext only ever lies in the caller's memory and in a SecretBytes. Blocking:
+// never (OsRandom waits for the kernel's entropy pool once, early in a machine's boot). Errors:
+// Code::kUnavailable when OpenSSL can't (no memory, no provider), Code::kInvalid for a key of the
+// wrong size, Code::kCorrupt for what does not authenticate.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/secret.h"
+
+namespace keyfs {
+
+using Sha256 = std::array<uint8_t, 32>;
+
+// The bytes of a text, e.g. as an argument below.
+inline std::span<const uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+// FIPS 180-4.
+Result<Sha256> sha256(std::span<const uint8_t> bytes);
+// RFC 2104 with SHA-256; a key of any size.
+Result<Sha256> hmac_sha256(std::span<const uint8_t> key, std::span<const uint8_t> bytes);
+
+// Takes a time that depends on the sizes only.
+bool constant_time_equal(std::span<const uint8_t> a, std::span<const uint8_t> b);
+
+// Where random bytes come from. Thread-safe.
+class Random {
+ public:
+  virtual ~Random() = default;
+  // Fills all of `out` with bytes fit for keys, or fails: never with weaker ones. What `out` holds
+  // after a failure is not to be used.
+  virtual Result<void> fill(std::span<uint8_t> out) = 0;
+
+  Result<SecretBytes> secret(SecretArena& arena, size_t size);
+};
+
+// OpenSSL's generator for private values (RAND_priv_bytes: a CTR_DRBG seeded by the kernel).
+class OsRandom final : public Random {
+ public:
+  Result<void> fill(std::span<uint8_t> out) override;
+};
+
+// AES-256-GCM (NIST SP 800-38D). A sealed text is
+//   nonce (12 bytes, random) | ciphertext (as long as the plaintext) | tag (16 bytes)
+// It opens under the same key and the same associated data only. With random nonces one key may
+// seal 2^32 times (section 8.3).
+constexpr size_t kAesKeyBytes = 32;
+constexpr size_t kSealNonceBytes = 12;
+constexpr size_t kSealTagBytes = 16;
+constexpr size_t kSealOverhead = kSealNonceBytes + kSealTagBytes;
+
+Result<std::vector<uint8_t>> aes_256_gcm_seal(std::span<const uint8_t> key,
+                                              std::span<const uint8_t> associated_data,
+                                              std::span<const uint8_t> plaintext, Random& random);
+Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t> key,
+                                     std::span<const uint8_t> associated_data,
+                                     std::span<const uint8_t> sealed);
+
+// The key check value of a data key, which a record holds for each version. It is stored for ever:
+// this format never changes.
+//
+//   check   = the first 16 bytes of HMAC-SHA256(key = the data key, message)
+//   message = field("keyfs key check v1") | field(id) | field(version)
+//   field(x) = the length of x in bytes, 4 bytes big-endian | x
+//
+// The id goes in as its bytes in the record; the version as 8 bytes, big-endian. So the message for
+// id "orders", version 1 is, in hex,
+//   00000012 6b65796673206b657920636865636b207631
+//   00000006 6f7264657273
+//   00000008 0000000000000001
+// An empty data key is Code::kInvalid. HMAC does not tell a key from the same one with zero bytes
+// added (up to 64 bytes): whoever compares a check compares the key's size first.
+constexpr size_t kKeyCheckBytes = 16;
+using KeyCheckValue = std::array<uint8_t, kKeyCheckBytes>;
+
+Result<KeyCheckValue> key_check_value(std::span<const uint8_t> data_key, std::string_view id,
+                                      uint64_t version);
+
+}  // namespace keyfs
