@@ -1,0 +1,111 @@
+// Counters, gauges and histograms, told as Prometheus text.
+//
+//   Counter& calls = metrics.counter("keyfs_region_calls_total", "Calls to a region, by outcome.",
+//                                    {{"region", "us-east-1"}, {"outcome", "ok"}});
+//   calls.add();
+//
+// Ask for a handle once and keep it: asking takes a lock and allocates, using does neither.
+//
+// Thread-safety: everything may be called from any thread. Handles are atomics without a lock.
+// Ownership: Metrics owns what it hands out; handles stay good as long as it lives. Blocking:
+// never. Errors: none. A handle is always given; the mistakes of a caller (a name that is not
+// keyfs_[a-z0-9_]+, a name asked for as two kinds of metric, a label that is none) give one that
+// works but is not told, and are counted in keyfs_metrics_refused.
+//
+// Names follow Prometheus's practices: base units (seconds, bytes), _total on counters. Label
+// values come from a small set: regions, outcomes, error classes; never ids, users or messages.
+// Past kMaxSeries sets of values for one name further ones are told together as "other". Values are
+// cut at kMaxLabelValue bytes, and bytes that are not printable ASCII become "?".
+//
+// Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, 0.0.4).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace keyfs {
+
+// Only grows. Each has a cache line of its own, so that two do not slow each other.
+class alignas(64) Counter {
+ public:
+  void add(uint64_t by = 1) noexcept { value_.fetch_add(by, std::memory_order_relaxed); }
+  uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+// Goes up and down.
+class alignas(64) Gauge {
+ public:
+  void set(double value) noexcept { value_.store(value, std::memory_order_relaxed); }
+  void add(double by) noexcept { value_.fetch_add(by, std::memory_order_relaxed); }
+  double value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<double> value_{0};
+};
+
+// How observations are spread: a bucket counts those up to and with its bound.
+class alignas(64) Histogram {
+ public:
+  explicit Histogram(std::vector<double> bounds);
+
+  void observe(double value) noexcept;
+  void observe(Duration duration) noexcept {  // in seconds
+    observe(std::chrono::duration<double>(duration).count());
+  }
+
+  const std::vector<double>& bounds() const { return bounds_; }
+  // Of each bucket by itself, the last one being for what is over every bound.
+  std::vector<uint64_t> counts() const;
+  uint64_t count() const;
+  double sum() const noexcept { return sum_.load(std::memory_order_relaxed); }
+
+ private:
+  const std::vector<double> bounds_;  // rising
+  std::unique_ptr<std::atomic<uint64_t>[]> counts_;
+  std::atomic<double> sum_{0};
+};
+
+class Metrics {
+ public:
+  using Labels = std::map<std::string, std::string>;
+
+  static constexpr size_t kMaxSeries = 200;
+  static constexpr size_t kMaxLabelValue = 128;
+
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  // The same name and labels give the same handle; the first help for a name counts.
+  Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
+  Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
+  // Without bounds: latency_bounds(). All of one name have the bounds of the first.
+  Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels = {},
+                       std::vector<double> bounds = {});
+
+  // Seconds from 0.5 ms to 30 s.
+  static std::vector<double> latency_bounds();
+
+  // All of them by name, then by labels.
+  std::string text() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace keyfs
