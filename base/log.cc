@@ -65,7 +65,7 @@ void append_quoted(std::string& out, std::string_view text, size_t most) {
     } else if (point == '\t') {
       out += "\\t";
     } else if (must_escape(point)) {
-      char escaped[8];
+      char escaped[12];
       std::snprintf(escaped, sizeof escaped, "\\u%04x", point);
       out += escaped;
     } else {
