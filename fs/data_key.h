@@ -1,0 +1,47 @@
+// A data key in locked memory, and what is known of it without its bytes.
+//
+// Thread-safety: never changes once it is shared, so any thread may read it. Ownership: by
+// shared_ptr; the bytes are wiped when the last reader lets go. Blocking: never.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "store/record.h"
+
+namespace keyfs {
+
+// Names of regions; one list is shared by all keys that are wrapped in the same ones.
+using RegionList = std::shared_ptr<const std::vector<std::string>>;
+
+// What can be told of a key without unwrapping it (extended attributes, describe).
+struct KeyInfo {
+  KeyState state = KeyState::kEnabled;
+  uint32_t version = 0;  // the current one
+  uint32_t bytes = 0;
+  WallTime created{};
+  RegionList regions;  // in which that version is wrapped
+};
+
+struct DataKey {
+  SecretBytes key;
+  uint32_t version = 0;
+  WallTime created{};
+  RegionList regions;
+  // The region that unwrapped or generated it. Lives as long as the keyring.
+  const std::string* region = nullptr;
+};
+using SharedKey = std::shared_ptr<const DataKey>;
+
+// Where the bytes of an open came from.
+enum class KeySource : uint8_t { kNone, kCache, kRegion, kReplica };
+// "cache", "region", "replica": kReplica is a record from this host's replica, unwrapped by a
+// region.
+std::string_view to_string(KeySource source);
+
+}  // namespace keyfs

@@ -1,0 +1,75 @@
+// What the command line does to keys: create, describe, disable, enable, delete.
+//
+// Deleting changes the record's state and nothing else: the record stays for ever, so that the id
+// can never be given a second plaintext.
+//
+// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
+// Blocking: never; tasks. Errors: those of Store and Regions; kInvalid for an id that is none, for
+// a key that is not there, and for enabling what was deleted.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "kms/regions.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+struct AdminCreated {
+  bool created = false;  // false: the key was there already
+  uint32_t version = 0;
+  KeyState state = KeyState::kEnabled;
+  std::vector<std::string> regions;    // in which it is wrapped
+  std::vector<RegionFailure> missing;  // when it was created just now
+};
+
+struct StateChange {
+  KeyState before = KeyState::kEnabled;
+  KeyState after = KeyState::kEnabled;  // the same: nothing to do
+};
+
+struct KeyDescription {
+  struct Wrapped {
+    std::string region, master, at;
+  };
+  struct VersionInfo {
+    uint32_t version = 0;
+    std::string created, creator;
+    uint32_t bytes = 0;
+    bool has_check = false;
+    std::vector<Wrapped> wrapped;
+    std::vector<std::string> missing;  // configured regions in which it is not wrapped
+  };
+  std::string id;
+  KeyState state = KeyState::kEnabled;
+  uint32_t current = 0;
+  bool from_rkms = false;
+  std::vector<VersionInfo> versions;
+
+  bool degraded() const;  // the current version lacks a region
+};
+
+class KeyAdmin {
+ public:
+  // `creator`: what new records name as their maker (the host's name).
+  KeyAdmin(Loop& loop, Store& store, Regions& regions, std::string creator);
+
+  Task<Result<AdminCreated>> create(std::string id, uint32_t bytes, TimePoint deadline);
+  Task<Result<StateChange>> set_state(std::string id, KeyState state, TimePoint deadline);
+  Task<Result<KeyDescription>> describe(std::string id, TimePoint deadline);
+
+ private:
+  Loop& loop_;
+  Store& store_;
+  Regions& regions_;
+  const std::string creator_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,28 @@
+// The key check value of a data key, and its comparison after every unwrap.
+//
+// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt when the value differs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/secret.h"
+#include "kms/regions.h"
+#include "store/record.h"
+
+namespace keyfs {
+
+// HMAC-SHA256 under the data key over a label, the id and the version, cut to 16 bytes.
+KeyCheck check_of(const SecretBytes& key, const std::string& id, uint32_t version);
+
+// Refuses a plaintext of another size or check value than the record says. Records that RKMS wrote
+// have no check value; the size alone is compared there.
+KeyVerifier verifier_of(const Record& record, uint32_t version);
+
+// What the wraps of a record's version are bound to: nothing in a record that RKMS wrote.
+EncryptionContext context_of(const Record& record, uint32_t version);
+
+// The wraps of a version as Regions takes them.
+WrappedKeys wraps_of(const Version& version);
+
+}  // namespace keyfs

@@ -1,0 +1,27 @@
+// What a file name under the mount can be.
+//
+// A key id is 1 to 255 bytes of A-Z a-z 0-9 . _ : @ + = , ~ - and starts with a letter or a digit.
+// Names that start with a dot are keyfs's own (.keyfs/). Anything else does not exist.
+//
+// Thread-safety: pure functions. Blocking: never.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace keyfs {
+
+constexpr size_t kMaxKeyId = 255;
+
+enum class NameKind {
+  kKey,       // a well-formed key id
+  kReserved,  // starts with a dot: keyfs's own, or nothing
+  kTooLong,   // ENAMETOOLONG
+  kInvalid,   // ENOENT
+};
+
+NameKind classify_name(std::string_view name);
+
+inline bool is_key_id(std::string_view name) { return classify_name(name) == NameKind::kKey; }
+
+}  // namespace keyfs

@@ -1,0 +1,190 @@
+// Who may do what with which ids.
+//
+// [keys GLOB] sections in file order; the first whose glob matches the id decides, and no match
+// hides the id. `read`, `create` and `admin` list user:NAME, uid:N, group:NAME, gid:N, or any;
+// [admin] lists who may read .keyfs/ and administer the daemon. Names are resolved when the policy
+// is loaded, and an unknown one is a mistake. root has no privilege of its own.
+//
+// Globs match the whole id, byte by byte: `*` any bytes or none, `?` one byte, `[abc]` `[a-z]` one
+// of them, `[!abc]` one that is not; everything else stands for itself, there is no escape (ids
+// hold none of * ? [ ]). Matching takes at most length x length steps, whatever the glob.
+//
+// Thread-safety: a Policy never changes; a PolicyHolder is thread-safe, and current() is one atomic
+// load. Ownership: the holder keeps every policy that it was ever given until it goes itself, so
+// that sections may be referred to for as long as the holder lives (a policy that reads the same as
+// the current one is not taken). Blocking: only load(), which asks the user database.
+// Errors: kInvalid, one line with file and line.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/config.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+// One pattern. See above for what it may hold; kInvalid for an open or empty bracket.
+class Glob {
+ public:
+  static Result<Glob> parse(std::string_view pattern);
+  bool matches(std::string_view text) const;
+  const std::string& pattern() const { return pattern_; }
+
+ private:
+  struct Item {
+    enum class Kind : uint8_t { kByte, kOne, kSet, kStar } kind;
+    uint8_t byte = 0;
+    uint16_t set = 0;  // index into sets_
+  };
+  using Set = std::array<uint64_t, 4>;  // a bit for each byte
+
+  bool matches_one(const Item& item, uint8_t byte) const;
+
+  std::string pattern_;
+  std::vector<Item> items_;
+  std::vector<Set> sets_;
+};
+
+// Those whom one list names.
+struct Principals {
+  bool any = false;
+  std::vector<uid_t> uids;
+  std::vector<gid_t> gids;
+  std::string text;  // as written
+  int line = 0;      // where; 0: the list is not there
+
+  bool empty() const { return !any && uids.empty() && gids.empty(); }
+};
+
+// Looks up a user's or group's number by name; tests give their own.
+class NameService {
+ public:
+  virtual ~NameService() = default;
+  virtual Result<std::optional<uid_t>> uid_of(const std::string& user) = 0;
+  virtual Result<std::optional<gid_t>> gid_of(const std::string& group) = 0;
+};
+// getpwnam_r, getgrnam_r.
+class SystemNames final : public NameService {
+ public:
+  Result<std::optional<uid_t>> uid_of(const std::string& user) override;
+  Result<std::optional<gid_t>> gid_of(const std::string& group) override;
+};
+
+struct PolicySection {
+  uint64_t generation = 0;   // of the policy it belongs to
+  bool hidden = false;       // the section that stands for "no glob matches"
+  std::optional<Glob> glob;  // not in the hidden one and in [admin]
+  std::string title;         // "[keys payments-*]"; "" for the hidden one
+  std::string file;
+  int line = 0;
+  Principals read, create, admin;
+
+  // What `ls -l` shows: owner and group from the first `read` entries (0 where there is none), and
+  // mode 0400, or 0440 when a group may read.
+  uid_t owner = 0;
+  gid_t group = 0;
+  mode_t mode = 0400;
+};
+
+struct Caller {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+// The caller's supplementary groups, asked for only when the decision depends on them.
+class SupplementaryGroups {
+ public:
+  virtual ~SupplementaryGroups() = default;
+  // nullopt when they cannot be learned: then they count as none, so nothing is permitted by them.
+  virtual std::optional<std::span<const gid_t>> get() = 0;
+};
+class KnownGroups final : public SupplementaryGroups {
+ public:
+  explicit KnownGroups(std::vector<gid_t> groups = {}) : groups_(std::move(groups)) {}
+  std::optional<std::span<const gid_t>> get() override { return groups_; }
+
+ private:
+  std::vector<gid_t> groups_;
+};
+
+struct Decision {
+  const PolicySection* section;  // never null; section->hidden when no glob matched
+  bool read = false;
+  bool create = false;  // only together with read
+  bool admin = false;
+  bool groups_unknown = false;  // they were needed, and could not be learned
+
+  bool hidden() const { return section->hidden; }     // ENOENT
+  bool denied() const { return !hidden() && !read; }  // EACCES
+};
+
+class Policy {
+ public:
+  // The [keys ...] and [admin] sections of `file`.
+  static Result<std::unique_ptr<const Policy>> load(const ConfigFile& file, NameService& names);
+
+  Policy(const Policy&) = delete;
+  Policy& operator=(const Policy&) = delete;
+
+  // Different for every policy that was loaded in this process.
+  uint64_t generation() const { return generation_; }
+
+  // The section that decides for `id`; the hidden one when none matches.
+  const PolicySection& section_for(std::string_view id) const;
+  // What a section permits a caller. No allocation, and `groups` is asked once at most.
+  static Decision decide(const PolicySection& section, const Caller& caller,
+                         SupplementaryGroups& groups);
+  Decision decide(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const {
+    return decide(section_for(id), caller, groups);
+  }
+  // Whether `read` alone; what a directory listing asks for each of its names.
+  static bool may_read(const PolicySection& section, const Caller& caller,
+                       SupplementaryGroups& groups);
+
+  // [admin] read: may see .keyfs/status, .keyfs/metrics.
+  bool is_admin(const Caller& caller, SupplementaryGroups& groups) const;
+  const PolicySection& admin_section() const { return admin_; }
+
+  // For people: which section and line decides for this caller and id, and what it permits.
+  std::string explain(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const;
+
+  const std::vector<PolicySection>& sections() const { return sections_; }
+  // True when both permit the same by the same lines.
+  bool same_as(const Policy& other) const { return fingerprint_ == other.fingerprint_; }
+
+ private:
+  Policy() = default;
+
+  uint64_t generation_ = 0;
+  std::vector<PolicySection> sections_;  // in file order
+  PolicySection hidden_;
+  PolicySection admin_;
+  std::string fingerprint_;  // everything that was read, names resolved
+};
+
+class PolicyHolder {
+ public:
+  explicit PolicyHolder(std::unique_ptr<const Policy> first);
+
+  const Policy& current() const { return *current_.load(std::memory_order_acquire); }
+  // False when it says the same as the current one, which then stays.
+  bool replace(std::unique_ptr<const Policy> next);
+
+ private:
+  std::atomic<const Policy*> current_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<const Policy>> all_;
+};
+
+}  // namespace keyfs
