@@ -1,0 +1,525 @@
+#include "base/http.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <string>
+
+#include "base/race.h"
+#include "support/tiny_server.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::CertificateOptions;
+using ::testing::HasSubstr;
+using testing::make_certificate;
+using testing::TestCertificate;
+using testing::TinyServer;
+
+class Http : public ::testing::Test {
+ protected:
+  Http() {
+    char pattern[] = "/tmp/keyfs-http-XXXXXX";
+    folder_ = mkdtemp(pattern);
+    client_ = make_client({});
+  }
+  ~Http() override { std::filesystem::remove_all(folder_); }
+
+  std::unique_ptr<HttpClient> make_client(HttpClientOptions options) {
+    auto client = HttpClient::create(loop_, poller_, arena_, std::move(options));
+    EXPECT_TRUE(client) << client.error().message;
+    return std::move(*client);
+  }
+
+  Result<HttpResponse> send(HttpRequest request) { return send(*client_, std::move(request)); }
+  Result<HttpResponse> send(HttpClient& client, HttpRequest request) {
+    return loop_.run_task(client.send(std::move(request)));
+  }
+  HttpRequest get(const std::string& url, Duration within = 10s) {
+    return HttpRequest("GET", url, loop_.now() + within);
+  }
+  HttpRequest post(const std::string& url, std::string body, Duration within = 10s) {
+    HttpRequest request("POST", url, loop_.now() + within);
+    request.body = std::move(body);
+    return request;
+  }
+  SecretBytes secret(std::string_view text) { return std::move(*arena_.copy_of(text)); }
+  // One turn after the other until `done`; ends the test when that takes ten seconds.
+  template <class Done>
+  void turn_until(Done done) {
+    const auto give_up = std::chrono::steady_clock::now() + 10s;
+    while (!done() && std::chrono::steady_clock::now() < give_up) {
+      loop_.post([] {});  // so that a turn never waits for long
+      loop_.turn(true);
+    }
+    EXPECT_TRUE(done());
+  }
+
+  std::string folder_;
+  CurlGlobal curl_;
+  SecretArena arena_;
+  SystemClock clock_;
+  CurlPoller poller_{curl_};
+  Loop loop_{clock_, poller_};
+  std::unique_ptr<HttpClient> client_;
+};
+
+TinyServer::Serve echo() {
+  return [](TinyServer::Connection& connection) {
+    for (std::string request; !(request = connection.read_request()).empty();) {
+      connection.reply("200 OK", request, "X-Test: one\r\n");
+    }
+  };
+}
+
+TEST_F(Http, a_reply_comes_with_status_headers_and_body) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reply("418 Teapot", "short and stout", "X-Kind:  tea \r\nX-Other: a\r\n");
+  });
+  auto response = send(get(server.url()));
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_EQ(response->status, 418);
+  EXPECT_EQ(response->body, "short and stout");
+  ASSERT_NE(response->header("x-KIND"), nullptr);
+  EXPECT_EQ(*response->header("x-KIND"), "tea");
+  EXPECT_EQ(response->header("absent"), nullptr);
+}
+
+TEST_F(Http, a_post_sends_exactly_what_it_was_given) {
+  TinyServer server(echo());
+  auto request = post(server.url("/a%20b?c=d"), "{\"x\": 1}");
+  request.headers = {{"Content-Type", "application/x-amz-json-1.1"}, {"X-Empty", ""}};
+  auto response = send(std::move(request));
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_THAT(response->body, HasSubstr("POST /a%20b?c=d HTTP/1.1\r\n"));
+  EXPECT_THAT(response->body, HasSubstr("Content-Type: application/x-amz-json-1.1\r\n"));
+  EXPECT_THAT(response->body, HasSubstr("X-Empty:\r\n"));
+  EXPECT_THAT(response->body, HasSubstr("\r\n\r\n{\"x\": 1}"));
+}
+
+TEST_F(Http, a_large_post_does_not_wait_for_a_go_ahead) {
+  TinyServer server(echo());
+  auto request = post(server.url(), std::string(2 << 20, 'x'));
+  request.max_response = 4 << 20;
+  auto response = send(std::move(request));
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_THAT(response->body.substr(0, 1000), ::testing::Not(HasSubstr("Expect")));
+}
+
+TEST_F(Http, a_connection_is_used_again) {
+  TinyServer server(echo());
+  for (int i = 0; i < 5; ++i) {
+    auto response = send(get(server.url()));
+    ASSERT_TRUE(response);
+    EXPECT_EQ(response->reused, i > 0);
+  }
+  EXPECT_EQ(server.connections(), 1);
+}
+
+TEST_F(Http, a_kept_connection_that_the_server_closed_is_no_error) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reply("200 OK", "x");
+  });
+  for (int i = 0; i < 3; ++i) {
+    auto response = send(get(server.url()));
+    ASSERT_TRUE(response) << response.error().message;
+  }
+  EXPECT_EQ(server.requests(), 3);
+}
+
+TEST_F(Http, secrets_travel_in_locked_memory_both_ways) {
+  TinyServer server(echo());
+  HttpRequest request("POST", server.url(), loop_.now() + 10s);
+  request.secret_body = secret("the body");
+  request.secret_headers.push_back({"X-Amz-Security-Token", secret("the token")});
+  request.secret_response = true;
+  auto response = send(std::move(request));
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_TRUE(response->body.empty());
+  EXPECT_THAT(std::string(response->text()), HasSubstr("X-Amz-Security-Token: the token\r\n"));
+  EXPECT_THAT(std::string(response->text()), HasSubstr("\r\n\r\nthe body"));
+}
+
+TEST_F(Http, a_redirect_is_not_followed) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reply("302 Found", "", "Location: /elsewhere\r\n");
+  });
+  auto response = send(get(server.url()));
+  ASSERT_TRUE(response);
+  EXPECT_EQ(response->status, 302);
+  EXPECT_EQ(server.requests(), 1);
+}
+
+TEST_F(Http, the_environments_proxy_is_not_used_and_the_options_proxy_is) {
+  TinyServer proxy(echo());
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  auto direct = send(get(proxy.url("/direct")));
+  unsetenv("http_proxy");
+  ASSERT_TRUE(direct) << direct.error().message;
+  EXPECT_THAT(direct->body, HasSubstr("GET /direct HTTP/1.1"));
+
+  HttpClientOptions options;
+  options.proxy = proxy.url("");
+  auto client = make_client(options);
+  auto through = send(*client, get("http://kms.test/through"));
+  ASSERT_TRUE(through) << through.error().message;
+  EXPECT_THAT(through->body, HasSubstr("GET http://kms.test/through HTTP/1.1"));
+}
+
+TEST_F(Http, a_line_end_in_a_header_is_refused) {
+  TinyServer server(echo());
+  auto request = get(server.url());
+  request.headers = {{"X-A", "b\r\nX-Evil: c"}};
+  auto response = send(std::move(request));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kInvalid);
+}
+
+TEST_F(Http, another_scheme_is_invalid) {
+  auto response = send(get("ftp://127.0.0.1/"));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kInvalid);
+}
+
+// ---- failures
+
+TEST_F(Http, a_server_that_never_answers_times_out_at_the_deadline) {
+  TinyServer server([](auto& connection) { connection.hang(); });
+  auto response = send(get(server.url("/secret-path"), 100ms));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kTimeout);
+  EXPECT_THAT(response.error().message, HasSubstr("127.0.0.1:" + std::to_string(server.port())));
+  EXPECT_THAT(response.error().message, HasSubstr("no reply after"));
+  EXPECT_THAT(response.error().message, ::testing::Not(HasSubstr("secret-path")));
+}
+
+TEST_F(Http, a_reply_that_trickles_times_out_at_the_deadline) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx");
+    connection.hang();
+  });
+  auto response = send(get(server.url(), 100ms));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kTimeout);
+}
+
+TEST_F(Http, a_deadline_that_has_passed_sends_nothing) {
+  TinyServer server(echo());
+  auto response = send(get(server.url(), 0ms));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kTimeout);
+  EXPECT_EQ(server.connections(), 0);
+}
+
+TEST_F(Http, a_refused_connection_is_unavailable_and_says_so) {
+  int port = 0;
+  {
+    TinyServer server(echo());
+    port = server.port();
+  }
+  auto response = send(get("http://127.0.0.1:" + std::to_string(port) + "/"));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message, HasSubstr("could not connect: Connection refused"));
+}
+
+TEST_F(Http, a_name_that_does_not_resolve_is_unavailable_and_says_so) {
+  auto response = send(get("http://no-such-host.invalid/"));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_EQ(response.error().message, "no-such-host.invalid: could not resolve the host name");
+}
+
+TEST_F(Http, a_reset_before_the_reply_is_unavailable) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reset();
+  });
+  auto response = send(get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+}
+
+TEST_F(Http, a_reply_cut_short_is_unavailable_and_gives_no_body) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
+  });
+  auto response = send(get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message, HasSubstr("cut short"));
+  EXPECT_THAT(response.error().message, ::testing::Not(HasSubstr("only this")));
+}
+
+TEST_F(Http, what_does_not_speak_http_is_unavailable_and_not_quoted) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.write("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+  });
+  auto response = send(get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message, ::testing::Not(HasSubstr("SSH")));
+}
+
+class HttpBound : public Http, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(HttpBound, a_reply_larger_than_allowed_is_cut_off) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 100000; ++i) connection.write("10\r\n0123456789abcdef\r\n");
+  });
+  for (const size_t bound : {size_t{0}, size_t{1000}}) {
+    auto request = get(server.url());
+    request.max_response = bound;
+    request.secret_response = GetParam();
+    auto response = send(std::move(request));
+    ASSERT_FALSE(response);
+    EXPECT_EQ(response.error().code, Code::kUnavailable);
+    EXPECT_THAT(response.error().message, HasSubstr("larger than the " + std::to_string(bound)));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(SecretOrNot, HttpBound, ::testing::Bool());
+
+TEST_F(Http, a_reply_of_exactly_the_allowed_size_is_taken) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reply("200 OK", std::string(1000, 'x'));
+  });
+  auto request = get(server.url());
+  request.max_response = 1000;
+  EXPECT_TRUE(send(std::move(request)));
+}
+
+TEST_F(Http, headers_without_end_are_cut_off) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.write("HTTP/1.1 200 OK\r\n");
+    for (int i = 0; i < 100000; ++i) connection.write("X-Header: 0123456789abcdef\r\n");
+  });
+  auto response = send(get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+}
+
+// ---- cancellation and streams
+
+TEST_F(Http, dropping_the_task_closes_the_connection_at_once) {
+  TinyServer server([](auto& connection) { connection.hang(); });
+  std::optional<TaskGroup<Result<HttpResponse>>> group(std::in_place, loop_);
+  group->start(client_->send(get(server.url(), 1h)));
+  turn_until([&] { return server.connections() == 1; });
+  const auto begin = std::chrono::steady_clock::now();
+  group.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 500ms);
+  turn_until([&] { return server.closed_by_client() == 1; });
+}
+
+TEST_F(Http, a_stream_hands_over_each_piece_as_it_comes_and_ends_when_dropped) {
+  std::promise<void> first_seen;
+  TinyServer server([&](auto& connection) {
+    connection.read_request();
+    connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+    first_seen.get_future().wait();
+    connection.write("3\r\ntwo\r\n");
+    connection.hang();
+  });
+  std::string seen;
+  int status = 0;
+  HttpRequest request("POST", server.url(), TimePoint::max());
+  request.on_headers = [&](int got) { status = got; };
+  request.on_data = [&](std::string_view piece) {
+    if (seen.empty()) first_seen.set_value();
+    seen += piece;
+    return true;
+  };
+  std::optional<TaskGroup<Result<HttpResponse>>> group(std::in_place, loop_);
+  group->start(client_->send(std::move(request)));
+  turn_until([&] { return seen == "onetwo"; });
+  EXPECT_EQ(status, 200);
+  group.reset();
+  turn_until([&] { return server.closed_by_client() == 1; });
+}
+
+TEST_F(Http, the_error_body_of_a_refused_stream_is_collected) {
+  TinyServer server([](auto& connection) {
+    connection.read_request();
+    connection.reply("401 Unauthorized", "token expired");
+  });
+  auto request = get(server.url());
+  request.on_data = [](std::string_view) -> bool { std::abort(); };
+  auto response = send(std::move(request));
+  ASSERT_TRUE(response);
+  EXPECT_EQ(response->status, 401);
+  EXPECT_EQ(response->body, "token expired");
+}
+
+TEST_F(Http, many_requests_at_once_all_finish) {
+  TinyServer server(echo());
+  TaskGroup<Result<HttpResponse>> group(loop_);
+  for (int i = 0; i < 300; ++i) group.start(client_->send(get(server.url())));
+  int good = 0;
+  while (!group.empty()) {
+    auto finished = loop_.run_task(group.next());
+    good += finished->value.has_value();
+  }
+  EXPECT_EQ(good, 300);
+  EXPECT_LE(server.connections(), 64);
+}
+
+// ---- TLS
+
+class HttpTls : public Http {
+ protected:
+  HttpTls() {
+    CertificateOptions ca;
+    ca.name = "keyfs test CA";
+    ca.is_ca = true;
+    ca_ = make_certificate(folder_, "ca", ca);
+    other_ca_ = make_certificate(folder_, "other-ca", ca);
+    server_ = issue("server", {});
+  }
+  TestCertificate issue(const std::string& stem, CertificateOptions options) {
+    options.issuer = &ca_;
+    return make_certificate(folder_, stem, options);
+  }
+  std::unique_ptr<HttpClient> trusting(const std::string& ca_file) {
+    HttpClientOptions options;
+    options.ca_file = ca_file;
+    return make_client(options);
+  }
+  TestCertificate ca_;
+  TestCertificate other_ca_;
+  TestCertificate server_;
+};
+
+TEST_F(HttpTls, a_server_of_the_right_ca_is_trusted) {
+  TinyServer server(echo(), {server_, "", 0, false});
+  auto client = trusting(ca_.cert_file);
+  auto response = send(*client, get(server.url()));
+  ASSERT_TRUE(response) << response.error().message;
+  EXPECT_EQ(response->status, 200);
+}
+
+TEST_F(HttpTls, a_server_of_another_ca_is_not_and_the_message_names_the_ca_file) {
+  TinyServer server(echo(), {server_, "", 0, false});
+  auto client = trusting(other_ca_.cert_file);
+  auto response = send(*client, get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message,
+              HasSubstr("is not trusted by the CA file " + other_ca_.cert_file));
+}
+
+TEST_F(HttpTls, a_client_never_gets_a_connection_that_another_ca_vouched_for) {
+  TinyServer server(echo(), {server_, "", 0, false});
+  auto trusts = trusting(ca_.cert_file);
+  auto does_not = trusting(other_ca_.cert_file);
+  ASSERT_TRUE(send(*trusts, get(server.url())));
+  EXPECT_FALSE(send(*does_not, get(server.url())));
+  EXPECT_FALSE(send(*client_, get(server.url())));  // the system's CAs
+}
+
+TEST_F(HttpTls, a_certificate_for_another_host_is_refused_and_the_message_says_so) {
+  CertificateOptions other;
+  other.name = "other.test";
+  TinyServer server(echo(), {issue("other", other), "", 0, false});
+  auto client = trusting(ca_.cert_file);
+  auto response = send(*client, get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_THAT(response.error().message, HasSubstr("not for this host name: localhost"));
+}
+
+TEST_F(HttpTls, an_expired_certificate_is_refused_and_the_message_says_so) {
+  CertificateOptions expired;
+  expired.valid_from_days = -10;
+  expired.valid_to_days = -1;
+  TinyServer server(echo(), {issue("expired", expired), "", 0, false});
+  auto client = trusting(ca_.cert_file);
+  auto response = send(*client, get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_THAT(response.error().message, HasSubstr("has expired"));
+}
+
+TEST_F(HttpTls, tls_older_than_1_2_is_refused) {
+  TinyServer server(echo(), {server_, "", TLS1_1_VERSION, false});
+  auto client = trusting(ca_.cert_file);
+  auto response = send(*client, get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+}
+
+TEST_F(HttpTls, plain_http_on_a_tls_request_fails_clearly) {
+  TinyServer server([](auto& connection) { connection.reply("400 Bad Request", ""); });
+  auto response = send(get("https://127.0.0.1:" + std::to_string(server.port()) + "/"));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message, HasSubstr("TLS handshake failed"));
+}
+
+TEST_F(HttpTls, a_client_certificate_is_shown_when_configured) {
+  TinyServer server(echo(), {server_, ca_.cert_file, 0, false});
+  auto without = trusting(ca_.cert_file);
+  EXPECT_FALSE(send(*without, get(server.url())));
+  const auto mine = issue("client", {});
+  HttpClientOptions options;
+  options.ca_file = ca_.cert_file;
+  options.client_cert = mine.cert_file;
+  options.client_key = mine.key_file;
+  auto client = make_client(options);
+  auto response = send(*client, get(server.url()));
+  ASSERT_TRUE(response) << response.error().message;
+}
+
+TEST_F(HttpTls, a_hanging_handshake_ends_with_the_connect_time_out) {
+  TinyServer server(echo(), {server_, "", 0, true});
+  HttpClientOptions options;
+  options.ca_file = ca_.cert_file;
+  options.connect_timeout = 100ms;
+  auto client = make_client(options);
+  auto response = send(*client, get(server.url()));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kUnavailable);
+  EXPECT_THAT(response.error().message, HasSubstr("no connection within 100ms"));
+}
+
+TEST_F(HttpTls, dropping_the_task_in_mid_handshake_takes_no_time) {
+  TinyServer server(echo(), {server_, "", 0, true});
+  auto client = trusting(ca_.cert_file);
+  std::optional<TaskGroup<Result<HttpResponse>>> group(std::in_place, loop_);
+  group->start(client->send(get(server.url(), 1h)));
+  turn_until([&] { return server.connections() == 1; });
+  const auto begin = std::chrono::steady_clock::now();
+  group.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 500ms);
+  turn_until([&] { return server.closed_by_client() == 1; });
+}
+
+TEST_F(HttpTls, a_ca_file_that_is_none_is_told_at_once) {
+  HttpClientOptions options;
+  options.ca_file = folder_ + "/absent.pem";
+  auto absent = HttpClient::create(loop_, poller_, arena_, options);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().message, "CA file " + options.ca_file + ": cannot be read");
+  options.ca_file = ca_.key_file;
+  auto wrong = HttpClient::create(loop_, poller_, arena_, options);
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message, HasSubstr("no PEM certificate"));
+}
+
+}  // namespace
+}  // namespace keyfs
