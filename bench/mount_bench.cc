@@ -1,0 +1,272 @@
+// Measures a mount as its readers see it, against other ways to hand out 32 bytes, in one run.
+//
+//   mount_bench OPERATION [--readers N] [--keys K] [--rounds R] [--round-ms M] NAME=TARGET...
+//
+// OPERATION
+//   warm_cat   open, fstat, read of 128 KiB, read to the end, close: what cat does
+//   warm_read  open, read, close: what a program does that knows the size
+//   stat       stat(2) of the file
+//   ls         opendir, readdir to the end, closedir of the directory
+// TARGET
+//   /a/folder          with files key-0 ... key-(K-1)
+//   unix:/a/socket     one byte sent, 32 received, over a connection that is kept (read_server)
+//   https://host/path  GET by libcurl over a connection that is kept; key-N is appended; the CA is
+//                      taken from CURL_CA_BUNDLE
+//
+// Readers are processes of their own. The targets take turns (A B A B ...) within each round, so
+// that whatever else the machine does hits them alike. Prints one JSON object: for each target and
+// round the operations done and their latencies in nanoseconds (mean, p50, p99, p99.9).
+#include <curl/curl.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace {
+
+using Nanoseconds = std::chrono::nanoseconds;
+using SteadyClock = std::chrono::steady_clock;
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "mount_bench: %s: %s\n", what.c_str(), std::strerror(errno));
+  std::_Exit(1);
+}
+
+// One way to get a key; made in the reader's own process.
+class Reader {
+ public:
+  virtual ~Reader() = default;
+  virtual void once(size_t key) = 0;
+};
+
+class FileReader final : public Reader {
+ public:
+  FileReader(std::string operation, std::string folder)
+      : operation_(std::move(operation)), folder_(std::move(folder)), buffer_(128 * 1024) {}
+
+  void once(size_t key) override {
+    if (operation_ == "ls") return list();
+    const std::string path = folder_ + "/key-" + std::to_string(key);
+    struct stat attributes {};
+    if (operation_ == "stat") {
+      if (stat(path.c_str(), &attributes) != 0) die(path);
+      return;
+    }
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) die(path);
+    if (operation_ == "warm_cat") {
+      if (fstat(fd, &attributes) != 0) die(path);
+      while (read(fd, buffer_.data(), buffer_.size()) > 0) {
+      }
+    } else if (read(fd, buffer_.data(), 32) != 32) {
+      die(path);
+    }
+    close(fd);
+  }
+
+ private:
+  void list() {
+    DIR* folder = opendir(folder_.c_str());
+    if (folder == nullptr) die(folder_);
+    while (readdir(folder) != nullptr) {
+    }
+    closedir(folder);
+  }
+
+  std::string operation_;
+  std::string folder_;
+  std::vector<char> buffer_;
+};
+
+class SocketReader final : public Reader {
+ public:
+  explicit SocketReader(const std::string& path) : fd_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die(path);
+  }
+  ~SocketReader() override { close(fd_); }
+  void once(size_t) override {
+    char byte = 'r';
+    char key[32];
+    if (write(fd_, &byte, 1) != 1 || read(fd_, key, sizeof key) != sizeof key) die("socket");
+  }
+
+ private:
+  int fd_;
+};
+
+class HttpsReader final : public Reader {
+ public:
+  explicit HttpsReader(std::string base) : base_(std::move(base)), curl_(curl_easy_init()) {
+    curl_easy_setopt(
+        curl_, CURLOPT_WRITEFUNCTION, +[](char*, size_t, size_t n, void*) { return n; });
+    if (const char* ca = std::getenv("CURL_CA_BUNDLE")) curl_easy_setopt(curl_, CURLOPT_CAINFO, ca);
+  }
+  ~HttpsReader() override { curl_easy_cleanup(curl_); }
+  void once(size_t key) override {
+    curl_easy_setopt(curl_, CURLOPT_URL, (base_ + "/key-" + std::to_string(key)).c_str());
+    if (const CURLcode code = curl_easy_perform(curl_); code != CURLE_OK) {
+      die(curl_easy_strerror(code));
+    }
+  }
+
+ private:
+  std::string base_;
+  CURL* curl_;
+};
+
+std::unique_ptr<Reader> make_reader(const std::string& operation, const std::string& target) {
+  if (target.starts_with("unix:")) return std::make_unique<SocketReader>(target.substr(5));
+  if (target.starts_with("https://")) return std::make_unique<HttpsReader>(target);
+  return std::make_unique<FileReader>(operation, target);
+}
+
+// What the readers of one turn share with the one who started them.
+struct Shared {
+  static constexpr size_t kMaxSamples = size_t{1} << 20;  // of each reader; later ones are dropped
+  std::atomic<int> ready{0};
+};
+
+struct Samples {
+  std::atomic<uint64_t> operations{0};
+  uint32_t nanoseconds[Shared::kMaxSamples];
+};
+
+template <class T>
+T* share(size_t count) {
+  void* memory = mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) die("mmap");
+  return static_cast<T*>(memory);
+}
+
+struct Plan {
+  std::string operation;
+  size_t readers = 1;
+  size_t keys = 1;
+  size_t rounds = 9;
+  size_t round_ms = 300;
+};
+
+void read_when_told(const Plan& plan, const std::string& target, size_t number, Shared& shared,
+                    Samples& samples, int start) {
+  const auto reader = make_reader(plan.operation, target);
+  size_t key = number * 7919 % plan.keys;
+  reader->once(key);  // connections, entries and attributes are warm
+  ++shared.ready;
+  char none = 0;
+  if (read(start, &none, 1) != 0) die("start");  // the end of the pipe is the starting gun
+  const auto end = SteadyClock::now() + std::chrono::milliseconds(plan.round_ms);
+  uint64_t done = 0;
+  for (auto begin = SteadyClock::now(); begin < end; ++done) {
+    reader->once(key);
+    key = key + 1 == plan.keys ? 0 : key + 1;
+    const auto now = SteadyClock::now();
+    if (done < Shared::kMaxSamples) {
+      samples.nanoseconds[done] =
+          static_cast<uint32_t>(std::min<int64_t>(Nanoseconds(now - begin).count(), UINT32_MAX));
+    }
+    begin = now;
+  }
+  samples.operations = done;
+}
+
+nlohmann::json one_turn(const Plan& plan, const std::string& target) {
+  auto* shared = new (share<Shared>(1)) Shared;
+  Samples* samples = share<Samples>(plan.readers);
+  int start[2];
+  if (pipe2(start, O_CLOEXEC) != 0) die("pipe");
+  std::vector<pid_t> children;
+  for (size_t i = 0; i < plan.readers; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      close(start[1]);
+      read_when_told(plan, target, i, *shared, samples[i], start[0]);
+      std::_Exit(0);
+    }
+    children.push_back(child);
+  }
+  while (shared->ready < static_cast<int>(plan.readers)) {
+    if (waitpid(-1, nullptr, WNOHANG) > 0) die("a reader of " + target + " ended early");
+    usleep(100);
+  }
+  close(start[0]);
+  close(start[1]);
+  for (const pid_t child : children) {
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0) die("a reader failed");
+  }
+  std::vector<uint32_t> all;
+  uint64_t operations = 0;
+  for (size_t i = 0; i < plan.readers; ++i) {
+    operations += samples[i].operations;
+    const size_t kept = std::min<size_t>(samples[i].operations, Shared::kMaxSamples);
+    all.insert(all.end(), samples[i].nanoseconds, samples[i].nanoseconds + kept);
+  }
+  munmap(samples, plan.readers * sizeof(Samples));
+  munmap(shared, sizeof(Shared));
+  std::sort(all.begin(), all.end());
+  double sum = 0;
+  for (const uint32_t sample : all) sum += sample;
+  const auto at = [&](double quantile) {
+    return all.empty() ? 0
+                       : all[static_cast<size_t>(quantile * static_cast<double>(all.size() - 1))];
+  };
+  return {{"operations", operations},
+          {"mean", all.empty() ? 0 : sum / static_cast<double>(all.size())},
+          {"p50", at(0.5)},
+          {"p99", at(0.99)},
+          {"p999", at(0.999)}};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Plan plan;
+  std::vector<std::string> targets;
+  CLI::App app("Measures a mount as its readers see it.");
+  app.add_option("operation", plan.operation)
+      ->required()
+      ->check(CLI::IsMember({"warm_cat", "warm_read", "stat", "ls"}));
+  app.add_option("--readers", plan.readers)->check(CLI::PositiveNumber);
+  app.add_option("--keys", plan.keys)->check(CLI::PositiveNumber);
+  app.add_option("--rounds", plan.rounds)->check(CLI::PositiveNumber);
+  app.add_option("--round-ms", plan.round_ms)->check(CLI::PositiveNumber);
+  app.add_option("targets", targets, "NAME=TARGET")->required();
+  CLI11_PARSE(app, argc, argv);
+
+  nlohmann::json result = {{"operation", plan.operation},
+                           {"readers", plan.readers},
+                           {"keys", plan.keys},
+                           {"targets", nlohmann::json::object()}};
+  for (size_t round = 0; round < plan.rounds; ++round) {
+    for (const std::string& target : targets) {
+      const size_t equals = target.find('=');
+      if (equals == std::string::npos) die("a target is NAME=TARGET, not " + target);
+      result["targets"][target.substr(0, equals)].push_back(
+          one_turn(plan, target.substr(equals + 1)));
+    }
+  }
+  std::printf("%s\n", result.dump().c_str());
+  return 0;
+}
