@@ -1,4 +1,5 @@
 """The common end of the with_*.py programs: run a command with the parts' environment, and end as it ended."""
+import contextlib
 import os
 import signal
 import sys
@@ -9,12 +10,13 @@ from .process import spawn
 def command(argv):
     """What stands behind `--`."""
     if "--" not in argv or argv[-1] == "--":
-        sys.exit(f"usage: {os.path.basename(sys.argv[0])} [options] -- COMMAND [ARGUMENTS]")
+        sys.exit(f"usage: {os.path.basename(argv[0])} [options] -- COMMAND [ARGUMENTS]")
     return argv[argv.index("--") + 1:]
 
 
-def run(argv, environment):
-    """Runs the command to its end. SIGTERM and SIGINT end it and, through the callers' `with`, all parts."""
+@contextlib.contextmanager
+def started(argv, environment):
+    """The running command. SIGTERM and SIGINT end it and, through the callers' `with`, all parts."""
     def leave(number, _):
         raise SystemExit(128 + number)
 
@@ -23,9 +25,19 @@ def run(argv, environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
     process = spawn(argv, env={**env, **environment}, stdin=None)
     try:
-        code = process.wait()
-    except BaseException:
-        process.kill()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def exit_code(process):
+    """The command's own exit code; 128 + N when signal N ended it."""
+    return 128 - process.returncode if process.returncode < 0 else process.returncode
+
+
+def run(argv, environment):
+    with started(argv, environment) as process:
         process.wait()
-        raise
-    return 128 - code if code < 0 else code
+    return exit_code(process)
