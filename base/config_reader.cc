@@ -12,12 +12,13 @@ struct Unit {
   int64_t factor;
 };
 
+constexpr int64_t kSecond = 1000;
 constexpr std::array<Unit, 5> kTimeUnits = {{
     {"ms", 1},
-    {"s", 1000},
-    {"m", 60 * 1000},
-    {"h", 60 * 60 * 1000},
-    {"d", 24 * 60 * 60 * 1000},
+    {"s", kSecond},
+    {"m", 60 * kSecond},
+    {"h", 3600 * kSecond},
+    {"d", 86400 * kSecond},
 }};
 
 std::optional<int64_t> whole_number(std::string_view text) {

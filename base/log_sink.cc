@@ -11,7 +11,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -174,11 +173,9 @@ std::unique_ptr<LogSink> make_stderr_sink() {
 
 bool stderr_is_journal() {
   const char* stream = std::getenv("JOURNAL_STREAM");
-  unsigned long long device = 0;
-  unsigned long long inode = 0;
   struct stat ours {};
-  return stream != nullptr && std::sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-         fstat(STDERR_FILENO, &ours) == 0 && ours.st_dev == device && ours.st_ino == inode;
+  return stream != nullptr && fstat(STDERR_FILENO, &ours) == 0 &&
+         std::to_string(ours.st_dev) + ":" + std::to_string(ours.st_ino) == stream;
 }
 
 Result<std::unique_ptr<LogSink>> open_file_sink(const std::string& path) {

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -268,6 +270,18 @@ TEST(LogPipe, lines_for_the_journal_start_with_their_priority) {
   EXPECT_GT(read(ends[0], text, sizeof text - 1), 0);
   EXPECT_STREQ(text, "<7>d\n<6>i\n<4>w\n<3>e\n");
   close(ends[0]);
+}
+
+TEST(LogPipe, the_journal_is_known_by_the_device_and_inode_of_standard_error) {
+  struct stat ours {};
+  ASSERT_EQ(fstat(STDERR_FILENO, &ours), 0);
+  const std::string here = std::to_string(ours.st_dev) + ":" + std::to_string(ours.st_ino);
+  setenv("JOURNAL_STREAM", here.c_str(), 1);
+  EXPECT_TRUE(stderr_is_journal());
+  setenv("JOURNAL_STREAM", (here + "0").c_str(), 1);  // redirected since, or inherited
+  EXPECT_FALSE(stderr_is_journal());
+  unsetenv("JOURNAL_STREAM");
+  EXPECT_FALSE(stderr_is_journal());
 }
 
 TEST(LogPipe, a_pipe_that_nobody_reads_keeps_no_writer_waiting_and_its_losses_are_counted) {
