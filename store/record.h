@@ -4,15 +4,17 @@
 //   {"keyfs":1, "id":S, "state":"enabled|disabled|deleted", "current":N, "versions":{"N":
 //     {"created":T, "creator":S, "bytes":B, "check":HEX, "wrapped":{REGION:
 //       {"key":ARN, "blob":BASE64, "at":T}}}}}
-// Times are RFC 3339 in UTC. Fields that this version of keyfs does not know survive a rewrite, at
-// every level.
+// Times are RFC 3339 in UTC; whoever computes with one parses it (base/clock.h). Fields that this
+// version of keyfs does not know survive a rewrite, at every level.
 //
 // Thread-safety: plain values. Blocking: never.
 // Errors: kCorrupt for anything that is not a well-formed record of the id that was asked for. A
-// record that does not parse is never "absent".
+// record that does not parse is never "absent". The message names the id and what is wrong, and
+// quotes neither blobs nor fields that we do not know.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -25,6 +27,7 @@ namespace keyfs {
 
 enum class KeyState { kEnabled, kDisabled, kDeleted };
 std::string_view to_string(KeyState state);
+std::optional<KeyState> parse_key_state(std::string_view text);
 
 // A data key as one region's master key encrypted it.
 struct Wrap {
@@ -44,7 +47,7 @@ struct Version {
   uint32_t bytes = 0;
   // The key check value, compared after every unwrap. Absent only in records that RKMS wrote.
   std::optional<KeyCheck> check;
-  std::map<std::string, Wrap> wrapped;  // by region
+  std::map<std::string, Wrap> wrapped;  // by region; may be empty
   std::string unknown;
 
   bool operator==(const Version&) const = default;
@@ -62,9 +65,16 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
+// Bounds of a record. KMS encrypts at most 4096 bytes; its ciphertext has at most 6144.
+inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;
+inline constexpr uint32_t kMaxKeyBytes = 4096;
+inline constexpr size_t kMaxBlobBytes = size_t{16} << 10;
+
 // `id` is the id that was asked for; a record of another one is corrupt.
 Result<Record> parse_record(std::string_view json, std::string_view id);
-// One line of JSON. Records from RKMS have no form of their own: kInvalid is a mistake of ours.
-std::string to_json(const Record& record);
+
+// One line of JSON, which parse_record turns into an equal record. kInvalid, a mistake of ours, for
+// a record that has no such form; one that RKMS wrote has none.
+Result<std::string> to_json(const Record& record);
 
 }  // namespace keyfs
