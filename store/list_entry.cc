@@ -1,0 +1,20 @@
+#include "store/list_entry.h"
+
+namespace keyfs {
+
+ListPage::Entry to_list_entry(const std::string& id, const Result<Record>& record) {
+  ListPage::Entry entry;
+  entry.id = id;
+  if (!record) {
+    entry.corrupt = true;
+    return entry;
+  }
+  entry.state = record->state;
+  entry.current = record->current;
+  const Version& version = record->versions.at(record->current);
+  entry.bytes = version.bytes;
+  for (const auto& [region, wrap] : version.wrapped) entry.regions.push_back(region);
+  return entry;
+}
+
+}  // namespace keyfs

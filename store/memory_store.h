@@ -1,0 +1,65 @@
+// A store in memory, for tests: as strict as a real one, and as forgetful as its process.
+//
+// MemoryRecords is what lies "on the server"; each MemoryStore is a client of it, as a daemon would
+// be. Records are kept as JSON text and parsed on each read.
+//
+// Thread-safety: MemoryRecords is thread-safe, so that clients may run on different loops; a
+// MemoryStore belongs to its loop. Ownership: clients share the records. Blocking: never.
+// Errors: as in store/store.h.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/loop.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class MemoryRecords {
+ public:
+  struct Row {
+    std::string json;
+    uint64_t revision = 0;
+  };
+
+  std::optional<Row> find(const std::string& id) const;
+  // The row that is there now, and whether it is ours.
+  std::pair<Row, bool> insert(const std::string& id, std::string json);
+  // The new revision, or nullopt when `revision` is no longer the row's.
+  std::optional<uint64_t> update(const std::string& id, std::string json,
+                                 const std::string& revision);
+  std::map<std::string, Row> after(const std::string& id, size_t limit) const;
+
+  // Behind the clients' backs.
+  void write_raw(const std::string& id, std::string bytes);
+  void erase(const std::string& id);
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Row> rows_;
+  uint64_t last_revision_ = 0;
+};
+
+class MemoryStore final : public Store {
+ public:
+  MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
+      : loop_(loop), records_(std::move(records)) {}
+
+  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override;
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Task<StoreCheck> check(TimePoint deadline) override;
+
+ private:
+  Loop& loop_;
+  std::shared_ptr<MemoryRecords> records_;
+};
+
+}  // namespace keyfs

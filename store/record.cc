@@ -1,0 +1,268 @@
+#include "store/record.h"
+
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "base/encoding.h"
+#include "store/strict_json.h"
+
+namespace keyfs {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint32_t kFormat = 1;
+constexpr size_t kMaxName = 255;     // ids, regions, hosts
+constexpr size_t kMaxMaster = 2048;  // ARNs
+constexpr size_t kMaxTime = 64;
+
+std::string dump(const json& value) {
+  // "replace" never throws; what was parsed is valid UTF-8 anyhow.
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+bool has_control_characters(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+// A canonical version number: "7", not "07" or "+7".
+std::optional<uint32_t> parse_version(std::string_view text) {
+  if (text.empty() || text.size() > 10 || text.front() == '0') return std::nullopt;
+  uint64_t value = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return std::nullopt;
+    value = value * 10 + static_cast<uint64_t>(c - '0');
+  }
+  if (value > std::numeric_limits<uint32_t>::max()) return std::nullopt;
+  return static_cast<uint32_t>(value);
+}
+
+// Takes the fields of one object that we know; what is left over is kept as it is.
+class Fields {
+ public:
+  Fields(json object, std::string where) : object_(std::move(object)), where_(std::move(where)) {}
+
+  const std::optional<Error>& error() const { return error_; }
+  const std::string& where() const { return where_; }
+
+  void refuse(std::string_view what) {
+    if (error_) return;
+    const std::string gap = where_.empty() ? "" : ": ";
+    error_ = Error(Code::kCorrupt, where_ + gap + std::string(what));
+  }
+
+  std::string text(const char* name, size_t most) {
+    const json value = take(name);
+    const auto* text = value.get_ptr<const json::string_t*>();
+    if (text == nullptr) {
+      refuse(std::string(name) + " is missing or is no text");
+      return {};
+    }
+    if (text->empty() || text->size() > most || has_control_characters(*text)) {
+      refuse(std::string(name) + " is empty, too long or not printable");
+      return {};
+    }
+    return *text;
+  }
+
+  uint32_t number(const char* name, uint32_t most) {
+    const json value = take(name);
+    const auto* number = value.get_ptr<const json::number_unsigned_t*>();
+    if (number == nullptr || *number < 1 || *number > most) {
+      refuse(std::string(name) + " is not a number from 1 to " + std::to_string(most));
+      return 0;
+    }
+    return static_cast<uint32_t>(*number);
+  }
+
+  json object(const char* name) {
+    json value = take(name);
+    if (!value.is_object()) {
+      refuse(std::string(name) + " is missing or is no object");
+      return json::object();
+    }
+    return value;
+  }
+
+  // Once all that is known was taken.
+  std::string rest() const { return object_.empty() ? std::string() : dump(object_); }
+
+ private:
+  json take(const char* name) {
+    const auto found = object_.find(name);
+    if (found == object_.end()) return nullptr;
+    json value = std::move(*found);
+    object_.erase(found);
+    return value;
+  }
+
+  json object_;
+  std::string where_;
+  std::optional<Error> error_;
+};
+
+Result<Wrap> parse_wrap(const json& value, std::string where) {
+  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
+  Fields in(value, std::move(where));
+  Wrap wrap;
+  wrap.master = in.text("key", kMaxMaster);
+  wrap.at = in.text("at", kMaxTime);
+  const auto blob = base64_decode(in.text("blob", base64_size(kMaxBlobBytes)));
+  if (!blob) {
+    in.refuse("blob is not base64");
+  } else {
+    wrap.blob.assign(blob->begin(), blob->end());
+    if (wrap.blob.size() > kMaxBlobBytes) in.refuse("blob is too long");
+  }
+  wrap.unknown = in.rest();
+  if (in.error()) return fail(*in.error());
+  return wrap;
+}
+
+Result<Version> parse_one_version(const json& value, std::string where) {
+  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
+  Fields in(value, std::move(where));
+  Version version;
+  version.created = in.text("created", kMaxTime);
+  version.creator = in.text("creator", kMaxName);
+  version.bytes = in.number("bytes", kMaxKeyBytes);
+  const auto check = hex_decode(in.text("check", 4 * KeyCheck().size()));
+  if (!check) {
+    in.refuse("check is not hexadecimal");
+  } else if (check->size() != KeyCheck().size()) {
+    in.refuse("check is " + std::to_string(check->size()) + " bytes, not 16");
+  } else {
+    std::copy(check->begin(), check->end(), version.check.emplace().begin());
+  }
+  const json wrapped = in.object("wrapped");
+  version.unknown = in.rest();
+  if (in.error()) return fail(*in.error());
+  for (const auto& [region, blob] : wrapped.items()) {
+    if (region.empty() || region.size() > kMaxName || has_control_characters(region)) {
+      return fail(Code::kCorrupt, in.where() + ": a region's name is not well-formed");
+    }
+    auto wrap = parse_wrap(blob, in.where() + ": region " + region);
+    if (!wrap) return fail(std::move(wrap.error()));
+    version.wrapped.emplace(region, std::move(*wrap));
+  }
+  return version;
+}
+
+Result<Record> parse_fields(const json& tree, std::string_view id) {
+  if (!tree.is_object()) return fail(Code::kCorrupt, "is no object");
+  Fields in(tree, "");
+  // Before all else: of another format nothing else is known.
+  const uint32_t format = in.number("keyfs", std::numeric_limits<uint32_t>::max());
+  if (in.error()) return fail(Code::kCorrupt, "is not one of keyfs: it has no format number");
+  if (format != kFormat) {
+    return fail(Code::kCorrupt,
+                "has format " + std::to_string(format) + ", which this version does not know");
+  }
+  Record record;
+  record.id = in.text("id", kMaxName);
+  if (!in.error() && record.id != id) in.refuse("belongs to another id");
+  const auto state = parse_key_state(in.text("state", kMaxName));
+  if (!state) in.refuse("state is none of enabled, disabled, deleted");
+  record.state = state.value_or(KeyState::kDisabled);
+  record.current = in.number("current", std::numeric_limits<uint32_t>::max());
+  const json versions = in.object("versions");
+  record.unknown = in.rest();
+  if (in.error()) return fail(*in.error());
+  for (const auto& [name, value] : versions.items()) {
+    const auto number = parse_version(name);
+    if (!number) return fail(Code::kCorrupt, "a version's number is not well-formed");
+    auto version = parse_one_version(value, "version " + name);
+    if (!version) return fail(std::move(version.error()));
+    record.versions.emplace(*number, std::move(*version));
+  }
+  if (!record.versions.contains(record.current)) {
+    return fail(Code::kCorrupt, "version " + std::to_string(record.current) +
+                                    " is the current one and is not there");
+  }
+  return record;
+}
+
+// What was unknown to us when it was read, to which our own fields are added.
+json start_object(const std::string& unknown) {
+  if (unknown.empty()) return json::object();
+  json object = json::parse(unknown, nullptr, false);
+  return object.is_object() ? object : json::object();
+}
+
+json to_tree(const Version& version) {
+  json wrapped = json::object();
+  for (const auto& [region, wrap] : version.wrapped) {
+    json& out = wrapped[region] = start_object(wrap.unknown);
+    out["key"] = wrap.master;
+    out["blob"] = base64_encode(wrap.blob);
+    out["at"] = wrap.at;
+  }
+  json out = start_object(version.unknown);
+  out["created"] = version.created;
+  out["creator"] = version.creator;
+  out["bytes"] = version.bytes;
+  if (version.check) out["check"] = hex_encode(*version.check);
+  out["wrapped"] = std::move(wrapped);
+  return out;
+}
+
+}  // namespace
+
+std::string_view to_string(KeyState state) {
+  switch (state) {
+    case KeyState::kEnabled:
+      return "enabled";
+    case KeyState::kDisabled:
+      return "disabled";
+    case KeyState::kDeleted:
+      return "deleted";
+  }
+  return "disabled";
+}
+
+std::optional<KeyState> parse_key_state(std::string_view text) {
+  for (const auto state : {KeyState::kEnabled, KeyState::kDisabled, KeyState::kDeleted}) {
+    if (text == to_string(state)) return state;
+  }
+  return std::nullopt;
+}
+
+Result<Record> parse_record(std::string_view text, std::string_view id) {
+  const auto corrupt = [&](const Error& error) {
+    return fail(error.within("record of key " + std::string(id) + " is corrupt"));
+  };
+  const auto tree = parse_strict_json(text, kMaxRecordBytes);
+  if (!tree) return corrupt(tree.error());
+  auto record = parse_fields(*tree, id);
+  if (!record) return corrupt(record.error());
+  return record;
+}
+
+Result<std::string> to_json(const Record& record) {
+  const std::string who = "record of key " + record.id;
+  if (record.from_rkms) {
+    return fail(Code::kInvalid, who + " was written by RKMS; it must be adopted first");
+  }
+  json versions = json::object();
+  for (const auto& [number, version] : record.versions) {
+    versions[std::to_string(number)] = to_tree(version);
+  }
+  json out = start_object(record.unknown);
+  out["keyfs"] = kFormat;
+  out["id"] = record.id;
+  out["state"] = std::string(to_string(record.state));
+  out["current"] = record.current;
+  out["versions"] = std::move(versions);
+  std::string text = dump(out);
+  // Nothing is written that could not be read again just as it was.
+  const auto again = parse_record(text, record.id);
+  if (!again) return fail(Code::kInvalid, "would not be readable: " + again.error().message);
+  if (*again != record) return fail(Code::kInvalid, who + " would not be read as it was written");
+  return text;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,7 @@
+#include "store/store.h"
+
+namespace keyfs {
+
+Task<void> Store::watch(ChangeListener&) { co_return; }
+
+}  // namespace keyfs

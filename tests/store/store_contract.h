@@ -1,0 +1,79 @@
+// What every store must keep, whatever it is made of. A backend's own test is these lines:
+//
+//   class MyStoreUnderTest final : public StoreUnderTest { ... };
+//   INSTANTIATE_TEST_SUITE_P(My, StoreContract, ::testing::Values([] {
+//     return std::make_unique<MyStoreUnderTest>();
+//   }));
+//
+// and store_contract.cc among the sources of its program. Each test gets a new StoreUnderTest,
+// whose store must be empty.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/loop.h"
+#include "store/store.h"
+
+namespace keyfs::testing {
+
+class StoreUnderTest {
+ public:
+  virtual ~StoreUnderTest() = default;
+
+  // The loop that all clients of this test run on. Its clock is a real one wherever the store takes
+  // real time.
+  virtual Loop& loop() = 0;
+  // One more client of the one store, as another daemon would be.
+  virtual std::unique_ptr<Store> connect() = 0;
+
+  // Behind keyfs's back: what is stored of an id, and any bytes in its place.
+  virtual std::string read_raw(const std::string& id) = 0;
+  virtual void write_raw(const std::string& id, const std::string& bytes) = 0;
+
+  // False for a store whose order is its own (DynamoDB: by the hash of the id).
+  virtual bool lists_by_id() const { return true; }
+  // A bound that a call within the contract never reaches.
+  virtual Duration patience() const { return std::chrono::seconds(20); }
+};
+
+using MakeStoreUnderTest = std::function<std::unique_ptr<StoreUnderTest>()>;
+
+class StoreContract : public ::testing::TestWithParam<MakeStoreUnderTest> {
+ protected:
+  void SetUp() override {
+    under_test_ = GetParam()();
+    store_ = under_test_->connect();
+  }
+  void TearDown() override {
+    under_test_->loop().shutdown();
+    store_.reset();
+    under_test_.reset();
+  }
+
+  Loop& loop() { return under_test_->loop(); }
+  TimePoint deadline() { return loop().now() + under_test_->patience(); }
+
+  Result<std::optional<Stored>> get(const std::string& id) {
+    return loop().run_task(store_->get(id, deadline()));
+  }
+  Result<PutResult> put(const Record& record) {
+    return loop().run_task(store_->put_if_absent(record, deadline()));
+  }
+  Result<std::optional<Stored>> replace(const Record& record, const std::string& revision) {
+    return loop().run_task(store_->replace(record, revision, deadline()));
+  }
+  // All pages, each of at most `limit` entries; a failure is a failed expectation.
+  std::vector<ListPage::Entry> list_all(size_t limit);
+
+  std::unique_ptr<StoreUnderTest> under_test_;
+  std::unique_ptr<Store> store_;
+};
+
+// A record as keyfs writes it; `mark` tells one from another of the same id.
+Record example_record(const std::string& id, const std::string& mark = "a");
+
+}  // namespace keyfs::testing
