@@ -1,0 +1,21 @@
+// What the program tells by its exit code: a promise to scripts (keyfs(1), EXIT STATUS). It changes only with a new major
+// version.
+#pragma once
+
+#include "base/result.h"
+
+namespace keyfs {
+
+enum class ExitCode {
+  kDone = 0,
+  kFailed = 1,
+  kUsage = 2,    // the command line or the configuration is wrong; nothing was tried
+  kPartial = 3,  // done in part, or it works and is degraded
+};
+
+// kInvalid is a mistake in what we were given.
+inline ExitCode exit_code_for(const Error& error) {
+  return error.code == Code::kInvalid ? ExitCode::kUsage : ExitCode::kFailed;
+}
+
+}  // namespace keyfs
