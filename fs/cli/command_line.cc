@@ -1,0 +1,158 @@
+#include "fs/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <utility>
+
+namespace keyfs {
+namespace {
+
+// Declares the commands. Each, when it is the one that was typed, leaves its arguments in `line`.
+class Grammar {
+ public:
+  explicit Grammar(CommandLine& line) : line_(line) {
+    app_.name("keyfs");
+    app_.require_subcommand(1);
+    app_.set_version_flag("-V,--version", "");
+    add_mount();
+    add_check();
+    add_explain();
+    add_keys();
+    add_rest();
+  }
+
+  CLI::App& app() { return app_; }
+
+ private:
+  template <class Arguments>
+  std::pair<CLI::App*, Arguments*> command(const std::string& name, const std::string& what) {
+    CLI::App* sub = app_.add_subcommand(name, what);
+    auto arguments = std::make_shared<Arguments>();
+    sub->callback([this, arguments] { line_.command = std::move(*arguments); });
+    return {sub, arguments.get()};
+  }
+
+  void add_common(CLI::App* sub, bool config) {
+    if (config) {
+      auto* file = sub->add_option("-c,--config", line_.common.config, "configuration")
+                       ->type_name("FILE")
+                       ->default_str(kDefaultConfig);
+      sub->add_option("--embedded", line_.common.embedded,
+                      "no configuration: SQLite and three local regions under DIR, made on first use")
+          ->type_name("DIR")
+          ->excludes(file);
+    }
+    sub->add_flag("--json", line_.common.json, "answer in JSON");
+  }
+
+  void add_mount() {
+    auto [sub, arguments] = command<MountArguments>("mount", "mount keys as files");
+    add_common(sub, true);
+    sub->add_flag("-f,--foreground", arguments->foreground, "stay, and log to standard error");
+    sub->add_option_function<std::vector<std::string>>(
+           "-o",
+           [arguments = arguments](const std::vector<std::string>& all) {
+             for (const auto& some : all) arguments->options += (arguments->options.empty() ? "" : ",") + some;
+           },
+           "mount options, comma separated: allow_other, fsname=NAME...")
+        ->type_name("OPTIONS");
+    sub->add_option("mountpoint", arguments->mountpoint, "a directory")->required()->type_name("");
+  }
+
+  void add_check() {
+    auto [sub, arguments] = command<CheckArguments>("check", "look at the configuration, the store and each region");
+    add_common(sub, true);
+    sub->add_flag("--create-table", arguments->create_table, "make the DynamoDB table when it is not there");
+  }
+
+  void add_explain() {
+    auto [sub, arguments] =
+        command<ExplainArguments>("explain", "tell which line decides who may read a key; without ID, the "
+                                             "configuration in force");
+    add_common(sub, true);
+    sub->add_option("id", arguments->id, "a key's id")->type_name("");
+    sub->add_option("-u,--user", arguments->user, "for this user (name or number); default: whoever asks")
+        ->type_name("NAME");
+  }
+
+  void add_keys() {
+    {
+      auto [sub, arguments] = command<ListArguments>("list", "list keys");
+      add_common(sub, true);
+      sub->add_option("glob", arguments->glob, "only ids that match, e.g. 'payments-*'")->type_name("");
+    }
+    {
+      auto [sub, arguments] = command<DescribeArguments>("describe", "tell what is known of keys");
+      add_common(sub, true);
+      add_ids(sub, arguments->ids, true);
+    }
+    {
+      auto [sub, arguments] = command<CreateArguments>("create", "make keys; those that exist stay as they are");
+      add_common(sub, true);
+      sub->add_option("--bytes", arguments->bytes, "size of the new keys; default: key_bytes of the configuration")
+          ->type_name("N")
+          ->check(CLI::Range(1, 1 << 20));
+      add_ids(sub, arguments->ids, true);
+    }
+    add_state("disable", "refuse to serve keys until they are enabled again", SetStateArguments::Verb::kDisable);
+    add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
+    add_state("delete", "refuse to serve keys for ever; their ids are not used again", SetStateArguments::Verb::kDelete);
+    {
+      auto [sub, arguments] = command<HealArguments>("heal", "wrap keys in the regions that they lack");
+      add_common(sub, true);
+      sub->add_flag("--adopt", arguments->adopt, "take over records that RKMS wrote, too");
+      add_ids(sub, arguments->ids, false);
+    }
+  }
+
+  void add_rest() {
+    auto [sub, arguments] = command<StatusArguments>("status", "tell how a mounted keyfs is doing");
+    add_common(sub, false);
+    sub->add_option("mountpoint", arguments->mountpoint, "default: every keyfs that is mounted here")->type_name("");
+    auto [version, none] = command<VersionArguments>("version", "tell the version");
+    (void)none;
+    add_common(version, false);
+  }
+
+  void add_state(const std::string& name, const std::string& what, SetStateArguments::Verb verb) {
+    auto [sub, arguments] = command<SetStateArguments>(name, what);
+    arguments->verb = verb;
+    add_common(sub, true);
+    add_ids(sub, arguments->ids, true);
+  }
+
+  static void add_ids(CLI::App* sub, std::vector<std::string>& ids, bool required) {
+    sub->add_option("id", ids, required ? "key ids" : "key ids; default: all")->required(required)->type_name("");
+  }
+
+  CommandLine& line_;
+  CLI::App app_{"keyfs mounts data keys as files."};
+};
+
+}  // namespace
+
+Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
+  CommandLine line;
+  Grammar grammar(line);
+  CLI::App& app = grammar.app();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    // Of the command that was typed, if one was.
+    const auto typed = app.get_subcommands();
+    line.command = HelpArguments{typed.empty() ? app.help() : typed.front()->help()};
+  } catch (const CLI::CallForVersion&) {
+    line.command = VersionArguments{};
+  } catch (const CLI::ParseError& error) {
+    const auto typed = app.get_subcommands();
+    const std::string name = typed.empty() ? "keyfs" : "keyfs " + typed.front()->get_name();
+    std::string message = error.what();
+    for (char& c : message) {
+      if (c == '\n') c = ' ';
+    }
+    return fail(Code::kInvalid, message + " (see " + name + " --help)");
+  }
+  return line;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,72 @@
+// What was typed, taken apart (CLI11). Nothing is looked at or checked here but the words themselves.
+//
+// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the person who typed it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+
+namespace keyfs {
+
+inline constexpr const char* kDefaultConfig = "/etc/keyfs/keyfs.ini";
+
+// Which configuration, and how to answer. All commands have it.
+struct CommonArguments {
+  std::string config = kDefaultConfig;
+  std::string embedded;  // a directory; empty: `config` is it
+  bool json = false;
+};
+
+struct MountArguments {
+  std::string mountpoint;
+  std::string options;  // as after -o, comma separated
+  bool foreground = false;
+};
+struct CheckArguments {
+  bool create_table = false;
+};
+struct ExplainArguments {
+  std::string id;    // empty: tells the configuration in force
+  std::string user;  // name or number; empty: whoever asks
+};
+struct ListArguments {
+  std::string glob;  // empty: all
+};
+struct DescribeArguments {
+  std::vector<std::string> ids;
+};
+struct CreateArguments {
+  std::vector<std::string> ids;
+  uint32_t bytes = 0;  // 0: what the configuration says
+};
+struct SetStateArguments {
+  enum class Verb { kDisable, kEnable, kDelete } verb = Verb::kDisable;
+  std::vector<std::string> ids;
+};
+struct HealArguments {
+  std::vector<std::string> ids;  // empty: all
+  bool adopt = false;
+};
+struct StatusArguments {
+  std::string mountpoint;  // empty: every keyfs that is mounted here
+};
+struct VersionArguments {};
+struct HelpArguments {
+  std::string text;
+};
+
+struct CommandLine {
+  CommonArguments common;
+  std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments, ListArguments,
+               DescribeArguments, CreateArguments, SetStateArguments, HealArguments, StatusArguments>
+      command;
+};
+
+// Asking for help is a command, too.
+Result<CommandLine> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace keyfs

@@ -1,0 +1,53 @@
+#include "fs/cli/output.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <ostream>
+
+namespace keyfs {
+
+void Output::error(std::string_view message) { err_ << "keyfs: " << printable(message) << '\n' << std::flush; }
+
+std::string Output::printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;
+  return out;
+}
+
+void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      out << row[i];
+      if (i + 1 < row.size()) out << std::string(widths[i] - row[i].size() + 2, ' ');
+    }
+    out << '\n';
+  }
+}
+
+std::string joined(const std::vector<std::string>& words, std::string_view between) {
+  std::string all;
+  for (const auto& word : words) {
+    if (!all.empty()) all += between;
+    all += word;
+  }
+  return all;
+}
+
+std::string brief(Duration duration) {
+  const double ms = std::chrono::duration<double, std::milli>(duration).count();
+  std::array<char, 32> text{};
+  if (ms < 1000) {
+    std::snprintf(text.data(), text.size(), "%.1f ms", ms);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.1f s", ms / 1000);
+  }
+  return text.data();
+}
+
+}  // namespace keyfs
