@@ -173,7 +173,9 @@ Result<void> HttpTransfer::start() {
   set(CURLOPT_NOPROXY, options.no_proxy.c_str());
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_USERAGENT, options.user_agent.c_str());
-  const bool http2 = options.http2 && !request_.secret_response;
+  const bool secret =
+      request_.secret_response || !request_.secret_body.empty() || !request_.secret_headers.empty();
+  const bool http2 = options.http2 && !secret;
   set(CURLOPT_HTTP_VERSION, http2 ? long{CURL_HTTP_VERSION_2TLS} : long{CURL_HTTP_VERSION_1_1});
   set(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
   set(CURLOPT_SHARE, client_.poller_.state_->share.get());

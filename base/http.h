@@ -31,8 +31,9 @@
 // twice, and one that failed may have been carried out.
 //
 // Secrets: bodies may be SecretBytes in both directions, and header values too; curl and OpenSSL
-// get memory functions that wipe whatever they free. HTTP/2 keeps the last bytes received in a
-// buffer for as long as the connection lives, so a request with `secret_response` goes by HTTP/1.1.
+// get memory functions that wipe whatever they free. HTTP/2 keeps what was last received, and
+// headers that were sent, for as long as the connection lives: so a request that has anything
+// secret about it goes by HTTP/1.1, over several connections when there are several at once.
 #pragma once
 
 #include <chrono>

@@ -1,18 +1,39 @@
 #include "base/http.h"
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <future>
 #include <string>
 
 #include "base/race.h"
 #include "support/tiny_server.h"
+
+// Takes the place of libc's in this program: hung.test never resolves.
+namespace {
+std::atomic<bool> end_look_ups{false};
+std::atomic<int> hung_look_ups{0};
+}  // namespace
+extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
+                           addrinfo** result) {
+  if (node != nullptr && std::strcmp(node, "hung.test") == 0) {
+    ++hung_look_ups;
+    end_look_ups.wait(false);
+    --hung_look_ups;
+    return EAI_AGAIN;
+  }
+  using Real = int (*)(const char*, const char*, const addrinfo*, addrinfo**);
+  static const auto real = reinterpret_cast<Real>(dlsym(RTLD_NEXT, "getaddrinfo"));
+  return real(node, service, hints, result);
+}
 
 namespace keyfs {
 namespace {
@@ -327,6 +348,25 @@ TEST_F(Http, dropping_the_task_closes_the_connection_at_once) {
   group.reset();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 500ms);
   turn_until([&] { return server.closed_by_client() == 1; });
+}
+
+TEST_F(Http, a_hung_look_up_neither_outlasts_the_deadline_nor_delays_the_drop) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto response = send(get("http://hung.test/", 100ms));
+  ASSERT_FALSE(response);
+  EXPECT_EQ(response.error().code, Code::kTimeout);
+  EXPECT_THAT(response.error().message, HasSubstr("hung.test: not connected after"));
+
+  std::optional<TaskGroup<Result<HttpResponse>>> group(std::in_place, loop_);
+  group->start(client_->send(get("http://hung.test/", 1h)));
+  turn_until([] { return hung_look_ups == 2; });
+  group.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+
+  end_look_ups = true;
+  end_look_ups.notify_all();
+  turn_until([] { return hung_look_ups == 0; });
+  end_look_ups = false;
 }
 
 TEST_F(Http, a_stream_hands_over_each_piece_as_it_comes_and_ends_when_dropped) {

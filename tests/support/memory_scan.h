@@ -1,0 +1,27 @@
+// Looks for bytes in this process's own writable memory: what a core dump or a debugger would show.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace keyfs::testing {
+
+// A text that stands nowhere in memory as it is: kept masked, and compared without being unmasked.
+class Needle {
+ public:
+  // Each `name` gives another needle of 40 letters; the same one in a forked child.
+  explicit Needle(std::string_view name);
+
+  // The text itself, for the one who plants it.
+  std::string reveal() const;
+  // How many copies are in writable memory now. Tells where on stderr.
+  size_t copies() const;
+
+ private:
+  std::vector<uint8_t> masked_;
+};
+
+}  // namespace keyfs::testing
