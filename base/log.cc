@@ -66,7 +66,7 @@ void append_quoted(std::string& out, std::string_view text, size_t most) {
       out += "\\t";
     } else if (must_escape(point)) {
       char escaped[12];
-      (void)std::snprintf(escaped, sizeof escaped, "\u%04x", point);
+      (void)std::snprintf(escaped, sizeof escaped, "\\u%04x", point);
       out += escaped;
     } else {
       out += text.substr(0, length);
