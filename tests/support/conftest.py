@@ -1,7 +1,6 @@
-"""Fixtures of the support parts' own tests."""
+"""Fixtures of the parts' own tests only; ../conftest.py has those for all."""
 import pytest
 
-from .aws import Aws
 from .certs import TestCa
 from .proxy import ProxyHost
 
@@ -15,15 +14,3 @@ def ca(tmp_path_factory):
 def proxy_host():
     with ProxyHost() as host:
         yield host
-
-
-@pytest.fixture(scope="session")
-def aws_parts():
-    with Aws() as aws:
-        yield aws
-
-
-@pytest.fixture
-def aws(aws_parts):
-    yield aws_parts
-    aws_parts.heal()

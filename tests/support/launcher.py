@@ -21,9 +21,10 @@ def started(argv, environment):
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
-    # The caller's own AWS settings and HTTP proxies would lead the tests elsewhere.
-    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
-    process = spawn(argv, env={**env, **environment}, stdin=None)
+    env = dict(os.environ)
+    if "KEYFS_TEST_LAUNCHED" not in env:  # the caller's own AWS settings and HTTP proxies would lead the tests elsewhere
+        env = {k: v for k, v in env.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
+    process = spawn(argv, env={**env, "KEYFS_TEST_LAUNCHED": "1", **environment}, stdin=None)
     try:
         yield process
     finally:

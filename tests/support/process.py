@@ -93,6 +93,13 @@ def stop(process, how=signal.SIGKILL, timeout=10):
     return process.returncode
 
 
+def why_not_root():
+    """Why tests that mount, change user or make namespaces can't run here; "" when they can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    return "" if os.path.exists("/dev/fuse") else "needs /dev/fuse"
+
+
 def eventually(check, timeout=20, what=None, every=0.01):
     """Calls check until it returns something true, and returns that. The time-out is for a broken test only."""
     deadline = time.monotonic() + timeout

@@ -1,4 +1,5 @@
-"""Fixtures of the tests that mount keyfs for real. They need root, /dev/fuse and a built keyfs (KEYFS_BINARY, or build-dev or build)."""
+"""Fixtures of all tests in Python: keyfs mounted for real, and the parts it's used with (support/README.md). Tests that mount, change user or make
+namespaces need root and /dev/fuse, and are skipped without, saying so."""
 import os
 import stat
 
@@ -7,13 +8,25 @@ import pytest
 from support import daemon as d
 from support.aws import Aws
 from support.etcd import EtcdCluster
+from support.process import why_not_root
 from support.users import TestUsers
+
+
+# Of the parts' own tests, those that run anywhere; every other test needs root.
+ANYWHERE = {"test_aws", "test_credentials", "test_history", "test_proxy"}
+
+
+def pytest_collection_modifyitems(items):
+    why = why_not_root()
+    for item in items if why else ():
+        if not (item.path.parent.name == "support" and item.path.stem in ANYWHERE):
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_mounts():
     """Mounts of a test run vanish with it, even when it's killed. KEYFS_TEST_SHARED_MOUNTS=1 leaves them where all can look at them."""
-    if not os.environ.get("KEYFS_TEST_SHARED_MOUNTS"):
+    if not os.environ.get("KEYFS_TEST_SHARED_MOUNTS") and not why_not_root():
         d.private_mounts()
 
 
