@@ -21,7 +21,7 @@
 //
 // Thread-safety: everything here, from any thread. Ownership: the cache owns the entries, and must
 // outlive every KeyRef. Blocking: short locks only, one of 64 for acquire/put/drop.
-// Errors: put() gives kUnavailable when the key cannot be kept, which does not hinder serving it.
+// Errors: none.
 #pragma once
 
 #include <array>
@@ -181,7 +181,7 @@ class KeyCache {
   // The key as it is cached, however old: what serving stale is about.
   SharedKey held(const KeyEntry& entry) const;
   // When the cached key was last known to be current; nullopt when none is cached.
-  std::optional<TimePoint> confirmed_at(const KeyEntry& entry) const;
+  std::optional<TimePoint> confirmed_at(const KeyEntry& entry, TimePoint now) const;
 
   // A watch: while it is live, whatever is cached and was not announced is current.
   void set_live(bool live, TimePoint now);
@@ -226,11 +226,11 @@ class KeyCache {
   };
 
   Shard& shard_of(std::string_view id);
-  const Shard& shard_of(std::string_view id) const;
   KeyRef find_locked(Shard& shard, std::string_view id);
   void release(KeyEntry* entry);
   void forget_held_locked(Shard& shard, KeyEntry& entry);
-  size_t evict_locked(Shard& shard, size_t keys, const KeyEntry* spare,
+  size_t evict(size_t keys, const KeyEntry* spare);
+  size_t evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
                       std::vector<SharedKey>& gone);
   void destroy_if_idle_locked(Shard& shard, KeyEntry* entry);
   TimePoint effective_check_locked(const KeyEntry& entry, TimePoint now) const;

@@ -56,6 +56,11 @@ class Glob {
   std::vector<Set> sets_;
 };
 
+struct Caller {
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
 // Those whom one list names.
 struct Principals {
   bool any = false;
@@ -65,6 +70,8 @@ struct Principals {
   int line = 0;      // where; 0: the list is not there
 
   bool empty() const { return !any && uids.empty() && gids.empty(); }
+  bool name_user(const Caller& caller) const;  // without supplementary groups
+  bool name_group(std::span<const gid_t> groups) const;
 };
 
 // Looks up a user's or group's number by name; tests give their own.
@@ -81,11 +88,13 @@ class SystemNames final : public NameService {
   Result<std::optional<gid_t>> gid_of(const std::string& group) override;
 };
 
+class Policy;
+
 struct PolicySection {
-  uint64_t generation = 0;   // of the policy it belongs to
-  bool hidden = false;       // the section that stands for "no glob matches"
-  std::optional<Glob> glob;  // not in the hidden one and in [admin]
-  std::string title;         // "[keys payments-*]"; "" for the hidden one
+  const Policy* policy = nullptr;  // that it belongs to
+  bool hidden = false;             // the section that stands for "no glob matches"
+  std::optional<Glob> glob;        // not in the hidden one and in [admin]
+  std::string title;               // "[keys payments-*]"; "" for the hidden one
   std::string file;
   int line = 0;
   Principals read, create, admin;
@@ -95,11 +104,6 @@ struct PolicySection {
   uid_t owner = 0;
   gid_t group = 0;
   mode_t mode = 0400;
-};
-
-struct Caller {
-  uid_t uid = 0;
-  gid_t gid = 0;
 };
 
 // The caller's supplementary groups, asked for only when the decision depends on them.
@@ -137,9 +141,6 @@ class Policy {
   Policy(const Policy&) = delete;
   Policy& operator=(const Policy&) = delete;
 
-  // Different for every policy that was loaded in this process.
-  uint64_t generation() const { return generation_; }
-
   // The section that decides for `id`; the hidden one when none matches.
   const PolicySection& section_for(std::string_view id) const;
   // What a section permits a caller. No allocation, and `groups` is asked once at most.
@@ -148,9 +149,14 @@ class Policy {
   Decision decide(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const {
     return decide(section_for(id), caller, groups);
   }
-  // Whether `read` alone; what a directory listing asks for each of its names.
+  // `read` alone: what a warm open needs, and a directory listing for each of its names. So the
+  // groups are not asked for on account of a `create` list.
   static bool may_read(const PolicySection& section, const Caller& caller,
                        SupplementaryGroups& groups);
+
+  // `create`, and `read` with it.
+  static bool may_create(const PolicySection& section, const Caller& caller,
+                         SupplementaryGroups& groups);
 
   // [admin] read: may see .keyfs/status, .keyfs/metrics.
   bool is_admin(const Caller& caller, SupplementaryGroups& groups) const;
@@ -166,7 +172,6 @@ class Policy {
  private:
   Policy() = default;
 
-  uint64_t generation_ = 0;
   std::vector<PolicySection> sections_;  // in file order
   PolicySection hidden_;
   PolicySection admin_;

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/config.h"
+#include "base/log.h"
 #include "base/result.h"
 
 namespace keyfs {
@@ -32,6 +33,9 @@ struct Settings {
   AuditTo audit_to = AuditTo::kJournal;
   std::string audit_path;             // for kFile
   bool audit_group_readable = false;  // mode 0640 instead of 0600
+
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kLogfmt;
 
   // Keys in the cache; beyond it the least used ones are wiped.
   size_t cache_keys = 1'000'000;
