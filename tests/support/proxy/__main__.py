@@ -45,7 +45,7 @@ class Control:
         elif verb == ("POST", "faults"):
             return {"id": proxy.faults.add(body).ident}
         elif verb[:2] == ("DELETE", "faults"):
-            proxy.remove_fault(int(parts[1]) if len(parts) > 1 else None)
+            proxy.faults.remove(int(parts[1]) if len(parts) > 1 else None)
         elif verb == ("POST", "seed"):
             proxy.faults.rng.seed(body["seed"])
         elif verb == ("POST", "link"):

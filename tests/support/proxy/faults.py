@@ -18,6 +18,7 @@ How often: "skip" (let the first n pass), "count" (then hit n, default all), "pr
 
 Delays add up, and what comes after one still applies; any other fault ends the search. Order: as they were added.
 """
+import asyncio
 import base64
 import fnmatch
 import json
@@ -43,6 +44,7 @@ class Fault:
         self.skip = spec.get("skip", 0)
         self.left = spec.get("count")
         self.hits = 0
+        self.removed = asyncio.Event()  # ends a hang
 
     def takes(self, op, path, rng):
         if self.left == 0:
@@ -81,10 +83,10 @@ class FaultSet:
         return fault
 
     def remove(self, ident=None):
-        self.faults = [f for f in self.faults if ident is not None and f.ident != ident]
-
-    def has(self, fault):
-        return fault in self.faults
+        for fault in self.faults:
+            if ident in (None, fault.ident):
+                fault.removed.set()
+        self.faults = [f for f in self.faults if not f.removed.is_set()]
 
     def pick(self, op, path):
         """The delays that apply, and then at most one other."""

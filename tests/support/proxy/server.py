@@ -86,10 +86,6 @@ class Proxy:
             _linger(sock)
             task.cancel()
 
-    def remove_fault(self, ident=None):
-        self.faults.remove(ident)
-        self.stats.touch()  # hung requests look again
-
     def close(self):
         self.set_link("cut")
         for listener in filter(None, (self.plain, self.tls)):
@@ -156,8 +152,7 @@ class Proxy:
             if fault.do == "delay":
                 await asyncio.sleep(fault.spec.get("seconds", 0))
             elif fault.do == "hang":
-                while self.faults.has(fault):
-                    await self.stats._changed.wait()
+                await fault.removed.wait()
                 raise Reset
             elif fault.do == "reset":
                 raise Reset
@@ -293,8 +288,8 @@ class Proxy:
             return True
         if fault.do == "close":
             raise Closed
-        while fault.do == "hang" and self.faults.has(fault):
-            await self.stats._changed.wait()
+        if fault.do == "hang":
+            await fault.removed.wait()
         raise Reset
 
     async def _spoil(self, client, backend, reply, framing, fault):
