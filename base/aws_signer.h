@@ -1,0 +1,58 @@
+// Signs requests for AWS: Signature Version 4
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
+//
+// libcurl's own (CURLOPT_AWS_SIGV4) needs the secret access key in a plain string and derives the
+// signing key anew for each request, four times the cost; here the day's signing key is kept, in
+// locked memory.
+//
+// Thread-safety: none; on the loop's thread. Ownership: the arena outlives the signer and the
+// requests. Blocking: never. Errors: kInvalid for a request that cannot be signed (no host in the
+// URL, a header twice), kUnavailable without memory. No message holds any part of a key or token.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/http.h"
+#include "base/result.h"
+#include "base/secret.h"
+
+namespace keyfs {
+
+struct AwsCredentials {
+  std::string access_key_id;  // a name rather than a secret; stands in every request
+  SecretBytes secret_access_key;
+  SecretBytes session_token;        // empty for long-term keys
+  std::optional<WallTime> expires;  // nullopt: they do not
+};
+using AwsCredentialsPtr = std::shared_ptr<const AwsCredentials>;
+
+class AwsSigner {
+ public:
+  // As in the credential scope: "us-east-1", "kms".
+  AwsSigner(SecretArena& arena, std::string region, std::string service);
+
+  // Adds X-Amz-Date, X-Amz-Security-Token (when there is one) and Authorization, over the method,
+  // the URL, all headers and the body that are there now: nothing may be changed afterwards. The
+  // URL's path and query must be percent-encoded.
+  Result<void> sign(HttpRequest& request, const AwsCredentialsPtr& credentials, WallTime now);
+
+ private:
+  Result<void> derive_key(const AwsCredentialsPtr& credentials, const std::string& date);
+
+  SecretArena& arena_;
+  std::string region_;
+  std::string service_;
+  // The signing key of `key_date_` and of those very credentials (held, so that the address is
+  // never another's).
+  SecretBytes key_;
+  std::string key_date_;
+  AwsCredentialsPtr key_credentials_;
+};
+
+// "20150830T123600Z", the form of X-Amz-Date.
+std::string to_amz_date(WallTime time);
+
+}  // namespace keyfs
