@@ -52,7 +52,7 @@ struct HealthOptions {
   Duration denied_open = std::chrono::minutes(5);
 
   double tokens = 20;
-  double tokens_per_second = 5;
+  double tokens_per_second = 10;
 
   // A closed region that nobody asked for so long is tried beside a call of others, so that one
   // that became faster is found again. Zero: never.
@@ -115,6 +115,7 @@ class RegionHealth {
   unsigned opened_in_a_row_ = 0;
   bool opened_ = false;
   TimePoint open_until_{};
+  Duration open_first_{};  // of the kind of failure that opened it
   bool probing_ = false;
   TimePoint asked_at_;
 

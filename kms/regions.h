@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/crypto.h"
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/result.h"
@@ -52,8 +53,9 @@ struct RegionsOptions {
   Duration grace_least = std::chrono::milliseconds(50);
   double grace_share = 0.25;
 
-  // When every region failed and some might not if asked again: so many rounds in all, with pauses
-  // of up to `pause`, doubled each time. Every call after the first round costs a token.
+  // When every region failed and some might not if asked again, or were left alone for want of a
+  // token: so many rounds in all, with pauses of up to `pause`, doubled each time. Every call after
+  // the first round costs a token.
   unsigned rounds = 3;
   Duration pause = std::chrono::milliseconds(100);
 
@@ -125,6 +127,9 @@ struct RegionStatus {
 
 // Says whether a plaintext is the right one, by its key check value: kCorrupt if not.
 using KeyVerifier = std::function<Result<void>(const SecretBytes&)>;
+
+// From a source of random bytes; it outlives the result.
+RandomFraction random_fraction(Random& random);
 
 class Regions {
  public:

@@ -1,0 +1,78 @@
+#include "kms/factory.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/config_reader.h"
+#include "kms/local_region.h"
+#include "kms/master_key.h"
+
+namespace keyfs {
+namespace {
+
+Result<std::unique_ptr<Region>> local_from(const ConfigSection& section, const RegionParts& parts) {
+  ConfigReader in(section);
+  in.required("type");
+  const std::string key_file = in.required("key_file");
+  if (!key_file.empty() && key_file.front() != '/') {
+    in.mistake("key_file", "must be an absolute path, from / on");
+  }
+  if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
+  return make_local_region(parts, section.argument(), key_file);
+}
+
+Result<std::unique_ptr<Region>> aws_from(const ConfigSection& section, const RegionParts& parts) {
+  if (!parts.aws) return fail(section.mistake("type", "aws regions cannot be used here"));
+  return parts.aws(section);
+}
+
+struct Kind {
+  std::string_view type;
+  Result<std::unique_ptr<Region>> (*make)(const ConfigSection&, const RegionParts&);
+};
+// A new kind of region is one line here.
+constexpr Kind kKinds[] = {
+    {"aws", aws_from},
+    {"local", local_from},
+};
+
+Result<std::unique_ptr<Region>> from_section(const ConfigSection& section,
+                                             const RegionParts& parts) {
+  const auto* type = section.find("type");
+  std::string names;
+  for (const Kind& kind : kKinds) {
+    if (type != nullptr && type->value == kind.type) return kind.make(section, parts);
+    names += (names.empty() ? "" : " or ") + std::string(kind.type);
+  }
+  return fail(section.mistake("type", type == nullptr
+                                          ? "is missing: " + names
+                                          : "unknown type " + type->value + ": " + names));
+}
+
+}  // namespace
+
+Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& config,
+                                                          const RegionParts& parts) {
+  std::vector<std::unique_ptr<Region>> regions;
+  for (const ConfigSection* section : config.all("region")) {
+    auto region = from_section(*section, parts);
+    if (!region) return fail(std::move(region.error()));
+    regions.push_back(std::move(*region));
+  }
+  if (regions.empty()) {
+    return fail(Code::kInvalid,
+                config.name() + ": no [region NAME] section; at least one is needed");
+  }
+  return regions;
+}
+
+std::unique_ptr<Region> make_local_region(const RegionParts& parts, std::string name,
+                                          std::string key_file) {
+  return std::make_unique<LocalRegion>(
+      parts.loop, parts.arena, parts.random, std::move(name),
+      std::make_unique<MasterFile>(parts.worker, parts.arena, std::move(key_file)));
+}
+
+}  // namespace keyfs

@@ -1,0 +1,168 @@
+#include "kms/region_health.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace keyfs {
+namespace {
+
+// How much of a new latency goes into the expectation: some ten answers make the old one forgotten.
+constexpr double kNewShare = 0.2;
+
+Duration scaled(Duration duration, double factor) {
+  return Duration(static_cast<Duration::rep>(static_cast<double>(duration.count()) * factor));
+}
+
+}  // namespace
+
+std::string_view to_string(BreakerState state) {
+  switch (state) {
+    case BreakerState::kClosed:
+      return "closed";
+    case BreakerState::kHalfOpen:
+      return "half-open";
+    case BreakerState::kOpen:
+      return "open";
+  }
+  return "unknown";
+}
+
+RegionHealth::RegionHealth(const Clock& clock, RandomFraction random, HealthOptions options)
+    : clock_(clock),
+      random_(std::move(random)),
+      options_(options),
+      asked_at_(clock.now()),
+      tokens_(options.tokens),
+      tokens_at_(clock.now()) {
+  ring_.reserve(options_.samples);
+}
+
+void RegionHealth::succeeded(Duration latency) {
+  ++calls_;
+  asked_at_ = clock_.now();
+  learn(latency);
+  if (ring_.size() < options_.samples) {
+    ring_.push_back(latency);
+  } else if (!ring_.empty()) {
+    ring_[ring_next_] = latency;
+    ring_next_ = (ring_next_ + 1) % ring_.size();
+  }
+  failed_in_a_row_ = 0;
+  opened_in_a_row_ = 0;
+  opened_ = false;
+}
+
+void RegionHealth::failed(const Error& error) {
+  ++calls_;
+  ++failures_;
+  asked_at_ = clock_.now();
+  last_error_ = error;
+  last_error_at_ = clock_.wall();
+  switch (error.code) {
+    case Code::kUnavailable:
+    case Code::kTimeout:
+      fail_once_more();
+      break;
+    case Code::kThrottled:
+      open(options_.throttled_open, options_.throttled_open_most);
+      break;
+    case Code::kUnauthenticated:
+      open(options_.credentials_open, options_.credentials_open);
+      break;
+    case Code::kDenied:
+      open(options_.denied_open, options_.denied_open);
+      break;
+    case Code::kCorrupt:
+    case Code::kInvalid:
+    case Code::kRevoked:
+      break;
+  }
+}
+
+void RegionHealth::gave_up(Duration waited) {
+  ++calls_;
+  asked_at_ = clock_.now();
+  learn(std::max(waited, expected_.value_or(waited)));
+  fail_once_more();
+}
+
+void RegionHealth::learn(Duration latency) {
+  expected_ = expected_ ? *expected_ + scaled(latency - *expected_, kNewShare) : latency;
+}
+
+void RegionHealth::fail_once_more() {
+  // In half-open one failure is enough: the probe has decided.
+  if (++failed_in_a_row_ < options_.failures_to_open && !opened_) return;
+  open(options_.transient_open, options_.transient_open_most);
+}
+
+void RegionHealth::open(Duration first, Duration most) {
+  const TimePoint now = clock_.now();
+  // Calls that were under way when it opened, or that had no other region left, fail too: they say
+  // nothing new, and must not double its time.
+  const bool open_already = opened_ && now < open_until_;
+  if (!open_already) ++opened_in_a_row_;
+  const double doubled = std::exp2(std::min(opened_in_a_row_ - 1, 30u));
+  const Duration time = std::min(most, scaled(std::min(first, most), doubled));
+  const TimePoint until = now + scaled(time, 0.75 + 0.5 * random_());
+  if (!open_already || first > open_first_) {
+    open_until_ = std::max(until, open_already ? open_until_ : until);
+    open_first_ = first;
+  }
+  opened_ = true;
+}
+
+BreakerState RegionHealth::state() const {
+  if (!opened_) return BreakerState::kClosed;
+  return clock_.now() < open_until_ ? BreakerState::kOpen : BreakerState::kHalfOpen;
+}
+
+Duration RegionHealth::open_for() const {
+  return state() == BreakerState::kOpen ? Duration(open_until_ - clock_.now()) : Duration::zero();
+}
+
+bool RegionHealth::wants_probe() const {
+  if (probing_) return false;
+  switch (state()) {
+    case BreakerState::kHalfOpen:
+      return true;
+    case BreakerState::kClosed:
+      return options_.explore_after > Duration::zero() &&
+             clock_.now() - asked_at_ >= options_.explore_after;
+    case BreakerState::kOpen:
+      return false;
+  }
+  return false;
+}
+
+std::optional<Duration> RegionHealth::percentile(double share) const {
+  if (ring_.empty()) return std::nullopt;
+  std::vector<Duration> sorted = ring_;
+  const auto place = static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5);
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(place),
+                   sorted.end());
+  return sorted[place];
+}
+
+std::optional<Duration> RegionHealth::p95() const {
+  return ring_.size() < options_.samples_for_p95 ? std::nullopt : percentile(0.95);
+}
+
+Duration RegionHealth::hedge_delay() const {
+  const auto known = p95();
+  return known ? std::clamp(*known, options_.hedge_least, options_.hedge_most)
+               : options_.hedge_unknown;
+}
+
+bool RegionHealth::take_token() {
+  const TimePoint now = clock_.now();
+  const double seconds = std::chrono::duration<double>(now - tokens_at_).count();
+  tokens_ = std::min(options_.tokens, tokens_ + seconds * options_.tokens_per_second);
+  tokens_at_ = now;
+  if (tokens_ < 1) return false;
+  tokens_ -= 1;
+  return true;
+}
+
+}  // namespace keyfs
