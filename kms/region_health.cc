@@ -41,7 +41,8 @@ RegionHealth::RegionHealth(const Clock& clock, RandomFraction random, HealthOpti
 void RegionHealth::succeeded(Duration latency) {
   ++calls_;
   asked_at_ = clock_.now();
-  learn(latency);
+  ewma_ = ewma_ ? *ewma_ + scaled(latency - *ewma_, kNewShare) : latency;
+  doubt_.reset();
   if (ring_.size() < options_.samples) {
     ring_.push_back(latency);
   } else if (!ring_.empty()) {
@@ -83,12 +84,12 @@ void RegionHealth::failed(const Error& error) {
 void RegionHealth::gave_up(Duration waited) {
   ++calls_;
   asked_at_ = clock_.now();
-  learn(std::max(waited, expected_.value_or(waited)));
+  doubt_ = std::max(waited, doubt_.value_or(waited));
   fail_once_more();
 }
 
-void RegionHealth::learn(Duration latency) {
-  expected_ = expected_ ? *expected_ + scaled(latency - *expected_, kNewShare) : latency;
+std::optional<Duration> RegionHealth::expected() const {
+  return doubt_ ? std::max(*doubt_, ewma_.value_or(*doubt_)) : ewma_;
 }
 
 void RegionHealth::fail_once_more() {
@@ -128,6 +129,7 @@ bool RegionHealth::wants_probe() const {
     case BreakerState::kHalfOpen:
       return true;
     case BreakerState::kClosed:
+      if (doubt_ && clock_.now() - asked_at_ >= options_.doubt_after) return true;
       return options_.explore_after > Duration::zero() &&
              clock_.now() - asked_at_ >= options_.explore_after;
     case BreakerState::kOpen:
@@ -151,7 +153,7 @@ std::optional<Duration> RegionHealth::p95() const {
 
 Duration RegionHealth::hedge_delay() const {
   const auto known = p95();
-  return known ? std::clamp(*known, options_.hedge_least, options_.hedge_most)
+  return known ? std::clamp(*known + *known / 4, options_.hedge_least, options_.hedge_most)
                : options_.hedge_unknown;
 }
 

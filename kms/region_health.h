@@ -5,8 +5,10 @@
 //
 // Latency: an EWMA decides the order of the regions; p50 and p95 come from the last `samples`
 // answers. A call that was given up because another region was faster says only that this one is
-// slower than that, so it raises the EWMA and leaves p95 alone: a region that hangs must not drag
-// out its own hedge delay.
+// slower than that: until its next answer the region is expected to take so long at least, and it
+// is tried again soon beside the calls of others. p95 is left alone: a region that hangs must not
+// drag out its own hedge delay. That delay is p95 and a quarter, since at p95 itself one call in
+// twenty to a healthy region would cost a second one.
 //
 // Breaker: closed (ask it), open (ask it only when nothing else is left), half-open (its time is
 // over: one probe goes out beside the calls of others, and decides). What opens it, for how long:
@@ -40,7 +42,7 @@ struct HealthOptions {
   size_t samples = 64;
   size_t samples_for_p95 = 5;                               // with fewer, p95 is unknown
   Duration hedge_unknown = std::chrono::milliseconds(200);  // the hedge delay while p95 is unknown
-  Duration hedge_least = std::chrono::milliseconds(5);
+  Duration hedge_least = std::chrono::milliseconds(20);
   Duration hedge_most = std::chrono::seconds(2);
 
   unsigned failures_to_open = 3;
@@ -57,6 +59,8 @@ struct HealthOptions {
   // A closed region that nobody asked for so long is tried beside a call of others, so that one
   // that became faster is found again. Zero: never.
   Duration explore_after = std::chrono::minutes(5);
+  // The same for one whose last call was given up.
+  Duration doubt_after = std::chrono::seconds(1);
 };
 
 enum class BreakerState { kClosed, kHalfOpen, kOpen };
@@ -77,13 +81,13 @@ class RegionHealth {
   BreakerState state() const;
   // For how long it will still be left alone; zero unless open.
   Duration open_for() const;
-  // Half-open, or not asked for long; and no probe is out.
+  // Half-open, in doubt, or not asked for long; and no probe is out.
   bool wants_probe() const;
   void probe_begins() { probing_ = true; }
   void probe_ends() { probing_ = false; }
 
   // What a call is expected to take; nullopt while it was never asked.
-  std::optional<Duration> expected() const { return expected_; }
+  std::optional<Duration> expected() const;
   std::optional<Duration> p50() const { return percentile(0.50); }
   std::optional<Duration> p95() const;
   // After how long another region is asked as well.
@@ -99,7 +103,6 @@ class RegionHealth {
 
  private:
   std::optional<Duration> percentile(double share) const;
-  void learn(Duration latency);
   void fail_once_more();
   void open(Duration first, Duration most);
 
@@ -107,7 +110,8 @@ class RegionHealth {
   const RandomFraction random_;
   const HealthOptions options_;
 
-  std::optional<Duration> expected_;
+  std::optional<Duration> ewma_;
+  std::optional<Duration> doubt_;  // it took longer than that, and has not answered since
   std::vector<Duration> ring_;
   size_t ring_next_ = 0;
 

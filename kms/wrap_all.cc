@@ -34,7 +34,7 @@ WrapAll::~WrapAll() {
 }
 
 void WrapAll::start(RegionSlot& slot) {
-  auto call = std::make_unique<Call>(Call{&slot, loop_.now(), loop_.now(), false});
+  auto call = std::make_unique<Call>(Call{&slot, loop_.now(), loop_.now(), false, std::nullopt});
   Call& under_way = *call;
   running_.emplace(group_.start(wrap_in(under_way)), std::move(call));
 }
@@ -50,6 +50,7 @@ Task<void> WrapAll::run() {
     } else {
       note_failure(result_.missing, region, std::move(finished->value.error()));
     }
+    if (enough()) leave_the_pausing_ones();
   }
   deadline_passed_ = loop_.now() >= deadline_;
   leave_the_late_ones();
@@ -63,6 +64,7 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
     if (!failure) {
       call.begun = loop_.now();
       call.asking = true;
+      call.failure.reset();
       auto wrapped = co_await slot.region->wrap(key_, context_, deadline_);
       call.asking = false;
       const Duration latency = loop_.now() - call.begun;
@@ -78,8 +80,8 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
     if (enough() || !may_try_again || round >= options_.rounds || next >= deadline_) {
       co_return fail(std::move(*failure));
     }
+    call.failure = std::move(failure);
     co_await loop_.sleep_until(next);
-    if (enough()) co_return fail(std::move(*failure));
   }
 }
 
@@ -98,6 +100,20 @@ Duration WrapAll::grace(const Call& call) const {
   const Duration grace = p95 ? std::max(options_.grace_least, share_of(*p95, options_.grace_factor))
                              : options_.grace_unknown;
   return std::min(grace, share_of(deadline_ - call.started, options_.grace_share));
+}
+
+// They were to try again for want of regions, and no longer need to.
+void WrapAll::leave_the_pausing_ones() {
+  for (auto at = running_.begin(); at != running_.end();) {
+    Call& call = *at->second;
+    if (call.asking || !call.failure) {
+      ++at;
+      continue;
+    }
+    group_.cancel(at->first);
+    note_failure(result_.missing, call.slot->name(), std::move(*call.failure));
+    at = running_.erase(at);
+  }
 }
 
 void WrapAll::leave_the_late_ones() {

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/loop.h"
@@ -38,15 +39,17 @@ class WrapAll {
  private:
   struct Call {
     RegionSlot* slot;
-    TimePoint started;  // the first try
-    TimePoint begun;    // the last one
-    bool asking;        // under way, rather than pausing
+    TimePoint started;             // the first try
+    TimePoint begun;               // the last one
+    bool asking;                   // under way, rather than pausing
+    std::optional<Error> failure;  // of the try before the pause
   };
 
   Task<Result<WrappedKey>> wrap_in(Call& call);
   bool enough() const { return result_.wrapped.size() >= needed_; }
   TimePoint wait_until() const;
   Duration grace(const Call& call) const;
+  void leave_the_pausing_ones();
   void leave_the_late_ones();
 
   Loop& loop_;

@@ -1,0 +1,475 @@
+#include <gmock/gmock.h>
+
+#include "kms/regions_fixture.h"
+
+namespace keyfs::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class RegionsUnwrap : public RegionsTest {
+ protected:
+  // A key that all regions hold; the calls that it took are not counted.
+  void build_with_key() {
+    build();
+    auto made = create();
+    ASSERT_TRUE(made) << made.error().message;
+    ASSERT_EQ(made->wrapped.size(), region.size());
+    key = std::move(made->key);
+    wrapped = std::move(made->wrapped);
+    verifier = [this](const SecretBytes& plain) -> Result<void> {
+      if (plain.equals(key.reveal())) return {};
+      return fail(Code::kCorrupt, "the key check value does not match");
+    };
+    forget_calls();
+  }
+  void all_answer_after(Duration delay) {
+    for (auto* one : region) one->answer_after(delay);
+    for (int i = 0; i < 10; ++i) ASSERT_TRUE(unwrap(wrapped));  // so that p95 is known
+  }
+  void expect_the_key(const Result<UnwrappedKey>& got) {
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_TRUE(got->key.equals(key.reveal()));
+  }
+  void read() { expect_the_key(unwrap(wrapped)); }
+  Task<bool> still_waiting_after(TaskGroup<Result<UnwrappedKey>>& group, Duration time_left) {
+    co_return !(co_await group.next(in(time_left)));
+  }
+
+  SecretBytes key;
+  WrappedKeys wrapped;
+};
+
+TEST_F(RegionsUnwrap, one_healthy_read_asks_the_first_region_only) {
+  build_with_key();
+  auto got = unwrap(wrapped);
+  expect_the_key(got);
+  EXPECT_EQ(got->region, "a");
+  EXPECT_FALSE(got->hedged);
+  EXPECT_EQ(got->asked, 1u);
+  EXPECT_FALSE(got->suspect);
+  EXPECT_EQ(region[0]->calls.unwrap, 1);
+  EXPECT_EQ(all_calls(), 1);
+}
+
+TEST_F(RegionsUnwrap, any_one_region_is_enough) {
+  build_with_key();
+  for (size_t alive = 0; alive < 3; ++alive) {
+    for (size_t i = 0; i < 3; ++i) {
+      i == alive ? region[i]->heal() : region[i]->fail_with(Code::kUnavailable);
+    }
+    auto got = unwrap(wrapped);
+    expect_the_key(got);
+    EXPECT_EQ(got->region, regions->names()[alive]);
+  }
+}
+
+TEST_F(RegionsUnwrap, a_failing_region_is_passed_over_at_once) {
+  build_with_key();
+  region[0]->fail_with(Code::kUnavailable, "connection refused");
+  Result<UnwrappedKey> got = fail(Code::kInvalid, "");
+  EXPECT_EQ(timed([&] { got = unwrap(wrapped); }), 0s);
+  expect_the_key(got);
+  EXPECT_EQ(got->region, "b");
+  EXPECT_FALSE(got->hedged);
+  ASSERT_EQ(got->failures.size(), 1u);
+  EXPECT_EQ(got->failures[0].region, "a");
+  EXPECT_THAT(counts.fallbacks, ElementsAre("b"));
+}
+
+TEST_F(RegionsUnwrap, a_hanging_first_region_costs_the_default_hedge_delay_while_p95_is_unknown) {
+  build_with_key();
+  region[0]->hang();
+  Result<UnwrappedKey> got = fail(Code::kInvalid, "");
+  EXPECT_EQ(timed([&] { got = unwrap(wrapped); }), 200ms);
+  expect_the_key(got);
+  EXPECT_TRUE(got->hedged);
+  EXPECT_EQ(got->region, "b");
+  EXPECT_THAT(counts.hedges, ElementsAre("b"));
+  EXPECT_EQ(region[0]->calls.dropped, 1);
+}
+
+TEST_F(RegionsUnwrap, a_hanging_first_region_costs_its_own_p95_once_it_is_known) {
+  build_with_key();
+  all_answer_after(20ms);
+  region[0]->hang();
+  EXPECT_EQ(timed([&] { read(); }), 25ms + 20ms) << "p95 and a quarter, and b's answer";
+}
+
+TEST_F(RegionsUnwrap, two_hanging_regions_of_three_cost_two_hedge_delays) {
+  build_with_key();
+  region[0]->hang();
+  region[1]->hang();
+  EXPECT_EQ(timed([&] { read(); }), 400ms);
+}
+
+TEST_F(RegionsUnwrap, hangs_do_not_drag_out_the_hedge_delay) {
+  options.health.failures_to_open = 1000;
+  build_with_key();
+  all_answer_after(20ms);
+  region[0]->hang();
+  Duration longest{};
+  for (int i = 0; i < 30; ++i) {
+    longest = std::max(longest, timed([&] { read(); }));
+    wait(10s);
+  }
+  EXPECT_EQ(longest, 45ms);
+}
+
+TEST_F(RegionsUnwrap, a_region_that_hung_is_not_asked_first_again_until_it_answers) {
+  build_with_key();
+  region[0]->hang();
+  read();
+  forget_calls();
+  EXPECT_EQ(timed([&] { read(); }), 0s);
+  EXPECT_EQ(region[0]->calls.all(), 0);
+  region[0]->heal();
+  wait(2s);
+  read();  // and beside it a is tried
+  wait(1s);
+  EXPECT_EQ(unwrap(wrapped)->region, "a");
+}
+
+TEST_F(RegionsUnwrap, a_region_that_hangs_under_several_reads_at_once_is_opened) {
+  build_with_key();
+  region[0]->hang();
+  TaskGroup<Result<UnwrappedKey>> group(time.loop);
+  for (int i = 0; i < 3; ++i) group.start(regions->unwrap(wrapped, context, verifier, in(10s)));
+  const auto all = [&]() -> Task<int> {
+    int served = 0;
+    while (auto one = co_await group.next()) served += one->value.has_value();
+    co_return served;
+  };
+  EXPECT_EQ(time.loop.run_task(all()), 3);
+  EXPECT_THAT(counts.breakers, ElementsAre("a open"));
+}
+
+TEST_F(RegionsUnwrap, a_region_that_lost_right_after_it_was_asked_is_not_blamed) {
+  build_with_key();
+  region[0]->answer_after(201ms);
+  region[1]->answer_after(50ms);
+  EXPECT_EQ(unwrap(wrapped)->region, "a");  // 1 ms after b was asked
+  EXPECT_EQ(counts.given_up, 1);
+  EXPECT_EQ(regions->status()[0].name, "b");
+  EXPECT_EQ(*regions->status()[0].expected, 0s);
+}
+
+TEST_F(RegionsUnwrap, an_open_region_is_probed_beside_a_read_that_does_not_wait_for_it) {
+  build_with_key();
+  region[0]->fail_with(Code::kUnavailable);
+  for (int i = 0; i < 3; ++i) read();
+  region[0]->answer_after(3s);
+  time.clock.advance(2s);
+  EXPECT_EQ(regions->status().back().state, BreakerState::kHalfOpen);
+  EXPECT_EQ(timed([&] { read(); }), 0s);
+  read();
+  EXPECT_EQ(region[0]->calls.unwrap, 4) << "one probe at a time";
+  EXPECT_EQ(region[0]->calls.under_way, 1);
+  wait(4s);
+  EXPECT_THAT(counts.breakers, ElementsAre("a open", "a closed"));
+}
+
+TEST_F(RegionsUnwrap, a_probe_that_fails_keeps_the_region_out_for_longer) {
+  build_with_key();
+  region[0]->fail_with(Code::kUnavailable);
+  for (int i = 0; i < 3; ++i) read();
+  EXPECT_EQ(regions->status().back().open_for, 1s);
+  time.clock.advance(1s);
+  read();
+  wait(100ms);
+  EXPECT_EQ(regions->status().back().name, "a");
+  EXPECT_EQ(regions->status().back().open_for, 1900ms);
+}
+
+TEST_F(RegionsUnwrap, a_probe_that_hangs_ends_at_its_deadline_and_the_next_one_can_come) {
+  build_with_key();
+  region[0]->hang();
+  read();
+  wait(2s);
+  read();
+  EXPECT_EQ(region[0]->calls.under_way, 1);
+  wait(60s);
+  EXPECT_EQ(region[0]->calls.under_way, 0);
+  region[0]->heal();
+  read();
+  wait(1s);
+  EXPECT_EQ(unwrap(wrapped)->region, "a");
+}
+
+TEST_F(RegionsUnwrap, a_region_that_refuses_is_left_alone_for_minutes_and_still_asked_in_need) {
+  build_with_key();
+  region[0]->fail_with(Code::kDenied, "the master key is disabled");
+  read();
+  EXPECT_EQ(regions->status().back().name, "a");
+  EXPECT_EQ(regions->status().back().open_for, 5min);
+  region[0]->heal();
+  region[1]->fail_with(Code::kUnavailable);
+  region[2]->fail_with(Code::kUnavailable);
+  auto got = unwrap(wrapped);
+  expect_the_key(got);
+  EXPECT_EQ(got->region, "a");
+  EXPECT_EQ(regions->status().front().name, "a") << "an answer closes the breaker";
+}
+
+TEST_F(RegionsUnwrap, the_order_is_learned_from_latency) {
+  build_with_key();
+  region[0]->answer_after(90ms);
+  region[1]->answer_after(60ms);
+  region[2]->answer_after(10ms);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(create());  // asks all of them
+  forget_calls();
+  EXPECT_EQ(timed([&] { read(); }), 10ms);
+  EXPECT_EQ(region[2]->calls.unwrap, 1);
+  EXPECT_EQ(all_calls(), 1);
+}
+
+TEST_F(RegionsUnwrap, between_regions_that_are_alike_the_configured_order_stays) {
+  build_with_key();
+  region[0]->answer_after(11ms);
+  region[1]->answer_after(10ms);
+  region[2]->answer_after(9ms);
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(create());
+  forget_calls();
+  read();
+  EXPECT_EQ(region[0]->calls.unwrap, 1);
+}
+
+TEST_F(RegionsUnwrap, a_region_that_became_fast_again_is_found_again) {
+  options.health.explore_after = 1min;
+  build_with_key();
+  region[0]->answer_after(100ms);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(create());
+  EXPECT_EQ(unwrap(wrapped)->region, "b");
+  region[0]->heal();
+  for (int i = 0; i < 30; ++i) {
+    wait(61s);
+    read();
+  }
+  EXPECT_EQ(unwrap(wrapped)->region, "a");
+}
+
+TEST_F(RegionsUnwrap, a_plaintext_that_the_verifier_refuses_is_not_served_and_marks_the_record) {
+  build_with_key();
+  region[0]->fault.wrong_key = true;
+  auto got = unwrap(wrapped);
+  expect_the_key(got);
+  EXPECT_EQ(got->region, "b");
+  EXPECT_TRUE(got->suspect);
+  ASSERT_EQ(got->failures.size(), 1u);
+  EXPECT_EQ(got->failures[0].error.code, Code::kCorrupt);
+}
+
+TEST_F(RegionsUnwrap, a_corrupt_wrap_falls_back_and_marks_the_record) {
+  build_with_key();
+  wrapped["a"].blob.back() ^= 1;
+  for (int i = 0; i < 5; ++i) {
+    auto got = unwrap(wrapped);
+    expect_the_key(got);
+    EXPECT_TRUE(got->suspect);
+  }
+  EXPECT_TRUE(counts.breakers.empty()) << "the region is not to blame";
+}
+
+TEST_F(RegionsUnwrap, wraps_of_another_id_are_corrupt) {
+  build_with_key();
+  context = key_context("payments", 1);
+  auto got = unwrap(wrapped);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kCorrupt);
+}
+
+struct Combined {
+  Code a, b, c, expected;
+};
+class RegionsUnwrapCodes : public RegionsUnwrap, public ::testing::WithParamInterface<Combined> {};
+
+TEST_P(RegionsUnwrapCodes, all_failing_give_the_code_of_the_table_and_every_reason) {
+  options.rounds = 1;
+  build_with_key();
+  region[0]->fail_with(GetParam().a, "why a");
+  region[1]->fail_with(GetParam().b, "why b");
+  region[2]->fail_with(GetParam().c, "why c");
+  auto got = unwrap(wrapped);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, GetParam().expected);
+  EXPECT_EQ(got.error().message, "no region could unwrap it (a: why a; b: why b; c: why c)");
+}
+
+constexpr Code kU = Code::kUnavailable, kT = Code::kThrottled, kD = Code::kDenied,
+               kN = Code::kUnauthenticated, kC = Code::kCorrupt;
+INSTANTIATE_TEST_SUITE_P(Table, RegionsUnwrapCodes,
+                         ::testing::Values(Combined{kT, kT, kT, kT}, Combined{kD, kD, kD, kD},
+                                           Combined{kN, kN, kN, kN}, Combined{kD, kN, kD, kD},
+                                           Combined{kU, kU, kU, kU}, Combined{kU, kD, kT, kU},
+                                           Combined{kD, kT, kT, kT}, Combined{kT, kU, kT, kU},
+                                           Combined{kC, kU, kU, kC}, Combined{kD, kD, kC, kC},
+                                           Combined{kT, kC, kT, kC}));
+
+TEST_F(RegionsUnwrap, a_mistake_of_ours_is_not_asked_again_elsewhere) {
+  build_with_key();
+  region[0]->fail_with(Code::kInvalid, "the context has too many pairs");
+  auto got = unwrap(wrapped);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kInvalid);
+  EXPECT_EQ(all_calls(), 1);
+}
+
+TEST_F(RegionsUnwrap, all_hanging_ends_at_the_deadline_and_says_how_long_each_was_waited_for) {
+  build_with_key();
+  for (auto* one : region) one->hang();
+  Result<UnwrappedKey> got = fail(Code::kInvalid, "");
+  EXPECT_EQ(timed([&] { got = unwrap(wrapped, 2s); }), 2s);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kTimeout);
+  EXPECT_THAT(got.error().message, HasSubstr("a: timed out after 2s; b: timed out after 1.8s"));
+  EXPECT_EQ(under_way(), 0);
+}
+
+TEST_F(RegionsUnwrap, a_moments_failure_everywhere_is_tried_again_within_the_deadline) {
+  build_with_key();
+  for (auto* one : region) one->fail_with(Code::kThrottled);
+  TaskGroup<Result<UnwrappedKey>> group(time.loop);
+  group.start(regions->unwrap(wrapped, context, verifier, in(10s)));
+  EXPECT_TRUE(time.loop.run_task(still_waiting_after(group, 60ms))) << "it pauses";
+  for (auto* one : region) one->heal();
+  const auto rest = [&]() -> Task<Result<UnwrappedKey>> {
+    auto finished = co_await group.next();
+    co_return std::move(finished->value);
+  };
+  expect_the_key(time.loop.run_task(rest()));
+}
+
+TEST_F(RegionsUnwrap, throttled_everywhere_ends_soon_and_makes_no_storm) {
+  build_with_key();
+  for (auto* one : region) one->fail_with(Code::kThrottled);
+  const auto readers = [&](int number) -> Task<int> {
+    TaskGroup<Result<UnwrappedKey>> group(time.loop);
+    for (int i = 0; i < number; ++i) {
+      group.start(regions->unwrap(wrapped, context, verifier, in(10s)));
+    }
+    int throttled = 0;
+    while (auto one = co_await group.next()) {
+      throttled += !one->value && one->value.error().code == Code::kThrottled;
+    }
+    co_return throttled;
+  };
+  EXPECT_EQ(time.loop.run_task(readers(1)), 1);  // opens the breakers
+  forget_calls();
+  int throttled = 0;
+  EXPECT_LT(timed([&] { throttled = time.loop.run_task(readers(1000)); }), 1s);
+  EXPECT_EQ(throttled, 1000);
+  // Three regions, each with its 20 tokens and those that come back within the second.
+  EXPECT_LE(all_calls(), 3 * (20 + 10));
+}
+
+TEST_F(RegionsUnwrap, slow_regions_get_no_more_hedges_than_there_are_tokens) {
+  options.health.tokens = 3;
+  options.health.tokens_per_second = 0;
+  build_with_key();
+  region[0]->answer_after(1s);
+  region[1]->answer_after(10s);
+  region[2]->answer_after(10s);
+  TaskGroup<Result<UnwrappedKey>> group(time.loop);
+  for (int i = 0; i < 100; ++i) group.start(regions->unwrap(wrapped, context, verifier, in(10s)));
+  const auto all = [&]() -> Task<int> {
+    int served = 0;
+    while (auto one = co_await group.next()) served += one->value.has_value();
+    co_return served;
+  };
+  EXPECT_EQ(time.loop.run_task(all()), 100);
+  EXPECT_EQ(region[1]->calls.unwrap, 3);
+  EXPECT_LE(region[2]->calls.unwrap, 3);
+}
+
+TEST_F(RegionsUnwrap, without_tokens_a_hanging_region_still_leaves_time_for_the_next) {
+  options.health.tokens = 0;
+  build_with_key();
+  region[0]->hang();
+  Result<UnwrappedKey> got = fail(Code::kInvalid, "");
+  EXPECT_LT(timed([&] { got = unwrap(wrapped, 9s); }), 4s);
+  expect_the_key(got);
+}
+
+TEST_F(RegionsUnwrap, masters_that_come_back_serve_the_next_read_however_many_failed_before) {
+  build_with_key();
+  for (auto* one : region) one->fail_with(Code::kDenied);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(unwrap(wrapped).error().code, Code::kDenied);
+  for (auto* one : region) one->heal();
+  read();
+}
+
+TEST_F(RegionsUnwrap, dropping_the_read_drops_every_call) {
+  build_with_key();
+  for (auto* one : region) one->hang();
+  {
+    TaskGroup<Result<UnwrappedKey>> group(time.loop);
+    group.start(regions->unwrap(wrapped, context, verifier, in(1h)));
+    EXPECT_TRUE(time.loop.run_task(still_waiting_after(group, 1s)));
+    EXPECT_EQ(under_way(), 3);
+  }
+  EXPECT_EQ(under_way(), 0);
+}
+
+TEST_F(RegionsUnwrap, regions_that_hang_until_the_readers_leave_are_learned_too) {
+  build_with_key();
+  for (auto* one : region) one->hang();
+  for (int i = 0; i < 3; ++i) {
+    TaskGroup<Result<UnwrappedKey>> group(time.loop);
+    group.start(regions->unwrap(wrapped, context, verifier, in(1h)));
+    EXPECT_TRUE(time.loop.run_task(still_waiting_after(group, 700ms)));
+  }
+  for (const auto& one : regions->status()) EXPECT_EQ(one.state, BreakerState::kOpen) << one.name;
+}
+
+TEST_F(RegionsUnwrap, a_caller_with_little_time_left_does_not_blame_the_region) {
+  build_with_key();
+  all_answer_after(20ms);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(unwrap(wrapped, 3ms));
+  EXPECT_TRUE(counts.breakers.empty());
+}
+
+TEST_F(RegionsUnwrap, a_wrap_of_a_region_that_is_not_configured_is_skipped_and_told) {
+  build_with_key();
+  wrapped["elsewhere"] = wrapped["a"];
+  for (auto* one : region) one->fail_with(Code::kDenied);
+  auto got = unwrap(wrapped);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kDenied);
+  EXPECT_THAT(got.error().message, HasSubstr("; elsewhere: not configured here)"));
+}
+
+TEST_F(RegionsUnwrap, a_key_held_only_elsewhere_is_unavailable_rather_than_absent) {
+  build_with_key();
+  WrappedKeys only;
+  only["elsewhere"] = wrapped["a"];
+  only["elsewhere"].master = "local:0000000000000000";
+  auto got = unwrap(only);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kUnavailable);
+  EXPECT_EQ(got.error().message,
+            "no region that holds it is configured (elsewhere: not configured here)");
+}
+
+TEST_F(RegionsUnwrap, a_key_that_is_wrapped_nowhere_is_corrupt) {
+  build_with_key();
+  auto got = unwrap({});
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kCorrupt);
+}
+
+TEST_F(RegionsUnwrap, a_replica_of_a_multi_region_master_serves_anothers_wrap) {
+  build({"a", "b"}, MemoryMaster::random_key(arena, random));
+  auto made = create();
+  ASSERT_TRUE(made);
+  WrappedKeys only_a;
+  only_a["a"] = made->wrapped["a"];
+  region[0]->fail_with(Code::kUnavailable);
+  auto got = unwrap(only_a);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->region, "b");
+  EXPECT_TRUE(got->key.equals(made->key.reveal()));
+}
+
+}  // namespace
+}  // namespace keyfs::testing
