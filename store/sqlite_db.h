@@ -1,0 +1,160 @@
+// One connection to an SQLite database of ours that several processes share.
+//
+// The database is in WAL mode (readers go on while another process writes) with synchronous=FULL
+// (what was committed survives power loss). It is made with mode 0600, which SQLite gives to its
+// -wal and -shm files too.
+//
+// Thread-safety: none; one thread at a time, which may change between calls. Not to be carried
+// over fork(): POSIX locks are not inherited; nor may the program open and close the database's
+// file by other means, which drops the locks that SQLite holds on it.
+// Ownership: statements may outlive their connection, but are of no use then.
+// Blocking: every call; waits for locks of others until the deadline of its call, and for the disk.
+// Errors: kTimeout when others held their locks for too long; kUnavailable for a full or failing
+// disk and when the file was moved; kDenied when it may not be written; kCorrupt when it is damaged
+// or no database; kInvalid when it is somebody else's or of a newer schema.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace keyfs {
+
+class SqliteDb;
+
+// A prepared statement. What is bound must live until the statement is reset.
+class SqliteStatement {
+ public:
+  SqliteStatement() = default;
+
+  void bind(int place, std::string_view text);
+  void bind(int place, int64_t number);
+  // True: there is a row. After false, an error or enough rows: reset().
+  Result<bool> step();
+  // nullopt for a value of another type. Valid until the next step() or reset().
+  std::optional<std::string_view> text(int column) const;
+  int64_t number(int column) const;
+  void reset();
+
+ private:
+  friend class SqliteDb;
+  struct Finalize {
+    void operator()(sqlite3_stmt* statement) const;
+  };
+  SqliteDb* db_ = nullptr;
+  std::unique_ptr<sqlite3_stmt, Finalize> statement_;
+};
+
+// Resets at the end of a scope: an open read would keep the WAL from being cut.
+class SqliteReset {
+ public:
+  explicit SqliteReset(SqliteStatement& statement) : statement_(statement) {}
+  ~SqliteReset() { statement_.reset(); }
+  SqliteReset(const SqliteReset&) = delete;
+  SqliteReset& operator=(const SqliteReset&) = delete;
+
+ private:
+  SqliteStatement& statement_;
+};
+
+class SqliteDb {
+ public:
+  struct Schema {
+    int32_t application_id;  // tells our databases from others
+    int32_t version;         // user_version; from 1
+    std::string sql;         // makes the tables in an empty database
+  };
+
+  // Opens the database, and makes it when there is none. `path` is absolute.
+  static Result<std::unique_ptr<SqliteDb>> open(const Clock& clock, std::string path,
+                                                const Schema& schema, TimePoint deadline);
+  ~SqliteDb();
+  SqliteDb(const SqliteDb&) = delete;
+  SqliteDb& operator=(const SqliteDb&) = delete;
+
+  const std::string& path() const { return path_; }
+  Result<SqliteStatement> prepare(std::string_view sql);
+
+  // Runs `work`, again as long as locks of others are in its way, until the deadline.
+  template <class T>
+  Result<T> read(TimePoint deadline, const std::function<Result<T>()>& work) {
+    return until(deadline, work);
+  }
+  // The same as one write transaction, which is taken back when `work` fails or says so by
+  // keep(false). `work` may run several times.
+  template <class T>
+  Result<T> write(TimePoint deadline, const std::function<Result<T>()>& work) {
+    return until<T>(deadline, [&]() -> Result<T> {
+      if (auto ok = exec("BEGIN IMMEDIATE"); !ok) return fail(std::move(ok.error()));
+      keep_ = true;
+      auto result = work();
+      if (result && keep_) {
+        if (auto ok = exec("COMMIT"); !ok) result = fail(std::move(ok.error()));
+      }
+      return result;
+    });
+  }
+  void keep(bool keep) { keep_ = keep; }
+
+  // Fails when the path no longer leads to the files that are open here: they were deleted,
+  // replaced or moved. What is missing here may well be there.
+  Result<void> check_in_place() const;
+
+ private:
+  friend class SqliteStatement;
+  struct Close {
+    void operator()(sqlite3* db) const;
+  };
+  struct FileId {
+    dev_t device = 0;
+    ino_t inode = 0;
+    bool operator==(const FileId&) const = default;
+  };
+  enum class Kind { kEmpty, kOurs };
+
+  SqliteDb(const Clock& clock, std::string path) : clock_(clock), path_(std::move(path)) {}
+
+  template <class T>
+  Result<T> until(TimePoint deadline, const std::function<Result<T>()>& work) {
+    start_call(deadline);
+    for (;;) {
+      auto result = work();
+      roll_back();
+      if (result || !busy_ || !wait_for_others()) return result;
+    }
+  }
+  void start_call(TimePoint deadline);
+  void roll_back();
+  bool wait_for_others();
+
+  Result<void> set_up(const Schema& schema);
+  Result<Kind> identify(const Schema& schema);
+  Result<void> make(const Schema& schema);
+  Result<void> exec(const std::string& sql);
+  Result<std::string> query(std::string_view sql);
+  Error error(int code);
+  Result<std::array<FileId, 3>> files() const;
+
+  const Clock& clock_;
+  std::string path_;
+  TimePoint deadline_;
+  int waits_ = 0;
+  bool busy_ = false;  // the last error was a lock of others
+  bool keep_ = true;
+  std::array<FileId, 3> files_;
+  std::unique_ptr<sqlite3, Close> db_;
+};
+
+}  // namespace keyfs
