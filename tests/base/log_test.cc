@@ -301,6 +301,19 @@ TEST(LogPipe, a_pipe_that_nobody_reads_keeps_no_writer_waiting_and_its_losses_ar
   close(ends[1]);
 }
 
+TEST(LogPipe, a_write_that_hangs_holds_up_nobody_who_logs) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const auto sink = make_fd_sink(ends[1], false);
+  // More than a pipe takes, so that write(2) hangs until the reader goes.
+  sink->write(LogLevel::kInfo, std::string(1 << 20, 'x'));
+  for (int i = 0; i < 5000; ++i) sink->write(LogLevel::kInfo, "y");
+  EXPECT_GT(sink->lost(), 3000u);  // the oldest of those that waited
+  close(ends[0]);
+  while (sink->lost() != 5001) std::this_thread::yield();
+  close(ends[1]);
+}
+
 TEST(LogPipe, a_reader_that_went_away_is_a_loss_and_not_the_end) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
