@@ -37,8 +37,9 @@ class Grammar {
       auto* file = sub->add_option("-c,--config", line_.common.config, "configuration")
                        ->type_name("FILE")
                        ->default_str(kDefaultConfig);
-      sub->add_option("--embedded", line_.common.embedded,
-                      "no configuration: SQLite and three local regions under DIR, made on first use")
+      sub->add_option(
+             "--embedded", line_.common.embedded,
+             "no configuration: SQLite and three local regions under DIR, made on first use")
           ->type_name("DIR")
           ->excludes(file);
     }
@@ -52,7 +53,8 @@ class Grammar {
     sub->add_option_function<std::vector<std::string>>(
            "-o",
            [arguments = arguments](const std::vector<std::string>& all) {
-             for (const auto& some : all) arguments->options += (arguments->options.empty() ? "" : ",") + some;
+             for (const auto& some : all)
+               arguments->options += (arguments->options.empty() ? "" : ",") + some;
            },
            "mount options, comma separated: allow_other, fsname=NAME...")
         ->type_name("OPTIONS");
@@ -60,18 +62,22 @@ class Grammar {
   }
 
   void add_check() {
-    auto [sub, arguments] = command<CheckArguments>("check", "look at the configuration, the store and each region");
+    auto [sub, arguments] =
+        command<CheckArguments>("check", "look at the configuration, the store and each region");
     add_common(sub, true);
-    sub->add_flag("--create-table", arguments->create_table, "make the DynamoDB table when it is not there");
+    sub->add_flag("--create-table", arguments->create_table,
+                  "make the DynamoDB table when it is not there");
   }
 
   void add_explain() {
     auto [sub, arguments] =
-        command<ExplainArguments>("explain", "tell which line decides who may read a key; without ID, the "
-                                             "configuration in force");
+        command<ExplainArguments>("explain",
+                                  "tell which line decides who may read a key; without ID, the "
+                                  "configuration in force");
     add_common(sub, true);
     sub->add_option("id", arguments->id, "a key's id")->type_name("");
-    sub->add_option("-u,--user", arguments->user, "for this user (name or number); default: whoever asks")
+    sub->add_option("-u,--user", arguments->user,
+                    "for this user (name or number); default: whoever asks")
         ->type_name("NAME");
   }
 
@@ -79,7 +85,8 @@ class Grammar {
     {
       auto [sub, arguments] = command<ListArguments>("list", "list keys");
       add_common(sub, true);
-      sub->add_option("glob", arguments->glob, "only ids that match, e.g. 'payments-*'")->type_name("");
+      sub->add_option("glob", arguments->glob, "only ids that match, e.g. 'payments-*'")
+          ->type_name("");
     }
     {
       auto [sub, arguments] = command<DescribeArguments>("describe", "tell what is known of keys");
@@ -87,18 +94,23 @@ class Grammar {
       add_ids(sub, arguments->ids, true);
     }
     {
-      auto [sub, arguments] = command<CreateArguments>("create", "make keys; those that exist stay as they are");
+      auto [sub, arguments] =
+          command<CreateArguments>("create", "make keys; those that exist stay as they are");
       add_common(sub, true);
-      sub->add_option("--bytes", arguments->bytes, "size of the new keys; default: key_bytes of the configuration")
+      sub->add_option("--bytes", arguments->bytes,
+                      "size of the new keys; default: key_bytes of the configuration")
           ->type_name("N")
           ->check(CLI::Range(1, 1 << 20));
       add_ids(sub, arguments->ids, true);
     }
-    add_state("disable", "refuse to serve keys until they are enabled again", SetStateArguments::Verb::kDisable);
+    add_state("disable", "refuse to serve keys until they are enabled again",
+              SetStateArguments::Verb::kDisable);
     add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
-    add_state("delete", "refuse to serve keys for ever; their ids are not used again", SetStateArguments::Verb::kDelete);
+    add_state("delete", "refuse to serve keys for ever; their ids are not used again",
+              SetStateArguments::Verb::kDelete);
     {
-      auto [sub, arguments] = command<HealArguments>("heal", "wrap keys in the regions that they lack");
+      auto [sub, arguments] =
+          command<HealArguments>("heal", "wrap keys in the regions that they lack");
       add_common(sub, true);
       sub->add_flag("--adopt", arguments->adopt, "take over records that RKMS wrote, too");
       add_ids(sub, arguments->ids, false);
@@ -108,7 +120,9 @@ class Grammar {
   void add_rest() {
     auto [sub, arguments] = command<StatusArguments>("status", "tell how a mounted keyfs is doing");
     add_common(sub, false);
-    sub->add_option("mountpoint", arguments->mountpoint, "default: every keyfs that is mounted here")->type_name("");
+    sub->add_option("mountpoint", arguments->mountpoint,
+                    "default: every keyfs that is mounted here")
+        ->type_name("");
     auto [version, none] = command<VersionArguments>("version", "tell the version");
     (void)none;
     add_common(version, false);
@@ -122,7 +136,9 @@ class Grammar {
   }
 
   static void add_ids(CLI::App* sub, std::vector<std::string>& ids, bool required) {
-    sub->add_option("id", ids, required ? "key ids" : "key ids; default: all")->required(required)->type_name("");
+    sub->add_option("id", ids, required ? "key ids" : "key ids; default: all")
+        ->required(required)
+        ->type_name("");
   }
 
   CommandLine& line_;

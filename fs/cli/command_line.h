@@ -1,6 +1,8 @@
-// What was typed, taken apart (CLI11). Nothing is looked at or checked here but the words themselves.
+// What was typed, taken apart (CLI11). Nothing is looked at or checked here but the words
+// themselves.
 //
-// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the person who typed it.
+// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the person who typed
+// it.
 #pragma once
 
 #include <cstdint>
@@ -61,8 +63,9 @@ struct HelpArguments {
 
 struct CommandLine {
   CommonArguments common;
-  std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments, ListArguments,
-               DescribeArguments, CreateArguments, SetStateArguments, HealArguments, StatusArguments>
+  std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments,
+               ListArguments, DescribeArguments, CreateArguments, SetStateArguments, HealArguments,
+               StatusArguments>
       command;
 };
 

@@ -56,7 +56,7 @@ StartReport::~StartReport() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<void> StartReport::up() {
+Result<void> StartReport::up(const std::string& text) {
   if (!background_) return {};
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0 || ::chdir("/") != 0) {
@@ -64,7 +64,7 @@ Result<void> StartReport::up() {
   }
   for (int fd = 0; fd <= 2; ++fd) ::dup2(null, fd);
   ::close(null);
-  write_all(fd_, std::string_view("\0", 1));
+  write_all(fd_, '\0' + text);
   ::close(std::exchange(fd_, -1));
   return {};
 }
@@ -104,17 +104,18 @@ Result<Background> Background::fork_process() {
 StartOutcome Background::wait_for_child() const {
   const std::string report = read_all(fd);
   ::close(fd);
-  if (!report.empty() && report[0] == 0) return {};
+  if (!report.empty() && report[0] == 0) return {ExitCode::kDone, report.substr(1)};
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!report.empty()) return {static_cast<ExitCode>(report[0]), report.substr(1)};
   if (WIFSIGNALED(status)) {
-    return {ExitCode::kFailed, "the daemon was ended by signal " + std::to_string(WTERMSIG(status)) + " (" +
+    return {ExitCode::kFailed, "the daemon was ended by signal " +
+                                   std::to_string(WTERMSIG(status)) + " (" +
                                    ::strsignal(WTERMSIG(status)) + ") while it started"};
   }
-  return {ExitCode::kFailed,
-          "the daemon ended with code " + std::to_string(WEXITSTATUS(status)) + " while it started"};
+  return {ExitCode::kFailed, "the daemon ended with code " + std::to_string(WEXITSTATUS(status)) +
+                                 " while it started"};
 }
 
 }  // namespace keyfs

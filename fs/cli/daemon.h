@@ -1,9 +1,9 @@
-// The two halves of a program that goes into the background: the one that was started waits until the other one says that
-// the service is up, or why it is not.
+// The two halves of a program that goes into the background: the one that was started waits until
+// the other one says that the service is up, or why it is not.
 //
-// Thread-safety: fork_to_background() must come before the first thread and before the first secret (its memory would be
-// empty in the child); afterwards one thread. Ownership: each half owns its end of a pipe. Blocking: wait_for_child()
-// until the child reports or ends.
+// Thread-safety: fork_to_background() must come before the first thread and before the first secret
+// (its memory would be empty in the child); afterwards one thread. Ownership: each half owns its
+// end of a pipe. Blocking: wait_for_child() until the child reports or ends.
 #pragma once
 
 #include <sys/types.h>
@@ -26,7 +26,8 @@ class StartReport {
   ~StartReport();
 
   // Lets go of the terminal too: descriptors 0, 1, 2 become /dev/null, the working directory "/".
-  Result<void> up();
+  // `text` is for the parent.
+  Result<void> up(const std::string& text);
   // `message` is printed by the parent, which exits with `code`.
   void failed(ExitCode code, const std::string& message);
   bool in_background() const { return background_; }
@@ -39,7 +40,7 @@ class StartReport {
 
 struct StartOutcome {
   ExitCode code = ExitCode::kDone;
-  std::string message;  // empty when it is up
+  std::string message;  // what went wrong; when it is up, the text that it reported
 };
 
 // Either side of the fork.

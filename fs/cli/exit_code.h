@@ -1,5 +1,5 @@
-// What the program tells by its exit code: a promise to scripts (keyfs(1), EXIT STATUS). It changes only with a new major
-// version.
+// What the program tells by its exit code: a promise to scripts (keyfs(1), EXIT STATUS). It changes
+// only with a new major version.
 #pragma once
 
 #include "base/result.h"
@@ -17,5 +17,23 @@ enum class ExitCode {
 inline ExitCode exit_code_for(const Error& error) {
   return error.code == Code::kInvalid ? ExitCode::kUsage : ExitCode::kFailed;
 }
+
+// The exit code of a command on several things.
+class Tally {
+ public:
+  void done() { ++done_; }
+  void partial() { ++partial_; }  // degraded
+  void failed() { ++failed_; }
+
+  ExitCode code() const {
+    if (failed_ != 0) return done_ + partial_ != 0 ? ExitCode::kPartial : ExitCode::kFailed;
+    return partial_ != 0 ? ExitCode::kPartial : ExitCode::kDone;
+  }
+
+ private:
+  unsigned done_ = 0;
+  unsigned partial_ = 0;
+  unsigned failed_ = 0;
+};
 
 }  // namespace keyfs

@@ -38,12 +38,15 @@ void ServiceNotifier::ready(std::string_view status) const {
 void ServiceNotifier::reloading() const {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(now.tv_sec * 1000000LL + now.tv_nsec / 1000));
+  send("RELOADING=1\nMONOTONIC_USEC=" +
+       std::to_string(now.tv_sec * 1000000LL + now.tv_nsec / 1000));
 }
 
 void ServiceNotifier::stopping() const { send("STOPPING=1"); }
 
-void ServiceNotifier::status(std::string_view status) const { send("STATUS=" + std::string(status)); }
+void ServiceNotifier::status(std::string_view status) const {
+  send("STATUS=" + std::string(status));
+}
 
 void ServiceNotifier::send(const std::string& text) const {
   if (socket_ >= 0) (void)::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);

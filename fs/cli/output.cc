@@ -7,7 +7,9 @@
 
 namespace keyfs {
 
-void Output::error(std::string_view message) { err_ << "keyfs: " << printable(message) << '\n' << std::flush; }
+void Output::error(std::string_view message) {
+  err_ << "keyfs: " << printable(message) << '\n' << std::flush;
+}
 
 std::string Output::printable(std::string_view text) {
   std::string out;

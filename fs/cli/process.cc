@@ -48,12 +48,13 @@ Result<void> check_lockable_memory() {
   }
   const size_t lockable = SecretArena::lockable_bytes();
   if (lockable >= kLeastLockable) return {};
-  return fail(Code::kInvalid,
-              "may lock only " + std::to_string(lockable / 1024) +
-                  " KiB of memory (RLIMIT_MEMLOCK), and keys are held in locked memory only: at least " +
-                  std::to_string(kLeastLockable / 1024) +
-                  " KiB are needed; raise it with `ulimit -l`, LimitMEMLOCK= (systemd) or "
-                  "/etc/security/limits.conf");
+  return fail(
+      Code::kInvalid,
+      "may lock only " + std::to_string(lockable / 1024) +
+          " KiB of memory (RLIMIT_MEMLOCK), and keys are held in locked memory only: at least " +
+          std::to_string(kLeastLockable / 1024) +
+          " KiB are needed; raise it with `ulimit -l`, LimitMEMLOCK= (systemd) or "
+          "/etc/security/limits.conf");
 }
 
 }  // namespace keyfs

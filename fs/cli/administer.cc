@@ -1,0 +1,220 @@
+// keyfs create, disable, enable, delete, heal.
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "fs/cli/backend.h"
+#include "fs/cli/caller.h"
+#include "fs/cli/commands.h"
+#include "fs/healer.h"
+#include "fs/key_admin.h"
+#include "fs/key_id.h"
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const std::vector<RegionFailure>& missing) {
+  Json all = Json::array();
+  for (const auto& failure : missing) {
+    all.push_back({{"region", failure.region},
+                   {"code", to_string(failure.error.code)},
+                   {"reason", failure.error.message}});
+  }
+  return all;
+}
+
+std::string text_of(const std::vector<RegionFailure>& missing) {
+  std::vector<std::string> all;
+  for (const auto& failure : missing) all.push_back(failure.region + ": " + failure.error.message);
+  return joined(all, "; ");
+}
+
+// Does the same to each id and tells how it went.
+class PerKey {
+ public:
+  PerKey(Session& session, Output& output)
+      : session_(session),
+        output_(output),
+        admin_(session.backend->loop(), session.backend->store(), session.backend->regions(),
+               host_name()) {}
+
+  void create(const std::string& id, uint32_t bytes) {
+    if (!permitted(id, "create", "create or admin", &Permission::create)) return;
+    const auto made = session_.run(admin_.create(id, bytes, session_.deadline()));
+    if (!made) return failed(id, made.error());
+    std::string line = made->created ? "created, version " : "exists already, version ";
+    line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
+    if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
+    if (!made->missing.empty()) line += "; missing: " + text_of(made->missing);
+    report(id, line,
+           {{"id", id},
+            {"created", made->created},
+            {"state", to_string(made->state)},
+            {"version", made->version},
+            {"regions", made->regions},
+            {"missing", to_json(made->missing)}});
+    made->missing.empty() ? tally_.done() : tally_.partial();
+  }
+
+  void set_state(const std::string& id, KeyState state, std::string_view verb) {
+    if (!permitted(id, verb, "admin", &Permission::administer)) return;
+    const auto changed = session_.run(admin_.set_state(id, state, session_.deadline()));
+    if (!changed) return failed(id, changed.error());
+    const bool same = changed->before == changed->after;
+    report(
+        id, (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
+        {{"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}});
+    tally_.done();
+  }
+
+  ExitCode finish() {
+    if (output_.json()) output_.out() << Json({{"keys", keys_}}).dump() << '\n';
+    return tally_.code();
+  }
+
+ private:
+  bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
+                 bool Permission::*what) {
+    const Permission permission = permission_for(*session_.configuration.policy, id, user_);
+    // An id that is none gets its own message, from whoever works on it.
+    if (permission.*what || !is_key_id(id)) return true;
+    failed(id, refusal(permission, user_, verb, id, entries));
+    return false;
+  }
+
+  void report(const std::string& id, const std::string& line, Json json) {
+    if (output_.json()) {
+      keys_.push_back(std::move(json));
+    } else {
+      output_.out() << id << ": " << line << '\n';
+    }
+  }
+
+  void failed(const std::string& id, const Error& error) {
+    output_.error(error.message);
+    keys_.push_back({{"id", id}, {"error", to_string(error.code)}, {"reason", error.message}});
+    tally_.failed();
+  }
+
+  Session& session_;
+  Output& output_;
+  KeyAdmin admin_;
+  const User user_ = invoking_user();
+  Tally tally_;
+  Json keys_ = Json::array();
+};
+
+ExitCode for_each_id(const std::vector<std::string>& ids, const CommonArguments& common, bool make,
+                     Output& output,
+                     const std::function<void(PerKey&, const Session&, const std::string&)>& act) {
+  auto session = Session::open(common, make);
+  if (!session) {
+    output.error(session.error().message);
+    return exit_code_for(session.error());
+  }
+  PerKey keys(**session, output);
+  for (const auto& id : ids) act(keys, **session, id);
+  return keys.finish();
+}
+
+// Who may not: an error on standard error for each.
+bool may_heal(const std::vector<std::string>& ids, const Policy& policy, Output& output) {
+  const User user = invoking_user();
+  if (ids.empty()) {
+    KnownGroups groups(user.groups);
+    if (policy.is_admin(user.caller, groups)) return true;
+    output.error(user.text() + " may not heal all keys: [admin] does not name them in read");
+    return false;
+  }
+  bool all = true;
+  for (const auto& id : ids) {
+    const Permission permission = permission_for(policy, id, user);
+    if (permission.administer) continue;
+    output.error(refusal(permission, user, "heal", id, "admin").message);
+    all = false;
+  }
+  return all;
+}
+
+void print(const HealReport& report, Output& output) {
+  if (output.json()) {
+    Json missing = Json::array();
+    for (const auto& key : report.missing)
+      missing.push_back({{"id", key.id}, {"regions", to_json(key.regions)}});
+    Json failures = Json::array();
+    for (const auto& key : report.failures) {
+      failures.push_back(
+          {{"id", key.id}, {"error", to_string(key.error.code)}, {"reason", key.error.message}});
+    }
+    output.out() << Json({{"keys", report.keys},
+                          {"whole", report.whole},
+                          {"healed", report.healed},
+                          {"missing", missing},
+                          {"failures", failures}})
+                        .dump()
+                 << '\n';
+    return;
+  }
+  for (const auto& key : report.missing)
+    output.error(Output::printable(key.id) + ": still missing: " + text_of(key.regions));
+  for (const auto& key : report.failures)
+    output.error(Output::printable(key.id) + ": " + key.error.message);
+  output.out() << report.keys << " looked at, " << report.whole << " whole, " << report.healed
+               << " healed, " << report.missing.size() << " still lack a region, "
+               << report.failures.size() << " failed\n";
+}
+
+}  // namespace
+
+ExitCode run_create(const CreateArguments& arguments, const CommonArguments& common,
+                    Output& output) {
+  return for_each_id(arguments.ids, common, true, output,
+                     [&](PerKey& keys, const Session& session, const std::string& id) {
+                       keys.create(id, arguments.bytes != 0
+                                           ? arguments.bytes
+                                           : session.configuration.settings.key_bytes);
+                     });
+}
+
+ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments& common,
+                       Output& output) {
+  using Verb = SetStateArguments::Verb;
+  const KeyState state = arguments.verb == Verb::kDisable  ? KeyState::kDisabled
+                         : arguments.verb == Verb::kEnable ? KeyState::kEnabled
+                                                           : KeyState::kDeleted;
+  const std::string_view verb = arguments.verb == Verb::kDisable  ? "disable"
+                                : arguments.verb == Verb::kEnable ? "enable"
+                                                                  : "delete";
+  return for_each_id(arguments.ids, common, false, output,
+                     [&](PerKey& keys, const Session&, const std::string& id) {
+                       keys.set_state(id, state, verb);
+                     });
+}
+
+ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output) {
+  auto opened = Session::open(common);
+  if (!opened) {
+    output.error(opened.error().message);
+    return exit_code_for(opened.error());
+  }
+  Session& session = **opened;
+  if (!may_heal(arguments.ids, *session.configuration.policy, output)) return ExitCode::kFailed;
+  HealOptions options;
+  options.calls_per_second = session.configuration.settings.heal_calls_per_second;
+  options.call_deadline = session.configuration.settings.open_deadline;
+  Healer healer(session.backend->loop(), session.backend->store(), session.backend->regions(),
+                session.log, options);
+  const auto report = session.run(healer.run_once(arguments.ids, TimePoint::max()));
+  if (!report) {
+    output.error(report.error().message);
+    return ExitCode::kFailed;
+  }
+  print(*report, output);
+  if (report->complete()) return ExitCode::kDone;
+  return report->failures.size() == report->keys && report->keys != 0 ? ExitCode::kFailed
+                                                                      : ExitCode::kPartial;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,76 @@
+#include "fs/cli/backend.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kms/factory.h"
+#include "store/factory.h"
+
+namespace keyfs {
+namespace {
+
+constexpr double kTwoTo53 = 9007199254740992.0;
+
+// Jitter wants no secrecy; a generator that failed gives the middle.
+RandomFraction fraction_from(Random& random) {
+  return [&random] {
+    std::array<uint8_t, 8> bytes{};
+    if (!random.fill(bytes)) return 0.5;
+    uint64_t number = 0;
+    for (const uint8_t byte : bytes) number = number << 8 | byte;
+    return static_cast<double>(number >> 11) / kTwoTo53;
+  };
+}
+
+}  // namespace
+
+Backend::Backend(CurlGlobal& curl, const Clock& clock) : poller_(curl), loop_(clock, poller_) {}
+
+Backend::~Backend() { loop_.shutdown(); }
+
+Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuration, CurlGlobal& curl,
+                                               const Clock& clock, RegionObserver* observer) {
+  std::unique_ptr<Backend> self(new Backend(curl, clock));
+  self->files_ = std::make_unique<Worker>(self->loop_, "keyfs-files");
+  const RegionParts parts{self->loop_, *self->files_, self->arena_, self->random_, {}};
+  auto regions = make_regions(configuration.file, parts);
+  if (!regions) return fail(regions.error());
+  RegionsOptions options;
+  options.create_min_regions = configuration.settings.create_min_regions;
+  auto set = Regions::make(self->loop_, std::move(*regions), fraction_from(self->random_), options,
+                           observer);
+  if (!set) return fail(set.error());
+  self->regions_ = std::move(*set);
+  auto store = make_store(configuration.file, StoreParts{self->loop_});
+  if (!store) return fail(store.error());
+  self->store_ = std::move(*store);
+  return self;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "unknown";
+  return name.data();
+}
+
+Result<std::unique_ptr<Session>> Session::open(const CommonArguments& common, bool make) {
+  auto configuration = load_configuration(common);
+  if (!configuration) return fail(configuration.error());
+  std::unique_ptr<Session> self(new Session(std::move(*configuration)));
+  if (!self->configuration.embedded.empty()) {
+    SecretArena arena;
+    OsRandom random;
+    const auto ok = make ? prepare_embedded(self->configuration, arena, random)
+                         : check_embedded(self->configuration);
+    if (!ok) return fail(ok.error());
+  }
+  auto backend = Backend::open(self->configuration, self->curl, self->clock, nullptr);
+  if (!backend) return fail(backend.error());
+  self->backend = std::move(*backend);
+  return self;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,45 @@
+// Who runs this command, or whom it is asked about, as the policy sees users.
+//
+// Thread-safety: plain values. Blocking: asks the user database. Errors: kInvalid for a user who is
+// not known.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "fs/policy.h"
+
+namespace keyfs {
+
+struct User {
+  Caller caller;
+  std::vector<gid_t> groups;  // supplementary ones
+  std::string name;           // "app", or "uid 1234" where the number has no name
+
+  // "app (uid 1000)"
+  std::string text() const;
+};
+
+User invoking_user();
+// By name, or by number; a number without an entry has the same number as its group and no others.
+Result<User> find_user(const std::string& name_or_number);
+
+// What the policy permits a user to do with a key by command line.
+struct Permission {
+  bool see = false;  // list, describe
+  bool create = false;
+  bool administer = false;  // disable, enable, delete, heal
+  const PolicySection* section = nullptr;
+};
+Permission permission_for(const Policy& policy, std::string_view id, const User& user);
+
+// "alice (uid 1000) may not disable orders: [keys orders*] (keyfs.ini:12) does not name them in
+// admin"
+Error refusal(const Permission& permission, const User& user, std::string_view verb,
+              std::string_view id, std::string_view entries);
+
+}  // namespace keyfs

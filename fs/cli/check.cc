@@ -1,0 +1,106 @@
+// keyfs check.
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "fs/cli/backend.h"
+#include "fs/cli/commands.h"
+#include "fs/cli/process.h"
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The store or one region.
+struct Part {
+  std::string title;
+  std::vector<CheckItem> items;
+
+  bool ok() const {
+    for (const auto& item : items) {
+      if (!item.ok) return false;
+    }
+    return true;
+  }
+};
+
+Json to_json(const Part& part) {
+  Json items = Json::array();
+  for (const auto& item : part.items) {
+    Json one = {{"what", item.what}, {"ok", item.ok}, {"detail", item.detail}};
+    if (!item.remedy.empty()) one["remedy"] = item.remedy;
+    items.push_back(std::move(one));
+  }
+  return {{"part", part.title}, {"ok", part.ok()}, {"items", items}};
+}
+
+void print(const Part& part, std::ostream& out) {
+  out << part.title << '\n';
+  size_t width = 0;
+  for (const auto& item : part.items) width = std::max(width, item.what.size());
+  for (const auto& item : part.items) {
+    out << (item.ok ? "  ok    " : "  FAIL  ") << item.what
+        << std::string(width - item.what.size(), ' ') << "  " << Output::printable(item.detail)
+        << '\n';
+    if (!item.remedy.empty()) out << "        -> " << Output::printable(item.remedy) << '\n';
+  }
+}
+
+Part check_memory() {
+  CheckItem item{"may lock memory", true, "", ""};
+  if (const auto ok = check_lockable_memory(); !ok) {
+    item.ok = false;
+    item.detail = ok.error().message;
+  } else {
+    const size_t bytes = SecretArena::lockable_bytes();
+    item.detail = bytes == SIZE_MAX ? "without a limit" : std::to_string(bytes / 1024) + " KiB";
+  }
+  return {"memory", {item}};
+}
+
+}  // namespace
+
+ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
+  auto opened = Session::open(common);
+  if (!opened) {
+    output.error(opened.error().message);
+    return exit_code_for(opened.error());
+  }
+  Session& session = **opened;
+  Regions& regions = session.backend->regions();
+  std::vector<Part> parts = {check_memory()};
+  const auto* store = session.configuration.file.find("store");
+  const auto* type = store == nullptr ? nullptr : store->find("type");
+  parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
+                   session.run(session.backend->store().check(session.deadline())).items});
+  size_t good = 0;
+  for (auto& [name, check] : session.run(regions.check(session.deadline()))) {
+    parts.push_back(
+        {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
+    if (parts.back().ok()) ++good;
+  }
+  const bool usable = parts[0].ok() && parts[1].ok() && good > 0;
+  const bool whole = usable && good == regions.size();
+  if (output.json()) {
+    Json all = Json::array();
+    for (const auto& part : parts) all.push_back(to_json(part));
+    output.out() << Json({{"configuration", session.configuration.file.name()},
+                          {"state", whole    ? "good"
+                                    : usable ? "degraded"
+                                             : "failed"},
+                          {"parts", all}})
+                        .dump()
+                 << '\n';
+  } else {
+    output.out() << "configuration " << session.configuration.file.name() << '\n';
+    for (const auto& part : parts) print(part, output.out());
+    if (usable && good < regions.create_min_regions()) {
+      output.out() << "keys can be read; none can be made: " << good << " of "
+                   << regions.create_min_regions() << " required regions are good\n";
+    }
+  }
+  (void)arguments;
+  return whole ? ExitCode::kDone : usable ? ExitCode::kPartial : ExitCode::kFailed;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,97 @@
+// keyfs explain, keyfs version.
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "fs/cli/caller.h"
+#include "fs/cli/commands.h"
+#include "fs/cli/configuration.h"
+#include "fs/key_id.h"
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+ExitCode explain_configuration(const Configuration& configuration, Output& output) {
+  const std::string text = effective_text(configuration);
+  if (output.json()) {
+    output.out() << Json({{"file", configuration.file.name()}, {"text", text}}).dump() << '\n';
+  } else {
+    output.out() << text;
+  }
+  return ExitCode::kDone;
+}
+
+// null: the section has no such list.
+Json line_of(const Principals& list) { return list.line == 0 ? Json() : Json(list.line); }
+
+Json describe(const Decision& decision, std::string_view id, const User& user) {
+  const PolicySection& section = *decision.section;
+  Json answer = {
+      {"id", id}, {"user", user.name}, {"uid", user.caller.uid}, {"gid", user.caller.gid}};
+  answer["groups"] = user.groups;
+  answer["hidden"] = section.hidden;
+  answer["read"] = decision.read;
+  answer["create"] = decision.create;
+  answer["admin"] = decision.admin;
+  if (!section.hidden) {
+    answer["section"] = section.title;
+    answer["file"] = section.file;
+    answer["line"] = section.line;
+    answer["lines"] = {{"read", line_of(section.read)},
+                       {"create", line_of(section.create)},
+                       {"admin", line_of(section.admin)}};
+  }
+  return answer;
+}
+
+}  // namespace
+
+ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& common,
+                     Output& output) {
+  const auto configuration = load_configuration(common);
+  if (!configuration) {
+    output.error(configuration.error().message);
+    return exit_code_for(configuration.error());
+  }
+  if (arguments.id.empty() && arguments.user.empty())
+    return explain_configuration(*configuration, output);
+  if (!is_key_id(arguments.id)) {
+    output.error(
+        "\"" + arguments.id +
+        "\" is no key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
+        "a digit");
+    return ExitCode::kUsage;
+  }
+  User user = invoking_user();
+  if (!arguments.user.empty()) {
+    auto found = find_user(arguments.user);
+    if (!found) {
+      output.error(found.error().message);
+      return ExitCode::kUsage;
+    }
+    user = std::move(*found);
+  }
+  const Policy& policy = *configuration->policy;
+  KnownGroups groups(user.groups);
+  if (output.json()) {
+    output.out()
+        << describe(policy.decide(arguments.id, user.caller, groups), arguments.id, user).dump()
+        << '\n';
+  } else {
+    output.out() << "user " << user.text() << '\n'
+                 << policy.explain(arguments.id, user.caller, groups);
+  }
+  return ExitCode::kDone;
+}
+
+ExitCode run_version(Output& output) {
+  if (output.json()) {
+    output.out() << Json({{"version", KEYFS_VERSION}}).dump() << '\n';
+  } else {
+    output.out() << "keyfs " << KEYFS_VERSION << '\n';
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace keyfs

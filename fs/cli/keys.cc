@@ -1,0 +1,195 @@
+// keyfs list, keyfs describe.
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "fs/cli/backend.h"
+#include "fs/cli/caller.h"
+#include "fs/cli/commands.h"
+#include "fs/key_admin.h"
+#include "fs/key_id.h"
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kPage = 500;
+
+// Regions of the configuration that are not among `wrapped`.
+std::vector<std::string> missing_from(const std::vector<std::string>& wrapped,
+                                      const Regions& regions) {
+  std::vector<std::string> missing;
+  for (const auto& name : regions.names()) {
+    if (std::find(wrapped.begin(), wrapped.end(), name) == wrapped.end()) missing.push_back(name);
+  }
+  return missing;
+}
+
+class Listing {
+ public:
+  Listing(Session& session, std::optional<Glob> glob) : session_(session), glob_(std::move(glob)) {}
+
+  Result<void> read() {
+    std::string after;
+    for (;;) {
+      auto page = session_.run(session_.backend->store().list(after, kPage, session_.deadline()));
+      if (!page) return fail(page.error().within("could not list keys"));
+      for (auto& entry : page->entries) take(std::move(entry));
+      if (!page->next) return {};
+      after = std::move(*page->next);
+    }
+  }
+
+  void print(Output& output) const { output.json() ? print_json(output) : print_text(output); }
+
+ private:
+  void take(ListPage::Entry entry) {
+    if (!is_key_id(entry.id) || (glob_ && !glob_->matches(entry.id))) return;
+    if (!permission_for(*session_.configuration.policy, entry.id, user_).see) return;
+    entries_.push_back(std::move(entry));
+  }
+
+  void print_text(Output& output) const {
+    if (entries_.empty()) return;
+    std::vector<std::vector<std::string>> rows = {
+        {"ID", "STATE", "VERSION", "BYTES", "REGIONS", ""}};
+    for (const auto& entry : entries_) {
+      if (entry.corrupt) {
+        rows.push_back({entry.id, "corrupt"});
+        continue;
+      }
+      const auto missing = missing_from(entry.regions, session_.backend->regions());
+      rows.push_back({entry.id, std::string(to_string(entry.state)), std::to_string(entry.current),
+                      std::to_string(entry.bytes), joined(entry.regions, ","),
+                      missing.empty() ? "" : "degraded: not in " + joined(missing)});
+    }
+    print_table(output.out(), rows);
+  }
+
+  void print_json(Output& output) const {
+    Json keys = Json::array();
+    for (const auto& entry : entries_) {
+      if (entry.corrupt) {
+        keys.push_back({{"id", entry.id}, {"corrupt", true}});
+        continue;
+      }
+      keys.push_back({{"id", entry.id},
+                      {"state", to_string(entry.state)},
+                      {"version", entry.current},
+                      {"bytes", entry.bytes},
+                      {"regions", entry.regions},
+                      {"missing", missing_from(entry.regions, session_.backend->regions())}});
+    }
+    output.out() << Json({{"keys", keys}}).dump() << '\n';
+  }
+
+  Session& session_;
+  const User user_ = invoking_user();
+  const std::optional<Glob> glob_;
+  std::vector<ListPage::Entry> entries_;
+};
+
+Json to_json(const KeyDescription& key) {
+  Json versions = Json::array();
+  for (const auto& version : key.versions) {
+    Json wrapped = Json::array();
+    for (const auto& wrap : version.wrapped) {
+      wrapped.push_back({{"region", wrap.region}, {"master", wrap.master}, {"at", wrap.at}});
+    }
+    versions.push_back({{"version", version.version},
+                        {"created", version.created},
+                        {"creator", version.creator},
+                        {"bytes", version.bytes},
+                        {"check", version.has_check},
+                        {"wrapped", wrapped},
+                        {"missing", version.missing}});
+  }
+  return {{"id", key.id},           {"state", to_string(key.state)},
+          {"current", key.current}, {"degraded", key.degraded()},
+          {"rkms", key.from_rkms},  {"versions", versions}};
+}
+
+void print(const KeyDescription& key, std::ostream& out) {
+  out << key.id << "\n  state    " << to_string(key.state)
+      << (key.from_rkms ? ", a record of RKMS" : "") << '\n';
+  for (const auto& version : key.versions) {
+    out << "  version  " << version.version << (version.version == key.current ? " (current)" : "")
+        << ", " << version.bytes << " bytes";
+    if (!version.created.empty()) out << ", made " << Output::printable(version.created);
+    if (!version.creator.empty()) out << " on " << Output::printable(version.creator);
+    out << '\n';
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& wrap : version.wrapped) {
+      rows.push_back({"   ", Output::printable(wrap.region), Output::printable(wrap.master),
+                      wrap.at.empty() ? "" : "wrapped " + Output::printable(wrap.at)});
+    }
+    for (const auto& region : version.missing)
+      rows.push_back({"   ", region, "missing: keyfs heal " + key.id});
+    print_table(out, rows);
+  }
+}
+
+}  // namespace
+
+ExitCode run_list(const ListArguments& arguments, const CommonArguments& common, Output& output) {
+  std::optional<Glob> glob;
+  if (!arguments.glob.empty()) {
+    auto parsed = Glob::parse(arguments.glob);
+    if (!parsed) {
+      output.error(parsed.error().message);
+      return ExitCode::kUsage;
+    }
+    glob = std::move(*parsed);
+  }
+  auto session = Session::open(common);
+  if (!session) {
+    output.error(session.error().message);
+    return exit_code_for(session.error());
+  }
+  Listing listing(**session, std::move(glob));
+  if (auto ok = listing.read(); !ok) {
+    output.error(ok.error().message);
+    return ExitCode::kFailed;
+  }
+  listing.print(output);
+  return ExitCode::kDone;
+}
+
+ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments& common,
+                      Output& output) {
+  auto opened = Session::open(common);
+  if (!opened) {
+    output.error(opened.error().message);
+    return exit_code_for(opened.error());
+  }
+  Session& session = **opened;
+  KeyAdmin admin(session.backend->loop(), session.backend->store(), session.backend->regions(),
+                 host_name());
+  const User user = invoking_user();
+  Tally tally;
+  Json keys = Json::array();
+  for (const auto& id : arguments.ids) {
+    const Permission permission = permission_for(*session.configuration.policy, id, user);
+    if (!permission.see) {
+      output.error(refusal(permission, user, "describe", id, "read or admin").message);
+      tally.failed();
+      continue;
+    }
+    const auto key = session.run(admin.describe(id, session.deadline()));
+    if (!key) {
+      output.error(key.error().message);
+      tally.failed();
+      continue;
+    }
+    if (output.json()) {
+      keys.push_back(to_json(*key));
+    } else {
+      print(*key, output.out());
+    }
+    key->degraded() ? tally.partial() : tally.done();
+  }
+  if (output.json()) output.out() << Json({{"keys", keys}}).dump() << '\n';
+  return tally.code();
+}
+
+}  // namespace keyfs

@@ -1,0 +1,112 @@
+#include "fs/cli/mount.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "fs/cli/configuration.h"
+#include "fs/cli/daemon.h"
+#include "fs/cli/notify.h"
+#include "fs/cli/process.h"
+#include "fs/cli/service.h"
+#include "fs/fuse_mountpoint.h"
+#include "fs/fuse_session.h"
+
+namespace keyfs {
+namespace {
+
+// What is on top at `path`.
+std::string type_mounted_at(const std::string& path) {
+  std::ifstream in("/proc/self/mountinfo");
+  std::ostringstream text;
+  text << in.rdbuf();
+  std::string type;
+  for (const auto& entry : parse_mountinfo(text.str())) {
+    if (entry.mountpoint == path) type = entry.type;
+  }
+  return type;
+}
+
+// In the process that serves: the foreground one, or the child.
+ExitCode serve(const ServiceOptions& options, StartReport& report, Output& output) {
+  const auto failed = [&](const Error& error) {
+    if (report.in_background()) {
+      report.failed(exit_code_for(error), error.message);
+    } else {
+      output.error(error.message);
+    }
+    return exit_code_for(error);
+  };
+  if (auto ok = harden_process(); !ok) return failed(ok.error());
+  if (auto ok = check_lockable_memory(); !ok) return failed(ok.error());
+  FuseSession::block_signals();
+  const ServiceNotifier notifier(::getenv("NOTIFY_SOCKET"));
+  auto service = Service::build(options);
+  if (!service) return failed(service.error());
+
+  Result<void> detached;
+  ServiceHooks hooks;
+  hooks.on_ready = [&] {
+    detached = report.up((*service)->mountpoint());
+    if (!detached) return (*service)->stop();
+    notifier.ready("mounted on " + (*service)->mountpoint());
+  };
+  hooks.on_reloading = [&] { notifier.reloading(); };
+  hooks.on_reloaded = [&] { notifier.ready("mounted on " + (*service)->mountpoint()); };
+  hooks.on_stopping = [&] { notifier.stopping(); };
+  const auto ended = (*service)->run(hooks);
+  if (!detached) return failed(detached.error());
+  if (!ended) return failed(ended.error());
+  return ExitCode::kDone;
+}
+
+// In the process that was started: waits, then looks at the mount with its own eyes.
+ExitCode wait_until_usable(const Background& background, Output& output) {
+  const StartOutcome outcome = background.wait_for_child();
+  if (outcome.code != ExitCode::kDone) {
+    output.error(outcome.message);
+    return outcome.code;
+  }
+  const std::string& mountpoint = outcome.message;
+  struct stat root {};
+  const std::string type = type_mounted_at(mountpoint);
+  if (type == "fuse.keyfs" && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
+  output.error("the daemon is up, and yet " + mountpoint + " can't be used: " +
+               (type == "fuse.keyfs" ? std::strerror(errno) : "no keyfs is mounted there"));
+  ::kill(background.pid, SIGTERM);
+  while (::waitpid(background.pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return ExitCode::kFailed;
+}
+
+}  // namespace
+
+ExitCode run_mount(MountArguments arguments, CommonArguments common, Output& output) {
+  // The daemon works in "/".
+  common.config = absolute_path(common.config);
+  if (!common.embedded.empty()) common.embedded = absolute_path(common.embedded);
+  arguments.mountpoint = absolute_path(arguments.mountpoint);
+  ServiceOptions options{std::move(common), std::move(arguments), false};
+  if (options.mount.foreground) {
+    StartReport nobody;
+    return serve(options, nobody, output);
+  }
+  options.log_to_file = true;
+  auto background = Background::fork_process();
+  if (!background) {
+    output.error(background.error().message);
+    return ExitCode::kFailed;
+  }
+  if (!background->child) return wait_until_usable(*background, output);
+  return serve(options, *background->child, output);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,54 @@
+// Hears what regions and keyring do: counts it for .keyfs/metrics, tells the operator what matters,
+// and wakes the healer.
+//
+// Thread-safety: none; on the loop's thread, where its callers are. Ownership: refers to metrics,
+// log and whatever it was connected to, all of which outlive it. Blocking: never.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "fs/healer.h"
+#include "fs/key_list.h"
+#include "fs/keyring.h"
+#include "kms/regions.h"
+
+namespace keyfs {
+
+class Telemetry final : public RegionObserver, public KeyringObserver {
+ public:
+  Telemetry(Metrics& metrics, Log& log);
+
+  // Before the first task runs; both are made after the regions that call us.
+  void connect(Healer& healer, KeyList& list) {
+    healer_ = &healer;
+    list_ = &list;
+  }
+
+  void on_call(const std::string& region, RegionCall call, const Error* error,
+               Duration latency) override;
+  void on_given_up(const std::string& region, RegionCall call, Duration waited) override;
+  void on_hedge(const std::string& region, RegionCall call) override;
+  void on_fallback(const std::string& region, RegionCall call) override;
+  void on_breaker(const std::string& region, BreakerState state, Duration open_for,
+                  const Error* reason) override;
+
+  void on_opened(KeySource source, bool created, Duration took) override;
+  void on_failed(const Error& error) override;
+  void on_refreshed(bool ok) override;
+  void on_stale() override;
+  void on_lost_race() override;
+  void on_degraded(const std::string& id, bool suspect) override;
+  void on_created(const std::string& id) override;
+
+ private:
+  Metrics& metrics_;
+  Log& log_;
+  Healer* healer_ = nullptr;
+  KeyList* list_ = nullptr;
+  std::map<std::string, BreakerState> breakers_;
+};
+
+}  // namespace keyfs

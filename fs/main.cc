@@ -1,0 +1,74 @@
+// The program: takes the command line apart and runs the command. Owns nothing that outlives it.
+#include <iostream>
+#include <variant>
+
+#include "fs/cli/command_line.h"
+#include "fs/cli/commands.h"
+#include "fs/cli/mount.h"
+#include "fs/cli/process.h"
+
+namespace {
+
+using namespace keyfs;
+
+struct Run {
+  const CommonArguments& common;
+  Output& output;
+
+  ExitCode operator()(const HelpArguments& help) const {
+    output.out() << help.text;
+    return ExitCode::kDone;
+  }
+  ExitCode operator()(const VersionArguments&) const { return run_version(output); }
+  ExitCode operator()(const MountArguments& arguments) const {
+    return run_mount(arguments, common, output);
+  }
+  ExitCode operator()(const CheckArguments& arguments) const {
+    return run_check(arguments, common, output);
+  }
+  ExitCode operator()(const ExplainArguments& arguments) const {
+    return run_explain(arguments, common, output);
+  }
+  ExitCode operator()(const ListArguments& arguments) const {
+    return run_list(arguments, common, output);
+  }
+  ExitCode operator()(const DescribeArguments& arguments) const {
+    return run_describe(arguments, common, output);
+  }
+  ExitCode operator()(const CreateArguments& arguments) const {
+    return run_create(arguments, common, output);
+  }
+  ExitCode operator()(const SetStateArguments& arguments) const {
+    return run_set_state(arguments, common, output);
+  }
+  ExitCode operator()(const HealArguments& arguments) const {
+    return run_heal(arguments, common, output);
+  }
+  ExitCode operator()(const StatusArguments& arguments) const {
+    return run_status(arguments, output);
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto line = parse_command_line(argc, argv);
+  Output output(std::cout, std::cerr, line && line->common.json);
+  if (!line) {
+    output.error(line.error().message);
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  // The mount does it in the process that will hold the keys.
+  if (!std::holds_alternative<MountArguments>(line->command)) {
+    if (auto ok = harden_process(); !ok) {
+      output.error(ok.error().message);
+      return static_cast<int>(ExitCode::kFailed);
+    }
+  }
+  ExitCode code = std::visit(Run{line->common, output}, line->command);
+  if (!std::cout.flush() && code == ExitCode::kDone) {
+    output.error("could not write the answer to standard output");
+    code = ExitCode::kFailed;
+  }
+  return static_cast<int>(code);
+}
