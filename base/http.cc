@@ -405,6 +405,10 @@ Result<std::unique_ptr<HttpClient>> HttpClient::create(Loop& loop, CurlPoller& p
 }
 
 Task<Result<HttpResponse>> HttpClient::send(HttpRequest request) {
+  co_return co_await exchange(request);
+}
+
+Task<Result<HttpResponse>> HttpClient::exchange(HttpRequest& request) {
   HttpTransfer transfer(*this, request);
   if (auto ok = transfer.start(); !ok) co_return fail(ok.error());
   const CURLcode code = co_await transfer.finished();

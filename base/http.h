@@ -157,6 +157,8 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   Task<Result<HttpResponse>> send(HttpRequest request);
+  // The same for one who may want to send it again: `request` must live until the task is done.
+  Task<Result<HttpResponse>> exchange(HttpRequest& request);
 
   Loop& loop() { return loop_; }
   SecretArena& arena() { return arena_; }

@@ -1,0 +1,30 @@
+// Where an AWS service is asked.
+//
+// The first of these that is set: the endpoint in keyfs's configuration,
+// AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL, and otherwise AWS's own for the region: FIPS with
+// AWS_USE_FIPS_ENDPOINT=true, dual-stack with AWS_USE_DUALSTACK_ENDPOINT=true.
+// AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true leaves the two URL variables out.
+//   https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+//   https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
+//
+// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable or key.
+#pragma once
+
+#include <string>
+
+#include "base/environment.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+// `service` is "kms", "dynamodb" or "sts"; `configured` may be empty. The URL has no path but "/".
+Result<std::string> aws_endpoint(const std::string& service, const std::string& region,
+                                 const std::string& configured, const Environment& environment);
+
+// True for "us-east-1" and the like: what may stand in a host name and in a signature.
+bool is_aws_region_name(const std::string& region);
+
+// The region that AWS tools would take: AWS_REGION, AWS_DEFAULT_REGION; empty when neither is set.
+std::string default_aws_region(const Environment& environment);
+
+}  // namespace keyfs
