@@ -33,9 +33,10 @@ Result<Record> parse_column(const std::optional<std::string_view>& text, const s
 
 Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Clock& clock,
                                                                  std::string path,
-                                                                 TimePoint deadline) {
+                                                                 TimePoint deadline,
+                                                                 bool may_make) {
   std::unique_ptr<SqliteConnection> connection(new SqliteConnection);
-  auto db = SqliteDb::open(clock, std::move(path), schema(), deadline);
+  auto db = SqliteDb::open(clock, std::move(path), schema(), deadline, may_make);
   if (!db) return fail(std::move(db.error()));
   connection->db_ = std::move(*db);
   const std::pair<SqliteStatement*, std::string_view> statements[] = {

@@ -18,7 +18,7 @@ namespace keyfs {
 class SqliteConnection {
  public:
   static Result<std::unique_ptr<SqliteConnection>> open(const Clock& clock, std::string path,
-                                                        TimePoint deadline);
+                                                        TimePoint deadline, bool may_make);
 
   Result<std::string> store_id(TimePoint deadline);
   Result<std::optional<Stored>> get(const std::string& id, TimePoint deadline);

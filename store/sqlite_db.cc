@@ -100,11 +100,17 @@ void SqliteDb::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
 SqliteDb::~SqliteDb() = default;
 
 Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string path,
-                                                 const Schema& schema, TimePoint deadline) {
+                                                 const Schema& schema, TimePoint deadline,
+                                                 bool may_make) {
   std::unique_ptr<SqliteDb> db(new SqliteDb(clock, std::move(path)));
-  if (auto made = make_file(db->path_); !made) return fail(std::move(made.error()));
+  if (may_make) {
+    if (auto made = make_file(db->path_); !made) return fail(std::move(made.error()));
+  }
   struct stat info {};
-  if (::stat(db->path_.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+  if (::stat(db->path_.c_str(), &info) != 0) {
+    return fail(Code::kUnavailable, db->path_ + ": cannot be opened: " + errno_text(errno));
+  }
+  if (!S_ISREG(info.st_mode)) {
     return fail(Code::kInvalid, db->path_ + ": is not a regular file");
   }
   if (is_network_file_system(db->path_)) {
@@ -122,7 +128,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
         raw,
         [](void* self, int) { return static_cast<SqliteDb*>(self)->wait_for_others() ? 1 : 0; },
         db.get());
-    if (auto ok = db->set_up(schema); !ok) return fail(std::move(ok.error()));
+    if (auto ok = db->set_up(schema, may_make); !ok) return fail(std::move(ok.error()));
     return true;
   });
   if (!opened) return fail(std::move(opened.error()));
@@ -133,7 +139,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
   return db;
 }
 
-Result<void> SqliteDb::set_up(const Schema& schema) {
+Result<void> SqliteDb::set_up(const Schema& schema, bool may_make) {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   if (sqlite3_db_readonly(db_.get(), "main") == 1) {
@@ -143,6 +149,9 @@ Result<void> SqliteDb::set_up(const Schema& schema) {
   // Nothing is written before it is known to be ours.
   const auto kind = identify(schema);
   if (!kind) return fail(kind.error());
+  if (*kind == Kind::kEmpty && !may_make) {
+    return fail(Code::kUnavailable, path_ + ": is empty");
+  }
   const auto mode = query("PRAGMA journal_mode = WAL");
   if (!mode) return fail(mode.error());
   if (*mode != "wal") {

@@ -77,9 +77,11 @@ class SqliteDb {
     std::string sql;         // makes the tables in an empty database
   };
 
-  // Opens the database, and makes it when there is none. `path` is absolute.
+  // Opens the database; makes it when there is none, or only an empty one, if `may_make`. `path` is
+  // absolute.
   static Result<std::unique_ptr<SqliteDb>> open(const Clock& clock, std::string path,
-                                                const Schema& schema, TimePoint deadline);
+                                                const Schema& schema, TimePoint deadline,
+                                                bool may_make = true);
   ~SqliteDb();
   SqliteDb(const SqliteDb&) = delete;
   SqliteDb& operator=(const SqliteDb&) = delete;
@@ -139,7 +141,7 @@ class SqliteDb {
   void roll_back();
   bool wait_for_others();
 
-  Result<void> set_up(const Schema& schema);
+  Result<void> set_up(const Schema& schema, bool may_make);
   Result<Kind> identify(const Schema& schema);
   Result<void> make(const Schema& schema);
   Result<void> exec(const std::string& sql);

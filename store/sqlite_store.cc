@@ -68,11 +68,11 @@ SqliteStore::SqliteStore(Loop& loop, std::string path) : loop_(loop), path_(std:
 SqliteStore::~SqliteStore() = default;
 
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, std::string path,
-                                                       TimePoint deadline) {
+                                                       TimePoint deadline, bool may_make) {
   std::unique_ptr<SqliteStore> store(new SqliteStore(loop, path));
-  auto writer = SqliteConnection::open(loop.clock(), path, deadline);
+  auto writer = SqliteConnection::open(loop.clock(), path, deadline, may_make);
   if (!writer) return fail(std::move(writer.error()));
-  auto reader = SqliteConnection::open(loop.clock(), path, deadline);
+  auto reader = SqliteConnection::open(loop.clock(), path, deadline, false);
   if (!reader) return fail(std::move(reader.error()));
   auto id = (*reader)->store_id(deadline);
   if (!id) return fail(std::move(id.error()));
