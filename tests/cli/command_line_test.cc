@@ -1,0 +1,95 @@
+#include "fs/cli/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <variant>
+#include <vector>
+
+namespace keyfs {
+namespace {
+
+Result<CommandLine> parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "keyfs");
+  return parse_command_line(static_cast<int>(words.size()), words.data());
+}
+
+TEST(CommandLine, takes_the_configuration_after_the_command) {
+  const auto line = parse({"list", "-c", "/x.ini", "--json", "pay*"});
+  ASSERT_TRUE(line) << line.error().message;
+  EXPECT_EQ(line->common.config, "/x.ini");
+  EXPECT_TRUE(line->common.json);
+  EXPECT_EQ(std::get<ListArguments>(line->command).glob, "pay*");
+}
+
+TEST(CommandLine, the_configuration_is_etc_keyfs_when_nothing_else_is_said) {
+  const auto line = parse({"check"});
+  ASSERT_TRUE(line);
+  EXPECT_EQ(line->common.config, "/etc/keyfs/keyfs.ini");
+  EXPECT_EQ(line->common.embedded, "");
+}
+
+TEST(CommandLine, a_file_and_embedded_exclude_each_other) {
+  const auto line = parse({"mount", "-c", "/x.ini", "--embedded", "/d", "/mnt"});
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, Code::kInvalid);
+}
+
+TEST(CommandLine, mount_collects_all_its_options) {
+  const auto line = parse({"mount", "-f", "-o", "allow_other", "-o", "fsname=a,context=b", "--embedded", "/d", "/mnt"});
+  ASSERT_TRUE(line) << line.error().message;
+  const auto& mount = std::get<MountArguments>(line->command);
+  EXPECT_EQ(mount.options, "allow_other,fsname=a,context=b");
+  EXPECT_EQ(mount.mountpoint, "/mnt");
+  EXPECT_TRUE(mount.foreground);
+}
+
+TEST(CommandLine, the_verbs_of_a_state_differ) {
+  using Verb = SetStateArguments::Verb;
+  for (const auto& [word, verb] : {std::pair("disable", Verb::kDisable), std::pair("enable", Verb::kEnable),
+                                   std::pair("delete", Verb::kDelete)}) {
+    const auto line = parse({word, "a", "b"});
+    ASSERT_TRUE(line) << word;
+    const auto& state = std::get<SetStateArguments>(line->command);
+    EXPECT_EQ(state.verb, verb) << word;
+    EXPECT_EQ(state.ids, (std::vector<std::string>{"a", "b"}));
+  }
+}
+
+TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
+  const std::vector<std::vector<const char*>> wrong = {
+      {},          {"mont"},         {"mount"},           {"mount", "--nope", "/mnt"}, {"describe"}, {"create", "--bytes", "0", "a"},
+      {"disable"}, {"mount", "/a", "/b"}, {"list", "-c"}, {"status", "--embedded", "/d"},
+  };
+  for (const auto& words : wrong) {
+    const auto line = parse(words);
+    ASSERT_FALSE(line) << (words.empty() ? "" : words[0]);
+    EXPECT_EQ(line.error().code, Code::kInvalid);
+    EXPECT_EQ(line.error().message.find('\n'), std::string::npos) << line.error().message;
+    EXPECT_NE(line.error().message.find("--help"), std::string::npos) << line.error().message;
+  }
+}
+
+TEST(CommandLine, help_is_that_of_the_command) {
+  const auto line = parse({"mount", "--help"});
+  ASSERT_TRUE(line);
+  const auto& text = std::get<HelpArguments>(line->command).text;
+  EXPECT_NE(text.find("--embedded"), std::string::npos) << text;
+  const auto all = parse({"--help"});
+  ASSERT_TRUE(all);
+  for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable", "enable", "delete", "heal",
+                           "status", "version"}) {
+    EXPECT_NE(std::get<HelpArguments>(all->command).text.find(name), std::string::npos) << name;
+  }
+}
+
+TEST(CommandLine, the_version_may_be_asked_for_as_people_expect) {
+  const auto flag = parse({"--version"});
+  ASSERT_TRUE(flag);
+  EXPECT_TRUE(std::holds_alternative<VersionArguments>(flag->command));
+  const auto word = parse({"version"});
+  ASSERT_TRUE(word);
+  EXPECT_TRUE(std::holds_alternative<VersionArguments>(word->command));
+}
+
+}  // namespace
+}  // namespace keyfs
