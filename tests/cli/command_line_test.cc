@@ -35,7 +35,8 @@ TEST(CommandLine, a_file_and_embedded_exclude_each_other) {
 }
 
 TEST(CommandLine, mount_collects_all_its_options) {
-  const auto line = parse({"mount", "-f", "-o", "allow_other", "-o", "fsname=a,context=b", "--embedded", "/d", "/mnt"});
+  const auto line = parse(
+      {"mount", "-f", "-o", "allow_other", "-o", "fsname=a,context=b", "--embedded", "/d", "/mnt"});
   ASSERT_TRUE(line) << line.error().message;
   const auto& mount = std::get<MountArguments>(line->command);
   EXPECT_EQ(mount.options, "allow_other,fsname=a,context=b");
@@ -45,8 +46,9 @@ TEST(CommandLine, mount_collects_all_its_options) {
 
 TEST(CommandLine, the_verbs_of_a_state_differ) {
   using Verb = SetStateArguments::Verb;
-  for (const auto& [word, verb] : {std::pair("disable", Verb::kDisable), std::pair("enable", Verb::kEnable),
-                                   std::pair("delete", Verb::kDelete)}) {
+  for (const auto& [word, verb] :
+       {std::pair("disable", Verb::kDisable), std::pair("enable", Verb::kEnable),
+        std::pair("delete", Verb::kDelete)}) {
     const auto line = parse({word, "a", "b"});
     ASSERT_TRUE(line) << word;
     const auto& state = std::get<SetStateArguments>(line->command);
@@ -57,8 +59,16 @@ TEST(CommandLine, the_verbs_of_a_state_differ) {
 
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
-      {},          {"mont"},         {"mount"},           {"mount", "--nope", "/mnt"}, {"describe"}, {"create", "--bytes", "0", "a"},
-      {"disable"}, {"mount", "/a", "/b"}, {"list", "-c"}, {"status", "--embedded", "/d"},
+      {},
+      {"mont"},
+      {"mount"},
+      {"mount", "--nope", "/mnt"},
+      {"describe"},
+      {"create", "--bytes", "0", "a"},
+      {"disable"},
+      {"mount", "/a", "/b"},
+      {"list", "-c"},
+      {"status", "--embedded", "/d"},
   };
   for (const auto& words : wrong) {
     const auto line = parse(words);
@@ -76,8 +86,8 @@ TEST(CommandLine, help_is_that_of_the_command) {
   EXPECT_NE(text.find("--embedded"), std::string::npos) << text;
   const auto all = parse({"--help"});
   ASSERT_TRUE(all);
-  for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable", "enable", "delete", "heal",
-                           "status", "version"}) {
+  for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable",
+                           "enable", "delete", "heal", "status", "version"}) {
     EXPECT_NE(std::get<HelpArguments>(all->command).text.find(name), std::string::npos) << name;
   }
 }

@@ -30,7 +30,8 @@ Started start(const std::function<void(StartReport&)>& act, bool end = false) {
   if (end) ::kill(background->pid, SIGKILL);
   int status = 0;
   // ECHILD: wait_for_child() has been there.
-  if (::waitpid(background->pid, &status, 0) > 0 && WIFEXITED(status)) started.exit_code = WEXITSTATUS(status);
+  if (::waitpid(background->pid, &status, 0) > 0 && WIFEXITED(status))
+    started.exit_code = WEXITSTATUS(status);
   return started;
 }
 

@@ -42,7 +42,8 @@ TEST(ServiceNotifier, tells_the_start_a_reload_and_the_end) {
   Manager manager;
   const ServiceNotifier notifier(manager.name());
   notifier.ready("mounted on /mnt/keys");
-  EXPECT_EQ(manager.heard(), "READY=1\nSTATUS=mounted on /mnt/keys\nMAINPID=" + std::to_string(::getpid()));
+  EXPECT_EQ(manager.heard(),
+            "READY=1\nSTATUS=mounted on /mnt/keys\nMAINPID=" + std::to_string(::getpid()));
   notifier.reloading();
   EXPECT_EQ(manager.heard().substr(0, 27), "RELOADING=1\nMONOTONIC_USEC=");
   notifier.stopping();
