@@ -50,7 +50,7 @@ class RegionsTest : public ::testing::Test {
       all.push_back(std::move(faulty));
     }
     auto made = Regions::make(
-        time.loop, std::move(all), [] { return 0.5; }, options, &counts);
+        time.loop, std::move(all), [] { return 0.5; }, options, observer);
     ASSERT_TRUE(made) << made.error().message;
     regions = std::move(*made);
   }
@@ -97,6 +97,7 @@ class RegionsTest : public ::testing::Test {
   SecretArena arena;
   OsRandom random;
   Counts counts;
+  RegionObserver* observer = &counts;
   RegionsOptions options;
   EncryptionContext context;
   KeyVerifier verifier;
