@@ -6,7 +6,7 @@ import signal
 import tempfile
 
 from .certs import TestCa
-from .etcd_client import EtcdClient, b64
+from .etcd_client import EtcdClient, EtcdError, b64, insist
 from .netns import Namespace, Subnet, Switch, uplink
 from .process import eventually, spawn, stop
 from .proxy import ProxyHost
@@ -89,21 +89,13 @@ class Member:
             shutil.rmtree(self.data, ignore_errors=True)
             other = next(m for m in self.cluster.members if m is not self and m.healthy())
             admin = other.client("root", ROOT_PASSWORD)
-            members = admin.call("/v3/cluster/member/list")["members"]
+            members = insist(admin, "/v3/cluster/member/list")["members"]
             gone = next(m["ID"] for m in members if self.peer_url in m["peerURLs"])
-            admin.call("/v3/cluster/member/remove", ID=gone)
-            eventually(lambda: self._add(other), what=f"{self.name} added again", every=0.2)
+            insist(admin, "/v3/cluster/member/remove", ID=gone)
+            insist(admin, "/v3/cluster/member/add", peerURLs=[self.peer_url])
         self.start("existing" if wipe else "new")
         if wait:
             self.await_healthy()
-
-    def _add(self, other):
-        try:  # refused for some seconds, until the rest is sure of its own health
-            return other.client("root", ROOT_PASSWORD).call("/v3/cluster/member/add", peerURLs=[self.peer_url])
-        except Exception as e:
-            if "unhealthy" in str(e) or "not enough started" in str(e):
-                return False
-            raise
 
     def restart_as_stranger(self):
         """Loses its data and comes back, at the same address, as an empty cluster of its own with the same users."""
@@ -192,26 +184,30 @@ class EtcdCluster:
     @staticmethod
     def enable_auth(member):
         client = member.client(user=None)
-        client.call("/v3/auth/user/add", name="root", password=ROOT_PASSWORD)
-        client.call("/v3/auth/role/add", name="root")
-        client.call("/v3/auth/user/grant", user="root", role="root")
-        client.call("/v3/auth/role/add", name="keyfs")
-        client.call("/v3/auth/role/grant", name="keyfs", perm={"permType": "READWRITE", "key": b64(PREFIX), "range_end": b64(PREFIX[:-1] + chr(ord(PREFIX[-1]) + 1))})
-        client.call("/v3/auth/user/add", name=USER, password=PASSWORD)
-        client.call("/v3/auth/user/grant", user=USER, role="keyfs")
-        client.call("/v3/auth/enable")
+        insist(client, "/v3/auth/user/add", name="root", password=ROOT_PASSWORD)
+        insist(client, "/v3/auth/role/add", name="root")
+        insist(client, "/v3/auth/user/grant", user="root", role="root")
+        insist(client, "/v3/auth/role/add", name="keyfs")
+        insist(client, "/v3/auth/role/grant", name="keyfs", perm={"permType": "READWRITE", "key": b64(PREFIX),
+                                                                   "range_end": b64(PREFIX[:-1] + chr(ord(PREFIX[-1]) + 1))})
+        insist(client, "/v3/auth/user/add", name=USER, password=PASSWORD)
+        insist(client, "/v3/auth/user/grant", user=USER, role="keyfs")
+        insist(client, "/v3/auth/enable")
 
     def leader(self):
         """The member that leads, awaited."""
         def find():
-            return next((m for m in self.members if m.healthy() and m.is_leader()), None)
+            try:
+                return next((m for m in self.members if m.healthy() and m.is_leader()), None)
+            except (EtcdError, OSError):  # it changed its mind, or its leader, in between
+                return None
         return eventually(find, 30, "a leader", every=0.05)
 
     def compact(self):
         """Forgets all history up to now."""
         admin = next(m for m in self.members if m.healthy()).client("root", ROOT_PASSWORD)
-        revision = admin.call("/v3/kv/range", key=b64("x"))["header"]["revision"]
-        admin.call("/v3/kv/compaction", revision=revision, physical=True)
+        revision = insist(admin, "/v3/kv/range", key=b64("x"))["header"]["revision"]
+        insist(admin, "/v3/kv/compaction", revision=revision, physical=True)
 
     def defrag(self):
         for member in self.members:
@@ -219,7 +215,7 @@ class EtcdCluster:
                 member.defrag()
 
     def heal(self):
-        """All members up and joined, proxies passing, no faults. Waits for health."""
+        """All members up and joined, proxies passing, no faults. Waits for health and for a leader."""
         for m in self.members:
             m.proxy.heal()
             m.http_proxy.heal()
@@ -230,6 +226,7 @@ class EtcdCluster:
                 m.restart(wait=False)
         for m in self.members:
             m.await_healthy()
+        self.leader()
 
     def environment(self):
         env = {"KEYFS_TEST_ETCD_COUNT": str(len(self.members)), "KEYFS_TEST_ETCD_CA": self.ca.ca_file, "KEYFS_TEST_ETCD_CERT": self.client_cert,

@@ -3,6 +3,7 @@ import base64
 import http.client
 import json
 import ssl
+import time
 from urllib.parse import urlsplit
 
 
@@ -57,3 +58,24 @@ class EtcdClient:
         """The value, or None when there's no such key."""
         found = self.call("/v3/kv/range", key=b64(key), **more).get("kvs")
         return base64.b64decode(found[0]["value"]) if found else None
+
+
+# What a cluster answers while it elects a leader or takes a member in, and what says that an earlier try of ours was done after all.
+PASSING = ("timed out", "leader changed", "no leader", "unhealthy cluster", "not enough started members", "not capable", "stopped")
+DONE = ("already exists", "already been compacted", "role is already granted", "member not found", "Peer URLs already exists")
+
+
+def insist(client, path, timeout=30, **body):
+    """A call of the administrator's, repeated while the cluster is in motion. Returns {} when an earlier try had been done without our hearing of it."""
+    deadline, tries = time.monotonic() + timeout, 0
+    while True:
+        try:
+            return client.call(path, **body)
+        except (EtcdError, OSError) as e:
+            if tries and any(word in str(e) for word in DONE):
+                return {}
+            passing = isinstance(e, OSError) or any(word in str(e) for word in PASSING)
+            if not passing or time.monotonic() > deadline:
+                raise
+        tries += 1
+        time.sleep(0.2)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from .etcd import PASSWORD, USER, EtcdCluster
-from .etcd_client import EtcdClient, EtcdError, b64
+from .etcd_client import EtcdClient, EtcdError, b64, insist
 from .process import ROOT_DIR, eventually
 
 
@@ -80,6 +80,7 @@ def test_pause_kill_wipe_compact_and_defrag(etcd):
     three.kill()
     with pytest.raises(OSError):
         user(etcd, three.proxy_url).range("/keyfs/c")
+    etcd.leader()  # it may have been three
     client.put("/keyfs/c", "2")
     three.restart()
     assert user(etcd, three.proxy_url).range("/keyfs/c") == b"2"
@@ -125,8 +126,10 @@ def test_a_stranger_is_an_empty_cluster_of_another_id_with_the_same_users():
     with EtcdCluster() as cluster:
         user(cluster, cluster.urls[0]).put("/keyfs/a", "1")
         member = cluster.members[2]
+
         def cluster_id(m):
-            return m.client().call("/v3/kv/range", key=b64("/keyfs/a"))["header"]["cluster_id"]
+            return insist(m.client(), "/v3/kv/range", key=b64("/keyfs/a"))["header"]["cluster_id"]
+
         was = cluster_id(member)
         member.restart_as_stranger()
         assert user(cluster, member.proxy_url).range("/keyfs/a") is None
