@@ -25,6 +25,12 @@ RandomFraction fraction_from(Random& random) {
   };
 }
 
+// Commands may be run by somebody who must not see the daemon's directory, or before there is one.
+std::string usable_state_dir(const Configuration& configuration) {
+  const std::string& path = configuration.settings.state_dir;
+  return ::access(path.c_str(), R_OK | W_OK | X_OK) == 0 ? path : "";
+}
+
 }  // namespace
 
 Backend::Backend(CurlGlobal& curl, const Clock& clock) : poller_(curl), loop_(clock, poller_) {}
@@ -44,7 +50,8 @@ Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuratio
                            observer);
   if (!set) return fail(set.error());
   self->regions_ = std::move(*set);
-  auto store = make_store(configuration.file, StoreParts{self->loop_});
+  auto store = make_store(configuration.file,
+                          StoreParts{self->loop_, usable_state_dir(configuration), {}, {}});
   if (!store) return fail(store.error());
   self->store_ = std::move(*store);
   return self;

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "kms/master_key.h"
+#include "store/known_store.h"
 
 namespace keyfs {
 namespace {
@@ -45,6 +46,13 @@ Result<void> make_directory(const std::string& path) {
   fs::create_directories(path, error);  // umask 077: mode 0700
   if (error) return fail(Code::kUnavailable, "could not make " + path + ": " + error.message());
   return {};
+}
+
+// Where the embedded store is.
+std::string store_file(const Configuration& configuration) {
+  const ConfigSection* store = configuration.file.find("store");
+  const auto* path = store == nullptr ? nullptr : store->find("path");
+  return path == nullptr ? "" : path->value;
 }
 
 // A whole number of the largest unit that fits, as the configuration is written.
@@ -92,7 +100,11 @@ Result<std::unique_ptr<const Policy>> reload_policy(const CommonArguments& argum
 }
 
 Result<void> check_embedded(const Configuration& configuration) {
-  return check_directory(configuration.embedded);
+  const std::string& dir = configuration.embedded;
+  if (auto ok = check_directory(dir); !ok) return ok;
+  std::error_code error;
+  if (fs::exists(store_file(configuration), error)) return {};
+  return fail(Code::kInvalid, dir + " holds no keys; `keyfs mount --embedded` makes it ready");
 }
 
 Result<void> prepare_embedded(const Configuration& configuration, SecretArena& arena,
@@ -105,9 +117,12 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
   if (there && fs::is_empty(dir, error) && ::chmod(dir.c_str(), 0700) != 0) {
     return fail(Code::kUnavailable, "could not close " + dir + " to others: " + reason());
   }
-  const auto* store = configuration.file.find("store");
-  const auto* path = store == nullptr ? nullptr : store->find("path");
-  if (path == nullptr || fs::exists(path->value, error)) return {};
+  const std::string& state_dir = configuration.settings.state_dir;
+  if (auto made = make_directory(state_dir); !made) return made;
+  // There is a store, or there was one.
+  const auto known = read_known_store(state_dir);
+  if (!known) return fail(known.error());
+  if (*known || fs::exists(store_file(configuration), error)) return {};
   for (const ConfigSection* region : configuration.file.all("region")) {
     const auto* key_file = region->find("key_file");
     if (key_file == nullptr) continue;

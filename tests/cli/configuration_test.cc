@@ -106,10 +106,22 @@ TEST_F(EmbeddedTest, a_directory_that_others_can_write_to_is_refused) {
 }
 
 TEST_F(EmbeddedTest, commands_that_only_look_make_nothing) {
-  const auto checked = check_embedded(load());
-  ASSERT_FALSE(checked);
-  EXPECT_NE(checked.error().message.find("keyfs mount --embedded"), std::string::npos);
-  EXPECT_FALSE(fs::exists(dir()));
+  for (const bool there : {false, true}) {
+    if (there) fs::create_directory(dir());
+    const auto checked = check_embedded(load());
+    ASSERT_FALSE(checked);
+    EXPECT_NE(checked.error().message.find("keyfs mount --embedded"), std::string::npos);
+    EXPECT_EQ(fs::exists(dir()), there);
+    EXPECT_FALSE(fs::exists(dir() + "/keys.db"));
+  }
+}
+
+TEST_F(EmbeddedTest, no_masters_are_made_for_a_store_that_was_lost) {
+  ASSERT_TRUE(prepare());
+  std::ofstream(dir() + "/state/store-id") << "sqlite 0123456789abcdef0123456789abcdef\n";
+  fs::remove_all(dir() + "/masters");
+  ASSERT_TRUE(prepare());
+  EXPECT_FALSE(fs::exists(dir() + "/masters"));
 }
 
 TEST_F(EmbeddedTest, whoever_mounts_may_do_everything_and_nobody_else_anything) {
