@@ -1,0 +1,32 @@
+// What the signals that wait for a blocked thread mean for it.
+//
+// The kernel tells a FUSE daemon that a waiting request was interrupted: once, whatever the signal,
+// and the caller sleeps on until the request is answered. To answer EINTR to every signal breaks
+// programs: open() fails in spite of SA_RESTART, and Go's runtime signals its threads all the time
+// (golang/go#40846). So the waiting signals are read from /proc/<tid>/status (proc(5): SigPnd,
+// ShdPnd, SigBlk, SigIgn, SigCgt are masks, bit n-1 is signal n).
+//
+// Thread-safety: stateless. Blocking: reads /proc, which does not wait.
+// Errors: none; what cannot be read is kUnknown (hidepid, or a caller in a PID namespace that the
+// daemon does not see).
+#pragma once
+
+#include <sys/types.h>
+
+#include <string_view>
+
+namespace keyfs {
+
+enum class Signalled {
+  kNo,       // nothing waits, or nothing but what is delivered later without harm
+  kStop,     // it is to die or was asked to: a fatal signal, or INT, TERM, HUP, QUIT with a handler
+  kHandler,  // a handler waits to be run
+  kUnknown,
+};
+
+// `status` is the text of /proc/<tid>/status.
+Signalled signals_in(std::string_view status);
+
+Signalled pending_signals(pid_t tid);
+
+}  // namespace keyfs
