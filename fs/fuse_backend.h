@@ -1,0 +1,43 @@
+// What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
+// behind one interface, so that tests can hang it and fail it.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task that ends when it
+// is dropped. Errors: those of fs/keyring.h and fs/key_list.h.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "fs/key_list.h"
+#include "fs/keyring.h"
+
+namespace keyfs {
+
+class FuseBackend {
+ public:
+  virtual ~FuseBackend() = default;
+  virtual Task<Result<std::optional<Opened>>> open(OpenRequest request) = 0;
+  virtual void refresh(KeyRef entry) = 0;
+  virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
+  virtual Task<Result<KeyNames>> list(TimePoint deadline) = 0;
+};
+
+class KeyringBackend final : public FuseBackend {
+ public:
+  KeyringBackend(Keyring& keyring, KeyList& list) : keyring_(keyring), list_(list) {}
+
+  Task<Result<std::optional<Opened>>> open(OpenRequest request) override {
+    return keyring_.open(std::move(request));
+  }
+  void refresh(KeyRef entry) override { keyring_.refresh(std::move(entry)); }
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) override {
+    return keyring_.describe(std::move(id), deadline);
+  }
+  Task<Result<KeyNames>> list(TimePoint deadline) override { return list_.get(deadline); }
+
+ private:
+  Keyring& keyring_;
+  KeyList& list_;
+};
+
+}  // namespace keyfs
