@@ -103,7 +103,7 @@ void FuseOps::policy_changed() {
   }
 }
 
-FuseOps::Status FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
+MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
 
 std::optional<std::span<const gid_t>> RequestGroups::get() {
   if (!asked_) {

@@ -49,6 +49,7 @@
 #include "fs/policy.h"
 #include "fs/process_info.h"
 #include "fs/virtual_file.h"
+#include "fs/virtual_files.h"
 
 struct fuse_lowlevel_ops;
 struct fuse_session;
@@ -95,11 +96,7 @@ class FuseOps {
   // The policy holder has a new policy: what the kernel keeps of the old one is dropped.
   void policy_changed();
 
-  struct Status {
-    size_t inodes = 0;   // keys that the kernel knows
-    size_t waiting = 0;  // deferred requests
-  };
-  Status status() const;
+  MountStatus status() const;
 
   // For tests: until the kernel was told all that it was to be told so far.
   void drain_notifications() { notifier_.drain(); }
