@@ -77,9 +77,7 @@ class StatusFile final : public VirtualFile {
                        {"lost", audit.lost},
                        {"last_error", text(audit.last_error)}};
     status["log"] = {{"lost", parts_.log.lost()}};
-    const Policy& policy = parts_.policy.current();
-    status["policy"] = {{"sections", policy.sections().size()},
-                        {"generation", policy.generation()}};
+    status["policy"] = {{"sections", parts_.policy.current().sections().size()}};
     return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   }
 

@@ -17,7 +17,7 @@
 //    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
 //    "audit":{"on":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
-//    "policy":{"sections":N, "generation":N}}
+//    "policy":{"sections":N}}
 #pragma once
 
 #include <cstddef>
