@@ -50,7 +50,7 @@ struct AwsCredentialOptions {
 class AwsCredentialSource {
  public:
   virtual ~AwsCredentialSource() = default;
-  // For messages: "the profile payments", "the instance (IMDS)".
+  // For messages, and only known after a fetch for some: "the profile payments".
   virtual std::string name() const = 0;
   virtual Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) = 0;
 };
@@ -81,19 +81,23 @@ class AwsCredentialProvider {
   const std::string& origin() const { return origin_; }
 
  private:
-  struct Chain;
-  Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline);
+  using Flight = SingleFlight<Result<AwsCredentialsPtr>>;
+
+  Task<Result<AwsCredentialsPtr>> join();
+  Task<Result<AwsCredentialsPtr>> renew();
   void renew_in_background();
-  bool must_wait(WallTime now) const;
 
   Loop& loop_;
-  SecretArena& arena_;
   std::unique_ptr<AwsCredentialSource> source_;
   AwsCredentialsPtr current_;
-  bool refused_ = false;
-  TimePoint next_try_{};  // in the background, after a failure
+  bool refused_ = false;  // `current_` is
+  TimePoint next_renewal_{};
+  std::optional<Error> failure_;  // of the last fetch, given again for a second
+  TimePoint failed_at_{};
   std::string origin_;
-  SingleFlight<Result<AwsCredentialsPtr>> flights_;
+  Flight flights_;
+  TaskGroup<Result<AwsCredentialsPtr>> background_;
+  size_t background_number_ = 0;
 };
 
 }  // namespace keyfs
