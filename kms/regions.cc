@@ -271,7 +271,8 @@ Task<void> Regions::keep_warm() {
   for (const auto& slot : impl_->slots) {
     if (slot->closed()) group.start(warm(*slot->region));
   }
-  while (co_await group.next()) {
+  const TimePoint until = impl_->loop.now() + impl_->options.probe_deadline;
+  while (co_await group.next(until)) {
   }
 }
 

@@ -3,10 +3,10 @@
 //
 // Thread-safety: none; on the loop's thread. Blocking: never; each call is a task, ended by
 // dropping it, which drops every call to a region with it (but for probes, which the set owns).
-// Ownership: owns its regions; outlives its tasks. What is passed by reference must live until the
-// task is done.
-// Deadlines: one bounds the whole call; the regions are given the same one.
-// Errors: one for all regions, whose message lists each region's reason, and whose code is
+// Ownership: owns its regions; outlives its tasks, and is destroyed before its loop. What is passed
+// by reference must live until the task is done. Deadlines: one bounds the whole call; the regions
+// are given the same one. Errors: one for all regions, whose message lists each region's reason,
+// and whose code is
 //   kInvalid          a region says that the request is a mistake of ours: no other is asked
 //   kCorrupt          some region's wrap is not what was wrapped, and no other region gave the key
 //   kTimeout          the deadline passed
@@ -155,7 +155,7 @@ class Regions {
   Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
                                  std::vector<std::string> regions, TimePoint deadline);
 
-  // Opens or keeps a connection to every region whose breaker is closed.
+  // Opens or keeps a connection to every region whose breaker is closed; ends after probe_deadline.
   Task<void> keep_warm();
 
   // All regions at once; in the configured order.

@@ -206,6 +206,12 @@ TEST_F(RegionsCreate, only_regions_in_use_are_kept_warm) {
   EXPECT_EQ(region[2]->calls.keep_warm, 1);
 }
 
+TEST_F(RegionsCreate, keeping_warm_does_not_wait_for_ever_for_a_region_that_hangs) {
+  build();
+  region[1]->hang();
+  EXPECT_EQ(timed([&] { time.loop.run_task(regions->keep_warm()); }), 5s);
+}
+
 TEST_F(RegionsCreate, more_required_regions_than_there_are_is_a_configuration_error) {
   std::vector<std::unique_ptr<Region>> one;
   one.push_back(memory_region(time.loop, arena, random, "a"));

@@ -104,6 +104,8 @@ class FaultyRegion final : public Region {
 
   Task<void> keep_warm() override {
     ++calls.keep_warm;
+    const Fault now = fault;
+    co_await suffer(now);
     co_await real_->keep_warm();
   }
 
