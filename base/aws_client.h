@@ -76,6 +76,7 @@ class AwsClient {
   const std::string& host() const { return host_; }  // for messages
   // AWS's time less this machine's, as far as it had to be learned; zero otherwise.
   Duration clock_offset() const { return clock_.offset(); }
+  std::string clock_complaint() const { return clock_.complaint(); }
 
  private:
   Error refusal(const AwsReply& reply, bool clock, bool renewed) const;

@@ -22,10 +22,11 @@ constexpr auto kRetryBackground = 15s;  // while the old ones are still good
 class Chain final : public AwsCredentialSource {
  public:
   Chain(HttpClient& http, HttpClient& direct, Worker& worker, Environment environment,
-        AwsCredentialOptions options)
+        AwsCredentialOptions options, std::shared_ptr<const std::vector<std::string>> sts_regions)
       : clock_(http.loop().clock()),
-        parts_{http, direct, worker, std::move(environment), "", clock_},
-        options_(std::move(options)) {}
+        parts_{http, direct, worker, std::move(environment), {}, clock_},
+        options_(std::move(options)),
+        sts_regions_(std::move(sts_regions)) {}
 
   std::string name() const override { return name_; }
 
@@ -54,7 +55,7 @@ class Chain final : public AwsCredentialSource {
     const auto named = parts_.environment("AWS_PROFILE");
     const std::string profile =
         !options_.profile.empty() ? options_.profile : named.value_or("default");
-    parts_.sts_region = sts_region(profiles, profile);
+    set_sts_regions(profiles, profile);
     if (options_.profile.empty()) {
       auto given = environment_credentials(parts_);
       if (!given || *given) return given;
@@ -86,19 +87,24 @@ class Chain final : public AwsCredentialSource {
                     "(AWS_EC2_METADATA_DISABLED)");
   }
 
-  std::string sts_region(AwsProfiles& profiles, const std::string& profile) const {
-    if (!options_.region.empty()) return options_.region;
-    if (const std::string region = default_aws_region(parts_.environment); !region.empty()) {
-      return region;
-    }
-    const auto it = profiles.find(profile);
-    if (it != profiles.end() && !it->second.get("region").empty()) return it->second.get("region");
-    return "us-east-1";
+  void set_sts_regions(AwsProfiles& profiles, const std::string& profile) {
+    auto& regions = parts_.sts_regions;
+    regions.clear();
+    const auto add = [&regions](const std::string& region) {
+      if (!region.empty() && std::find(regions.begin(), regions.end(), region) == regions.end()) {
+        regions.push_back(region);
+      }
+    };
+    add(default_aws_region(parts_.environment));
+    if (const auto it = profiles.find(profile); it != profiles.end()) add(it->second.get("region"));
+    for (const auto& region : *sts_regions_) add(region);
+    if (regions.empty()) regions.push_back("us-east-1");
   }
 
   AwsClock clock_;
   AwsSourceParts parts_;
   AwsCredentialOptions options_;
+  std::shared_ptr<const std::vector<std::string>> sts_regions_;
   std::string name_;
 };
 
@@ -106,13 +112,23 @@ class Chain final : public AwsCredentialSource {
 
 AwsCredentialProvider::AwsCredentialProvider(HttpClient& http, HttpClient& direct, Worker& worker,
                                              Environment environment, AwsCredentialOptions options)
-    : AwsCredentialProvider(http,
-                            std::make_unique<Chain>(http, direct, worker, std::move(environment),
-                                                    std::move(options))) {}
+    : AwsCredentialProvider(http, nullptr) {
+  *sts_regions_ = options.sts_regions;
+  source_ = std::make_unique<Chain>(http, direct, worker, std::move(environment),
+                                    std::move(options), sts_regions_);
+}
 
 AwsCredentialProvider::AwsCredentialProvider(HttpClient& http,
                                              std::unique_ptr<AwsCredentialSource> source)
-    : loop_(http.loop()), source_(std::move(source)), flights_(loop_), background_(loop_) {}
+    : loop_(http.loop()),
+      sts_regions_(std::make_shared<std::vector<std::string>>()),
+      source_(std::move(source)),
+      flights_(loop_),
+      background_(loop_) {}
+
+void AwsCredentialProvider::add_sts_region(const std::string& region) {
+  sts_regions_->push_back(region);
+}
 
 AwsCredentialProvider::~AwsCredentialProvider() = default;
 

@@ -25,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/aws_signer.h"
 #include "base/clock.h"
@@ -42,8 +43,10 @@ namespace keyfs {
 struct AwsCredentialOptions {
   std::string profile;   // of keyfs's configuration; empty: AWS_PROFILE, or "default"
   std::string role_arn;  // to assume with what was found; empty: none
-  std::string region;    // whose STS is asked; empty: AWS_REGION, the profile's, or us-east-1
-  std::string home;      // where .aws/ is looked for; empty: HOME
+  // Whose STS is asked, one after the other should they fail: AWS_REGION's and the profile's go
+  // before; us-east-1's is asked when there is none at all.
+  std::vector<std::string> sts_regions;
+  std::string home;  // where .aws/ is looked for; empty: HOME
 };
 
 // One way to get credentials. Internal to the provider, and to tests.
@@ -77,6 +80,10 @@ class AwsCredentialProvider {
   // happened since.
   void refused(const AwsCredentialsPtr& used);
 
+  // One more region whose STS may be asked, so that no one region's outage ends the credentials of
+  // all.
+  void add_sts_region(const std::string& region);
+
   // Where the current ones come from, for `keyfs check`; empty before the first fetch.
   const std::string& origin() const { return origin_; }
 
@@ -88,6 +95,7 @@ class AwsCredentialProvider {
   void renew_in_background();
 
   Loop& loop_;
+  std::shared_ptr<std::vector<std::string>> sts_regions_;  // shared with the source
   std::unique_ptr<AwsCredentialSource> source_;
   AwsCredentialsPtr current_;
   bool refused_ = false;  // `current_` is

@@ -123,9 +123,15 @@ class Resolver {
 Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts) {
   const auto id = parts.environment("AWS_ACCESS_KEY_ID");
   if (!id) return AwsCredentialSourcePtr();
-  SecretArena& arena = parts.http.arena();
-  auto secret = arena.copy_of(parts.environment("AWS_SECRET_ACCESS_KEY").value_or(""));
-  auto token = arena.copy_of(parts.environment("AWS_SESSION_TOKEN").value_or(""));
+  // The environment itself keeps them anyway; no need for one more copy.
+  const auto variable = [&parts](const char* name) {
+    std::string value = parts.environment(name).value_or("");
+    auto kept = parts.http.arena().copy_of(value);
+    wipe({reinterpret_cast<uint8_t*>(value.data()), value.size()});
+    return kept;
+  };
+  auto secret = variable("AWS_SECRET_ACCESS_KEY");
+  auto token = variable("AWS_SESSION_TOKEN");
   if (!secret) return fail(secret.error());
   if (!token) return fail(token.error());
   const std::string who = "the environment (AWS_ACCESS_KEY_ID)";

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/aws_clock.h"
 #include "base/aws_credentials.h"
@@ -26,8 +27,8 @@ struct AwsSourceParts {
   HttpClient& direct;  // container and instance
   Worker& worker;
   Environment environment;
-  std::string sts_region;
-  AwsClock& clock;  // what STS taught about the time
+  std::vector<std::string> sts_regions;  // at least one
+  AwsClock& clock;                       // what STS taught about the time
 };
 
 // Keys that are there already.

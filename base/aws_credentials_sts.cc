@@ -43,6 +43,14 @@ bool among(const std::array<std::string_view, N>& names, std::string_view name) 
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+constexpr std::chrono::seconds kWithin{5};  // for one region's STS; then the next is asked
+
+// A failure that another region's STS may not share.
+bool elsewhere_perhaps(const Error& error) {
+  return error.code == Code::kUnavailable || error.code == Code::kTimeout ||
+         error.code == Code::kThrottled;
+}
+
 class Sts {
  public:
   Sts(AwsSourceParts& parts, AwsRole role) : parts_(parts), role_(std::move(role)) {}
@@ -51,15 +59,15 @@ class Sts {
   const AwsRole& role() const { return role_; }
 
   // A request without signature; `body` is the form so far, to which the role is added.
-  Result<HttpRequest> request(SecretBuffer& body, TimePoint deadline) {
-    auto endpoint = aws_endpoint("sts", parts_.sts_region, "", parts_.environment);
+  Result<HttpRequest> request(const std::string& region, SecretBuffer& body, TimePoint deadline) {
+    auto endpoint = aws_endpoint("sts", region, "", parts_.environment);
     if (!endpoint) return fail(endpoint.error());
     std::string form = "&Version=2011-06-15&RoleArn=" + percent_encode(role_.arn) +
                        "&RoleSessionName=" + percent_encode(role_.session_name) +
                        "&DurationSeconds=" + std::to_string(role_.duration_seconds);
     if (!role_.external_id.empty()) form += "&ExternalId=" + percent_encode(role_.external_id);
     if (auto ok = body.append(form); !ok) return fail(ok.error());
-    HttpRequest out("POST", *endpoint, deadline);
+    HttpRequest out("POST", *endpoint, std::min(deadline, parts_.http.loop().now() + kWithin));
     out.headers.push_back({"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"});
     out.secret_body = body.take();
     out.secret_response = true;
@@ -119,8 +127,7 @@ class Sts {
                      "STS does not take the identity token: see the role's identity provider");
     }
     if (name == "RegionDisabledException") {
-      return because(Code::kUnauthenticated,
-                     "STS is not activated in " + parts_.sts_region + " for this account");
+      return because(Code::kUnavailable, "STS is not activated in this region for the account");
     }
     return because(Code::kUnauthenticated, "STS refuses");
   }
@@ -133,10 +140,7 @@ class Sts {
 class AssumedRole final : public AwsCredentialSource {
  public:
   AssumedRole(AwsSourceParts& parts, AwsRole role, AwsCredentialSourcePtr base)
-      : parts_(parts),
-        sts_(parts, std::move(role)),
-        base_(std::move(base)),
-        signer_(parts.http.arena(), parts.sts_region, "sts") {}
+      : parts_(parts), sts_(parts, std::move(role)), base_(std::move(base)) {}
 
   std::string name() const override {
     return "the role " + sts_.role().arn + " by " + base_->name();
@@ -145,12 +149,25 @@ class AssumedRole final : public AwsCredentialSource {
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
     auto base = co_await base_->fetch(deadline);
     if (!base) co_return fail(base.error());
+    const auto regions = parts_.sts_regions;
+    for (size_t i = 0;; ++i) {
+      auto assumed = co_await ask(regions[i], *base, deadline);
+      if (assumed || i + 1 == regions.size() || !elsewhere_perhaps(assumed.error())) {
+        co_return assumed;
+      }
+    }
+  }
+
+ private:
+  Task<Result<AwsCredentialsPtr>> ask(std::string region, AwsCredentialsPtr base,
+                                      TimePoint deadline) {
+    AwsSigner signer(sts_.arena(), region, "sts");
     for (bool corrected = false;; corrected = true) {
       SecretBuffer body(sts_.arena());
       if (auto ok = body.append("Action=AssumeRole"); !ok) co_return fail(ok.error());
-      auto request = sts_.request(body, deadline);
+      auto request = sts_.request(region, body, deadline);
       if (!request) co_return fail(request.error().within(name()));
-      if (auto ok = signer_.sign(*request, *base, parts_.clock.now()); !ok) {
+      if (auto ok = signer.sign(*request, base, parts_.clock.now()); !ok) {
         co_return fail(ok.error());
       }
       auto response = co_await parts_.http.exchange(*request);
@@ -167,11 +184,9 @@ class AssumedRole final : public AwsCredentialSource {
     }
   }
 
- private:
   AwsSourceParts& parts_;
   Sts sts_;
   AwsCredentialSourcePtr base_;
-  AwsSigner signer_;
 };
 
 class WebIdentity final : public AwsCredentialSource {
@@ -194,12 +209,24 @@ class WebIdentity final : public AwsCredentialSource {
     if (!*token || (*token)->empty()) {
       co_return fail(Code::kUnauthenticated, name() + ": the token file is not there, or is empty");
     }
-    SecretBuffer body(arena);
+    const auto regions = parts_.sts_regions;
+    for (size_t i = 0;; ++i) {
+      auto assumed = co_await ask(regions[i], **token, deadline);
+      if (assumed || i + 1 == regions.size() || !elsewhere_perhaps(assumed.error())) {
+        co_return assumed;
+      }
+    }
+  }
+
+ private:
+  Task<Result<AwsCredentialsPtr>> ask(std::string region, const SecretBytes& token,
+                                      TimePoint deadline) {
+    SecretBuffer body(sts_.arena());
     auto ok = body.append("Action=AssumeRoleWithWebIdentity&WebIdentityToken=").and_then([&] {
-      return append_encoded(body, (*token)->reveal_text());
+      return append_encoded(body, token.reveal_text());
     });
     if (!ok) co_return fail(ok.error());
-    auto request = sts_.request(body, deadline);
+    auto request = sts_.request(region, body, deadline);
     if (!request) co_return fail(request.error().within(name()));
     auto response = co_await parts_.http.exchange(*request);
     if (!response) co_return fail(response.error().within(name()));
@@ -207,7 +234,6 @@ class WebIdentity final : public AwsCredentialSource {
     co_return fail(sts_.refusal(name(), *response, "AssumeRoleWithWebIdentity"));
   }
 
- private:
   // percent_encode() for a secret; line ends at the end of the file are not part of the token.
   static Result<void> append_encoded(SecretBuffer& out, std::string_view text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);

@@ -1,0 +1,63 @@
+#include "kms/aws_region_factory.h"
+
+#include "base/aws_client.h"
+#include "base/aws_endpoint.h"
+#include "base/config_reader.h"
+#include "kms/aws_region.h"
+#include "kms/kms_arn.h"
+
+namespace keyfs {
+
+AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct, Worker& worker,
+                                   Environment environment)
+    : http_(http), direct_(direct), worker_(worker), environment_(std::move(environment)) {}
+
+AwsRegionFactory::~AwsRegionFactory() = default;
+
+Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& section) {
+  ConfigReader in(section);
+  in.required("type");
+  AwsRegionOptions options;
+  options.name = section.argument();
+  options.key = in.required("key");
+  options.region = in.string("aws_region", options.name);
+  const std::string endpoint = in.string("endpoint", "");
+  AwsCredentialOptions credentials;
+  credentials.profile = in.string("profile", "");
+  credentials.role_arn = in.string("role_arn", "");
+  if (!is_aws_region_name(options.region)) {
+    in.mistake("aws_region", "must name a region of AWS, e.g. us-east-1");
+  }
+  if (const std::string region = kms_arn_region(options.key);
+      !region.empty() && region != options.region) {
+    in.mistake("key", "is in " + region + ", not in " + options.region);
+  } else if (options.key.starts_with("arn:") && region.empty()) {
+    in.mistake("key", "is no ARN of a KMS key or alias");
+  }
+  if (!credentials.role_arn.empty() && !credentials.role_arn.starts_with("arn:")) {
+    in.mistake("role_arn", "is no ARN");
+  }
+  auto url = aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_);
+  if (!url && is_aws_region_name(options.region)) {
+    in.mistake(endpoint.empty() ? "type" : "endpoint", url.error().message);
+  }
+  if (auto ok = in.finish(); !ok) return fail(ok.error());
+
+  auto& provider = providers_[{credentials.profile, credentials.role_arn}];
+  if (provider == nullptr) {
+    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, worker_, environment_,
+                                                       std::move(credentials));
+  }
+  provider->add_sts_region(options.region);
+  AwsServiceOptions service;
+  service.service = AwsRegion::kService;
+  service.region = options.region;
+  service.endpoint = *url;
+  service.target_prefix = AwsRegion::kTargetPrefix;
+  service.json_version = AwsRegion::kJsonVersion;
+  auto client = std::make_unique<AwsClient>(http_, *provider, std::move(service));
+  return std::make_unique<AwsRegion>(http_.loop(), http_.arena(), std::move(options),
+                                     std::move(client));
+}
+
+}  // namespace keyfs

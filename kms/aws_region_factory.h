@@ -1,0 +1,48 @@
+// Makes the regions of AWS from their sections.
+//
+//   [region us-east-1]
+//   type = aws
+//   key = alias/keyfs        ; id, ARN or alias of a symmetric master key
+//   ; aws_region = ...       ; when NAME is not AWS's name of the region
+//   ; endpoint = http://...  ; host and port only
+//   ; profile = ...          ; of ~/.aws/config and ~/.aws/credentials
+//   ; role_arn = ...         ; assumed with what the credentials' order gives
+//
+// Thread-safety: none; on the loop's thread. Blocking: never. Ownership: owns the credential
+// providers, which its regions share (one for each profile and role): it outlives the regions.
+// Errors: kInvalid with file and line (base/config.h).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/aws_credentials.h"
+#include "base/config.h"
+#include "base/environment.h"
+#include "base/http.h"
+#include "base/worker.h"
+#include "kms/region.h"
+
+namespace keyfs {
+
+class AwsRegionFactory {
+ public:
+  // `direct` is a client without a proxy, for the metadata services of container and instance.
+  AwsRegionFactory(HttpClient& http, HttpClient& direct, Worker& worker, Environment environment);
+  ~AwsRegionFactory();
+  AwsRegionFactory(const AwsRegionFactory&) = delete;
+  AwsRegionFactory& operator=(const AwsRegionFactory&) = delete;
+
+  Result<std::unique_ptr<Region>> make(const ConfigSection& section);
+
+ private:
+  HttpClient& http_;
+  HttpClient& direct_;
+  Worker& worker_;
+  Environment environment_;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<AwsCredentialProvider>> providers_;
+};
+
+}  // namespace keyfs
