@@ -33,7 +33,7 @@ struct DataKey {
   uint32_t version = 0;
   WallTime created{};
   RegionList regions;
-  // The region that unwrapped or generated it. Lives as long as the keyring.
+  // The region that unwrapped or generated it. Lives as long as the cache.
   const std::string* region = nullptr;
 };
 using SharedKey = std::shared_ptr<const DataKey>;

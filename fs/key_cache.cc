@@ -216,6 +216,11 @@ void KeyCache::drop(KeyEntry& entry) {
   entry.held_ = KeyEntry::Held::kNothing;
 }
 
+void KeyCache::doubt(KeyEntry& entry) {
+  std::lock_guard spin(entry.spin_);
+  entry.epoch_ = 0;
+}
+
 void KeyCache::refreshed(KeyEntry& entry) {
   entry.refreshing_.store(false, std::memory_order_release);
 }
@@ -304,6 +309,11 @@ size_t KeyCache::evict(size_t keys, const KeyEntry* spare) {
 
 size_t KeyCache::shrink(size_t keys) { return evict(keys, nullptr); }
 
+const std::string* KeyCache::region_name(const std::string& name) {
+  std::lock_guard lock(names_mutex_);
+  return &*names_.insert(name).first;
+}
+
 KeyCache::Usage KeyCache::usage() const {
   Usage usage;
   for (const Shard& shard : shards_) {
@@ -313,6 +323,19 @@ KeyCache::Usage KeyCache::usage() const {
     usage.evictions += shard.evictions;
   }
   return usage;
+}
+
+CacheRoom fit_cache(size_t wanted, uint32_t key_bytes, size_t lockable_bytes) {
+  constexpr size_t kSlot = 16;  // what the arena rounds small secrets up to
+  const size_t each = (key_bytes + kSlot - 1) / kSlot * kSlot;
+  const size_t room = lockable_bytes / 4 * 3 / each;
+  if (room >= wanted) return {wanted, ""};
+  const size_t keys = std::max<size_t>(room, 1);
+  return {keys, "only " + std::to_string(keys) + " of cache_keys = " + std::to_string(wanted) +
+                    " keys fit into the memory that may be locked (" +
+                    std::to_string(lockable_bytes / 1024) +
+                    " KiB): the least used ones will be fetched again; raise RLIMIT_MEMLOCK "
+                    "(ulimit -l, LimitMEMLOCK= in a systemd unit)"};
 }
 
 }  // namespace keyfs

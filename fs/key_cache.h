@@ -33,6 +33,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -178,6 +179,8 @@ class KeyCache {
   void drop(KeyEntry& entry);
   // The refresh that kServeAndRefresh asked for is over, well or not.
   void refreshed(KeyEntry& entry);
+  // The record was changed, and nobody can say how: the next read has it checked.
+  void doubt(KeyEntry& entry);
   // The key as it is cached, however old: what serving stale is about.
   SharedKey held(const KeyEntry& entry) const;
   // When the cached key was last known to be current; nullopt when none is cached.
@@ -194,6 +197,9 @@ class KeyCache {
   // Wipes cached keys, least used first, until `keys` are gone or none is left; for when locked
   // memory runs out. The number that went.
   size_t shrink(size_t keys);
+
+  // The one copy of a region's name that DataKey::region points to; lives as long as the cache.
+  const std::string* region_name(const std::string& name);
 
   const CacheOptions& options() const { return options_; }
   struct Usage {
@@ -242,6 +248,16 @@ class KeyCache {
   std::atomic<uint32_t> epoch_{1};
   std::atomic<size_t> held_count_{0};
   std::array<Shard, kShards> shards_;
+  std::mutex names_mutex_;
+  std::set<std::string> names_;
 };
+
+// How many keys of that size may be cached when so much memory may be locked (a quarter is left to
+// all other secrets), and what to tell the operator when that is fewer than was wished for.
+struct CacheRoom {
+  size_t keys = 0;
+  std::string warning;  // empty when all is well
+};
+CacheRoom fit_cache(size_t wanted, uint32_t key_bytes, size_t lockable_bytes);
 
 }  // namespace keyfs

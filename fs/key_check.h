@@ -1,11 +1,13 @@
 // The key check value of a data key, and its comparison after every unwrap.
 //
-// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt when the value differs.
+// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt when the value differs,
+// kUnavailable when OpenSSL cannot compute it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "base/result.h"
 #include "base/secret.h"
 #include "kms/regions.h"
 #include "store/record.h"
@@ -13,9 +15,13 @@
 namespace keyfs {
 
 // HMAC-SHA256 under the data key over a label, the id and the version, cut to 16 bytes.
-KeyCheck check_of(const SecretBytes& key, const std::string& id, uint32_t version);
+Result<KeyCheck> check_of(const SecretBytes& key, const std::string& id, uint32_t version);
 
-// Refuses a plaintext of another size or check value than the record says. Records that RKMS wrote
+// Compares a plaintext with what the record says of the version: its size and its check value.
+Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t version,
+                        const Version& expected);
+
+// The same as a function of the plaintext alone, for Regions::unwrap(). Records that RKMS wrote
 // have no check value; the size alone is compared there.
 KeyVerifier verifier_of(const Record& record, uint32_t version);
 

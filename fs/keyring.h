@@ -25,7 +25,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,13 +42,13 @@
 
 namespace keyfs {
 
+class RecordSource;
 class Replica;
 
 struct Opened {
   SharedKey key;
   KeySource source = KeySource::kNone;
   bool created = false;  // by this very open or by another that waited for the same
-  bool stale = false;    // neither store nor replica could be asked
 };
 
 struct OpenRequest {
@@ -69,8 +68,6 @@ class KeyringObserver {
   virtual void on_opened(KeySource source, bool created, Duration took) = 0;
   virtual void on_failed(const Error& error) = 0;
   virtual void on_refreshed(bool ok) = 0;
-  // Served though neither store nor replica could be asked.
-  virtual void on_stale() = 0;
   virtual void on_lost_race() = 0;
   // A record that lacks a region, or one of whose wraps is wrong: work for the healer.
   virtual void on_degraded(const std::string& id, bool suspect) = 0;
@@ -119,7 +116,7 @@ class Keyring final : public ChangeListener {
   Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline);
 
   // Opens that wait now.
-  size_t waiting() const { return waiting_; }
+  size_t waiting() const;
   size_t flights() const;
 
   // ChangeListener: the feed of a store that can be watched.
@@ -129,7 +126,6 @@ class Keyring final : public ChangeListener {
 
  private:
   struct Impl;
-  size_t waiting_ = 0;
   std::unique_ptr<Impl> impl_;
 };
 

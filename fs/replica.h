@@ -7,8 +7,9 @@
 // confirmation that lies in the future (a clock that was set back) counts as too old.
 //
 // Thread-safety: none; on the loop's thread, status() excepted. The disk is touched by the
-// replica's worker only. Ownership: owns its worker; refers to loop and log. Blocking: open() does,
-// all else never. Errors: get() tells kUnavailable, kCorrupt as store::get would; notes have none.
+// replica's worker only. Ownership: owns its worker; refers to loop and log; Loop::shutdown() comes
+// first. Blocking: open() does, all else never. Errors: get() tells kUnavailable, kCorrupt as
+// store::get would; notes have none.
 #pragma once
 
 #include <cstdint>

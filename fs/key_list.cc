@@ -1,0 +1,55 @@
+#include "fs/key_list.h"
+
+#include <utility>
+
+#include "fs/key_id.h"
+
+namespace keyfs {
+namespace {
+
+constexpr size_t kPage = 1000;
+
+}  // namespace
+
+KeyList::KeyList(Loop& loop, Store& store, Duration reuse_for)
+    : loop_(loop), store_(store), reuse_for_(reuse_for), flights_(loop) {}
+
+Task<Result<KeyNames>> KeyList::get(TimePoint deadline) {
+  if (last_ != nullptr && loop_.now() - last_at_ < reuse_for_) co_return last_;
+  // A pass that began before the last change may lack it, so it is not joined by those who came
+  // after: the flight's key tells the two apart.
+  const uint64_t changes = changes_;
+  co_return co_await before(
+      loop_, deadline, "could not list the keys",
+      flights_.join(std::to_string(changes), [this, deadline, changes](Flights::Flight&) {
+        return read(deadline, changes);
+      }));
+}
+
+void KeyList::changed() {
+  ++changes_;
+  last_ = nullptr;
+}
+
+Task<Result<KeyNames>> KeyList::read(TimePoint deadline, uint64_t changes) {
+  const TimePoint begin = loop_.now();
+  auto names = std::make_shared<std::vector<ListedKey>>();
+  std::string after;
+  for (;;) {
+    auto page = co_await store_.list(after, kPage, deadline);
+    if (!page) co_return fail(page.error().within("could not list the keys"));
+    for (auto& entry : page->entries) {
+      if (entry.state == KeyState::kDeleted || !is_key_id(entry.id)) continue;
+      names->push_back({std::move(entry.id), entry.state, entry.bytes, entry.corrupt});
+    }
+    if (!page->next) break;
+    after = std::move(*page->next);
+  }
+  if (changes == changes_) {
+    last_ = names;
+    last_at_ = begin;
+  }
+  co_return KeyNames(std::move(names));
+}
+
+}  // namespace keyfs
