@@ -72,7 +72,7 @@ std::unique_ptr<Region> make_local_region(const RegionParts& parts, std::string 
                                           std::string key_file) {
   return std::make_unique<LocalRegion>(
       parts.loop, parts.arena, parts.random, std::move(name),
-      std::make_unique<MasterFile>(parts.worker, parts.arena, std::move(key_file)));
+      std::make_unique<MasterFile>(parts.loop, parts.arena, std::move(key_file)));
 }
 
 }  // namespace keyfs

@@ -20,7 +20,6 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
-#include "base/worker.h"
 #include "kms/region.h"
 
 namespace keyfs {
@@ -30,7 +29,6 @@ using MakeRegion = std::function<Result<std::unique_ptr<Region>>(const ConfigSec
 
 struct RegionParts {
   Loop& loop;
-  Worker& worker;  // for files
   SecretArena& arena;
   Random& random;
   MakeRegion aws;  // needs what only those have who speak HTTP; may be empty

@@ -194,8 +194,8 @@ Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
   return master;
 }
 
-MasterFile::MasterFile(Worker& worker, SecretArena& arena, std::string path)
-    : worker_(worker), state_(std::make_shared<State>(arena, std::move(path))) {}
+MasterFile::MasterFile(Loop& loop, SecretArena& arena, std::string path)
+    : state_(std::make_shared<State>(arena, std::move(path))), worker_(loop, "keyfs-master") {}
 MasterFile::~MasterFile() = default;
 
 Task<Result<std::shared_ptr<const MasterKey>>> MasterFile::load() {

@@ -1,12 +1,12 @@
 // The master key of a local region: 32 raw bytes in a file, read when they are needed.
 //
-// Thread-safety: on the loop's thread; the file is read on the worker's.
-// Ownership: the worker outlives it, and the arena outlives the worker (work that has begun ends
-// later than its task) and every MasterKey that was handed out. Blocking: never;
-// create_master_file() does. Errors: kUnavailable for a file that is not there or cannot be read
-// just now: it is tried anew with every call, so that a file put back is found without a restart.
-// kDenied for one that keyfs must not use: of another owner, readable by others, a symbolic link,
-// not 32 bytes long. One line, with the remedy.
+// Thread-safety: on the loop's thread; a file is read on a thread of its own, so that one on a disk
+// that hangs holds up no other region. Ownership: loop and arena outlive it and every MasterKey
+// that was handed out. Blocking: never but for the destructor, which waits for a read that has
+// begun; create_master_file() does, too. Errors: kUnavailable for a file that is not there or
+// cannot be read just now: it is tried anew with every call, so that a file put back is found
+// without a restart. kDenied for one that keyfs must not use: of another owner, readable by others,
+// a symbolic link, not 32 bytes long. One line, with the remedy.
 #pragma once
 
 #include <array>
@@ -41,7 +41,7 @@ class MasterSource {
 // Keeps what it read as long as device, inode, size and times of the file are the same.
 class MasterFile final : public MasterSource {
  public:
-  MasterFile(Worker& worker, SecretArena& arena, std::string path);
+  MasterFile(Loop& loop, SecretArena& arena, std::string path);
   ~MasterFile() override;
 
   Task<Result<std::shared_ptr<const MasterKey>>> load() override;
@@ -49,8 +49,8 @@ class MasterFile final : public MasterSource {
 
  private:
   struct State;
-  Worker& worker_;
   std::shared_ptr<State> state_;
+  Worker worker_;
 };
 
 // A MasterKey of these bytes: kInvalid unless there are 32.

@@ -40,8 +40,7 @@ Backend::~Backend() { loop_.shutdown(); }
 Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuration, CurlGlobal& curl,
                                                const Clock& clock, RegionObserver* observer) {
   std::unique_ptr<Backend> self(new Backend(curl, clock));
-  self->files_ = std::make_unique<Worker>(self->loop_, "keyfs-files");
-  const RegionParts parts{self->loop_, *self->files_, self->arena_, self->random_, {}};
+  const RegionParts parts{self->loop_, self->arena_, self->random_, {}};
   auto regions = make_regions(configuration.file, parts);
   if (!regions) return fail(regions.error());
   RegionsOptions options;

@@ -17,7 +17,6 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
-#include "base/worker.h"
 #include "fs/cli/configuration.h"
 #include "kms/regions.h"
 #include "store/store.h"
@@ -53,7 +52,6 @@ class Backend {
   OsRandom random_;
   CurlPoller poller_;
   Loop loop_;
-  std::unique_ptr<Worker> files_;  // of local regions
   std::unique_ptr<Store> store_;
   std::unique_ptr<Regions> regions_;
 };

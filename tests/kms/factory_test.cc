@@ -12,7 +12,7 @@ struct FactoryTest : ::testing::Test {
   Result<std::vector<std::unique_ptr<Region>>> make(const std::string& text) {
     auto config = ConfigFile::parse(text, "keyfs.ini");
     EXPECT_TRUE(config) << config.error().message;
-    const RegionParts parts{at.loop(), at.worker, at.arena(), at.random, aws};
+    const RegionParts parts{at.loop(), at.arena(), at.random, aws};
     return make_regions(*config, parts);
   }
   void expect_mistake(const std::string& text, const std::string& message) {

@@ -1,4 +1,4 @@
-// A local region on a real file, with a real loop and worker.
+// A local region on a real file, with a real loop.
 #pragma once
 
 #include <sys/stat.h>
@@ -10,7 +10,6 @@
 #include <string>
 
 #include "base/crypto.h"
-#include "base/worker.h"
 #include "kms/factory.h"
 #include "kms/master_key.h"
 #include "kms/region_fixture.h"
@@ -31,7 +30,7 @@ class LocalFixture final : public RegionFixture {
 
   // A new region, which has read nothing yet.
   void build() {
-    RegionParts parts{loop_, worker, arena_, random, {}};
+    RegionParts parts{loop_, arena_, random, {}};
     region_ = make_local_region(parts, "local-a", file);
   }
   void write_file(const std::string& bytes, mode_t mode = 0600) {
@@ -59,11 +58,6 @@ class LocalFixture final : public RegionFixture {
   IdlePoller poller;
   SecretArena arena_;
   Loop loop_{clock, poller};
-
- public:
-  Worker worker{loop_, "test-files"};
-
- private:
   std::unique_ptr<Region> region_;
 };
 
