@@ -80,7 +80,7 @@ Result<std::unique_ptr<AuditSink>> open_audit_journal();
 class Audit {
  public:
   struct Options {
-    size_t ring = 16'384;  // events; a power of two
+    size_t ring = 16'384;  // events; rounded up to a power of two
     Duration linger = std::chrono::milliseconds(2);
     Duration idle_after = std::chrono::milliseconds(100);  // of lingering without an event
   };
