@@ -101,11 +101,15 @@ Task<Healer::Outcome> Healer::heal(std::string id, TimePoint deadline, HealRepor
     lacked = true;
     co_await take_calls(1 + wanted.size());
     const TimePoint call_until = std::min(deadline, loop_.now() + options_.call_deadline);
-    auto unwrapped = co_await regions_.unwrap(wraps_of(version), context_of(record, number),
-                                              verifier_of(record, number), call_until);
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
+    WrappedKeys wraps = wraps_of(version);
+    EncryptionContext context = context_of(record, number);
+    KeyVerifier verifier = verifier_of(record, number);
+    auto unwrapped =
+        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), call_until);
     if (!unwrapped) co_return failed(unwrapped.error().within("could not unwrap key " + id));
-    auto more = co_await regions_.wrap_missing(unwrapped->key, context_of(record, number), wanted,
-                                               call_until);
+    auto more =
+        co_await regions_.wrap_missing(unwrapped->key, std::move(context), wanted, call_until);
     const std::string now = to_rfc3339(loop_.clock().wall());
     for (auto& [region, wrapped] : more.wrapped) {
       Wrap wrap;

@@ -19,11 +19,13 @@ Task<Result<KeyNames>> KeyList::get(TimePoint deadline) {
   // A pass that began before the last change may lack it, so it is not joined by those who came
   // after: the flight's key tells the two apart.
   const uint64_t changes = changes_;
-  co_return co_await before(
-      loop_, deadline, "could not list the keys",
-      flights_.join(std::to_string(changes), [this, deadline, changes](Flights::Flight&) {
-        return read(deadline, changes);
-      }));
+  // Named, since g++ 12 may destroy a temporary in a co_await twice.
+  Flights::Work work = [this, deadline, changes](Flights::Flight&) {
+    return read(deadline, changes);
+  };
+  auto joined = flights_.join(std::to_string(changes), std::move(work));
+  auto names = co_await before(loop_, deadline, "could not list the keys", std::move(joined));
+  co_return names;
 }
 
 void KeyList::changed() {

@@ -66,6 +66,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
   }
   const Counted counted(waiting);
   const std::string what = "could not read key " + id;
+  bool again = false;
   for (;;) {
     const Duration left = request.deadline - now();
     auto flight = fly(request, request.deadline - margin(left));
@@ -73,7 +74,10 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     if (!landed) {
       // The flight had the deadline of whoever was first; ours may be later.
       const bool time_left = request.deadline - now() > 2 * margin(left);
-      if (landed.error().code == Code::kTimeout && time_left) continue;
+      if (landed.error().code == Code::kTimeout && time_left && !again) {
+        again = true;
+        continue;
+      }
       co_return fail(std::move(landed.error()));
     }
     if (landed->key != nullptr) {
