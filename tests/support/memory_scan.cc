@@ -31,8 +31,25 @@ std::string Needle::reveal() const {
   return out;
 }
 
+size_t Needle::copies() const { return count(masked_); }
+
+size_t Needle::base64_copies() const {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::vector<uint8_t> masked;
+  for (size_t i = 0; i + 3 <= masked_.size(); i += 3) {
+    const unsigned group = static_cast<unsigned>(masked_[i] ^ kMask) << 16 |
+                           static_cast<unsigned>(masked_[i + 1] ^ kMask) << 8 |
+                           static_cast<unsigned>(masked_[i + 2] ^ kMask);
+    for (int shift = 18; shift >= 0; shift -= 6) {
+      masked.push_back(static_cast<uint8_t>(kDigits[group >> shift & 63]) ^ kMask);
+    }
+  }
+  return count(masked);
+}
+
 // Reads through /proc/self/mem: a mapping that cannot be read gives an error rather than a signal.
-size_t Needle::copies() const {
+size_t Needle::count(const std::vector<uint8_t>& masked) {
+  const size_t length = masked.size();
   struct Range {
     uintptr_t begin;
     uintptr_t end;
@@ -59,11 +76,11 @@ size_t Needle::copies() const {
   for (const Range& range : ranges) {
     for (uintptr_t at = range.begin; at < range.end;) {
       const ssize_t got = pread(memory, window, sizeof window, static_cast<off_t>(at));
-      if (got < static_cast<ssize_t>(kLength)) break;
-      for (size_t i = 0; i + kLength <= static_cast<size_t>(got); ++i) {
+      if (got < static_cast<ssize_t>(length)) break;
+      for (size_t i = 0; i + length <= static_cast<size_t>(got); ++i) {
         size_t same = 0;
-        while (same < kLength && (window[i + same] ^ kMask) == masked_[same]) ++same;
-        if (same < kLength) continue;
+        while (same < length && (window[i + same] ^ kMask) == masked[same]) ++same;
+        if (same < length) continue;
         const uintptr_t address = at + i;
         const auto own = reinterpret_cast<uintptr_t>(window);
         if (address >= own && address < own + sizeof window) continue;
@@ -72,7 +89,7 @@ size_t Needle::copies() const {
                      range.name[0] != 0 ? range.name : "(anonymous)");
       }
       if (static_cast<size_t>(got) < sizeof window) break;
-      at += static_cast<uintptr_t>(got) - kLength + 1;  // one that lies across the windows' edge
+      at += static_cast<uintptr_t>(got) - length + 1;  // one that lies across the windows' edge
     }
   }
   if (memory >= 0) close(memory);

@@ -19,8 +19,11 @@ class Needle {
   std::string reveal() const;
   // How many copies are in writable memory now. Tells where on stderr.
   size_t copies() const;
+  // The same of its base64, when it stands there from its first byte on.
+  size_t base64_copies() const;
 
  private:
+  static size_t count(const std::vector<uint8_t>& masked);
   std::vector<uint8_t> masked_;
 };
 

@@ -20,6 +20,7 @@ Delays add up, and what comes after one still applies; any other fault ends the 
 """
 import asyncio
 import base64
+import email.utils
 import fnmatch
 import json
 import random
@@ -107,6 +108,7 @@ def error_reply(spec):
     payload = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     status = spec.get("status", STATUS.get(kind, 400))
     fields = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": "00000000-0000-0000-0000-000000000000",
+              "Date": email.utils.formatdate(usegmt=True),  # by which AWS's clients learn that their clock is wrong
               **spec.get("headers", {}), "Content-Length": str(len(payload))}
     head = f"HTTP/1.1 {status} Injected\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items()) + "\r\n"
     return head.encode("latin-1") + payload
