@@ -132,7 +132,10 @@ Result<void> Service::Parts::open_log() {
 
 Result<void> Service::Parts::open_keys() {
   const Settings& settings = configuration.settings;
-  telemetry.emplace(metrics, *log);
+  std::vector<std::string> regions;
+  for (const ConfigSection* section : configuration.file.all("region"))
+    regions.push_back(section->argument());
+  telemetry.emplace(metrics, *log, regions);
   auto opened = Backend::open(configuration, curl, clock, &*telemetry);
   if (!opened) return fail(opened.error());
   backend = std::move(*opened);

@@ -7,19 +7,21 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "base/metrics.h"
 #include "fs/healer.h"
 #include "fs/key_list.h"
 #include "fs/keyring.h"
-#include "kms/regions.h"
+#include "kms/region_telemetry.h"
 
 namespace keyfs {
 
 class Telemetry final : public RegionObserver, public KeyringObserver {
  public:
-  Telemetry(Metrics& metrics, Log& log);
+  Telemetry(Metrics& metrics, Log& log, const std::vector<std::string>& regions)
+      : metrics_(metrics), regions_(metrics, log, regions) {}
 
   // Before the first task runs; both are made after the regions that call us.
   void connect(Healer& healer, KeyList& list) {
@@ -45,7 +47,7 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
 
  private:
   Metrics& metrics_;
-  Log& log_;
+  RegionTelemetry regions_;
   Healer* healer_ = nullptr;
   KeyList* list_ = nullptr;
   std::map<std::string, BreakerState> breakers_;

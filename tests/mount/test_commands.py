@@ -1,0 +1,198 @@
+"""The commands that look at keys and work on them: what they print, their exit codes, who may."""
+import json
+import os
+import re
+
+import pytest
+
+from support.cli import DONE, FAILED, PARTIAL, USAGE, error_of, run
+from support.daemon import local_sections, mounted, write_config
+
+REGIONS = ["local-a", "local-b", "local-c"]
+
+
+@pytest.fixture
+def configure(folder):
+    """configure(policy={glob: {...}}) -> the path of a configuration on SQLite and three local regions."""
+
+    def write(policy=None):
+        sections = local_sections(folder / "parts", policy=policy)
+        sections["keyfs"] = {"state_dir": folder / "state", "audit": "off"}
+        sections["admin"] = {"read": "uid:0"}
+        return write_config(str(folder / "keyfs.ini"), sections)
+
+    return write
+
+
+@pytest.fixture
+def config(configure):
+    return configure()
+
+
+# A mistake, and how the message goes on after the file's name.
+MISTAKES = [
+    ("[store]\ntyp = sqlite\n", r":2: \[store\] typ: unknown key \(did you mean type\?\)"),
+    ("[store]\ntype = sqlite\npath = keys.db\n", r":3: \[store\] path: .*absolute"),
+    ("[store]\ntype = paper\n", r":2: \[store\] type: .*paper"),
+    ("[stor]\ntype = sqlite\n", r":1: .*stor"),
+    ("nonsense\n", r":1: "),
+    ("[keyfs]\nfresh_for = soon\n", r":2: \[keyfs\] fresh_for: "),
+    ("[keyfs]\ncreate_min_regions = 4\n", r":2: \[keyfs\] create_min_regions: "),
+    ("[region a]\ntype = local\n", r":1: \[region a\] key_file: is missing"),
+    ("[region a]\ntype = local\nkey_file = /x\n[keys *]\nread = user:nobody-of-that-name\n", r":5: \[keys \*\] read: .*nobody-of-that-name"),
+    ("[keys *]\ncreate = uid:0\n", r":\d: \[keys \*\] create: "),
+    ("[keys a*]\nread = uid:0\nread = uid:1\n", r":3: \[keys a\*\] read: "),
+]
+
+
+@pytest.mark.parametrize("command", ["mount", "check", "list"])
+@pytest.mark.parametrize("text, wrong", MISTAKES, ids=[m[0].replace("\n", "|") for m in MISTAKES])
+def test_a_mistake_in_the_configuration_is_one_line_with_its_place(folder, text, wrong, command):
+    path, place = folder / "bad.ini", folder / "keys"
+    place.mkdir()
+    for section, rest in (("[store]", f"type = sqlite\npath = {folder}/keys.db\n"), ("[region r]", f"type = local\nkey_file = {folder}/r.key\n"),
+                          ("[keyfs]", f"state_dir = {folder}/state\naudit = off\n")):
+        if section.split()[0].rstrip("]") not in text and not (section == "[store]" and "[stor]" in text):
+            text += f"{section}\n{rest}"
+    path.write_text(text)
+    found = error_of(run(command, "-c", path, *([place] if command == "mount" else [])), USAGE)
+    assert re.match(rf"keyfs: {re.escape(str(path))}{wrong}", found), found
+    assert mounted(place) is None
+    assert not (folder / "keys.db").exists()
+
+
+def test_a_configuration_that_is_not_there_is_named(folder):
+    assert str(folder / "none.ini") in error_of(run("check", "-c", folder / "none.ini"), USAGE)
+
+
+def test_a_key_is_created_listed_described_disabled_enabled_and_deleted(config):
+    c = ("-c", config)
+    assert run("create", *c, "orders", "orders", "users").stdout.splitlines() == [
+        "orders: created, version 1, wrapped in local-a, local-b, local-c",
+        "orders: exists already, version 1, wrapped in local-a, local-b, local-c",
+        "users: created, version 1, wrapped in local-a, local-b, local-c"]
+    listed = json.loads(run("list", *c, "--json").stdout)["keys"]
+    assert [(k["id"], k["state"], k["version"], k["bytes"], k["missing"]) for k in listed] == [
+        ("orders", "enabled", 1, 32, []), ("users", "enabled", 1, 32, [])]
+    assert [k["id"] for k in json.loads(run("list", *c, "--json", "u*").stdout)["keys"]] == ["users"]
+    assert run("list", *c).stdout.splitlines()[0].split() == ["ID", "STATE", "VERSION", "BYTES", "REGIONS"]
+    described = json.loads(run("describe", *c, "--json", "orders").stdout)["keys"][0]
+    assert described["versions"][0]["check"] and not described["degraded"]
+    assert sorted(w["region"] for w in described["versions"][0]["wrapped"]) == REGIONS
+    assert run("disable", *c, "orders").stdout == "orders: disabled\n"
+    assert run("disable", *c, "orders").stdout == "orders: is disabled already\n"
+    assert run("enable", *c, "orders").stdout == "orders: enabled\n"
+    assert run("delete", *c, "orders").stdout == "orders: deleted\n"
+    assert "orders" in error_of(run("enable", *c, "orders"), FAILED)
+
+
+def test_a_disabled_key_is_served_no_more_and_an_enabled_one_again_with_the_same_bytes(make_daemon):
+    daemon = make_daemon(fresh_for="0s").start()
+    key = daemon.read("orders")
+    assert daemon.cli("disable", "orders").returncode == DONE
+    # At most one read more.
+    for _ in range(50):
+        try:
+            assert daemon.read("orders") == key
+        except OSError as e:
+            assert e.errno == 128, e  # EKEYREVOKED
+            break
+    else:
+        raise AssertionError("a disabled key goes on being served")
+    assert daemon.cli("enable", "orders").returncode == DONE
+    from support.process import eventually
+
+    def again():
+        try:
+            return daemon.read("orders") == key
+        except OSError:
+            return False
+
+    eventually(again)
+
+
+def test_some_done_and_some_failed_is_exit_code_3(config):
+    run("create", "-c", config, "orders")
+    done = run("describe", "-c", config, "--json", "orders", "nobody-made-this")
+    assert done.returncode == PARTIAL
+    assert [k["id"] for k in json.loads(done.stdout)["keys"]] == ["orders"]
+    assert "nobody-made-this" in done.stderr
+    assert "nobody-made-this" in error_of(run("disable", "-c", config, "nobody-made-this"), FAILED)
+    assert "no/id" in error_of(run("create", "-c", config, "no/id"), FAILED)
+
+
+def test_no_key_material_is_ever_printed(folder, make_daemon):
+    daemon = make_daemon(embedded=folder / "state").start()
+    key = daemon.read("orders")
+    for args in (["describe", "orders"], ["list"], ["create", "orders"], ["check"], ["explain"], ["explain", "orders"], ["heal"]):
+        for json_or_not in ([], ["--json"]):
+            done = daemon.cli(*args, *json_or_not)
+            assert done.returncode == DONE, done
+            assert key.hex() not in (done.stdout + done.stderr).lower()
+
+
+def test_root_has_no_privilege_that_the_policy_does_not_give(configure):
+    config = configure({"app-*": {"read": "uid:4711", "create": "uid:4711"}, "*": {"read": "uid:0", "admin": "uid:0"}})
+    for verb in ("create", "disable", "enable", "delete", "heal"):
+        line = error_of(run(verb, "-c", config, "app-1"), FAILED)
+        assert line.startswith(f"keyfs: root (uid 0) may not {verb} app-1: [keys app-*] ({config}:"), line
+    assert run("create", "-c", config, "other").returncode == DONE
+    assert json.loads(run("list", "-c", config, "--json").stdout)["keys"][0]["id"] == "other"
+
+
+def test_explain_names_the_section_and_the_line(configure, people):
+    config = configure({"pay-*": {"read": "group:keyfs-tg, user:keyfs-t1", "create": "user:keyfs-t1"}, "*": {"read": "uid:0"}})
+    with open(config) as f:
+        lines = f.read().splitlines()
+    answer = json.loads(run("explain", "-c", config, "--json", "pay-eu", "--user", "keyfs-t2").stdout)
+    assert (answer["read"], answer["create"], answer["section"]) == (True, False, "[keys pay-*]")
+    assert lines[answer["line"] - 1] == "[keys pay-*]"
+    assert lines[answer["lines"]["read"] - 1].startswith("read = group:keyfs-tg")
+    text = run("explain", "-c", config, "pay-eu", "--user", "keyfs-t3").stdout
+    assert "[keys pay-*]" in text and "read: no" in text, text
+    assert "there is no user" in error_of(run("explain", "-c", config, "pay-eu", "--user", "nobody-here"), USAGE)
+
+
+def test_explain_without_a_key_prints_the_configuration_in_force(config, folder):
+    text = run("explain", "-c", config).stdout
+    assert text.startswith(f"[keyfs]\nstate_dir = {folder}/state\n") and "\nfresh_for = 5m\n" in text
+    (folder / "again.ini").write_text(text)
+    assert run("explain", "-c", folder / "again.ini").stdout == text
+
+
+def test_check_tells_what_is_wrong_with_a_region_and_heal_fills_in(config, folder):
+    good = run("check", "-c", config, "--json")
+    assert (good.returncode, json.loads(good.stdout)["state"]) == (DONE, "good"), good
+    os.rename(folder / "parts" / "local-b.key", folder / "away.key")
+    degraded = run("check", "-c", config)
+    assert degraded.returncode == PARTIAL
+    assert "FAIL" in degraded.stdout and "region local-b" in degraded.stdout and "->" in degraded.stdout, degraded.stdout
+    made = run("create", "-c", config, "orders")
+    assert made.returncode == PARTIAL and "missing: local-b" in made.stdout, made
+    assert run("describe", "-c", config, "orders").returncode == PARTIAL
+    assert run("heal", "-c", config).returncode == PARTIAL
+    os.rename(folder / "away.key", folder / "parts" / "local-b.key")
+    healed = run("heal", "-c", config)
+    assert (healed.returncode, healed.stdout) == (DONE, "1 looked at, 0 whole, 1 healed, 0 still lack a region, 0 failed\n")
+    assert run("describe", "-c", config, "orders").returncode == DONE
+    for name in REGIONS:
+        os.remove(folder / "parts" / f"{name}.key")
+    assert run("check", "-c", config).returncode == FAILED
+
+
+def test_status_of_a_mount_and_of_none(make_daemon, folder):
+    assert "no keyfs is mounted" in error_of(run("status"), FAILED)
+    assert str(folder) in error_of(run("status", folder), FAILED)
+    daemon = make_daemon(embedded=folder / "state").start()
+    done = run("status", "--json", daemon.mount)
+    assert done.returncode == DONE, done
+    assert json.loads(done.stdout)["mounts"][0]["mountpoint"] == daemon.mount
+    assert run("status").stdout.startswith(daemon.mount)
+
+
+def test_usage_is_exit_code_2_and_help_is_0():
+    for args in ([], ["mont"], ["mount"], ["describe"], ["list", "--nope"]):
+        error_of(run(*args), USAGE)
+    for args in (["--help"], ["mount", "--help"], ["--version"], ["version"]):
+        done = run(*args)
+        assert done.returncode == DONE and done.stdout and not done.stderr

@@ -1,0 +1,163 @@
+"""`keyfs mount` as its users see it: into the background and back, what it says when it can't, signals, the service manager."""
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from support.cli import DONE, USAGE, daemons_of, error_of, run
+from support.daemon import FS_TYPE, binary, mounted, unmount
+from support.process import alive, eventually
+
+
+@pytest.fixture
+def place(folder):
+    """A mount point that is free again after the test, whatever happened."""
+    path = folder / "keys"
+    path.mkdir()
+    yield path
+    daemons = daemons_of(path)
+    for pid in daemons:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not any(map(alive, daemons)))
+    unmount(path)
+
+
+def test_it_returns_once_the_mount_can_be_used_and_the_same_keys_are_there_after_a_restart(folder, place):
+    done = run("mount", "--embedded", folder / "state", place)
+    assert (done.returncode, done.stdout, done.stderr) == (DONE, "", "")
+    assert mounted(place) == FS_TYPE
+    key = (place / "orders").read_bytes()
+    assert len(key) == 32
+    (pid,) = daemons_of(place)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not alive(pid))
+    assert mounted(place) is None
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    assert (place / "orders").read_bytes() == key
+
+
+def test_the_daemon_lets_go_of_terminal_and_directory_and_leaves_no_core(folder, place):
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    (pid,) = daemons_of(place)
+    assert os.getsid(pid) == pid
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)} == {"/dev/null"}
+    with open(f"/proc/{pid}/limits") as f:
+        assert re.search(r"Max core file size +0 +0", f.read())
+    eventually(lambda: "mounted" in (folder / "state" / "state" / "keyfs.log").read_text())
+
+
+def test_relative_paths_are_those_of_whoever_typed_them(folder, place):
+    assert run("mount", "--embedded", "state", "keys", cwd=folder).returncode == DONE
+    assert len((place / "orders").read_bytes()) == 32
+    assert (folder / "state" / "keys.db").exists()
+
+
+def test_the_embedded_state_is_for_its_user_alone(folder, place):
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    assert len((place / "orders").read_bytes()) == 32
+    assert stat.S_IMODE((folder / "state").stat().st_mode) == 0o700
+    for path in (folder / "state").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize("how", ["absent", "a file", "in use", "an option"])
+def test_a_failed_mount_says_why_and_leaves_nothing_behind(folder, place, how):
+    options, target = [], place
+    if how == "absent":
+        target = folder / "nowhere"
+    elif how == "a file":
+        target = folder / "file"
+        target.write_text("x")
+    elif how == "in use":
+        subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    else:
+        options = ["-o", "rw"]
+    before = mounted(target)
+    line = error_of(run("mount", "--embedded", folder / "state", *options, target), USAGE)
+    assert ("option rw" if options else str(target)) in line
+    assert daemons_of(target) == []
+    assert mounted(target) == before
+    assert not (folder / "state").exists()
+
+
+def test_a_second_mount_in_the_same_place_is_refused_and_the_first_goes_on(folder, place):
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    key = (place / "orders").read_bytes()
+    assert "mounted" in error_of(run("mount", "--embedded", folder / "state", place), USAGE)
+    assert (place / "orders").read_bytes() == key
+
+
+def test_a_mount_point_left_dead_is_cleaned_up(folder, place):
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    key = (place / "orders").read_bytes()
+    (pid,) = daemons_of(place)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+    with pytest.raises(OSError):
+        os.stat(place / "orders")
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    assert (place / "orders").read_bytes() == key
+
+
+def test_too_little_lockable_memory_is_told_with_the_remedy(folder, place):
+    done = subprocess.run(["capsh", "--drop=cap_ipc_lock", "--", "-c",
+                           f"ulimit -l 64; exec {binary()} mount --embedded {folder}/state {place}"], capture_output=True, text=True, timeout=60)
+    line = error_of(done, USAGE)
+    assert "64 KiB" in line and "ulimit -l" in line and "LimitMEMLOCK" in line
+    assert mounted(place) is None
+
+
+def test_the_service_manager_hears_of_start_reload_and_end(make_daemon, folder):
+    address = str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(20)
+        daemon = make_daemon(env={"NOTIFY_SOCKET": address}).start()
+        assert manager.recv(4096).startswith(b"READY=1\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.recv(4096).startswith(b"READY=1\n")
+        assert daemon.terminate() == 0
+        assert manager.recv(4096) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_unmounts_and_ends_well_though_a_file_is_open(make_daemon, how):
+    daemon = make_daemon().start()
+    with open(daemon.path("orders"), "rb", buffering=0) as f:
+        assert len(f.read()) == 32
+        assert daemon.terminate(how) == 0
+    assert mounted(daemon.mount) is None
+
+
+def test_sighup_takes_a_new_policy_and_refuses_a_bad_one(make_daemon):
+    daemon = make_daemon().start()
+    assert len(daemon.read("orders")) == 32
+    with open(daemon.config_file) as f:
+        text = f.read()
+
+    def reload(new):
+        assert new != text or new is text
+        with open(daemon.config_file, "w") as f:
+            f.write(new)
+        daemon.process.send_signal(signal.SIGHUP)
+
+    def refused():
+        try:
+            daemon.read("orders")
+        except PermissionError:
+            return True
+        return False
+
+    reload(text.replace("[keys *]\nread = uid:0", "[keys *]\nraed = uid:0"))
+    eventually(lambda: "raed" in daemon.log())
+    assert not refused()
+    reload(text.replace("[keys *]\nread = uid:0\ncreate = uid:0", "[keys *]\nread = uid:4711\ncreate = uid:4711"))
+    eventually(refused)
+    reload(text)
+    eventually(lambda: not refused())
