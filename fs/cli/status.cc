@@ -59,7 +59,7 @@ Result<Json> read_status(const std::string& mountpoint) {
   if (std::ferror(file.get()) != 0)
     return fail(Code::kUnavailable, "could not read " + path + ": " + std::strerror(errno));
   Json status = Json::parse(text, nullptr, false);
-  if (status.is_discarded()) return fail(Code::kUnavailable, path + " holds no JSON");
+  if (!status.is_object()) return fail(Code::kUnavailable, path + " holds no JSON");
   return status;
 }
 
@@ -95,6 +95,23 @@ void print(const Json& value, std::ostream& out, size_t depth) {
   }
 }
 
+// A region that is left alone, keys that lack one, a log or a copy of records that can't be written.
+bool is_degraded(const Json& status) {
+  const auto at = [&](const char* part, const char* field) {
+    const auto found = status.find(part);
+    return found != status.end() && found->is_object() ? found->value(field, Json()) : Json();
+  };
+  const auto regions = status.find("regions");
+  if (regions != status.end() && regions->is_array()) {
+    for (const auto& region : *regions) {
+      if (region.is_object() && region.value("state", Json("closed")) != "closed") return true;
+    }
+  }
+  const Json waiting = at("healer", "waiting");
+  return (waiting.is_number() && waiting != 0) || !at("audit", "last_error").is_null() ||
+         !at("replica", "last_error").is_null();
+}
+
 }  // namespace
 
 ExitCode run_status(const StatusArguments& arguments, Output& output) {
@@ -123,8 +140,7 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
       output.out() << mountpoint << '\n';
       print(*status, output.out(), 1);
     }
-    const auto degraded = status->is_object() ? status->find("state") : status->end();
-    degraded != status->end() && *degraded != "good" ? tally.partial() : tally.done();
+    is_degraded(*status) ? tally.partial() : tally.done();
   }
   if (output.json()) output.out() << Json({{"mounts", all}}).dump() << '\n';
   return tally.code();
