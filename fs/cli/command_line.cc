@@ -1,8 +1,12 @@
 #include "fs/cli/command_line.h"
 
 #include <CLI/CLI.hpp>
-#include <functional>
+#include <algorithm>
+#include <memory>
+#include <string_view>
 #include <utility>
+
+#include "base/config.h"
 
 namespace keyfs {
 namespace {
@@ -145,18 +149,32 @@ class Grammar {
   CLI::App app_{"keyfs mounts data keys as files."};
 };
 
+// CLI11 would only say that a command is missing.
+Result<void> check_command(const CLI::App& app, const std::string& word) {
+  if (word.empty() || word[0] == '-') return {};
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  if (std::find(names.begin(), names.end(), word) != names.end()) return {};
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const auto near = nearest_name(word, views);
+  return fail(Code::kInvalid,
+              "there is no command " + word +
+                  (near ? " (did you mean " + std::string(*near) + "?)" : " (see keyfs --help)"));
+}
+
 }  // namespace
 
 Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   CommandLine line;
   Grammar grammar(line);
   CLI::App& app = grammar.app();
+  if (auto known = check_command(app, argc > 1 ? argv[1] : ""); !known) return fail(known.error());
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    // Of the command that was typed, if one was.
-    const auto typed = app.get_subcommands();
-    line.command = HelpArguments{typed.empty() ? app.help() : typed.front()->help()};
+    line.command = HelpArguments{app.help()};  // of the command that was typed, if one was
   } catch (const CLI::CallForVersion&) {
     line.command = VersionArguments{};
   } catch (const CLI::ParseError& error) {

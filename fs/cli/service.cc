@@ -176,14 +176,12 @@ Result<void> Service::Parts::open_file_system() {
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
-  add_virtual_files(files, metrics,
-                    StatusParts{KEYFS_VERSION, options.mount.mountpoint, store_type == nullptr ? "" : store_type->value,
-                                clock, backend->arena(), *cache, *policy, *keyring, backend->regions(), replica.get(),
-                                *healer, *audit, *log, [this] {
-                                  if (!ops) return MountStatus{};
-                                  const auto status = ops->status();
-                                  return MountStatus{status.inodes, status.waiting};
-                                }});
+  add_virtual_files(
+      files, metrics,
+      StatusParts{KEYFS_VERSION, options.mount.mountpoint,
+                  store_type == nullptr ? "" : store_type->value, clock, backend->arena(), *cache,
+                  *policy, *keyring, backend->regions(), replica.get(), *healer, *audit, *log,
+                  [this] { return ops ? ops->status() : MountStatus{}; }});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;

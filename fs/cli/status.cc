@@ -95,7 +95,8 @@ void print(const Json& value, std::ostream& out, size_t depth) {
   }
 }
 
-// A region that is left alone, keys that lack one, a log or a copy of records that can't be written.
+// A region that is left alone, keys that lack one, a log or a copy of records that can't be
+// written.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* field) {
     const auto found = status.find(part);

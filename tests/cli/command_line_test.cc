@@ -60,15 +60,9 @@ TEST(CommandLine, the_verbs_of_a_state_differ) {
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
-      {"mont"},
-      {"mount"},
-      {"mount", "--nope", "/mnt"},
-      {"describe"},
-      {"create", "--bytes", "0", "a"},
-      {"disable"},
-      {"mount", "/a", "/b"},
-      {"list", "-c"},
-      {"status", "--embedded", "/d"},
+
+      {"mount"},   {"mount", "--nope", "/mnt"}, {"describe"},   {"create", "--bytes", "0", "a"},
+      {"disable"}, {"mount", "/a", "/b"},       {"list", "-c"}, {"status", "--embedded", "/d"},
   };
   for (const auto& words : wrong) {
     const auto line = parse(words);
@@ -79,11 +73,19 @@ TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   }
 }
 
+TEST(CommandLine, a_mistyped_command_is_told_with_the_nearest) {
+  EXPECT_EQ(parse({"mont", "/mnt"}).error().message,
+            "there is no command mont (did you mean mount?)");
+  EXPECT_EQ(parse({"frobnicate"}).error().message,
+            "there is no command frobnicate (see keyfs --help)");
+}
+
 TEST(CommandLine, help_is_that_of_the_command) {
   const auto line = parse({"mount", "--help"});
   ASSERT_TRUE(line);
   const auto& text = std::get<HelpArguments>(line->command).text;
   EXPECT_NE(text.find("--embedded"), std::string::npos) << text;
+  EXPECT_NE(text.find("Usage: keyfs mount "), std::string::npos) << text;
   const auto all = parse({"--help"});
   ASSERT_TRUE(all);
   for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable",
