@@ -51,13 +51,6 @@ void Telemetry::on_refreshed(bool ok) {
       .add();
 }
 
-void Telemetry::on_stale() {
-  metrics_
-      .counter("keyfs_stale_reads_total",
-               "Keys served though neither store nor replica could be asked.")
-      .add();
-}
-
 void Telemetry::on_lost_race() {
   metrics_
       .counter("keyfs_lost_races_total", "Creations that another daemon won; its key is served.")

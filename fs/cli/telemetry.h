@@ -40,7 +40,6 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
   void on_opened(KeySource source, bool created, Duration took) override;
   void on_failed(const Error& error) override;
   void on_refreshed(bool ok) override;
-  void on_stale() override;
   void on_lost_race() override;
   void on_degraded(const std::string& id, bool suspect) override;
   void on_created(const std::string& id) override;
