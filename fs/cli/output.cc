@@ -26,7 +26,9 @@ void print_table(std::ostream& out, const std::vector<std::vector<std::string>>&
   for (const auto& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) {
       out << row[i];
-      if (i + 1 < row.size()) out << std::string(widths[i] - row[i].size() + 2, ' ');
+      const bool more = std::any_of(row.begin() + static_cast<std::ptrdiff_t>(i) + 1, row.end(),
+                                    [](const std::string& cell) { return !cell.empty(); });
+      if (more) out << std::string(widths[i] - row[i].size() + 2, ' ');
     }
     out << '\n';
   }
