@@ -31,15 +31,16 @@ Result<bool> flag(const Environment& environment, const std::string& name) {
   return fail(Code::kInvalid, name + " is neither true nor false");
 }
 
+// `name` is what the message begins with.
 Result<std::string> given(std::string url, const std::string& name) {
   const bool https = url.starts_with("https://");
   if (!https && !url.starts_with("http://")) {
-    return fail(Code::kInvalid, name + " is not an http:// or https:// URL");
+    return fail(Code::kInvalid, name + "is not an http:// or https:// URL");
   }
   const size_t host = https ? 8 : 7;
   while (url.size() > host && url.back() == '/') url.pop_back();
   if (url.size() == host || url.find_first_of("/?#@ \t", host) != std::string::npos) {
-    return fail(Code::kInvalid, name + " is not a URL of a host and a port alone");
+    return fail(Code::kInvalid, name + "is not a URL of a host and a port alone");
   }
   return url + "/";
 }
@@ -60,7 +61,7 @@ std::string default_aws_region(const Environment& environment) {
 
 Result<std::string> aws_endpoint(const std::string& service, const std::string& region,
                                  const std::string& configured, const Environment& environment) {
-  if (!configured.empty()) return given(configured, "endpoint");
+  if (!configured.empty()) return given(configured, "");
   auto ignore = flag(environment, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
   if (!ignore) return fail(ignore.error());
   if (!*ignore) {
@@ -68,7 +69,7 @@ Result<std::string> aws_endpoint(const std::string& service, const std::string& 
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     for (const std::string& variable : {name, std::string("AWS_ENDPOINT_URL")}) {
-      if (auto url = environment(variable)) return given(*url, variable);
+      if (auto url = environment(variable)) return given(*url, variable + " ");
     }
   }
   if (!is_aws_region_name(region)) {

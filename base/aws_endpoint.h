@@ -7,7 +7,9 @@
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
 //
-// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable or key.
+// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable; about
+// `configured` itself only what is wrong with it ("is not a URL..."), since the caller names its
+// key.
 #pragma once
 
 #include <string>

@@ -275,6 +275,26 @@ TEST_F(Credentials, a_role_of_our_configuration_is_assumed_with_what_was_found) 
   EXPECT_THAT(from->origin(), HasSubstr("arn:aws:iam::123456789012:role/kms"));
 }
 
+TEST_F(Credentials, when_one_regions_sts_fails_the_next_one_is_asked) {
+  control("settings", R"({"fail": {"sts": 503}})");
+  environment_["AWS_ACCESS_KEY_ID"] = "AKIAENV";
+  environment_["AWS_SECRET_ACCESS_KEY"] = "secret";
+  AwsCredentialOptions options;
+  options.role_arn = "arn:aws:iam::123456789012:role/kms";
+  options.sts_regions = {"us-east-1"};
+  const auto from = provider(options);
+  from->add_sts_region("us-west-2");
+  from->add_sts_region("us-east-1");
+  auto got = get(*from);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Code::kUnavailable);
+  EXPECT_EQ(count("sts"), 2);
+  control("settings", R"({"fail": {"sts": 400}})");
+  clock_.since += 2s;
+  ASSERT_FALSE(get(*from));
+  EXPECT_EQ(count("sts"), 3);  // a refusal would be one everywhere
+}
+
 // ---- processes
 
 TEST_F(Credentials, a_process_is_run_and_its_answer_taken) {
