@@ -26,6 +26,14 @@ constexpr size_t kRecentNotes = 100'000;
 constexpr size_t kMostPending = 20'000;
 constexpr size_t kMostReads = 1'000;
 
+struct Waiting {
+  explicit Waiting(size_t& count) : count_(count) { ++count_; }
+  ~Waiting() { --count_; }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  size_t& count_;
+};
+
 }  // namespace
 
 struct Replica::Impl {
@@ -56,6 +64,7 @@ struct Replica::Impl {
   uint64_t beats = 0;  // tells the beat of the feed of now from those before
   std::unordered_map<std::string, ReplicaDb::Write> pending;
   bool writing = false;
+  size_t waiting = 0;
   std::atomic<size_t> reading{0};
   std::unordered_map<uint64_t, TimePoint> recent;  // by hash of id and revision
 
@@ -144,6 +153,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
     --impl.reading;
     return row;
   };
+  const Waiting waiting(impl.waiting);
   auto row = co_await impl.worker.run(std::move(work));
   if (doubted && row && *row) (*row)->doubted = true;
   co_return impl.weigh(std::move(row));
@@ -205,6 +215,7 @@ Task<Result<void>> Replica::Impl::on_worker(Work work) {
   std::function<Result<void>()> job = [file = db.get(), work = std::move(work)] {
     return work(*file);
   };
+  const Waiting counted(waiting);
   auto result = co_await worker.run(std::move(job));
   co_return result;
 }
@@ -272,6 +283,8 @@ Task<void> Replica::flush() {
     (void)co_await impl.on_worker(std::move(work));
   } while (impl.writing);
 }
+
+size_t Replica::under_way() const { return impl_->waiting; }
 
 Replica::Status Replica::status() const {
   std::lock_guard lock(impl_->error_mutex);

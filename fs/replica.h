@@ -12,6 +12,7 @@
 // store::get would; notes have none.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -39,6 +40,8 @@ class Replica {
     uint64_t errors = 0;
     std::string last_error;
   };
+  // Calls that wait for the disk now. On the loop's thread.
+  size_t under_way() const;
 
   // `path`: a file of mode 0600, made when it is not there. kUnavailable when it cannot be used;
   // the daemon goes on without a replica then. A damaged file is set aside as PATH.damaged.

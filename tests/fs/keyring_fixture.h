@@ -11,6 +11,7 @@
 
 #include "base/crypto.h"
 #include "fs/key_cache.h"
+#include "fs/key_check.h"
 #include "fs/keyring.h"
 #include "fs/replica.h"
 #include "store/memory_store.h"
@@ -72,6 +73,16 @@ struct Daemon {
     keyring = std::make_unique<Keyring>(KeyringParts{world.time.loop, store, *regions, cache, arena,
                                                      world.log.log(), replica, &seen},
                                         options);
+  }
+
+  // Background checks refer to the keyring: they come to their end first.
+  ~Daemon() {
+    store.heal();
+    const auto sleep = [](Loop& loop) -> Task<bool> {
+      co_await loop.sleep_for(1min);
+      co_return true;
+    };
+    world.time.loop.run_task(sleep(world.time.loop));
   }
 
   Task<Result<std::optional<Opened>>> opening(const std::string& id, bool create,
