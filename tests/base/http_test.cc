@@ -421,6 +421,40 @@ TEST_F(Http, many_requests_at_once_all_finish) {
   EXPECT_LE(server.connections(), 64);
 }
 
+TEST_F(Http, those_who_wait_for_their_turn_in_a_stampede_are_not_taken_for_unconnected) {
+  std::atomic<int> asked{0};
+  std::promise<void> go;
+  std::shared_future<void> gone = go.get_future().share();
+  TinyServer server([&](auto& connection) {
+    while (!connection.read_request().empty()) {
+      ++asked;
+      gone.wait();
+      connection.reply("200 OK", "");
+    }
+  });
+  HttpClientOptions options;
+  options.connect_timeout = 100ms;
+  auto client = make_client(options);
+  TaskGroup<Result<HttpResponse>> group(loop_);
+  for (int i = 0; i < 200; ++i) {
+    auto request = get(server.url(), 20s);
+    request.secret_response = i % 2 == 0;
+    group.start(client->send(std::move(request)));
+  }
+  turn_until([&] { return asked >= 60; });
+  const auto later = std::chrono::steady_clock::now() + 500ms;  // five times the connect time-out
+  turn_until([&] { return std::chrono::steady_clock::now() > later; });
+  EXPECT_LE(server.connections(), 64);
+  go.set_value();
+  int good = 0;
+  while (!group.empty()) {
+    auto finished = loop_.run_task(group.next());
+    good += finished->value.has_value();
+    if (!finished->value) ADD_FAILURE() << finished->value.error().message;
+  }
+  EXPECT_EQ(good, 200);
+}
+
 // ---- TLS
 
 class HttpTls : public Http {
