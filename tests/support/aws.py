@@ -15,9 +15,11 @@ TABLE = "keyfs"
 class Moto:
     """One moto process. It serves all regions (the one in the signature's scope counts), forgets all when it ends."""
 
-    def __init__(self):
+    def __init__(self, replicas=()):
+        """replicas: regions that DescribeTable names as those of one strongly consistent Global Table."""
         self.process, ready = start_json([venv_python(), "-m", "support.moto_server"], timeout=60, env=python_env(
-            MOTO_IAM_LOAD_MANAGED_POLICIES="false", AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test"))
+            MOTO_IAM_LOAD_MANAGED_POLICIES="false", AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
+            KEYFS_MOTO_REPLICAS=",".join(replicas)))
         self.host, self.port = "127.0.0.1", ready["port"]
         self.url = f"http://{self.host}:{self.port}"
 
@@ -86,7 +88,7 @@ class Aws:
         self.moto = self.proxies = None
         try:
             self.ca = TestCa(os.path.join(self.folder, "ca"))
-            self.moto = Moto()
+            self.moto = Moto(regions if tables == "global" else ())
             self.proxies = ProxyHost()
             self.sts = self.proxies.add("sts", self.moto.host, self.moto.port, ca=self.ca)
             self.regions = [Region(name, n, self.moto, self.proxies, self.ca, regions[0] if tables == "global" else name)

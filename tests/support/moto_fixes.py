@@ -5,11 +5,14 @@ Sources: the errors that the KMS API reference lists for Decrypt, Encrypt and Ge
   - a disabled key, or one that waits for its deletion, still encrypts and decrypts in moto
   - Decrypt with the KeyId of another key: moto says AccessDeniedException, AWS IncorrectKeyException
   - the encryption context is bound without lengths in moto: {"a": "bc"} opens what {"ab": "c"} closed
-  - DryRun is ignored by moto"""
+  - DryRun is ignored by moto
+And DynamoDB's DescribeTable tells of the replicas that KEYFS_MOTO_REPLICAS names (moto knows none), in the strong mode."""
 import json
+import os
 import struct
 
 from moto.core.exceptions import JsonRESTError
+from moto.dynamodb.models.table import Table
 from moto.kms import models, utils
 from moto.kms.responses import KmsResponse
 
@@ -64,6 +67,17 @@ def apply():
             _usable(self, owner)
         return decrypt(self, ciphertext_blob, encryption_context, key_id)
 
+    replicas = [name for name in os.environ.get("KEYFS_MOTO_REPLICAS", "").split(",") if name]
+    describe = Table.describe
+
+    def global_describe(self, base_key="TableDescription"):
+        answer = describe(self, base_key)
+        if len(replicas) > 1:
+            answer[base_key]["Replicas"] = [{"RegionName": name, "ReplicaStatus": "ACTIVE"} for name in replicas]
+            answer[base_key]["MultiRegionConsistency"] = "STRONG"
+        return answer
+
+    Table.describe = global_describe
     models.KmsBackend.encrypt, models.KmsBackend.decrypt = checked_encrypt, checked_decrypt
     for name in ("encrypt", "decrypt", "generate_data_key"):
         setattr(KmsResponse, name, _dry(getattr(KmsResponse, name)))
