@@ -4,4 +4,8 @@ namespace keyfs {
 
 Task<void> Store::watch(ChangeListener&) { co_return; }
 
+Task<Result<std::string>> Store::make_table(TimePoint) {
+  co_return fail(Code::kInvalid, "this kind of store has no table to make");
+}
+
 }  // namespace keyfs

@@ -89,6 +89,10 @@ class Store {
   virtual Task<void> watch(ChangeListener& listener);
 
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
+
+  // Makes the table that the store needs, where that is the operator's decision and not made by
+  // itself; tells in a line what was done. kInvalid where there is no such thing.
+  virtual Task<Result<std::string>> make_table(TimePoint deadline);
 };
 
 }  // namespace keyfs

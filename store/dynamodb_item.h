@@ -1,0 +1,60 @@
+// DynamoDB's JSON: what is asked and what comes back.
+//   https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
+//
+// An item of ours: id (S, the partition key), record (S: JSON, store/record.h), revision (S: random
+// for each write). Other attributes stay as they are. An item that RKMS wrote: id (S), keys (M: S
+// in base64 by region), no record.
+//
+// Thread-safety: plain functions. Blocking: never.
+// Errors: kCorrupt for an item that is neither; kUnavailable for a reply that is not well-formed.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+// Requests.
+struct DynamoDbNames {
+  std::string table;
+  bool accept_rkms_records = false;
+};
+std::string get_item_json(const DynamoDbNames& names, const std::string& id, bool consistent);
+std::string put_item_json(const DynamoDbNames& names, const std::string& id,
+                          const std::string& record, const std::string& revision);
+// kInvalid for a revision that no store of this kind gave.
+Result<std::string> update_item_json(const DynamoDbNames& names, const std::string& id,
+                                     const std::string& record, const std::string& revision,
+                                     const std::string& old_revision);
+std::string scan_json(const DynamoDbNames& names, const std::string& after, size_t limit);
+std::string table_json(const DynamoDbNames& names);
+std::string create_table_json(const DynamoDbNames& names);
+std::string recovery_json(const DynamoDbNames& names);
+// A write whose condition never holds: it shows whether writing is permitted, and writes nothing.
+std::string try_put_json(const DynamoDbNames& names);
+std::string try_update_json(const DynamoDbNames& names);
+
+// Replies. `body` is the reply's text.
+Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::string_view body,
+                                             const std::string& id);
+// The item that a failed condition found; nullopt when there was none, or it was not sent.
+Result<std::optional<Stored>> parse_found_item(const DynamoDbNames& names, std::string_view body,
+                                               const std::string& id);
+Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body);
+
+struct TableDescription {
+  bool active = false;
+  bool key_is_id = false;  // the partition key is `id`, a string, and there is no sort key
+  bool deletion_protection = false;
+  std::set<std::string> regions;  // this one and those of all replicas
+  bool strong = false;            // a Global Table in the strongly consistent mode (MRSC)
+};
+Result<TableDescription> parse_table(std::string_view body);
+
+}  // namespace keyfs
