@@ -228,7 +228,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& set
 
 Result<std::unique_ptr<FuseSession>> FuseSession::over_socket(int fd, FuseOps& ops, Log& log) {
   std::unique_ptr<FuseSession> self(new FuseSession(ops, log));
-  if (auto created = self->create({}); !created) {
+  if (auto created = self->create({"max_read=4096"}); !created) {
     ::close(fd);
     return fail(created.error());
   }

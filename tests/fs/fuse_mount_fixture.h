@@ -39,11 +39,16 @@ inline std::string as_user(int uid, const std::string& command, const std::strin
          (groups.empty() ? " --clear-groups " : " --groups=" + groups + " ") + command;
 }
 
-// A process that does `work` and exits with what it returns.
+// A process that does `work` and exits with what it returns. It has none of our descriptors: one
+// that waits for the mount and holds /dev/fuse open would outlive the daemon, and could not be
+// killed.
 template <class Work>
 pid_t start(Work work) {
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(work());
+  if (child == 0) {
+    ::close_range(3, ~0U, 0);
+    ::_exit(work());
+  }
   return child;
 }
 inline int wait_for(pid_t child) {
