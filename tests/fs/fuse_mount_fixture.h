@@ -47,6 +47,9 @@ pid_t start(Work work) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::close_range(3, ~0U, 0);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);  // a daemon's are blocked
     ::_exit(work());
   }
   return child;

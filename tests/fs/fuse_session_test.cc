@@ -69,8 +69,8 @@ class SessionTest : public ::testing::Test {
   }
   // A daemon of its own process. Reloads are appended to "reloads".
   pid_t start_daemon() {
-    FuseSession::block_signals();
     const pid_t child = start([&] {
+      FuseSession::block_signals();
       FuseSide side;
       side.backend.add("root-a", "x");
       auto session = FuseSession::mount({root_, "", 2}, side.ops, side.log.log());
