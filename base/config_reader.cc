@@ -238,4 +238,14 @@ Result<void> ConfigReader::finish() {
   return {};
 }
 
+Error missing_key(const ConfigSection& section, std::string_view key, std::string_view hint) {
+  const std::array<std::string_view, 1> names = {key};
+  for (const auto& entry : section.entries()) {
+    if (nearest_name(entry.key, names)) {
+      return section.mistake(entry.key, "unknown key (did you mean " + std::string(key) + "?)");
+    }
+  }
+  return section.mistake(key, "is missing: " + std::string(hint));
+}
+
 }  // namespace keyfs

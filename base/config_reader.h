@@ -78,4 +78,9 @@ class ConfigReader {
   std::optional<std::pair<int, Error>> first_;
 };
 
+// `key` is not in the section: "KEY: is missing: HINT", or, when another key looks like a mistyped
+// one, that one's line and "unknown key (did you mean KEY?)". For whoever must know the key before
+// it can ask a ConfigReader for the others.
+Error missing_key(const ConfigSection& section, std::string_view key, std::string_view hint);
+
 }  // namespace keyfs

@@ -46,9 +46,8 @@ Result<std::unique_ptr<Region>> from_section(const ConfigSection& section,
     if (type != nullptr && type->value == kind.type) return kind.make(section, parts);
     names += (names.empty() ? "" : " or ") + std::string(kind.type);
   }
-  return fail(section.mistake("type", type == nullptr
-                                          ? "is missing: " + names
-                                          : "unknown type " + type->value + ": " + names));
+  if (type == nullptr) return fail(missing_key(section, "type", names));
+  return fail(section.mistake("type", "unknown type " + type->value + ": " + names));
 }
 
 }  // namespace

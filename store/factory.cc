@@ -77,9 +77,8 @@ Result<std::unique_ptr<Store>> make_store(const ConfigFile& config, const StoreP
     if (type != nullptr && type->value == kind.type) return kind.make(*section, parts);
     names += (names.empty() ? "" : " or ") + std::string(kind.type);
   }
-  return fail(section->mistake("type", type == nullptr
-                                           ? "is missing: " + names
-                                           : "unknown type " + type->value + ": " + names));
+  if (type == nullptr) return fail(missing_key(*section, "type", names));
+  return fail(section->mistake("type", "unknown type " + type->value + ": " + names));
 }
 
 }  // namespace keyfs

@@ -77,9 +77,12 @@ class PerKey {
  private:
   bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
                  bool Permission::*what) {
+    if (!is_key_id(id)) {
+      failed(id, Error(Code::kInvalid, "\"" + id + "\" is no key id: " + std::string(kKeyIdRule)));
+      return false;
+    }
     const Permission permission = permission_for(*session_.configuration.policy, id, user_);
-    // An id that is none gets its own message, from whoever works on it.
-    if (permission.*what || !is_key_id(id)) return true;
+    if (permission.*what) return true;
     failed(id, refusal(permission, user_, verb, id, entries));
     return false;
   }

@@ -15,6 +15,10 @@
 
 namespace keyfs {
 
+// For messages about a name that can't be a key's.
+inline constexpr std::string_view kKeyIdRule =
+    "1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or a digit";
+
 struct User {
   Caller caller;
   std::vector<gid_t> groups;  // supplementary ones

@@ -57,10 +57,7 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   if (arguments.id.empty() && arguments.user.empty())
     return explain_configuration(*configuration, output);
   if (!is_key_id(arguments.id)) {
-    output.error(
-        "\"" + arguments.id +
-        "\" is no key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
-        "a digit");
+    output.error("\"" + arguments.id + "\" is no key id: " + std::string(kKeyIdRule));
     return ExitCode::kUsage;
   }
   User user = invoking_user();

@@ -1,5 +1,7 @@
 #include "fs/cli/service.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <optional>
 #include <system_error>
@@ -261,6 +263,8 @@ Result<std::unique_ptr<Service>> Service::build(const ServiceOptions& options) {
     // to standard error.
     const auto early_sink = make_stderr_sink();
     Log early(*early_sink, parts->clock);
+    if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
+      return fail(ok.error());
     if (auto fit = prepare_mountpoint(options.mount.mountpoint, early); !fit)
       return fail(fit.error());
   }

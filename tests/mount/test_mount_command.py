@@ -1,4 +1,5 @@
 """`keyfs mount` as its users see it: into the background and back, what it says when it can't, signals, the service manager."""
+import contextlib
 import os
 import re
 import signal
@@ -99,7 +100,7 @@ def test_a_mount_point_left_dead_is_cleaned_up(folder, place):
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not alive(pid))
     with pytest.raises(OSError):
-        os.stat(place / "orders")
+        (place / "orders").read_bytes()
     assert run("mount", "--embedded", folder / "state", place).returncode == DONE
     assert (place / "orders").read_bytes() == key
 
@@ -129,10 +130,16 @@ def test_the_service_manager_hears_of_start_reload_and_end(make_daemon, folder):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_unmounts_and_ends_well_though_a_file_is_open(make_daemon, how):
     daemon = make_daemon().start()
-    with open(daemon.path("orders"), "rb", buffering=0) as f:
-        assert len(f.read()) == 32
+    file = os.open(daemon.path("orders"), os.O_RDONLY)
+    try:
+        assert len(os.read(file, 100)) == 32
         assert daemon.terminate(how) == 0
-    assert mounted(daemon.mount) is None
+        assert mounted(daemon.mount) is None
+        with pytest.raises(OSError):
+            os.pread(file, 100, 0)
+    finally:
+        with contextlib.suppress(OSError):  # ENOTCONN: its file system is gone
+            os.close(file)
 
 
 def test_sighup_takes_a_new_policy_and_refuses_a_bad_one(make_daemon):
