@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,8 +135,9 @@ Result<std::string> prepare_mountpoint(const std::string& path, Log& log) {
       return fail(Code::kInvalid, "cannot mount on " + *target + ": a file system of type " +
                                       mounted->type + " is mounted there");
     }
-    struct stat attributes {};
-    if (::stat(target->c_str(), &attributes) == 0 || errno != ENOTCONN) {
+    // Not stat(2): the kernel may still hold the attributes of a dead mount's root.
+    struct statfs figures {};
+    if (::statfs(target->c_str(), &figures) == 0 || errno != ENOTCONN) {
       return fail(Code::kInvalid, "cannot mount on " + *target +
                                       ": a keyfs is mounted there already, and is alive");
     }
