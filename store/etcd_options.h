@@ -1,0 +1,50 @@
+// How to reach an etcd cluster, as the configuration says:
+//
+//   [store]
+//   type = etcd
+//   endpoints = https://a:2379, https://b:2379, https://c:2379   ; asked in this order; the nearest
+//                                  first. http:// is for tests on one machine
+//   prefix = /keyfs                ; keys are PREFIX/records/ID and PREFIX/store-id
+//   ca = FILE                      ; PEM; default: the system's
+//   cert = FILE   key = FILE       ; client certificate (without a common name when etcd has
+//                                  ; authentication on) and its key
+//   user = NAME   password_file = FILE   ; the file: mode 0600, one line
+//
+// Thread-safety: a plain value and a plain function. Blocking: never. Errors: kInvalid, one line
+// with file and line (base/config.h).
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+struct EtcdOptions {
+  std::vector<std::string> endpoints;
+  std::string prefix = "/keyfs";
+  std::string ca;
+  std::string cert;
+  std::string key;
+  std::string user;
+  std::string password_file;
+  std::string state_dir;  // empty: the cluster is not remembered
+
+  // A member that is silent for so long is raced by the next one.
+  Duration hedge_after = std::chrono::milliseconds(300);
+  // No member is waited for longer than this; past it the call goes on elsewhere.
+  Duration attempt_timeout = std::chrono::seconds(2);
+  // When no linearizable answer has come by then, records are looked for on any member.
+  Duration local_after = std::chrono::milliseconds(600);
+  // The watch: how often, and for how long, its member is asked whether it still follows the rest.
+  Duration probe_every = std::chrono::seconds(1);
+  Duration probe_timeout = std::chrono::milliseconds(750);
+};
+
+Result<EtcdOptions> read_etcd_options(const ConfigSection& section);
+
+}  // namespace keyfs
