@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kMaxPassword = 4096;
 constexpr size_t kMaxReply = 64 << 10;
+constexpr Duration kLogInTimeout = std::chrono::seconds(10);
 
 class Descriptor {
  public:
@@ -97,11 +98,20 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
 Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::string url,
                                                                        TimePoint deadline) {
   if (!user_.empty() && token_.empty() && !no_auth_) {
-    SingleFlight<LoggedIn>::Work work = [this, url, deadline](auto&) {
-      return log_in(url, deadline);
+    // It costs a member much work (bcrypt), so one that has begun is waited for by whoever comes
+    // later, too, rather than begun again.
+    SingleFlight<LoggedIn>::Work work = [this, url](auto& flight) {
+      flight.pin();
+      return log_in(url, http_.loop().now() + kLogInTimeout);
     };
-    const LoggedIn outcome = co_await log_ins_.join(url, std::move(work));
-    if (outcome) co_return tl::unexpected<Failure>(**outcome);
+    TaskGroup<LoggedIn> group(http_.loop());
+    group.start(log_ins_.join(url, std::move(work)));
+    const auto finished = co_await group.next(deadline);
+    if (!finished) {
+      co_return tl::unexpected<Failure>(
+          failed(Error(Code::kTimeout, "gave us no token in time"), EtcdNext::kOtherEndpoint));
+    }
+    if (finished->value && token_.empty()) co_return tl::unexpected<Failure>(**finished->value);
   }
   Token out;
   out.number = number_;

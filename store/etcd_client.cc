@@ -15,6 +15,8 @@ using namespace std::chrono_literals;
 constexpr size_t kMaxReply = 64 << 20;
 constexpr Duration kLeastPause = 50ms;  // between two rounds; doubled
 constexpr Duration kMostPause = 1s;
+constexpr size_t kAtOnce = 8;  // requests to one member
+constexpr size_t kMostHedges = 2;
 
 tl::unexpected<EtcdFailure> failing(Error error, EtcdNext next = EtcdNext::kOtherEndpoint) {
   EtcdFailure failure{std::move(error)};
@@ -34,6 +36,27 @@ HttpRequest request_for(const std::string& url, std::string body, bool needs_lea
   return request;
 }
 
+// One of the few calls that may ask a second member while the first has just been slow.
+class Hedge {
+ public:
+  explicit Hedge(size_t& under_way) : under_way_(under_way) {}
+  ~Hedge() {
+    if (taken_) --under_way_;
+  }
+  Hedge(const Hedge&) = delete;
+  Hedge& operator=(const Hedge&) = delete;
+  bool take() {
+    if (taken_ || under_way_ >= kMostHedges) return taken_;
+    ++under_way_;
+    taken_ = true;
+    return true;
+  }
+
+ private:
+  size_t& under_way_;
+  bool taken_ = false;
+};
+
 }  // namespace
 
 EtcdClient::EtcdClient(std::unique_ptr<HttpClient> http, Worker& files, EtcdIdentity& identity,
@@ -42,7 +65,11 @@ EtcdClient::EtcdClient(std::unique_ptr<HttpClient> http, Worker& files, EtcdIden
       identity_(identity),
       options_(options),
       endpoints_(options.endpoints),
-      auth_(*http_, files, options.user, options.password_file) {}
+      auth_(*http_, files, options.user, options.password_file) {
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    slots_.push_back(std::make_unique<EtcdSlots>(loop(), kAtOnce));
+  }
+}
 
 EtcdClient::Answer EtcdClient::judge(size_t endpoint, const EtcdCall& call,
                                      const HttpResponse& response, int64_t sent_at_mark,
@@ -92,34 +119,46 @@ Task<EtcdClient::Answer> EtcdClient::one_try(size_t endpoint, const EtcdCall& ca
   co_return answer;
 }
 
-Task<EtcdClient::Answer> EtcdClient::ask(size_t endpoint, const EtcdCall& call, TimePoint until) {
+Task<EtcdClient::Answer> EtcdClient::ask(size_t endpoint, const EtcdCall& call, TimePoint deadline,
+                                         Duration patience) {
+  EtcdSlots::Slot slot(*slots_[endpoint]);
+  co_await slot.held();
   const TimePoint begin = loop().now();
+  const TimePoint until = std::min(deadline, begin + patience);
   bool again = false;
   Answer answer = co_await one_try(endpoint, call, until, again);
   if (again) answer = co_await one_try(endpoint, call, until, again);
   if (answer) {
     endpoints_.answered(endpoint, call.needs_leader);
     if (call.needs_leader) leaderless_ = false;
-  } else if (answer.error().next == EtcdNext::kOtherEndpoint && !answer.error().useless &&
-             (answer.error().error.code != Code::kTimeout ||
-              until - begin >= options_.hedge_after)) {
-    endpoints_.failed(endpoint, loop().now(), answer.error().alive);
+    co_return answer;
+  }
+  const EtcdFailure& failure = answer.error();
+  // One who had hardly time to answer is not to blame.
+  const bool hurried = failure.error.code == Code::kTimeout && until - begin < options_.hedge_after;
+  if (failure.next == EtcdNext::kOtherEndpoint && !failure.useless && !hurried) {
+    endpoints_.failed(endpoint, loop().now(), failure.alive);
   }
   co_return answer;
 }
 
 Task<EtcdClient::Answer> EtcdClient::round(const EtcdCall& call, TimePoint deadline,
-                                           std::vector<Said>& said) {
+                                           Duration patience, std::vector<Said>& said) {
   const std::vector<size_t> order = endpoints_.order(loop().now(), call.needs_leader);
   TaskGroup<Answer> tries(loop());
+  Hedge hedge(hedges_);
   std::map<size_t, size_t> asked;  // number of the try -> endpoint
   size_t next = 0;
   size_t foreign = 0;
+  const auto all_rest = [&] {
+    return std::all_of(asked.begin(), asked.end(), [&](const auto& one) {
+      return endpoints_.resting(one.second, loop().now());
+    });
+  };
   while (next < order.size() || !tries.empty()) {
-    if (next < order.size()) {
+    if (next < order.size() && (asked.empty() || all_rest() || hedge.take())) {
       const size_t endpoint = order[next++];
-      const TimePoint until = std::min(deadline, loop().now() + options_.attempt_timeout);
-      asked[tries.start(ask(endpoint, call, until))] = endpoint;
+      asked[tries.start(ask(endpoint, call, deadline, patience))] = endpoint;
     }
     TimePoint until = deadline;
     if (next < order.size()) until = std::min(until, loop().now() + options_.hedge_after);
@@ -170,8 +209,9 @@ Task<EtcdClient::Answer> EtcdClient::call(EtcdCall call, TimePoint deadline) {
     co_return failing(Error(Code::kTimeout, "no time was left to ask"), EtcdNext::kGiveUp);
   }
   std::vector<Said> said;
-  for (Duration pause = kLeastPause;; pause = std::min(pause * 2, kMostPause)) {
-    Answer answer = co_await round(call, deadline, said);
+  Duration patience = options_.attempt_timeout;
+  for (Duration pause = kLeastPause;; pause = std::min(pause * 2, kMostPause), patience *= 2) {
+    Answer answer = co_await round(call, deadline, patience, said);
     if (answer || answer.error().next == EtcdNext::kGiveUp) co_return answer;
     if (loop().now() < deadline && !call.one_round) {
       co_await loop().sleep_until(std::min(deadline, loop().now() + pause));

@@ -3,7 +3,9 @@
 // A call goes to the preferred member. When that one is silent for `hedge_after`, or cannot, the
 // next one is asked as well; the first answer counts. So every request may be carried out more than
 // once, also after the call has returned: callers send only what may be (a transaction that
-// compares revisions). What a call gives up is told member by member.
+// compares revisions). What a call gives up is told member by member. Few calls at once race a
+// member that is merely slow, so that an overloaded cluster is not asked for more; once one of them
+// has shown that it is silent, all go on elsewhere.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker and identity
 // outlive it; it outlives its tasks. Blocking: never.
@@ -26,6 +28,7 @@
 #include "store/etcd_identity.h"
 #include "store/etcd_messages.h"
 #include "store/etcd_options.h"
+#include "store/etcd_slots.h"
 
 namespace keyfs {
 
@@ -52,8 +55,8 @@ class EtcdClient {
   using Answer = tl::expected<EtcdReply, EtcdFailure>;
 
   Task<Answer> call(EtcdCall call, TimePoint deadline);
-  // One member only.
-  Task<Answer> ask(size_t endpoint, const EtcdCall& call, TimePoint until);
+  // One member only, which is waited for no longer than `patience`.
+  Task<Answer> ask(size_t endpoint, const EtcdCall& call, TimePoint deadline, Duration patience);
 
   // A stream from one member; the lines that come in are given to `on_data` (base/http.h). Ends
   // when the member ends it.
@@ -75,7 +78,8 @@ class EtcdClient {
     std::string what;
   };
   Task<Answer> one_try(size_t endpoint, const EtcdCall& call, TimePoint until, bool& again);
-  Task<Answer> round(const EtcdCall& call, TimePoint deadline, std::vector<Said>& said);
+  Task<Answer> round(const EtcdCall& call, TimePoint deadline, Duration patience,
+                     std::vector<Said>& said);
   Answer judge(size_t endpoint, const EtcdCall& call, const HttpResponse& response,
                int64_t sent_at_mark, bool with_token);
   std::string told(const std::vector<Said>& said) const;
@@ -86,6 +90,8 @@ class EtcdClient {
   EtcdEndpoints endpoints_;
   EtcdAuth auth_;
   uint64_t stream_token_ = 0;
+  std::vector<std::unique_ptr<EtcdSlots>> slots_;  // of each member
+  size_t hedges_ = 0;                              // calls that ask more than one member now
   bool leaderless_ = false;
 };
 

@@ -62,7 +62,8 @@ EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpC
       records_(options_.prefix + "/records/"),
       identity_(options_.state_dir, std::move(known)),
       files_(parts.loop, "keyfs-etcd"),
-      client_(std::move(http), files_, identity_, options_) {}
+      client_(std::move(http), files_, identity_, options_),
+      identifying_(parts.loop) {}
 
 EtcdStore::~EtcdStore() = default;
 
@@ -125,24 +126,35 @@ Task<Result<EtcdReply>> EtcdStore::found_store(EtcdHeader header, TimePoint dead
 
 Task<Result<void>> EtcdStore::identify(TimePoint deadline) {
   if (!identity_.established()) {
-    EtcdCall call = range_call(EtcdRange(store_id_key()));
-    auto answer = co_await client_.call(std::move(call), deadline);
-    if (!answer) co_return fail(answer.error().error);
-    EtcdReply reply = std::move(*answer);
-    if (reply.kvs.empty()) {
-      auto made = co_await found_store(reply.header, deadline);
-      if (!made) co_return fail(made.error());
-      reply = std::move(*made);
-    }
-    if (reply.kvs.size() != 1 || reply.kvs[0].value.size() != 2 * kStoreIdBytes ||
-        !hex_decode(reply.kvs[0].value)) {
-      co_return fail(Code::kCorrupt, store_id_key() + " in etcd is not as keyfs wrote it");
-    }
-    if (auto ok = identity_.establish(reply.header, reply.kvs[0].value); !ok) {
-      co_return fail(ok.error());
-    }
+    // One for all who ask at once; each with a deadline of its own.
+    SingleFlight<Result<bool>>::Work work = [this, deadline](auto&) {
+      return ask_store_id(deadline);
+    };
+    auto asked = co_await before(loop_, deadline, "etcd", identifying_.join("", std::move(work)));
+    if (!asked) co_return fail(asked.error());
   }
+  if (!identity_.unsaved()) co_return Result<void>();
   co_return co_await before(loop_, deadline, options_.state_dir, remember(false));
+}
+
+Task<Result<bool>> EtcdStore::ask_store_id(TimePoint deadline) {
+  EtcdCall call = range_call(EtcdRange(store_id_key()));
+  auto answer = co_await client_.call(std::move(call), deadline);
+  if (!answer) co_return fail(answer.error().error);
+  EtcdReply reply = std::move(*answer);
+  if (reply.kvs.empty()) {
+    auto made = co_await found_store(reply.header, deadline);
+    if (!made) co_return fail(made.error());
+    reply = std::move(*made);
+  }
+  if (reply.kvs.size() != 1 || reply.kvs[0].value.size() != 2 * kStoreIdBytes ||
+      !hex_decode(reply.kvs[0].value)) {
+    co_return fail(Code::kCorrupt, store_id_key() + " in etcd is not as keyfs wrote it");
+  }
+  if (auto ok = identity_.establish(reply.header, reply.kvs[0].value); !ok) {
+    co_return fail(ok.error());
+  }
+  co_return true;
 }
 
 Task<Result<void>> EtcdStore::remember(bool even_if_recent) {
@@ -394,7 +406,7 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   EtcdRange range(store_id_key());
   range.keys_only = true;
   const EtcdCall call = range_call(range);
-  const auto answer = co_await client_.ask(endpoint, call, deadline);
+  const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
   CheckItem item;
   item.what = client_.endpoints().host(endpoint);
   item.ok = answer.has_value();

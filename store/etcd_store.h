@@ -26,6 +26,7 @@
 #include "base/crypto.h"
 #include "base/http.h"
 #include "base/loop.h"
+#include "base/race.h"
 #include "base/secret.h"
 #include "store/etcd_client.h"
 #include "store/etcd_identity.h"
@@ -68,6 +69,7 @@ class EtcdStore final : public Store {
 
   // Makes sure that this is the cluster that this host knows, and that this is remembered.
   Task<Result<void>> identify(TimePoint deadline);
+  Task<Result<bool>> ask_store_id(TimePoint deadline);
   Task<Result<EtcdReply>> found_store(EtcdHeader header, TimePoint deadline);
   // To be called when something was created; a failure to write only the revision is none.
   Task<Result<void>> remember(bool even_if_recent);
@@ -95,6 +97,7 @@ class EtcdStore final : public Store {
   EtcdIdentity identity_;
   Worker files_;
   EtcdClient client_;
+  SingleFlight<Result<bool>> identifying_;
   TimePoint saved_at_{};
   EtcdWatch* watch_ = nullptr;  // the one that runs now
   int64_t newest_record_ = 0;   // the highest mod_revision of a record that was seen

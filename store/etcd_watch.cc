@@ -83,8 +83,9 @@ Task<EtcdWatch::Event> EtcdWatch::probe(size_t endpoint) {
   EtcdRange range(store_.store_id_key());
   range.keys_only = true;
   const EtcdCall call("/v3/kv/range", to_json(range));
-  const TimePoint until = client_.loop().now() + store_.options_.probe_timeout;
-  const auto answer = co_await client_.ask(endpoint, call, until);
+  const Duration patience = store_.options_.probe_timeout;
+  const TimePoint until = client_.loop().now() + patience;
+  const auto answer = co_await client_.ask(endpoint, call, until, patience);
   Event event{What::kProbed, std::nullopt, 0};
   if (answer) {
     event.revision = answer->header.revision;
@@ -243,7 +244,7 @@ Task<bool> EtcdWatch::keep_members_warm() {
       range.serializable = true;
       EtcdCall call("/v3/kv/range", to_json(range));
       call.needs_leader = false;
-      (void)co_await client_.ask(i, call, loop.now() + store_.options_.attempt_timeout);
+      (void)co_await client_.ask(i, call, until, store_.options_.attempt_timeout);
     }
     (void)co_await store_.identify(until);
     co_await loop.sleep_until(until);

@@ -67,7 +67,7 @@ std::unique_ptr<EtcdStore> EtcdWorld::open(EtcdOptions options) {
 
 EtcdReply EtcdWorld::call(size_t member, const std::string& path, const std::string& body) {
   const EtcdCall call(path, body);
-  auto answer = loop_.run_task(raw_->ask(member, call, within(20s)));
+  auto answer = loop_.run_task(raw_->ask(member, call, within(20s), 20s));
   EXPECT_TRUE(answer) << answer.error().error.message;
   return answer ? std::move(*answer) : EtcdReply();
 }
