@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -107,33 +108,39 @@ Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir
 
 Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) {
   if (state_dir.empty()) return {};
+  if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return fail(os_error(state_dir, "cannot be made"));
+  }
   const auto before = load(state_dir);
-  if (before && *before && (*before)->cluster_id == known.cluster_id &&
-      (*before)->store_id == known.store_id) {
+  if (!before) return fail(before.error());
+  if (*before) {
+    if ((*before)->cluster_id != known.cluster_id || (*before)->store_id != known.store_id) {
+      return fail(Code::kInvalid, file_in(state_dir) + ": names another etcd cluster by now");
+    }
     known.revision = std::max(known.revision, (*before)->revision);
     known.behind = known.behind || (*before)->behind;
     if (known == **before) return {};
   }
-  if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return fail(os_error(state_dir, "cannot be made"));
-  }
   const std::string path = file_in(state_dir);
-  const std::string draft = path + "." + std::to_string(::getpid());
+  std::string draft = path + ".XXXXXX";
   {
-    const Descriptor file(
-        ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    const Descriptor file(::mkostemp(draft.data(), O_CLOEXEC));
     if (file.get() < 0) return fail(os_error(draft, "cannot be made"));
-    if (!write_all(file.get(), to_text(known))) {
+    if (::fchmod(file.get(), 0644) != 0 || !write_all(file.get(), to_text(known))) {
       const Error error = os_error(draft, "cannot be written");
       ::unlink(draft.c_str());
       return fail(error);
     }
   }
-  if (::rename(draft.c_str(), path.c_str()) != 0) {
-    const Error error = os_error(path, "cannot be made");
-    ::unlink(draft.c_str());
-    return fail(error);
-  }
+  // Of two processes that use their first cluster at the same time, the first one decides.
+  const bool first = !*before;
+  const int done =
+      first ? ::link(draft.c_str(), path.c_str()) : ::rename(draft.c_str(), path.c_str());
+  const bool lost = first && done != 0 && errno == EEXIST;
+  const Error error = os_error(path, "cannot be made");
+  if (first || done != 0) ::unlink(draft.c_str());
+  if (lost) return store(state_dir, std::move(known));
+  if (done != 0) return fail(error);
   const Descriptor directory(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) ::fsync(directory.get());
   return {};

@@ -54,6 +54,16 @@ bool has_any(const EtcdReply& reply) { return !reply.kvs.empty(); }
 
 }  // namespace
 
+Result<std::unique_ptr<Store>> make_etcd_store(const ConfigSection& section, EtcdParts parts,
+                                               const std::string& state_dir) {
+  auto options = read_etcd_options(section);
+  if (!options) return fail(options.error());
+  options->state_dir = state_dir;
+  auto store = EtcdStore::open(parts, std::move(*options));
+  if (!store) return fail(store.error());
+  return std::unique_ptr<Store>(std::move(*store));
+}
+
 EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpClient> http,
                      std::optional<EtcdKnown> known)
     : loop_(parts.loop),

@@ -42,6 +42,10 @@ struct EtcdParts {
   Random& random;
 };
 
+// For make_store (store/factory.h): the store of a [store] section with type = etcd.
+Result<std::unique_ptr<Store>> make_etcd_store(const ConfigSection& section, EtcdParts parts,
+                                               const std::string& state_dir);
+
 class EtcdWatch;
 
 class EtcdStore final : public Store {

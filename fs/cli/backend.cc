@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kms/factory.h"
+#include "store/etcd_store.h"
 #include "store/factory.h"
 
 namespace keyfs {
@@ -49,8 +50,12 @@ Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuratio
                            observer);
   if (!set) return fail(set.error());
   self->regions_ = std::move(*set);
-  auto store = make_store(configuration.file,
-                          StoreParts{self->loop_, usable_state_dir(configuration), {}, {}});
+  StoreParts store_parts{self->loop_, usable_state_dir(configuration), {}, {}};
+  const EtcdParts etcd{self->loop_, self->poller_, self->arena_, self->random_};
+  store_parts.etcd = [&](const ConfigSection& section) {
+    return make_etcd_store(section, etcd, store_parts.state_dir);
+  };
+  auto store = make_store(configuration.file, store_parts);
   if (!store) return fail(store.error());
   self->store_ = std::move(*store);
   return self;
