@@ -87,7 +87,8 @@ class Member:
         self.kill()
         if wipe:
             shutil.rmtree(self.data, ignore_errors=True)
-            other = next(m for m in self.cluster.members if m is not self and m.healthy())
+            # Those that remain may have to elect a leader first.
+            other = eventually(lambda: next((m for m in self.cluster.members if m is not self and m.healthy()), None), 30, "another member healthy")
             admin = other.client("root", ROOT_PASSWORD)
             members = insist(admin, "/v3/cluster/member/list")["members"]
             gone = next(m["ID"] for m in members if self.peer_url in m["peerURLs"])
