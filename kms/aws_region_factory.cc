@@ -14,6 +14,19 @@ AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct, Worker&
 
 AwsRegionFactory::~AwsRegionFactory() = default;
 
+AwsCredentialProvider& AwsRegionFactory::credentials(const std::string& profile,
+                                                     const std::string& role_arn) {
+  auto& provider = providers_[{profile, role_arn}];
+  if (provider == nullptr) {
+    AwsCredentialOptions options;
+    options.profile = profile;
+    options.role_arn = role_arn;
+    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, worker_, environment_,
+                                                       std::move(options));
+  }
+  return *provider;
+}
+
 Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& section) {
   ConfigReader in(section);
   in.required("type");
@@ -43,19 +56,15 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   }
   if (auto ok = in.finish(); !ok) return fail(ok.error());
 
-  auto& provider = providers_[{credentials.profile, credentials.role_arn}];
-  if (provider == nullptr) {
-    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, worker_, environment_,
-                                                       std::move(credentials));
-  }
-  provider->add_sts_region(options.region);
+  AwsCredentialProvider& provider = this->credentials(credentials.profile, credentials.role_arn);
+  provider.add_sts_region(options.region);
   AwsServiceOptions service;
   service.service = AwsRegion::kService;
   service.region = options.region;
   service.endpoint = *url;
   service.target_prefix = AwsRegion::kTargetPrefix;
   service.json_version = AwsRegion::kJsonVersion;
-  auto client = std::make_unique<AwsClient>(http_, *provider, std::move(service));
+  auto client = std::make_unique<AwsClient>(http_, provider, std::move(service));
   return std::make_unique<AwsRegion>(http_.loop(), http_.arena(), std::move(options),
                                      std::move(client));
 }

@@ -37,6 +37,10 @@ class AwsRegionFactory {
 
   Result<std::unique_ptr<Region>> make(const ConfigSection& section);
 
+  // What the configuration's `profile` and `role_arn` (may be empty) stand for; shared by all that
+  // name the same. The store's, too.
+  AwsCredentialProvider& credentials(const std::string& profile, const std::string& role_arn);
+
  private:
   HttpClient& http_;
   HttpClient& direct_;

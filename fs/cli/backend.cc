@@ -34,14 +34,17 @@ std::string usable_state_dir(const Configuration& configuration) {
 
 }  // namespace
 
-Backend::Backend(CurlGlobal& curl, const Clock& clock) : poller_(curl), loop_(clock, poller_) {}
+Backend::Backend(CurlGlobal& curl, const Clock& clock)
+    : poller_(curl), loop_(clock, poller_), remote_(loop_, poller_, arena_, random_) {}
 
 Backend::~Backend() { loop_.shutdown(); }
 
 Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuration, CurlGlobal& curl,
                                                const Clock& clock, RegionObserver* observer) {
   std::unique_ptr<Backend> self(new Backend(curl, clock));
-  const RegionParts parts{self->loop_, self->arena_, self->random_, {}};
+  RemoteParts& remote = self->remote_;
+  const RegionParts parts{self->loop_, self->arena_, self->random_,
+                          [&](const ConfigSection& section) { return remote.aws_region(section); }};
   auto regions = make_regions(configuration.file, parts);
   if (!regions) return fail(regions.error());
   RegionsOptions options;
@@ -51,6 +54,9 @@ Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuratio
   if (!set) return fail(set.error());
   self->regions_ = std::move(*set);
   StoreParts store_parts{self->loop_, usable_state_dir(configuration), {}, {}};
+  store_parts.dynamodb = [&](const ConfigSection& section) {
+    return remote.dynamodb_store(section);
+  };
   const EtcdParts etcd{self->loop_, self->poller_, self->arena_, self->random_};
   store_parts.etcd = [&](const ConfigSection& section) {
     return make_etcd_store(section, etcd, store_parts.state_dir);

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "fs/cli/configuration.h"
+#include "fs/cli/remote_parts.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -52,6 +53,7 @@ class Backend {
   OsRandom random_;
   CurlPoller poller_;
   Loop loop_;
+  RemoteParts remote_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Regions> regions_;
 };
