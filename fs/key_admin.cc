@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "fs/key_check.h"
 #include "fs/key_id.h"
 #include "fs/key_maker.h"
 
@@ -107,9 +108,7 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
     for (const auto& [region, wrap] : version.wrapped) {
       info.wrapped.push_back({region, wrap.master, wrap.at});
     }
-    for (const auto& region : regions_.names()) {
-      if (!version.wrapped.contains(region)) info.missing.push_back(region);
-    }
+    info.missing = regions_.lacking(wraps_of(version));
     told.versions.push_back(std::move(info));
   }
   co_return told;

@@ -45,7 +45,7 @@ struct KeyDescription {
     uint32_t bytes = 0;
     bool has_check = false;
     std::vector<Wrapped> wrapped;
-    std::vector<std::string> missing;  // configured regions in which it is not wrapped
+    std::vector<std::string> missing;  // configured regions that cannot unwrap it
   };
   std::string id;
   KeyState state = KeyState::kEnabled;

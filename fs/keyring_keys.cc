@@ -100,10 +100,7 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
                     {{"id", record.id}, {"version", version}});
   }
   if (parts.observer == nullptr) return;
-  const auto& wrapped = record.versions.at(version).wrapped;
-  const auto names = parts.regions.names();
-  const bool whole = std::all_of(names.begin(), names.end(),
-                                 [&](const std::string& name) { return wrapped.contains(name); });
+  const bool whole = parts.regions.lacking(wraps_of(record.versions.at(version))).empty();
   if (suspect || !whole) parts.observer->on_degraded(record.id, suspect);
 }
 

@@ -215,6 +215,13 @@ bool AwsRegion::unwraps(const std::string& master) const {
   return arn->id == options_.key || arn->region == options_.region;
 }
 
+bool AwsRegion::covered_by(const std::string& master) const {
+  const auto arn = KmsKeyArn::parse(master);
+  if (!arn) return false;
+  if (own_) return *arn == *own_ || own_->replica_of(*arn);
+  return arn->multi_region() && arn->id == options_.key;  // not yet told by KMS
+}
+
 Task<Result<void>> AwsRegion::describe(TimePoint deadline) {
   AwsCall call("DescribeKey", dump({{"KeyId", options_.key}}), deadline);
   call.max_response = kMaxReply;

@@ -56,6 +56,7 @@ class AwsRegion final : public Region {
   Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
                                    TimePoint deadline) override;
   bool unwraps(const std::string& master) const override;
+  bool covered_by(const std::string& master) const override;
   Task<void> keep_warm() override;
   Task<RegionCheck> check(TimePoint deadline) override;
 

@@ -75,6 +75,11 @@ class Region {
   // the same multi-Region key.
   virtual bool unwraps(const std::string& master) const = 0;
 
+  // True when what `master` wrapped is as good as a wrap of this region's own: it is this region's
+  // master, or another replica of the same multi-Region key. Stricter than unwraps(), which is also
+  // true of another key that this region may be allowed to use.
+  virtual bool covered_by(const std::string& master) const { return unwraps(master); }
+
   // Opens or keeps a connection, so that the next call pays no handshake. Not counted as a failure.
   virtual Task<void> keep_warm() = 0;
 

@@ -318,6 +318,18 @@ std::vector<std::string> Regions::names() const {
   return names;
 }
 
+std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
+  std::vector<std::string> names;
+  for (const auto& slot : impl_->slots) {
+    const bool covered = wrapped.contains(slot->name()) ||
+                         std::any_of(wrapped.begin(), wrapped.end(), [&](const auto& wrap) {
+                           return slot->region->covered_by(wrap.second.master);
+                         });
+    if (!covered) names.push_back(slot->name());
+  }
+  return names;
+}
+
 bool Regions::has(const std::string& name) const { return impl_->find(name) != nullptr; }
 size_t Regions::size() const { return impl_->slots.size(); }
 size_t Regions::create_min_regions() const { return impl_->options.create_min_regions; }

@@ -161,6 +161,10 @@ class Regions {
   // All regions at once; in the configured order.
   Task<std::vector<std::pair<std::string, RegionCheck>>> check(TimePoint deadline);
 
+  // The configured regions, in their order, that have no wrap of their own among these, nor one by
+  // another replica of their multi-Region key.
+  std::vector<std::string> lacking(const WrappedKeys& wrapped) const;
+
   // In the order in which they would be asked now.
   std::vector<RegionStatus> status();
   // In the configured order.
