@@ -22,7 +22,7 @@ Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t 
                         const Version& expected);
 
 // The same as a function of the plaintext alone, for Regions::unwrap(). Records that RKMS wrote
-// have no check value; the size alone is compared there.
+// have neither size nor check value: nothing is compared there.
 KeyVerifier verifier_of(const Record& record, uint32_t version);
 
 // What the wraps of a record's version are bound to: nothing in a record that RKMS wrote.

@@ -10,6 +10,7 @@ ListPage::Entry to_list_entry(const std::string& id, const Result<Record>& recor
     return entry;
   }
   entry.state = record->state;
+  entry.from_rkms = record->from_rkms;
   entry.current = record->current;
   const Version& version = record->versions.at(record->current);
   entry.bytes = version.bytes;

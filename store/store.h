@@ -41,6 +41,7 @@ struct ListPage {
     uint32_t bytes = 0;
     std::vector<std::string> regions;  // in which the current version is wrapped
     bool corrupt = false;              // the record does not parse; only `id` is known
+    bool from_rkms = false;            // written by RKMS, and not adopted
   };
   std::vector<Entry> entries;
   std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end
