@@ -4,21 +4,17 @@
 #include <utility>
 
 #include "base/race.h"
+#include "fs/adoption.h"
 #include "fs/key_check.h"
 
 namespace keyfs {
 namespace {
 
 constexpr size_t kPage = 200;
-
-std::vector<std::string> missing_regions(const Version& version,
-                                         const std::vector<std::string>& configured) {
-  std::vector<std::string> missing;
-  for (const auto& region : configured) {
-    if (!version.wrapped.contains(region)) missing.push_back(region);
-  }
-  return missing;
-}
+// How often a record that others keep changing is looked at again.
+constexpr int kTries = 3;
+// What is noted beyond this many keys is left to the next scan.
+constexpr size_t kMostWaiting = 100'000;
 
 std::string list_of(const std::vector<RegionFailure>& failures) {
   std::string text;
@@ -29,16 +25,43 @@ std::string list_of(const std::vector<RegionFailure>& failures) {
   return text;
 }
 
+std::vector<std::string> names_of(const std::vector<RegionFailure>& failures) {
+  std::vector<std::string> names;
+  for (const auto& failure : failures) {
+    if (std::find(names.begin(), names.end(), failure.region) == names.end()) {
+      names.push_back(failure.region);
+    }
+  }
+  return names;
+}
+
+// The failure is not this key's own: the next one would fail as well.
+bool concerns_all(const Error& error) {
+  return error.code == Code::kUnavailable || error.code == Code::kTimeout ||
+         error.code == Code::kThrottled;
+}
+
 }  // namespace
 
 Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options)
-    : loop_(loop), store_(store), regions_(regions), log_(log), options_(options) {}
+    : loop_(loop),
+      store_(store),
+      regions_(regions),
+      log_(log),
+      options_(options),
+      next_scan_(loop.now() + options.scan_every) {}
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
+  if (ids.empty()) {
+    auto scanned = co_await scan(deadline, report);
+    if (!scanned) co_return fail(std::move(scanned.error()));
+  }
   for (auto& id : ids) co_await heal(std::move(id), deadline, report);
-  if (!ids.empty()) co_return report;
+  co_return report;
+}
 
+Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
   const std::vector<std::string> configured = regions_.names();
   std::string after;
   for (;;) {
@@ -48,7 +71,7 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
       if (entry.state == KeyState::kDeleted) continue;
       // The list tells what the current version is wrapped in; only what may lack something is
       // read.
-      const bool whole = !entry.corrupt &&
+      const bool whole = !entry.corrupt && !entry.from_rkms &&
                          std::all_of(configured.begin(), configured.end(), [&](const auto& name) {
                            return std::find(entry.regions.begin(), entry.regions.end(), name) !=
                                   entry.regions.end();
@@ -56,6 +79,9 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
       if (whole) {
         ++report.keys;
         ++report.whole;
+      } else if (entry.from_rkms && !options_.adopt) {
+        ++report.keys;
+        ++report.rkms;
       } else {
         co_await heal(entry.id, deadline, report);
       }
@@ -67,49 +93,125 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
     if (!page->next) break;
     after = std::move(*page->next);
   }
-  co_return report;
+  co_return Result<void>();
+}
+
+// Until the record is no longer changed by others meanwhile; counted and told.
+Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealReport& report) {
+  ++report.keys;
+  Attempt done;
+  for (int tries = 0; tries < kTries; ++tries) {
+    done = co_await attempt(id, deadline);
+    if (done.outcome != Outcome::kConflict) break;
+    log_.info("the record of key " + id + " was changed by another meanwhile", {{"id", id}});
+  }
+  if (done.outcome == Outcome::kConflict) {
+    done.outcome = Outcome::kFailed;
+    done.error.emplace(Code::kUnavailable, "others keep changing the record of key " + id);
+  }
+  if (done.adopted) {
+    ++report.adopted;
+    log_.info("key " + id + " was taken over from RKMS", {{"id", id}});
+  }
+  switch (done.outcome) {
+    case Outcome::kWhole:
+      if (!done.adopted) ++report.whole;
+      break;
+    case Outcome::kRkms:
+      ++report.rkms;
+      break;
+    case Outcome::kHealed:
+      ++healed_;
+      ++report.healed;
+      log_.info("key " + id + " is wrapped in every region now", {{"id", id}});
+      break;
+    case Outcome::kMissing:
+      report.missing.push_back({id, done.missing});
+      break;
+    case Outcome::kAbsent:
+      report.failures.push_back({id, Error(Code::kInvalid, "there is no key " + id)});
+      break;
+    case Outcome::kFailed:
+    case Outcome::kConflict:
+      ++failed_;
+      report.failures.push_back({id, *done.error});
+      break;
+  }
+  co_return done;
+}
+
+Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
+  Attempt done;
+  auto found = co_await store_.get(id, call_until(deadline));
+  if (!found || !*found) {
+    done.outcome = found ? Outcome::kAbsent : Outcome::kFailed;
+    if (!found) done.error = found.error().within("could not heal key " + id);
+    co_return done;
+  }
+  Stored stored = std::move(**found);
+  Record& record = stored.record;
+  // Deleted keys need no more copies.
+  if (record.state == KeyState::kDeleted) co_return done;
+  if (record.from_rkms && !options_.adopt) {
+    done.outcome = Outcome::kRkms;
+    co_return done;
+  }
+  const Record before = record;
+  auto filled = record.from_rkms ? take_over(record, deadline) : fill_in(record, deadline);
+  done = co_await std::move(filled);
+  if (record == before) co_return done;
+
+  // What did go well is kept, also when another version could not be helped.
+  auto replaced = co_await store_.replace(std::move(record), stored.revision, call_until(deadline));
+  if (!replaced) {
+    done.outcome = Outcome::kFailed;
+    done.adopted = false;
+    done.error = replaced.error().within("could not heal key " + id);
+  } else if (!*replaced) {
+    done.outcome = Outcome::kConflict;
+    done.adopted = false;
+  }
+  co_return done;
 }
 
 // All versions of a key: an old one may still be needed to decrypt what it encrypted.
-Task<Healer::Outcome> Healer::heal(std::string id, TimePoint deadline, HealReport& report) {
-  ++report.keys;
-  const auto failed = [&](Error error) {
-    ++failed_;
-    report.failures.push_back({id, std::move(error)});
-    return Outcome::kFailed;
-  };
-  const TimePoint until = std::min(deadline, loop_.now() + options_.call_deadline);
-  auto found = co_await store_.get(id, until);
-  if (!found) co_return failed(std::move(found.error()));
-  if (!*found) co_return failed(Error(Code::kInvalid, "there is no key " + id));
-  Stored stored = std::move(**found);
-  Record& record = stored.record;
-  // Deleted keys need no more copies. What RKMS wrote is not bound to its id: adopting it, which
-  // wraps it anew, is not ours to decide.
-  if (record.state == KeyState::kDeleted || record.from_rkms) {
-    ++report.whole;
-    co_return Outcome::kWhole;
-  }
-
-  const std::vector<std::string> configured = regions_.names();
-  HealReport::Missing missing{id, {}};
-  bool changed = false;
-  bool lacked = false;
+Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
+  Attempt done;
   for (auto& [number, version] : record.versions) {
-    const auto wanted = missing_regions(version, configured);
-    if (wanted.empty()) continue;
-    lacked = true;
-    co_await take_calls(1 + wanted.size());
-    const TimePoint call_until = std::min(deadline, loop_.now() + options_.call_deadline);
-    // Named, since g++ 12 may destroy a temporary in a co_await twice.
     WrappedKeys wraps = wraps_of(version);
+    const auto lacking = regions_.lacking(wraps);
+    if (lacking.empty()) continue;
+    std::vector<std::string> wanted;
+    for (const auto& region : lacking) {
+      if (is_out(region)) {
+        done.missing.push_back({region, outages_.at(region).error});
+      } else {
+        wanted.push_back(region);
+      }
+    }
+    if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
+    if (wanted.empty()) continue;
+
+    co_await take_calls(1 + wanted.size());
+    const TimePoint until = call_until(deadline);
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
     EncryptionContext context = context_of(record, number);
     KeyVerifier verifier = verifier_of(record, number);
     auto unwrapped =
-        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), call_until);
-    if (!unwrapped) co_return failed(unwrapped.error().within("could not unwrap key " + id));
-    auto more =
-        co_await regions_.wrap_missing(unwrapped->key, std::move(context), wanted, call_until);
+        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
+    if (!unwrapped) {
+      done.outcome = Outcome::kFailed;
+      done.error = unwrapped.error().within("could not unwrap key " + record.id);
+      continue;
+    }
+    if (unwrapped->suspect) {
+      log_.error("a wrapped key in the record of key " + record.id +
+                     " is not what was wrapped; another region gave the key",
+                 {{"id", record.id}, {"version", number}});
+    }
+    auto more = co_await regions_.wrap_missing(unwrapped->key, std::move(context),
+                                               std::move(wanted), until);
+    learn(more);
     const std::string now = to_rfc3339(loop_.clock().wall());
     for (auto& [region, wrapped] : more.wrapped) {
       Wrap wrap;
@@ -117,32 +219,33 @@ Task<Healer::Outcome> Healer::heal(std::string id, TimePoint deadline, HealRepor
       wrap.blob = std::move(wrapped.blob);
       wrap.at = now;
       version.wrapped.emplace(region, std::move(wrap));
-      changed = true;
     }
-    for (auto& failure : more.missing) missing.regions.push_back(std::move(failure));
+    for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
   }
-  if (!lacked) {
-    ++report.whole;
-    co_return Outcome::kWhole;
+  if (done.outcome == Outcome::kHealed && !done.missing.empty()) done.outcome = Outcome::kMissing;
+  co_return done;
+}
+
+Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
+  Attempt done;
+  size_t calls = regions_.size();
+  for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
+  co_await take_calls(calls);
+  auto adopted = co_await adopt(loop_, regions_, record, call_until(deadline));
+  if (!adopted) {
+    done.outcome = Outcome::kFailed;
+    done.error = std::move(adopted.error());
+    co_return done;
   }
-  if (changed) {
-    auto replaced =
-        co_await store_.replace(std::move(record), stored.revision,
-                                std::min(deadline, loop_.now() + options_.call_deadline));
-    if (!replaced) co_return failed(std::move(replaced.error()));
-    if (!*replaced) {
-      co_return failed(Error(Code::kUnavailable,
-                             "the record of key " + id + " was changed by another meanwhile"));
-    }
-  }
-  if (!missing.regions.empty()) {
-    report.missing.push_back(std::move(missing));
-    co_return Outcome::kMissing;
-  }
-  ++healed_;
-  ++report.healed;
-  log_.info("key " + id + " is wrapped in every region again", {{"id", id}});
-  co_return Outcome::kHealed;
+  record = std::move(adopted->record);
+  done.adopted = true;
+  done.missing = std::move(adopted->missing);
+  if (!done.missing.empty()) done.outcome = Outcome::kMissing;
+  co_return done;
+}
+
+TimePoint Healer::call_until(TimePoint deadline) const {
+  return std::min(deadline, loop_.now() + options_.call_deadline);
 }
 
 // Spreads calls over time: each takes its share of a second from the ones that come after it.
@@ -155,18 +258,67 @@ Task<void> Healer::take_calls(size_t calls) {
   if (turn > now) co_await loop_.sleep_until(turn);
 }
 
+bool Healer::is_out(const std::string& region) const {
+  const auto outage = outages_.find(region);
+  return outage != outages_.end() && outage->second.until > loop_.now();
+}
+
+Duration Healer::longer(Duration pause) const {
+  return std::clamp(2 * pause, options_.back_off_least, options_.back_off_most);
+}
+
+void Healer::learn(const WrappedMore& more) {
+  for (const auto& [region, wrapped] : more.wrapped) outages_.erase(region);
+  for (const auto& failure : more.missing) {
+    if (failure.error.code == Code::kInvalid) continue;  // says nothing of the region
+    const auto known = outages_.find(failure.region);
+    const Duration pause = longer(known == outages_.end() ? Duration::zero() : known->second.pause);
+    outages_.insert_or_assign(failure.region, Outage{failure.error, pause, loop_.now() + pause});
+  }
+}
+
 void Healer::note_degraded(const std::string& id) {
-  waiting_.insert(id);
+  if (waiting_.size() >= kMostWaiting || !waiting_.try_emplace(id).second) return;
   if (wake_ != nullptr) wake_->set(true);
 }
 
-void Healer::note_recovered(const std::string& /*region*/) {
-  scan_wanted_ = true;
+void Healer::note_recovered(const std::string& region) {
+  outages_.erase(region);
+  for (auto& [id, waiting] : waiting_) {
+    waiting.due = loop_.now();
+    waiting.pause = Duration::zero();
+  }
+  // Regions that come and go are not to cause one scan after the other.
+  const TimePoint now = loop_.now();
+  const TimePoint soon = scanned_at_ ? std::max(now, *scanned_at_ + options_.scan_pause) : now;
+  next_scan_ = std::min(next_scan_, soon);
   if (wake_ != nullptr) wake_->set(true);
 }
 
-// False when `until` passed without anything new.
-Task<bool> Healer::wait_for_work(TimePoint until) {
+// A key that could not be healed now is tried again: when its regions may be back, or after a pause
+// of its own.
+void Healer::postpone(const std::string& id, const Attempt& attempt) {
+  if (waiting_.size() >= kMostWaiting && !waiting_.contains(id)) return;
+  Waiting& waiting = waiting_[id];
+  auto regions = names_of(attempt.missing);
+  if (attempt.outcome == Outcome::kMissing && regions != waiting.regions) {
+    log_.warn("key " + id + " lacks a region: " + list_of(attempt.missing), {{"id", id}});
+  } else if (attempt.outcome == Outcome::kFailed && waiting.pause == Duration::zero()) {
+    log_.warn(attempt.error->message, {{"id", id}});
+  }
+  waiting.regions =
+      attempt.outcome == Outcome::kMissing ? std::move(regions) : std::vector<std::string>();
+  waiting.pause = longer(waiting.pause);
+  waiting.due = loop_.now() + waiting.pause;
+}
+
+TimePoint Healer::next_due() const {
+  TimePoint due = TimePoint::max();
+  for (const auto& [id, waiting] : waiting_) due = std::min(due, waiting.due);
+  return due;
+}
+
+Task<void> Healer::wait_for_work(TimePoint until) {
   OneShot<bool> woken(loop_);
   struct Registration {
     explicit Registration(OneShot<bool>*& place, OneShot<bool>& slot) : place_(place) {
@@ -178,56 +330,71 @@ Task<bool> Healer::wait_for_work(TimePoint until) {
   TaskGroup<bool> group(loop_);
   const auto wait = [](OneShot<bool>& slot) -> Task<bool> { co_return co_await slot; };
   group.start(wait(woken));
-  co_return (co_await group.next(until)).has_value();
+  co_await group.next(until);
+}
+
+// Tries every key that is due.
+Task<void> Healer::work_off() {
+  std::vector<std::string> due;
+  for (auto& [id, waiting] : waiting_) {
+    if (waiting.due <= loop_.now()) due.push_back(id);
+  }
+  for (const auto& id : due) {
+    // Nothing is asked, not even the store, while all that it lacks is out.
+    Waiting& waiting = waiting_[id];
+    const auto& lacks = waiting.regions;
+    if (!lacks.empty() && std::all_of(lacks.begin(), lacks.end(),
+                                      [&](const auto& region) { return is_out(region); })) {
+      TimePoint back = TimePoint::max();
+      for (const auto& region : lacks) back = std::min(back, outages_.at(region).until);
+      waiting.due = back;
+      continue;
+    }
+    HealReport report;
+    const Attempt done = co_await heal(id, TimePoint::max(), report);
+    if (done.outcome == Outcome::kMissing || done.outcome == Outcome::kFailed) {
+      postpone(id, done);
+    } else {
+      waiting_.erase(id);
+    }
+    // The store or all regions are out: one try now and then is enough.
+    if (done.error && concerns_all(*done.error)) co_await loop_.sleep_for(options_.back_off_least);
+  }
+}
+
+Task<void> Healer::scan_all() {
+  HealReport report;
+  auto scanned = co_await scan(TimePoint::max(), report);
+  scanned_at_ = loop_.now();
+  next_scan_ = *scanned_at_ + options_.scan_every;
+  Attempt attempt;
+  attempt.outcome = Outcome::kMissing;
+  for (auto& missing : report.missing) {
+    attempt.missing = std::move(missing.regions);
+    postpone(missing.id, attempt);
+  }
+  attempt.outcome = Outcome::kFailed;
+  for (auto& failure : report.failures) {
+    attempt.missing.clear();
+    attempt.error = std::move(failure.error);
+    postpone(failure.id, attempt);
+  }
+  if (scanned) {
+    last_scan_ = loop_.clock().wall();
+  } else {
+    next_scan_ = *scanned_at_ + options_.scan_pause;
+    log_.warn("could not look for keys that lack a region: " + scanned.error().message);
+  }
 }
 
 Task<void> Healer::run() {
-  Duration back_off = options_.back_off_least;
-  TimePoint next_scan = loop_.now() + options_.scan_every;
   for (;;) {
-    const bool scan = scan_wanted_ || loop_.now() >= next_scan;
-    if (waiting_.empty() && !scan) {
-      co_await wait_for_work(next_scan);
-      continue;
+    co_await work_off();
+    if (loop_.now() >= next_scan_) {
+      co_await scan_all();
+    } else if (const TimePoint until = std::min(next_due(), next_scan_); until > loop_.now()) {
+      co_await wait_for_work(until);
     }
-    // A key that was noted and cannot be healed now stays noted, and is tried again after the
-    // pause.
-    const std::set<std::string> batch = std::exchange(waiting_, {});
-    HealReport report;
-    bool incomplete = false;
-    for (const auto& id : batch) {
-      const TimePoint deadline = loop_.now() + 2 * options_.call_deadline;
-      const Outcome outcome = co_await heal(id, deadline, report);
-      if (outcome == Outcome::kMissing || outcome == Outcome::kFailed) {
-        waiting_.insert(id);
-        incomplete = true;
-      }
-    }
-    if (scan) {
-      scan_wanted_ = false;
-      auto scanned = co_await run_once({}, TimePoint::max());
-      next_scan = loop_.now() + options_.scan_every;
-      if (scanned) {
-        last_scan_ = loop_.clock().wall();
-        for (const auto& missing : scanned->missing) waiting_.insert(missing.id);
-        incomplete = incomplete || !scanned->missing.empty();
-        for (auto& missing : scanned->missing) report.missing.push_back(std::move(missing));
-      } else {
-        scan_wanted_ = true;
-        incomplete = true;
-        log_.warn("could not look for keys that lack a region: " + scanned.error().message);
-      }
-    }
-    if (!incomplete) {
-      back_off = options_.back_off_least;
-      continue;
-    }
-    for (const auto& missing : report.missing) {
-      log_.warn("key " + missing.id + " still lacks a region: " + list_of(missing.regions),
-                {{"id", missing.id}});
-    }
-    co_await loop_.sleep_for(back_off);
-    back_off = std::min(2 * back_off, options_.back_off_most);
   }
 }
 
