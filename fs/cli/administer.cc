@@ -154,6 +154,8 @@ void print(const HealReport& report, Output& output) {
     output.out() << Json({{"keys", report.keys},
                           {"whole", report.whole},
                           {"healed", report.healed},
+                          {"adopted", report.adopted},
+                          {"rkms", report.rkms},
                           {"missing", missing},
                           {"failures", failures}})
                         .dump()
@@ -166,7 +168,11 @@ void print(const HealReport& report, Output& output) {
     output.error(Output::printable(key.id) + ": " + key.error.message);
   output.out() << report.keys << " looked at, " << report.whole << " whole, " << report.healed
                << " healed, " << report.missing.size() << " still lack a region, "
-               << report.failures.size() << " failed\n";
+               << report.failures.size() << " failed";
+  if (report.adopted != 0) output.out() << ", " << report.adopted << " adopted";
+  if (report.rkms != 0)
+    output.out() << ", " << report.rkms << " written by RKMS (--adopt takes them over)";
+  output.out() << '\n';
 }
 
 }  // namespace
@@ -207,6 +213,7 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   HealOptions options;
   options.calls_per_second = session.configuration.settings.heal_calls_per_second;
   options.call_deadline = session.configuration.settings.open_deadline;
+  options.adopt = arguments.adopt;
   Healer healer(session.backend->loop(), session.backend->store(), session.backend->regions(),
                 session.log, options);
   const auto report = session.run(healer.run_once(arguments.ids, TimePoint::max()));

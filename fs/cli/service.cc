@@ -144,7 +144,10 @@ Result<void> Service::Parts::open_keys() {
   Loop& loop = backend->loop();
 
   policy.emplace(std::move(configuration.policy));
-  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, settings.cache_keys});
+  const CacheRoom room =
+      fit_cache(settings.cache_keys, settings.key_bytes, SecretArena::lockable_bytes());
+  if (!room.warning.empty()) log->warn(room.warning);
+  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys});
   auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db");
   if (copy) {
     replica = std::move(*copy);
