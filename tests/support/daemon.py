@@ -1,5 +1,6 @@
 """Running keyfs itself: configurations, daemons that are always unmounted in the end, the command line. Needs root (or a uid to run as)."""
 import ctypes
+import errno
 import json
 import os
 import secrets
@@ -135,11 +136,14 @@ class Daemon:
         def up():
             if self.process.poll() is not None:
                 raise StartError(f"keyfs ended with {self.process.returncode}: {self.log()[-2000:]}")
-            return mounted(self.mount) == FS_TYPE
+            try:
+                return mounted(self.mount) == FS_TYPE and os.statvfs(self.mount)
+            except OSError as e:
+                if e.errno != errno.ENOTCONN:  # of the daemon that was killed here before
+                    raise
 
         try:
             eventually(up, timeout, f"{self.mount} mounted")
-            os.stat(self.mount)
             self.was_up = True
         except AssertionError as e:
             raise StartError(f"{e}; log: {self.log()[-2000:]}") from None

@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 
 PAGE = os.sysconf("SC_PAGESIZE")
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ class Search:
         for offset, data in pieces:
             if tail_end != offset:
                 tail = b""
+            if data.count(0) == len(data) and not tail.strip(b"\0"):  # most of a core file
+                tail, tail_end = data[-(self.longest - 1):], offset + len(data)
+                continue
             joined, start = tail + data, offset - len(tail)
             for pattern, (name, form) in self.patterns.items():
                 at = joined.find(pattern)

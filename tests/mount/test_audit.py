@@ -1,0 +1,227 @@
+"""The audit log: one line for every open of a key, allowed or denied; losing its disk never holds up a read."""
+import contextlib
+import datetime
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+import seen
+from seen import within
+from support.process import eventually
+from support.users import run_as
+
+APP, OTHER = 4001, 4002
+POLICY = {"app-*": {"read": f"uid:{APP}, uid:0", "create": "uid:0"}, "*": {"read": "uid:0", "create": "uid:0", "admin": "uid:0"}}
+FIELDS = {"time", "event", "id", "version", "uid", "gid", "pid", "exe", "cgroup", "verdict", "section", "line", "source", "region", "created", "us", "errno"}
+
+
+@pytest.fixture
+def keyfs(launch):
+    return launch(policy=POLICY)
+
+
+def lines(keyfs, count):
+    """The audit once it has so many lines; then it must have no more."""
+    eventually(lambda: len(keyfs.audit()) >= count, what=f"{count} lines")
+    found = keyfs.audit()
+    assert len(found) == count, found
+    return found
+
+
+def section_line(keyfs, title):
+    with open(keyfs.config_file) as f:
+        return f.read().splitlines().index(title) + 1
+
+
+def test_each_open_has_its_line_with_all_that_is_to_be_known(keyfs):
+    path = keyfs.path("app-1")
+    before = datetime.datetime.now(datetime.timezone.utc)
+    cat = subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL)
+    cat.wait()
+    again = run_as(APP, APP, [], ["/usr/bin/sha256sum", path])
+    denied = run_as(OTHER, OTHER, [], ["/usr/bin/head", path])
+    missing = run_as(APP, APP, [], ["/usr/bin/tail", keyfs.path("app-2")])
+    assert (again.returncode, denied.returncode, missing.returncode) == (0, 1, 1)
+    created, warm, refused, absent = lines(keyfs, 4)
+    for line in (created, warm, refused, absent):
+        assert line.keys() == FIELDS
+        assert line["event"] == "open" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        time = datetime.datetime.fromisoformat(line["time"])
+        assert abs((time - before).total_seconds()) < 60
+        assert line["section"] == "[keys app-*]" and line["us"] >= 0
+        with open("/proc/self/cgroup") as f:
+            assert line["cgroup"] in {entry.rstrip("\n").split(":", 2)[2] for entry in f}
+    assert created["line"] == refused["line"] and created["line"] >= section_line(keyfs, "[keys app-*]")
+    expected = [(created, "app-1", 0, "cat", "allowed", 1, "region", True, None), (warm, "app-1", APP, "sha256sum", "allowed", 1, "cache", False, None),
+                (refused, "app-1", OTHER, "head", "denied", None, None, False, "EACCES"), (absent, "app-2", APP, "tail", "absent", None, None, False, "ENOENT")]
+    for line, ident, uid, program, verdict, version, source, made, error in expected:
+        assert (line["id"], line["uid"], os.path.basename(os.path.realpath(line["exe"])), line["verdict"], line["source"]) == (ident, uid, program, verdict, source)
+        assert (line["gid"], bool(line["created"]), line["errno"], line["version"] or None) == (uid, made, error, version)
+    assert created["pid"] == cat.pid and created["region"] in ("local-a", "local-b", "local-c") and warm["region"] is None
+
+
+def test_a_read_from_a_region_names_it(launch, keyfs):
+    keyfs.read("orders")
+    other = launch(policy=POLICY)
+    other.read("orders")
+    (line,) = lines(other, 1)
+    assert (line["source"], line["verdict"], bool(line["created"])) == ("region", "allowed", False)
+    assert line["region"] in ("local-a", "local-b", "local-c")
+
+
+def test_each_of_many_opens_has_one_line(keyfs):
+    for n in range(50):
+        keyfs.read(f"key-{n % 5}")
+    for n in range(25):
+        run_as(OTHER, OTHER, [], ["cat", keyfs.path("app-1")])
+    found = lines(keyfs, 75)
+    assert [line["verdict"] for line in found] == ["allowed"] * 50 + ["denied"] * 25
+    assert [line["id"] for line in found[:50]] == [f"key-{n % 5}" for n in range(50)]
+    assert seen.status(keyfs)["audit"] == {"on": True, "lines": 75, "lost": 0, "last_error": None}
+    # Looking is no open, and .keyfs/ is no key.
+    subprocess.run(["ls", "-la", keyfs.mount], capture_output=True, check=True)
+    assert len(keyfs.audit()) == 75
+
+
+def test_hidden_names_and_failures_are_told_too(keyfs, launch):
+    other = launch(policy={"app-*": {"read": "uid:0"}})
+    assert seen.error_name(other.read, "elsewhere") == "ENOENT"
+    assert seen.error_name(other.read, "app-9") == "ENOENT"
+    keyfs.read("ended")
+    assert keyfs.cli("disable", "ended").returncode == 0
+    fresh = launch(policy=POLICY)
+    assert seen.error_name(fresh.read, "ended") == "EKEYREVOKED"
+    assert [(line["verdict"], line["errno"]) for line in lines(fresh, 1)] == [("failed", "EKEYREVOKED")]
+    assert ("absent", "ENOENT") in [(line["verdict"], line["errno"]) for line in other.audit()]
+
+
+def test_it_is_for_its_owner_only_unless_the_configuration_says_otherwise(keyfs, launch):
+    keyfs.read("x")
+    assert os.stat(keyfs.audit_file).st_mode & 0o777 == 0o600
+    other = launch(audit_group_readable=True)
+    assert os.stat(other.audit_file).st_mode & 0o777 == 0o640
+
+
+def test_lines_stay_over_a_restart(keyfs):
+    keyfs.read("one")
+    keyfs.restart()
+    keyfs.read("two")
+    assert [line["id"] for line in lines(keyfs, 2)] == ["one", "two"]
+
+
+def test_lines_are_whole_after_a_clean_end(keyfs):
+    """What was handed out is on disk when the daemon has ended."""
+    for n in range(200):
+        keyfs.read("key")
+    keyfs.terminate()
+    with open(keyfs.audit_file) as f:
+        assert len([json.loads(line) for line in f]) == 200
+
+
+def test_logrotate(keyfs):
+    """Moved away, then SIGHUP: the old file keeps its lines, the new one gets the next."""
+    keyfs.read("before")
+    lines(keyfs, 1)
+    os.rename(keyfs.audit_file, keyfs.audit_file + ".1")
+    keyfs.process.send_signal(signal.SIGHUP)
+    eventually(lambda: os.path.exists(keyfs.audit_file), what="a new file")
+    keyfs.read("after")
+    assert [line["id"] for line in lines(keyfs, 1)] == ["after"]
+    with open(keyfs.audit_file + ".1") as f:
+        assert [json.loads(line)["id"] for line in f] == ["before"]
+
+
+def test_audit_off(launch, folder):
+    keyfs = launch(audit="off")
+    assert len(keyfs.read("orders")) == 32
+    assert seen.status(keyfs)["audit"]["on"] is False
+    assert not list(folder.glob("*.jsonl"))
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_holds_up_nobody_and_is_told(launch, folder):
+    with small_disk(folder, "64k") as disk:
+        keyfs = launch(audit=disk / "audit.jsonl")
+        key = keyfs.read("orders")
+        with open(disk / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(b"x" * 1024)
+        with within(20, "2,000 opens with a full disk"):
+            for _ in range(2000):
+                assert keyfs.read("orders") == key
+        status = eventually(lambda: (lambda a: a["lost"] and a)(seen.status(keyfs)["audit"]), what="the loss is counted")
+        assert "No space left" in status["last_error"]
+        assert seen.total(keyfs, "keyfs_audit_lost") >= status["lost"]
+        assert any("audit" in line and "No space left" in line for line in keyfs.log().splitlines())
+        os.unlink(disk / "ballast")
+        known = 0
+
+        def told():
+            nonlocal known
+            keyfs.read("orders")
+            known += 1
+            return [line for line in whole_lines(keyfs) if line["event"] == "lost"]
+
+        lost = eventually(told, what="a line that tells of those that were lost")
+        found = whole_lines(keyfs)
+        assert sum(line["lines"] for line in lost) + sum(line["event"] == "open" for line in found) >= 2001
+        assert eventually(lambda: seen.status(keyfs)["audit"]["last_error"] is None, what="all is well again")
+        keyfs.terminate()
+
+
+def whole_lines(keyfs):
+    """Parsed; a line that was cut short by a full disk is none, but must not spoil the next."""
+    found, bad = [], 0
+    with open(keyfs.audit_file) as f:
+        for line in f:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                bad += 1
+    assert bad <= 2
+    return found
+
+
+def test_a_place_where_nothing_can_be_written_is_told_at_start(launch, folder):
+    (folder / "file").write_text("no directory")
+    keyfs = launch(start=False, audit=folder / "file" / "audit.jsonl")
+    done = keyfs.mount_in_vain()
+    assert done.returncode in (1, 2) and str(folder / "file") in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_disk_that_went_read_only_holds_up_nobody(launch, folder):
+    with small_disk(folder, "1m") as disk:
+        keyfs = launch(audit=disk / "audit.jsonl")
+        key = keyfs.read("orders")
+        lines(keyfs, 1)
+        os.rename(disk / "audit.jsonl", disk / "old")
+        subprocess.run(["mount", "-o", "bind", disk, disk], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
+        try:
+            keyfs.process.send_signal(signal.SIGHUP)  # it can't make the new file there
+            for _ in range(100):
+                assert keyfs.read("orders") == key
+            eventually(lambda: any("audit" in line and "Read-only" in line for line in keyfs.log().splitlines()) or whole_old(disk) >= 101,
+                       what="either it is told, or the old file goes on")
+        finally:
+            subprocess.run(["umount", "-l", disk], check=True)
+        assert keyfs.alive()
+
+
+def whole_old(disk):
+    with open(disk / "old") as f:
+        return sum(1 for _ in f)

@@ -1,0 +1,148 @@
+""".keyfs/: status, metrics, version; for those whom [admin] names."""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+import seen
+from support.process import eventually
+from support.users import UserProcess, run_as
+
+ADMIN, APP = 4003, 4001
+
+
+def test_status_is_json_and_true(launch):
+    keyfs = launch()
+    for n in range(3):
+        keyfs.read(f"key-{n}")
+    status = seen.status(keyfs)
+    assert status["pid"] == keyfs.pid and status["mountpoint"] == keyfs.mount
+    assert "sqlite" in json.dumps(status["store"])
+    assert {region["name"] for region in status["regions"]} == {"local-a", "local-b", "local-c"}
+    assert all(region["state"] == "good" or region["state"] == "closed" for region in status["regions"]), status["regions"]
+    assert status["cache"]["keys"] == 3 and status["memory"]["locked_bytes"] > 0
+    assert status["keyring"]["waiting_opens"] == 0
+    eventually(lambda: seen.status(keyfs)["audit"]["lines"] == 3, what="its lines are written")
+
+
+def test_metrics_are_prometheus_text(launch):
+    keyfs = launch()
+    keyfs.read("orders")
+    for _ in range(10):
+        keyfs.read("orders")
+    text = keyfs.read(".keyfs/metrics").decode()
+    found = seen.samples(text)
+    assert all(name.startswith("keyfs_") for name, _ in found)
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    helped = set(re.findall(r"^# HELP (\S+) \S", text, re.M))
+    for name, labels in found:
+        family = re.sub(r"_(bucket|sum|count)$", "", name) if re.sub(r"_(bucket|sum|count)$", "", name) in kinds else name
+        assert family in kinds and family in helped, name
+        assert kinds[family] != "counter" or name.endswith("_total"), name
+    assert text.endswith("\n")
+    assert seen.total(keyfs, "keyfs_created_total") == 1
+    assert sum(v for (n, labels), v in found.items() if n == "keyfs_opens_total") == 11, [n for n, _ in found]
+    assert seen.region_calls(keyfs) == 3  # one generates, two wrap
+
+
+def test_histograms_add_up(launch):
+    keyfs = launch()
+    for n in range(20):
+        keyfs.read(f"key-{n}")
+    found = seen.metrics(keyfs)
+    for (name, labels), count in found.items():
+        if name.endswith("_count"):
+            series = name.removesuffix("_count")
+            buckets = sorted((float(dict(l)["le"]), v) for (n, l), v in found.items() if n == series + "_bucket" and set(labels) <= set(l))
+            assert buckets and buckets[-1] == (float("inf"), count)
+            assert [v for _, v in buckets] == sorted(v for _, v in buckets)
+
+
+def test_version(launch):
+    keyfs = launch()
+    text = keyfs.read(".keyfs/version").decode()
+    assert re.fullmatch(r"keyfs \d+\.\d+\.\d+\n", text)
+    assert text.split()[1] in subprocess.run([keyfs.program, "version"], capture_output=True, text=True, check=True).stdout
+
+
+def test_their_sizes_are_those_of_what_is_read(launch):
+    """cp and tail go by the size."""
+    keyfs = launch()
+    for name in ("status", "metrics", "version"):
+        path = keyfs.path(f".keyfs/{name}")
+        assert os.stat(path).st_size > 0
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            assert os.fstat(fd).st_size == len(os.read(fd, 1 << 20)), name
+        finally:
+            os.close(fd)
+        done = subprocess.run(["cat", path], capture_output=True, check=True)
+        assert done.stdout.endswith(b"\n")
+    assert json.loads(subprocess.run(["cp", keyfs.path(".keyfs/status"), "/dev/stdout"], capture_output=True, check=True).stdout)
+
+
+def test_a_long_one_is_read_whole_and_of_one_moment(launch):
+    """Read in small pieces while things change: one document, not a mixture."""
+    keyfs = launch()
+    fd = os.open(keyfs.path(".keyfs/status"), os.O_RDONLY)
+    try:
+        text = b""
+        while piece := os.read(fd, 37):
+            text += piece
+            keyfs.read(f"key-{len(text) % 50}")
+    finally:
+        os.close(fd)
+    assert json.loads(text)["cache"]["keys"] == 0
+
+
+def test_only_admins_see_them(launch):
+    keyfs = launch(policy={"*": {"read": "any", "create": "any"}}, admin={"admin": {"read": f"uid:{ADMIN}"}})
+    with UserProcess(ADMIN, ADMIN) as admin, UserProcess(APP, APP) as app, UserProcess(0, 0) as root:
+        assert json.loads(admin.read_file(keyfs.path(".keyfs/status")))
+        assert set(admin.listdir(keyfs.path(".keyfs"))) == {"status", "metrics", "version"}
+        for other in (app, root):
+            for name in ("status", "metrics", "version"):
+                assert seen.error_name(other.read_file, keyfs.path(f".keyfs/{name}")) == "EACCES"
+            assert seen.error_name(other.listdir, keyfs.path(".keyfs")) == "EACCES"
+            assert ".keyfs" not in other.listdir(keyfs.mount)
+
+
+@pytest.mark.parametrize("sections", [{}, {"admin": {"read": "uid:4999"}}], ids=["no-admin-section", "another-admin"])
+def test_nobody_is_admin_by_being_root(launch, sections):
+    keyfs = launch(admin=sections)
+    assert seen.error_name(keyfs.read, ".keyfs/status") == "EACCES"
+    assert len(keyfs.read("orders")) == 32
+
+
+def test_they_are_no_keys(launch, db):
+    keyfs = launch()
+    for name in ("other", "status.bak", "orders"):
+        assert seen.error_name(keyfs.read, f".keyfs/{name}") == "ENOENT"
+    assert seen.error_name(keyfs.read, ".keyfs2") == "ENOENT"
+    assert seen.texts(db) == {}
+
+
+def test_keyfs_status_reads_them(launch):
+    keyfs = launch()
+    keyfs.read("orders")
+    done = subprocess.run([keyfs.program, "status", "--json", keyfs.mount], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (mount,) = json.loads(done.stdout)["mounts"]
+    assert mount["mountpoint"] == keyfs.mount and mount["status"]["pid"] == keyfs.pid
+    done = run_as(APP, APP, [], [keyfs.program, "status", keyfs.mount])
+    assert done.returncode == 1 and "[admin]" in done.stderr
+
+
+def test_they_answer_while_everything_is_out(launch, masters, db):
+    """Whom are they for, if not for the one who looks why nothing goes?"""
+    for path in [launch().path("orders")]:
+        with open(path, "rb") as f:
+            f.read()
+    for path in masters.values():
+        os.rename(path, f"{path}.away")
+    keyfs = launch()
+    assert seen.error_name(keyfs.read, "orders") in ("EIO", "EACCES")
+    regions = eventually(lambda: [r for r in seen.status(keyfs)["regions"] if r["last_error"]], what="a region's error")
+    assert any("put it back" in region["last_error"] for region in regions)
