@@ -1,12 +1,14 @@
 // Measures a mount as its readers see it, against other ways to hand out 32 bytes, in one run.
 //
-//   mount_bench OPERATION [--readers N] [--keys K] [--rounds R] [--round-ms M] NAME=TARGET...
+//   mount_bench OPERATION [--readers N] [--keys K] [--rounds R] [--round-ms M] [--cpu NAME=PID]...
+//               NAME=TARGET...
 //
 // OPERATION
 //   warm_cat   open, fstat, read of 128 KiB, read to the end, close: what cat does
 //   warm_read  open, read, close: what a program does that knows the size
 //   stat       stat(2) of the file
 //   ls         opendir, readdir to the end, closedir of the directory
+//   fill       open, read, close of each of the K keys once, shared among the readers: one turn
 // TARGET
 //   /a/folder          with files key-0 ... key-(K-1)
 //   unix:/a/socket     one byte sent, 32 received, over a connection that is kept (read_server)
@@ -15,7 +17,8 @@
 //
 // Readers are processes of their own. The targets take turns (A B A B ...) within each round, so
 // that whatever else the machine does hits them alike. Prints one JSON object: for each target and
-// round the operations done and their latencies in nanoseconds (mean, p50, p99, p99.9).
+// round the operations done, how long they took, their latencies in nanoseconds (mean, quantiles),
+// and with --cpu the processor time that the server behind the target took meanwhile.
 #include <curl/curl.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -34,7 +37,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -145,12 +151,23 @@ std::unique_ptr<Reader> make_reader(const std::string& operation, const std::str
 struct Shared {
   static constexpr size_t kMaxSamples = size_t{1} << 20;  // of each reader; later ones are dropped
   std::atomic<int> ready{0};
+  std::atomic<size_t> next_key{0};  // of fill
 };
 
 struct Samples {
-  std::atomic<uint64_t> operations{0};
+  uint64_t operations;
   uint32_t nanoseconds[Shared::kMaxSamples];
+
+  void add(Nanoseconds took) {
+    if (operations < Shared::kMaxSamples) {
+      nanoseconds[operations] = static_cast<uint32_t>(std::min<int64_t>(took.count(), UINT32_MAX));
+    }
+    ++operations;
+  }
 };
+
+constexpr double kQuantiles[] = {0,   0.01, 0.05, 0.1,   0.25,  0.5,    0.75,
+                                 0.9, 0.95, 0.99, 0.995, 0.999, 0.9999, 1};
 
 template <class T>
 T* share(size_t count) {
@@ -166,32 +183,50 @@ struct Plan {
   size_t keys = 1;
   size_t rounds = 9;
   size_t round_ms = 300;
+  std::map<std::string, pid_t> servers;  // by target's name
+
+  bool fill() const { return operation == "fill"; }
 };
+
+// What all threads of a process have run so far.
+int64_t cpu_nanoseconds(pid_t pid) {
+  int64_t sum = 0;
+  std::error_code gone;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    int64_t ran = 0;
+    if (std::ifstream(task.path() / "schedstat") >> ran) sum += ran;
+  }
+  return sum;
+}
 
 void read_when_told(const Plan& plan, const std::string& target, size_t number, Shared& shared,
                     Samples& samples, int start) {
   const auto reader = make_reader(plan.operation, target);
   size_t key = number * 7919 % plan.keys;
-  reader->once(key);  // connections, entries and attributes are warm
+  if (!plan.fill()) reader->once(key);  // connections, entries and attributes are warm
   ++shared.ready;
   char none = 0;
   if (read(start, &none, 1) != 0) die("start");  // the end of the pipe is the starting gun
+  if (plan.fill()) {
+    for (size_t i = shared.next_key++; i < plan.keys; i = shared.next_key++) {
+      const auto begin = SteadyClock::now();
+      reader->once(i);
+      samples.add(SteadyClock::now() - begin);
+    }
+    return;
+  }
   const auto end = SteadyClock::now() + std::chrono::milliseconds(plan.round_ms);
-  uint64_t done = 0;
-  for (auto begin = SteadyClock::now(); begin < end; ++done) {
+  for (auto begin = SteadyClock::now(); begin < end;) {
     reader->once(key);
     key = key + 1 == plan.keys ? 0 : key + 1;
     const auto now = SteadyClock::now();
-    if (done < Shared::kMaxSamples) {
-      samples.nanoseconds[done] =
-          static_cast<uint32_t>(std::min<int64_t>(Nanoseconds(now - begin).count(), UINT32_MAX));
-    }
+    samples.add(now - begin);
     begin = now;
   }
-  samples.operations = done;
 }
 
-nlohmann::json one_turn(const Plan& plan, const std::string& target) {
+nlohmann::json one_turn(const Plan& plan, const std::string& target, pid_t server) {
   auto* shared = new (share<Shared>(1)) Shared;
   Samples* samples = share<Samples>(plan.readers);
   int start[2];
@@ -210,12 +245,16 @@ nlohmann::json one_turn(const Plan& plan, const std::string& target) {
     if (waitpid(-1, nullptr, WNOHANG) > 0) die("a reader of " + target + " ended early");
     usleep(100);
   }
+  const int64_t cpu = server == 0 ? 0 : cpu_nanoseconds(server);
+  const auto begin = SteadyClock::now();
   close(start[0]);
   close(start[1]);
   for (const pid_t child : children) {
     int status = 0;
     if (waitpid(child, &status, 0) != child || status != 0) die("a reader failed");
   }
+  const int64_t took = Nanoseconds(SteadyClock::now() - begin).count();
+  const int64_t cpu_used = server == 0 ? 0 : cpu_nanoseconds(server) - cpu;
   std::vector<uint32_t> all;
   uint64_t operations = 0;
   for (size_t i = 0; i < plan.readers; ++i) {
@@ -228,15 +267,16 @@ nlohmann::json one_turn(const Plan& plan, const std::string& target) {
   std::sort(all.begin(), all.end());
   double sum = 0;
   for (const uint32_t sample : all) sum += sample;
-  const auto at = [&](double quantile) {
-    return all.empty() ? 0
-                       : all[static_cast<size_t>(quantile * static_cast<double>(all.size() - 1))];
-  };
-  return {{"operations", operations},
-          {"mean", all.empty() ? 0 : sum / static_cast<double>(all.size())},
-          {"p50", at(0.5)},
-          {"p99", at(0.99)},
-          {"p999", at(0.999)}};
+  nlohmann::json turn = {{"operations", operations},
+                         {"took", took},
+                         {"mean", all.empty() ? 0 : sum / static_cast<double>(all.size())},
+                         {"quantiles", nlohmann::json::array()}};
+  if (server != 0) turn["cpu"] = cpu_used;
+  for (const double quantile : kQuantiles) {
+    const double last = all.empty() ? 0 : static_cast<double>(all.size() - 1);
+    turn["quantiles"].push_back(all.empty() ? 0 : all[static_cast<size_t>(quantile * last)]);
+  }
+  return turn;
 }
 
 }  // namespace
@@ -244,27 +284,38 @@ nlohmann::json one_turn(const Plan& plan, const std::string& target) {
 int main(int argc, char** argv) {
   Plan plan;
   std::vector<std::string> targets;
+  std::vector<std::string> servers;
   CLI::App app("Measures a mount as its readers see it.");
   app.add_option("operation", plan.operation)
       ->required()
-      ->check(CLI::IsMember({"warm_cat", "warm_read", "stat", "ls"}));
+      ->check(CLI::IsMember({"warm_cat", "warm_read", "stat", "ls", "fill"}));
   app.add_option("--readers", plan.readers)->check(CLI::PositiveNumber);
   app.add_option("--keys", plan.keys)->check(CLI::PositiveNumber);
   app.add_option("--rounds", plan.rounds)->check(CLI::PositiveNumber);
   app.add_option("--round-ms", plan.round_ms)->check(CLI::PositiveNumber);
+  app.add_option("--cpu", servers, "NAME=PID");
   app.add_option("targets", targets, "NAME=TARGET")->required();
   CLI11_PARSE(app, argc, argv);
+  if (plan.fill()) plan.rounds = 1;
+  for (const std::string& server : servers) {
+    const size_t equals = server.find('=');
+    if (equals == server.npos) die("a server is NAME=PID, not " + server);
+    plan.servers[server.substr(0, equals)] = std::atoi(server.c_str() + equals + 1);
+  }
 
   nlohmann::json result = {{"operation", plan.operation},
                            {"readers", plan.readers},
                            {"keys", plan.keys},
+                           {"quantiles", kQuantiles},
                            {"targets", nlohmann::json::object()}};
   for (size_t round = 0; round < plan.rounds; ++round) {
     for (const std::string& target : targets) {
       const size_t equals = target.find('=');
       if (equals == std::string::npos) die("a target is NAME=TARGET, not " + target);
-      result["targets"][target.substr(0, equals)].push_back(
-          one_turn(plan, target.substr(equals + 1)));
+      const std::string name = target.substr(0, equals);
+      const auto server = plan.servers.find(name);
+      result["targets"][name].push_back(one_turn(
+          plan, target.substr(equals + 1), server == plan.servers.end() ? 0 : server->second));
     }
   }
   std::printf("%s\n", result.dump().c_str());

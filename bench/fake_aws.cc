@@ -1,0 +1,183 @@
+// A fast stand-in for KMS and DynamoDB, for measuring: real AES-256-GCM, one table in memory,
+// replies held back as told. It checks no signature, no permission and no limit: tests use moto.
+//
+//   fake_aws SERVICE...       e.g. fake_aws kms:us-east-1 kms:us-west-2 dynamodb:us-east-1
+//
+// Each service gets a port of its own on 127.0.0.1; the first line on standard output tells them:
+//   {"kms:us-east-1": 40001, ...}
+// KMS: GenerateDataKey, Encrypt, Decrypt, DescribeKey. DynamoDB: GetItem, PutItem (conditional on
+// attribute_not_exists(id)), DescribeTable. Any service also answers
+//   POST /control  {"delay_us": 5000, "mode": "ok" | "hang" | "error", "hang_ids": "hang-"}
+//       for this service: "hang" never answers, "error" answers 500; ids that begin with "hang_ids"
+//       (in the encryption context) are never answered whatever the mode. Fields may be left out.
+//   POST /counts   {}   the calls since the start, by operation
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <unordered_map>
+
+#include "base/crypto.h"
+#include "base/encoding.h"
+#include "base/secret.h"
+#include "bench/http_server.h"
+
+namespace {
+
+using namespace keyfs;
+using namespace keyfs::bench;
+using nlohmann::json;
+
+ServerReply error(int status, const std::string& name) {
+  return {status, json{{"__type", name}, {"message", name}}.dump(), {}};
+}
+
+// What every stand-in has: faults, delay, counts.
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  std::optional<ServerReply> handle(const ServerRequest& request) {
+    const json body = json::parse(request.body, nullptr, false);
+    if (request.path == "/control") return control(body);
+    if (request.path == "/counts") return ServerReply{200, json(counts_).dump(), {}};
+    if (!body.is_object()) return error(request.path == "/ping" ? 404 : 400, "ValidationException");
+    const std::string operation(request.target.substr(request.target.rfind('.') + 1));
+    ++counts_[operation];
+    if (mode_ == "hang" || hangs(body)) return std::nullopt;
+    ServerReply reply =
+        mode_ == "error" ? error(500, "KMSInternalException") : call(operation, body);
+    reply.delay = delay_;
+    return reply;
+  }
+
+ protected:
+  virtual ServerReply call(const std::string& operation, const json& body) = 0;
+
+ private:
+  ServerReply control(const json& body) {
+    if (!body.is_object()) return error(400, "ValidationException");
+    if (body.contains("delay_us")) delay_ = std::chrono::microseconds(body["delay_us"].get<int>());
+    mode_ = body.value("mode", mode_);
+    hang_ids_ = body.value("hang_ids", hang_ids_);
+    return {200, "{}", {}};
+  }
+
+  bool hangs(const json& body) const {
+    if (hang_ids_.empty() || !body.contains("EncryptionContext")) return false;
+    return body["EncryptionContext"].value("keyfs:id", "").starts_with(hang_ids_);
+  }
+
+  std::chrono::microseconds delay_{0};
+  std::string mode_ = "ok";
+  std::string hang_ids_;
+  std::map<std::string, uint64_t> counts_;
+};
+
+class Kms final : public Service {
+ public:
+  explicit Kms(const std::string& region)
+      : arn_("arn:aws:kms:" + region + ":111122223333:key/11111111-2222-3333-4444-555555555555"),
+        master_(*sha256(bytes_of(arn_))) {}
+
+ protected:
+  ServerReply call(const std::string& operation, const json& body) override {
+    const std::string context = body.value("EncryptionContext", json::object()).dump();
+    if (operation == "DescribeKey") return {200, json{{"KeyMetadata", {{"Arn", arn_}}}}.dump(), {}};
+    if (operation == "GenerateDataKey") {
+      const auto key = random_.secret(arena_, body.value("NumberOfBytes", 32u));
+      return {200,
+              json{{"KeyId", arn_},
+                   {"Plaintext", base64_encode(key->reveal())},
+                   {"CiphertextBlob", seal(key->reveal(), context)}}
+                  .dump(),
+              {}};
+    }
+    if (operation == "Encrypt") {
+      const auto plain = base64_decode(body.value("Plaintext", ""));
+      if (!plain) return error(400, "ValidationException");
+      return {200, json{{"KeyId", arn_}, {"CiphertextBlob", seal(*plain, context)}}.dump(), {}};
+    }
+    if (operation == "Decrypt") {
+      const auto blob = base64_decode(body.value("CiphertextBlob", ""));
+      if (!blob) return error(400, "ValidationException");
+      const auto plain = aes_256_gcm_open(arena_, master_, bytes_of(context), *blob);
+      if (!plain) return error(400, "InvalidCiphertextException");
+      return {200, json{{"KeyId", arn_}, {"Plaintext", base64_encode(plain->reveal())}}.dump(), {}};
+    }
+    return error(400, "UnknownOperationException");
+  }
+
+ private:
+  std::string seal(std::span<const uint8_t> plain, const std::string& context) {
+    return base64_encode(*aes_256_gcm_seal(master_, bytes_of(context), plain, random_));
+  }
+
+  const std::string arn_;
+  const Sha256 master_;
+  SecretArena arena_;
+  OsRandom random_;
+};
+
+class DynamoDb final : public Service {
+ protected:
+  ServerReply call(const std::string& operation, const json& body) override {
+    if (operation == "DescribeTable") {
+      return {200,
+              json{{"Table",
+                    {{"TableName", body.value("TableName", "")},
+                     {"TableStatus", "ACTIVE"},
+                     {"KeySchema", json::array({{{"AttributeName", "id"}, {"KeyType", "HASH"}}})}}}}
+                  .dump(),
+              {}};
+    }
+    const bool put = operation == "PutItem";
+    if (!put && operation != "GetItem") return error(400, "UnknownOperationException");
+    const json& key = put ? body["Item"] : body["Key"];
+    const std::string id = key["id"]["S"].get<std::string>();
+    const auto found = items_.find(id);
+    if (!put) {
+      return {200, found == items_.end() ? "{}" : "{\"Item\":" + found->second + "}", {}};
+    }
+    if (found != items_.end()) {
+      return {400,
+              "{\"__type\":\"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException\","
+              "\"Item\":" +
+                  found->second + "}",
+              {}};
+    }
+    items_.emplace(id, key.dump());
+    return {200, "{}", {}};
+  }
+
+ private:
+  std::unordered_map<std::string, std::string> items_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  HttpServer server;
+  json ports = json::object();
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    const size_t colon = name.find(':');
+    const std::string kind = name.substr(0, colon);
+    if (colon == name.npos || (kind != "kms" && kind != "dynamodb")) {
+      std::fprintf(stderr, "usage: fake_aws kms:REGION... dynamodb:REGION...\n");
+      return 2;
+    }
+    std::shared_ptr<Service> service;
+    if (kind == "kms") {
+      service = std::make_shared<Kms>(name.substr(colon + 1));
+    } else {
+      service = std::make_shared<DynamoDb>();
+    }
+    ports[name] = server.listen(
+        0, [service](const ServerRequest& request) { return service->handle(request); });
+  }
+  std::printf("%s\n", ports.dump().c_str());
+  std::fflush(stdout);
+  server.run();
+}
