@@ -281,7 +281,8 @@ class BareTurn {
     next_ = first;
     end_ = first + count;
     for (auto& read : reads_) start_next(*read);
-    for (int running = 1; running != 0;) {
+    for (;;) {
+      int running = 0;
       curl_multi_perform(multi_, &running);
       int left = 0;
       while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
@@ -290,10 +291,9 @@ class BareTurn {
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &read);
         curl_multi_remove_handle(multi_, message->easy_handle);
         finish(*read);
-        running = 1;
       }
-      if (running != 0) curl_multi_poll(multi_, nullptr, 0, 1000, nullptr);
       if (active_ == 0) break;
+      curl_multi_poll(multi_, nullptr, 0, 1000, nullptr);
     }
     return nanoseconds_since(begin);
   }
@@ -357,7 +357,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"cold_read", "create", "stampede", "cold_many"}));
   app.add_option("--mount", plan.mount)->required();
   app.add_option("--dynamodb", plan.dynamodb)->required();
-  app.add_option("--kms", regions, "REGION=PORT")->required();
+  app.add_option("--kms", regions, "REGION=PORT")->required()->allow_extra_args(false);
   app.add_option("--first", plan.first);
   app.add_option("--count", plan.count);
   app.add_option("--connections", plan.connections);

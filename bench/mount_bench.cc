@@ -293,7 +293,7 @@ int main(int argc, char** argv) {
   app.add_option("--keys", plan.keys)->check(CLI::PositiveNumber);
   app.add_option("--rounds", plan.rounds)->check(CLI::PositiveNumber);
   app.add_option("--round-ms", plan.round_ms)->check(CLI::PositiveNumber);
-  app.add_option("--cpu", servers, "NAME=PID");
+  app.add_option("--cpu", servers, "NAME=PID")->allow_extra_args(false);
   app.add_option("targets", targets, "NAME=TARGET")->required();
   CLI11_PARSE(app, argc, argv);
   if (plan.fill()) plan.rounds = 1;

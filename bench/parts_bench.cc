@@ -34,7 +34,8 @@ using namespace keyfs;
 
 class NullLogSink final : public LogSink {
  public:
-  void write(LogLevel, std::string_view) override {}
+  void write(LogLevel, std::string_view) noexcept override {}
+  uint64_t lost() const noexcept override { return 0; }
 };
 
 class NullAuditSink final : public AuditSink {
@@ -91,7 +92,7 @@ BENCHMARK(key_cache_peek)->Name("KeyCache/peek")->Arg(1)->Arg(10'000)->ThreadRan
 void policy_decide_entry(benchmark::State& state) {
   const auto policy = policy_of(100);
   CachedKeys keys(1);
-  KnownGroups groups({});
+  KnownGroups groups;
   for (auto _ : state) {
     const PolicySection& section = keys.refs[0]->section(*policy);
     benchmark::DoNotOptimize(Policy::decide(section, {1000, 1000}, groups));
@@ -101,7 +102,7 @@ BENCHMARK(policy_decide_entry)->Name("Policy/decide/known_entry");
 
 void policy_decide_id(benchmark::State& state) {
   const auto policy = policy_of(static_cast<size_t>(state.range(0)));
-  KnownGroups groups({});
+  KnownGroups groups;
   for (auto _ : state) benchmark::DoNotOptimize(policy->decide("orders-eu", {1000, 1000}, groups));
 }
 BENCHMARK(policy_decide_id)->Name("Policy/decide/new_id")->Arg(1)->Arg(100);
