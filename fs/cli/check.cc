@@ -11,6 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// AWS takes some ten seconds to make a table.
+constexpr Duration kTableDeadline = std::chrono::minutes(2);
+
 // The store or one region.
 struct Part {
   std::string title;
@@ -68,6 +71,15 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   }
   Session& session = **opened;
   Regions& regions = session.backend->regions();
+  if (arguments.create_table) {
+    const TimePoint deadline = session.clock.now() + kTableDeadline;
+    const auto made = session.run(session.backend->store().make_table(deadline));
+    if (!made) {
+      output.error(made.error().message);
+      return exit_code_for(made.error());
+    }
+    if (!output.json()) output.out() << *made << '\n';
+  }
   std::vector<Part> parts = {check_memory()};
   const auto* store = session.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
@@ -99,7 +111,6 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
                    << regions.create_min_regions() << " required regions are good\n";
     }
   }
-  (void)arguments;
   return whole ? ExitCode::kDone : usable ? ExitCode::kPartial : ExitCode::kFailed;
 }
 
