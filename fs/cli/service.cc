@@ -271,6 +271,11 @@ Result<std::unique_ptr<Service>> Service::build(const ServiceOptions& options) {
     if (auto fit = prepare_mountpoint(options.mount.mountpoint, early); !fit)
       return fail(fit.error());
   }
+  // Nor for mistakes in [store] and [region ...], which come to light when these are built.
+  if (parts->configuration.embedded.empty()) {
+    auto fit = Backend::open(parts->configuration, parts->curl, parts->clock, nullptr);
+    if (!fit) return fail(fit.error());
+  }
   if (!parts->configuration.embedded.empty()) {
     SecretArena arena;
     OsRandom random;

@@ -31,7 +31,7 @@ def crowd_out(keyfs, needles):
     assert seen.status(keyfs)["cache"]["evictions"] >= 296
 
 
-def wiped_build():
+def unwiped_build():
     """The program that is built without wiping, beside the one that is tested."""
     found = os.environ.get("KEYFS_NOWIPE_BINARY")
     if not found:
@@ -47,12 +47,15 @@ def test_no_key_is_in_memory_once_it_was_evicted(launch):
 
 
 def test_the_same_search_finds_keys_where_wiping_is_taken_out(launch, folder):
-    careful = launch(start=False, cache_keys=4)
-    keyfs = Daemon(folder, {}, name="nowipe", program=wiped_build())
+    """Keys that were ended, as below: their places in memory aren't used again yet."""
+    careful = launch(start=False, fresh_for="0s")
+    keyfs = Daemon(folder, {}, name="nowipe", program=unwiped_build())
     os.rename(careful.config_file, keyfs.config_file)
     with keyfs:
         needles = served(keyfs)
-        crowd_out(keyfs, needles)
+        assert keyfs.cli("disable", *needles).returncode == 0
+        for ident in needles:
+            eventually(lambda: seen.error_name(keyfs.read, ident) == "EKEYREVOKED", 20, f"{ident} is refused")
         found = {hit.needle for hit in memory.scan_process(keyfs.pid, needles)}
     assert len(found) > len(SECRETS) // 2
 
