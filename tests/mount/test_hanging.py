@@ -12,7 +12,6 @@ import pytest
 import seen
 from hung_disk import HungDisk
 from seen import within
-from support import daemon as d
 from support.process import eventually, spawn, stop
 
 READERS = 200
@@ -227,21 +226,6 @@ def test_one_of_three_that_hangs_is_gone_round(launch, disk, masters):
     with within(9, "reading ten cold keys round a region that hangs"):
         assert {ident: keyfs.read(ident) for ident in keys} == keys
     assert len(keyfs.read("new")) == 32
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_unmounts_while_200_wait(hung, how):
-    """Whoever waits gets an error, and nothing stays mounted, however long the regions would take."""
-    with readers(hung) as hanging:
-        try:
-            hung.keyfs.process.send_signal(how)
-            with within(10, "errors for all, and the unmounting"):
-                for process in hanging:
-                    assert process.wait(30) == 1
-                eventually(lambda: d.mounted(hung.keyfs.mount) is None, 20, "unmounted")
-        finally:
-            hung.answer()
-    assert hung.keyfs.process.wait(20) == 0
 
 
 def test_a_daemon_killed_while_200_wait_frees_them(hung):
