@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include "fs/cli/configuration.h"
@@ -33,6 +35,16 @@ std::string type_mounted_at(const std::string& path) {
     if (entry.mountpoint == path) type = entry.type;
   }
   return type;
+}
+
+// Once unmounted, nobody waits for anything of ours any more; but the parts are taken down in
+// order, and a thread that hangs in a call on a dead disk would hold that up for ever.
+void end_soon(ExitCode code) {
+  static constexpr std::chrono::seconds kTakingDown(3);
+  std::thread([code] {
+    std::this_thread::sleep_for(kTakingDown);
+    ::_exit(static_cast<int>(code));
+  }).detach();
 }
 
 // In the process that serves: the foreground one, or the child.
@@ -63,6 +75,7 @@ ExitCode serve(const ServiceOptions& options, StartReport& report, Output& outpu
   hooks.on_reloaded = [&] { notifier.ready("mounted on " + (*service)->mountpoint()); };
   hooks.on_stopping = [&] { notifier.stopping(); };
   const auto ended = (*service)->run(hooks);
+  end_soon(ended && detached ? ExitCode::kDone : ExitCode::kFailed);
   if (!detached) return failed(detached.error());
   if (!ended) return failed(ended.error());
   return ExitCode::kDone;
