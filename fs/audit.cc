@@ -43,7 +43,7 @@ struct Audit::Impl {
 
   void run();
   bool write_batch();
-  void hand_over(const std::string& lines, size_t count);
+  void hand_over(const std::string& lines, size_t count, uint64_t telling);
   void wait();
   void wake();
 
@@ -168,6 +168,7 @@ void Audit::Impl::wait() {
 bool Audit::Impl::write_batch() {
   std::string lines_now;
   size_t count = 0;
+  uint64_t telling = lost_told;  // of all that was lost, how much these lines tell of
   while (count < kBatch) {
     auto event = ring.pop();
     if (!event) break;
@@ -176,6 +177,7 @@ bool Audit::Impl::write_batch() {
       if (const uint64_t all = lost.load(); all != lost_told) {
         if (last_reason.empty()) last_reason = "more opens than could be written";
         append_lost_line(lines_now, clock.wall(), all - lost_told, last_reason);
+        telling = all;
         // Told only if it gets through.
         log.warn("audit lines were lost", {{"lines", all - lost_told}, {"reason", last_reason}});
       }
@@ -184,19 +186,18 @@ bool Audit::Impl::write_batch() {
     ++count;
   }
   if (count == 0) return false;
-  hand_over(lines_now, count);
+  hand_over(lines_now, count, telling);
   handled.fetch_add(count, std::memory_order_seq_cst);
   handled.notify_all();
   return true;
 }
 
-void Audit::Impl::hand_over(const std::string& lines_now, size_t count) {
-  const uint64_t lost_before = lost.load();
+void Audit::Impl::hand_over(const std::string& lines_now, size_t count, uint64_t telling) {
   auto written = sink->write(lines_now, count);
   std::lock_guard lock(error_mutex);
   if (written) {
     lines.fetch_add(count, std::memory_order_relaxed);
-    lost_told = lost_before;
+    lost_told = telling;  // not all of `lost`: more may have gone since
     last_reason.clear();
     last_error.clear();
     return;
