@@ -71,8 +71,11 @@ Result<std::string> DynamoDbStore::new_revision() {
 template <class T>
 Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attempt) {
   int spent = 0;
+  std::optional<Error> throttled;  // by the last attempt
   for (unsigned number = 0;; ++number) {
     if (loop_.now() >= deadline) {
+      // Throttled to the end stays throttled, also when the last pause took longer than it should.
+      if (throttled) co_return fail(std::move(*throttled));
       co_return fail(Code::kTimeout, "table " + names_.table + ": timed out");
     }
     const TimePoint until = std::min(deadline, loop_.now() + kAttempt);
@@ -83,6 +86,8 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     }
     Error& error = result.error();
     if (!may_pass(error.code)) co_return result;
+    throttled.reset();
+    if (error.code == Code::kThrottled) throttled = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
     const Duration pause =
         retry_pause(number, kFirstPause, kLongestPause, [this] { return fraction(); });
