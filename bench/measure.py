@@ -13,8 +13,8 @@ QUANTILE_NAMES = {0.5: "p50", 0.99: "p99", 0.999: "p99.9"}
 class Scale:
     """How much is measured; --quick shows that everything works and little more."""
 
-    rounds: int = 9
-    round_ms: int = 200
+    rounds: int = 7
+    round_ms: int = 150
     readers: tuple = (1, 2, 4, 16)
     many_keys: int = 10_000
     known_ids: int = 1_000_000

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     scale = Scale.quick() if arguments.quick else Scale()
     rows, failures = [], {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left mounted
     begin = time.monotonic()
     for name in arguments.groups or GROUPS:
         print(f"== {name} (after {time.monotonic() - begin:.0f} s)", flush=True)

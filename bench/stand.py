@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -118,14 +117,14 @@ def embedded_config(state, more=""):
 
 
 class Keyfs(Server):
-    """`keyfs mount`, as a user starts it: in the background. With `config`, of that file's text;
+    """`keyfs mount`. With `config`, of that file's text;
     otherwise --embedded. The state outlives it, so that a cold daemon is a second one."""
 
     def __init__(self, stand, name, config=None, environment=None, state=None):
         super().__init__(stand)
         self.state = state or stand.folder(f"state-{name}")
         self.mount = stand.folder(f"mount-{name}")
-        self.command = [str(stand.build / "fs" / "keyfs"), "mount"]
+        self.command = [str(stand.build / "fs" / "keyfs"), "mount", "-f"]
         if config is None:
             self.command += ["--embedded", str(self.state)]
         else:
@@ -137,34 +136,27 @@ class Keyfs(Server):
         self.start()
 
     def start(self):
-        done = subprocess.run(self.command, env=self.environment, capture_output=True, text=True)
-        if done.returncode != 0:
-            self.stand.running.remove(self)
-            raise Failed(f"keyfs mount: {done.stderr.strip()}")
-        self.pid = self.find_pid()
-
-    def find_pid(self):
-        for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if str(self.mount).encode() in words and words[0].endswith(b"keyfs"):
-                return int(entry.name)
-        raise Failed("the daemon of keyfs is not there")
+        """In the foreground, in the session of the other servers: with a session of its own, the kernel would
+        schedule it as another group than what it is measured against."""
+        log = open(self.state.parent / f"{self.mount.name}.log", "w+")
+        self.process = subprocess.Popen(self.command, env=self.environment, stderr=log)
+        self.pid = self.process.pid
+        try:
+            wait_until(lambda: os.path.ismount(self.mount) or self.process.poll() is not None, "keyfs mount")
+            if self.process.poll() is not None:
+                log.seek(0)
+                raise Failed(f"keyfs mount: {log.read().strip()}")
+        except Failed:
+            self.stop()
+            raise
 
     def end(self):
+        self.process.terminate()
         try:
-            os.kill(self.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
-        end = time.monotonic() + 20
-        while os.path.exists(f"/proc/{self.pid}") and time.monotonic() < end:
-            time.sleep(0.01)
-        if os.path.exists(f"/proc/{self.pid}"):
-            os.kill(self.pid, signal.SIGKILL)
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         unmount(self.mount)
 
     def restart(self):
