@@ -190,8 +190,8 @@ Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& cred
   auto built = canonical.append(request.method + "\n" + path + "\n" + *query + "\n");
   for (const auto& [name, value] : headers) {
     built = std::move(built)
-                .and_then([&] { return canonical.append(name + ":"); })
-                .and_then([&] { return append_trimmed(canonical, value); })
+                .and_then([&, &name = name] { return canonical.append(name + ":"); })
+                .and_then([&, &value = value] { return append_trimmed(canonical, value); })
                 .and_then([&] { return canonical.append("\n"); });
   }
   built = std::move(built).and_then(
