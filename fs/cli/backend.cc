@@ -13,19 +13,6 @@
 namespace keyfs {
 namespace {
 
-constexpr double kTwoTo53 = 9007199254740992.0;
-
-// Jitter wants no secrecy; a generator that failed gives the middle.
-RandomFraction fraction_from(Random& random) {
-  return [&random] {
-    std::array<uint8_t, 8> bytes{};
-    if (!random.fill(bytes)) return 0.5;
-    uint64_t number = 0;
-    for (const uint8_t byte : bytes) number = number << 8 | byte;
-    return static_cast<double>(number >> 11) / kTwoTo53;
-  };
-}
-
 // Commands may be run by somebody who must not see the daemon's directory, or before there is one.
 std::string usable_state_dir(const Configuration& configuration) {
   const std::string& path = configuration.settings.state_dir;
@@ -49,7 +36,7 @@ Result<std::unique_ptr<Backend>> Backend::open(const Configuration& configuratio
   if (!regions) return fail(regions.error());
   RegionsOptions options;
   options.create_min_regions = configuration.settings.create_min_regions;
-  auto set = Regions::make(self->loop_, std::move(*regions), fraction_from(self->random_), options,
+  auto set = Regions::make(self->loop_, std::move(*regions), random_fraction(self->random_), options,
                            observer);
   if (!set) return fail(set.error());
   self->regions_ = std::move(*set);
