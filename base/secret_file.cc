@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/file.h"
+
 namespace keyfs {
 namespace {
 
@@ -16,20 +18,16 @@ constexpr size_t kMaxFile = size_t{1} << 20;
 }  // namespace
 
 Result<std::optional<SecretBytes>> read_secret_file(SecretArena& arena, const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const auto failed = [&](int error) {
     return fail(Code::kUnavailable, path + ": " + std::strerror(error));
   };
-  if (file < 0) {
+  if (!file.is_open()) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     return failed(errno);
   }
-  struct Closer {
-    int fd;
-    ~Closer() { ::close(fd); }
-  } closer{file};
   struct stat info {};
-  if (::fstat(file, &info) != 0) return failed(errno);
+  if (::fstat(file.get(), &info) != 0) return failed(errno);
   if (S_ISDIR(info.st_mode)) return failed(EISDIR);
   // The size is a hint only: the kubelet replaces token files at any time, and pipes have none.
   size_t size = 0;
@@ -43,7 +41,8 @@ Result<std::optional<SecretBytes>> read_secret_file(SecretArena& arena, const st
       std::memcpy(larger->reveal_mutable().data(), bytes->reveal().data(), size);
       bytes = std::move(larger);
     }
-    const ssize_t got = ::read(file, bytes->reveal_mutable().data() + size, bytes->size() - size);
+    const ssize_t got =
+        ::read(file.get(), bytes->reveal_mutable().data() + size, bytes->size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failed(errno);
     if (got == 0) break;

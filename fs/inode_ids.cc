@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/file.h"
+
 namespace keyfs {
 namespace {
 
@@ -23,23 +25,6 @@ constexpr std::string_view kHeader = "keyfs node ids 1 ";
 constexpr uint64_t kFirstBlock = 1;
 constexpr uint64_t kLastBlock = (uint64_t{1} << (63 - InodeIds::kBits)) - 1;
 
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&&) = delete;
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  bool ok() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
-
 tl::unexpected<Error> system_error(const std::string& what, int error) {
   return fail(Code::kUnavailable, "cannot number the files of this mount: " + what + ": " +
                                       std::strerror(error) +
@@ -47,8 +32,8 @@ tl::unexpected<Error> system_error(const std::string& what, int error) {
 }
 
 Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
-  const Fd file(::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file.ok()) {
+  const Descriptor file(::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return system_error("cannot read " + path, errno);
   }
@@ -78,9 +63,9 @@ Result<void> write_block(int dir, const std::string& path, uint64_t block) {
     return system_error("cannot replace " + path, errno);
   }
   {
-    const Fd file(
+    const Descriptor file(
         ::openat(dir, kTemporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file.ok()) return system_error("cannot write " + path, errno);
+    if (!file.is_open()) return system_error("cannot write " + path, errno);
     const ssize_t put = ::write(file.get(), text.data(), text.size());
     if (put != static_cast<ssize_t>(text.size())) {
       return system_error("cannot write " + path, put < 0 ? errno : ENOSPC);
@@ -106,8 +91,8 @@ uint64_t block_by_clock(WallTime now) {
 
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   const std::string path = state_dir + "/node_ids";
-  const Fd dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir.ok()) return system_error("cannot open " + state_dir, errno);
+  const Descriptor dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir.is_open()) return system_error("cannot open " + state_dir, errno);
   // The directory itself is the lock: it is not replaced as the file is.
   while (::flock(dir.get(), LOCK_EX) != 0) {
     if (errno != EINTR) return system_error("cannot lock " + state_dir, errno);

@@ -13,27 +13,13 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/file.h"
 
 namespace keyfs {
 namespace {
 
 constexpr std::string_view kFingerprintLabel = "keyfs local master v1";
 constexpr size_t kFingerprintBytes = 8;
-
-class File {
- public:
-  explicit File(int descriptor) : descriptor_(descriptor) {}
-  ~File() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int get() const { return descriptor_; }
-  bool is_open() const { return descriptor_ >= 0; }
-
- private:
-  int descriptor_;
-};
 
 std::string octal(mode_t mode) {
   char text[8];
@@ -121,22 +107,6 @@ Result<SecretBytes> read_master(int descriptor, SecretArena& arena, const std::s
   return bytes;
 }
 
-Result<void> write_all(int descriptor, std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::write(descriptor, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail(Code::kUnavailable, std::strerror(errno));
-    bytes = bytes.subspan(static_cast<size_t>(put));
-  }
-  return {};
-}
-
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 }  // namespace
 
 Result<std::shared_ptr<const MasterKey>> make_master_key(SecretBytes bytes) {
@@ -168,7 +138,8 @@ struct MasterFile::State {
 
 Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
   // O_NONBLOCK: were it a FIFO, open would wait for a writer.
-  const File file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Descriptor file(
+      ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) return cannot_open(errno, path);
   struct stat about {};
   if (::fstat(file.get(), &about) != 0) return cannot_open(errno, path);
@@ -224,12 +195,12 @@ Result<bool> create_master_file(const std::string& path, SecretArena& arena, Ran
   // Written under another name and linked when it is whole: a crash leaves no short file under the
   // master's name, and of two who create it at once one wins.
   const std::string unfinished = path + ".new-" + hex_encode(salt);
-  const File file(
+  const Descriptor file(
       ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file.is_open()) return cannot(std::strerror(errno));
   const auto finish = [&]() -> Result<bool> {
     if (::fchmod(file.get(), 0600) != 0) return cannot(std::strerror(errno));
-    if (auto ok = write_all(file.get(), bytes->reveal()); !ok) return cannot(ok.error().message);
+    if (!write_all(file.get(), bytes->reveal())) return cannot(std::strerror(errno));
     if (::fsync(file.get()) != 0) return cannot(std::strerror(errno));
     if (::link(unfinished.c_str(), path.c_str()) == 0) return true;
     if (errno == EEXIST) return false;
@@ -238,8 +209,7 @@ Result<bool> create_master_file(const std::string& path, SecretArena& arena, Ran
   const auto created = finish();
   ::unlink(unfinished.c_str());
   if (!created || !*created) return created;
-  const File folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.is_open() || ::fsync(folder.get()) != 0) return cannot(std::strerror(errno));
+  if (!sync_directory(directory_of(path))) return cannot(std::strerror(errno));
   return true;
 }
 

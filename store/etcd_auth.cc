@@ -7,9 +7,9 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <system_error>
 #include <utility>
 
+#include "base/file.h"
 #include "base/secret_json.h"
 
 namespace keyfs {
@@ -18,20 +18,6 @@ namespace {
 constexpr size_t kMaxPassword = 4096;
 constexpr size_t kMaxReply = 64 << 10;
 constexpr Duration kLogInTimeout = std::chrono::seconds(10);
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 EtcdFailure failed(Error error, EtcdNext next) {
   EtcdFailure failure{std::move(error)};
@@ -69,14 +55,14 @@ EtcdAuth::EtcdAuth(HttpClient& http, Worker& files, std::string user, std::strin
       log_ins_(http.loop()) {}
 
 Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::string& path) {
-  const auto os_error = [&](const char* what) {
-    return fail(errno == EACCES ? Code::kDenied : Code::kInvalid,
-                path + ": " + what + ": " + std::generic_category().message(errno));
+  const auto cannot_read = [&path] {
+    const Error why = os_error(path, "cannot be read");
+    return fail(why.code == Code::kDenied ? why.code : Code::kInvalid, why.message);
   };
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return os_error("cannot be read");
+  if (!file.is_open()) return cannot_read();
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0) return os_error("cannot be read");
+  if (::fstat(file.get(), &info) != 0) return cannot_read();
   if (!S_ISREG(info.st_mode)) return fail(Code::kInvalid, path + ": is not a file");
   if ((info.st_mode & 077) != 0) {
     return fail(Code::kInvalid, path + ": others than its owner may read it: chmod 600 " + path);
@@ -85,7 +71,7 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
   if (!text) return text;
   const std::span<uint8_t> room = text->reveal_mutable();
   const ssize_t size = ::read(file.get(), room.data(), room.size());
-  if (size < 0) return os_error("cannot be read");
+  if (size < 0) return cannot_read();
   size_t length = static_cast<size_t>(size);
   while (length > 0 && (room[length - 1] == '\n' || room[length - 1] == '\r')) --length;
   if (length == 0 || length > kMaxPassword) {

@@ -11,8 +11,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
-#include <system_error>
 #include <utility>
+
+#include "base/file.h"
 
 namespace keyfs {
 namespace {
@@ -20,27 +21,6 @@ namespace {
 constexpr size_t kMaxFile = 4096;
 
 std::string file_in(const std::string& state_dir) { return state_dir + "/etcd-cluster"; }
-
-Error os_error(const std::string& path, const char* what) {
-  const int why = errno;
-  const bool denied = why == EACCES || why == EPERM || why == EROFS;
-  return Error(denied ? Code::kDenied : Code::kUnavailable,
-               path + ": " + what + ": " + std::generic_category().message(why));
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string hex(uint64_t number) {
   std::array<char, 17> text{};
@@ -77,18 +57,13 @@ std::optional<EtcdKnown> from_text(const std::string& text) {
   return known;
 }
 
-bool write_all(int fd, const std::string& text) {
-  return ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-         ::fsync(fd) == 0;
-}
-
 }  // namespace
 
 Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir) {
   if (state_dir.empty()) return std::nullopt;
   const std::string path = file_in(state_dir);
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) {
+  if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return fail(os_error(path, "cannot be read"));
   }
@@ -125,8 +100,9 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
   std::string draft = path + ".XXXXXX";
   {
     const Descriptor file(::mkostemp(draft.data(), O_CLOEXEC));
-    if (file.get() < 0) return fail(os_error(draft, "cannot be made"));
-    if (::fchmod(file.get(), 0644) != 0 || !write_all(file.get(), to_text(known))) {
+    if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
+    if (::fchmod(file.get(), 0644) != 0 || !write_all(file.get(), to_text(known)) ||
+        ::fsync(file.get()) != 0) {
       const Error error = os_error(draft, "cannot be written");
       ::unlink(draft.c_str());
       return fail(error);
@@ -141,8 +117,7 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
   if (first || done != 0) ::unlink(draft.c_str());
   if (lost) return store(state_dir, std::move(known));
   if (done != 0) return fail(error);
-  const Descriptor directory(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() >= 0) ::fsync(directory.get());
+  (void)sync_directory(state_dir);
   return {};
 }
 

@@ -6,33 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
+
+#include "base/file.h"
 
 namespace keyfs {
 namespace {
 
 std::string file_in(const std::string& state_dir) { return state_dir + "/store-id"; }
-
-Error os_error(const std::string& path, const char* what) {
-  const int why = errno;
-  const bool denied = why == EACCES || why == EPERM || why == EROFS;
-  return Error(denied ? Code::kDenied : Code::kUnavailable,
-               path + ": " + what + ": " + std::generic_category().message(why));
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 bool is_word(const std::string& text) {
   return !text.empty() && text.size() <= 200 &&
@@ -49,11 +29,8 @@ Result<void> write_new(const std::string& state_dir, const std::string& text) {
   {
     const Descriptor file(
         ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (file.get() < 0) return fail(os_error(draft, "cannot be made"));
-    const bool written =
-        ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-        ::fsync(file.get()) == 0;
-    if (!written) {
+    if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
+    if (!write_all(file.get(), text) || ::fsync(file.get()) != 0) {
       const Error error = os_error(draft, "cannot be written");
       ::unlink(draft.c_str());
       return fail(error);
@@ -64,8 +41,7 @@ Result<void> write_new(const std::string& state_dir, const std::string& text) {
   const Error error = os_error(path, "cannot be made");
   ::unlink(draft.c_str());
   if (!linked) return fail(error);
-  const Descriptor directory(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() >= 0) ::fsync(directory.get());
+  (void)sync_directory(state_dir);
   return {};
 }
 
@@ -74,7 +50,7 @@ Result<void> write_new(const std::string& state_dir, const std::string& text) {
 Result<std::optional<StoreName>> read_known_store(const std::string& state_dir) {
   const std::string path = file_in(state_dir);
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) {
+  if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return fail(os_error(path, "cannot be read"));
   }

@@ -1,0 +1,57 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <system_error>
+#include <utility>
+
+namespace keyfs {
+
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = std::exchange(other.fd_, -1);
+  }
+  return *this;
+}
+
+void Descriptor::reset() {
+  if (fd_ < 0) return;
+  const int before = errno;
+  ::close(std::exchange(fd_, -1));
+  errno = before;
+}
+
+Error os_error(const std::string& path, const std::string& what, int why) {
+  const bool denied = why == EACCES || why == EPERM || why == EROFS;
+  return Error(denied ? Code::kDenied : Code::kUnavailable,
+               path + ": " + what + ": " + std::generic_category().message(why));
+}
+
+bool write_all(int fd, std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return false;
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+  return true;
+}
+
+bool write_all(int fd, std::string_view text) {
+  return write_all(fd, std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+bool sync_directory(const std::string& path) {
+  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return directory.is_open() && ::fsync(directory.get()) == 0;
+}
+
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,50 @@
+// Open files, and what the operating system says of them.
+//
+// Thread-safety: plain values and functions. Ownership: a Descriptor closes what it holds.
+// Blocking: they touch the disk; on a worker, or at start. Errors: kDenied when permission is what
+// lacks, else kUnavailable; errno is left for whoever wants other words.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace keyfs {
+
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { reset(); }
+  Descriptor(Descriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  Descriptor& operator=(Descriptor&& other) noexcept;
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
+  // Leaves errno as it is.
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// "PATH: WHAT: no space left on device".
+Error os_error(const std::string& path, const std::string& what, int why = errno);
+
+// All of it, however many write(2) it takes; false with errno.
+bool write_all(int fd, std::span<const uint8_t> bytes);
+bool write_all(int fd, std::string_view text);
+
+// What was made or renamed in a directory is there after a power failure; false with errno.
+bool sync_directory(const std::string& path);
+
+// The directory that a file is in: "." for a bare name.
+std::string directory_of(const std::string& path);
+
+}  // namespace keyfs
