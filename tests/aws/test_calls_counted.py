@@ -1,0 +1,128 @@
+"""What keyfs asks of AWS, counted at the proxies: what a read and a creation cost, and what is never asked."""
+import contextlib
+import os
+import subprocess
+import sys
+
+import cloud
+from mount import seen
+from support.process import eventually, spawn, stop
+
+REGIONS = 3
+
+
+def settled(launch, **options):
+    """A running daemon that has described the table and its keys, as it does once after its start."""
+    keyfs = launch(**options)
+    keyfs.read("first")
+    return keyfs
+
+
+def test_a_creation_is_one_generate_an_encrypt_for_each_other_region_and_one_conditional_put(launch, calls, aws):
+    keyfs = settled(launch)
+    for region in aws.regions:
+        region.dynamodb.record()
+    calls.reset()
+    keyfs.read("orders")
+    # The look that found nothing: an eventually consistent one, which may be behind, and a consistent one, which decides.
+    assert calls.all() == {"GetItem": 2, "GenerateDataKey": 1, "Encrypt": REGIONS - 1, "PutItem": 1}
+    requests = sorted((r for region in aws.regions for r in region.dynamodb.requests()), key=lambda r: r["at"])
+    assert [(r["op"], r["values"].get("ConsistentRead")) for r in requests] == [("GetItem", False), ("GetItem", True), ("PutItem", None)]
+    assert requests[2]["values"]["ConditionExpression"] == "attribute_not_exists(id)"
+    assert requests[2]["values"]["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+
+
+def test_a_cold_read_is_one_decrypt_and_one_get(launch, calls):
+    maker = settled(launch)
+    keys = {f"key-{n}": maker.read(f"key-{n}") for n in range(3)}
+    reader = settled(launch)
+    calls.reset()
+    for n, (ident, key) in enumerate(keys.items(), 1):
+        assert reader.read(ident) == key
+        assert calls.all() == {"GetItem": n, "Decrypt": n}
+
+
+def test_a_warm_read_asks_nothing(launch, calls):
+    keyfs = settled(launch)
+    calls.reset()
+    for _ in range(50):
+        keyfs.read("first")
+    assert calls.all() == {}
+
+
+def test_a_refresh_of_an_unchanged_key_asks_the_store_and_no_region(launch, calls):
+    keyfs = settled(launch, fresh_for="0s")
+
+    def refreshed(times):
+        eventually(lambda: seen.total(keyfs, "keyfs_refreshes_total", outcome="ok") == times, 20, f"{times} checks")
+
+    refreshed(1)  # the read that followed the creation found the key not fresh any more
+    calls.reset()
+    for n in range(3):
+        os.close(os.open(keyfs.path("first"), os.O_RDONLY))
+        refreshed(2 + n)
+    assert calls.all() == {"GetItem": 3}
+
+
+def test_listing_and_describing_ask_no_region(launch, calls):
+    keyfs = settled(launch)
+    keyfs.cli("list")
+    calls.reset()
+    assert subprocess.run(["ls", "-la", keyfs.mount], capture_output=True).returncode == 0
+    assert keyfs.cli("list").returncode == 0
+    assert keyfs.cli("describe", "first").returncode == 0
+    assert cloud.kms_calls(calls.all()) == {}
+
+
+MANY = """
+import hashlib, os, sys, threading
+path, count = sys.argv[1], int(sys.argv[2])
+threading.stack_size(65536)
+found, begin = [], threading.Event()
+def read():
+    begin.wait()
+    fd = os.open(path, os.O_RDONLY)
+    found.append(os.read(fd, 4096))
+    os.close(fd)
+threads = [threading.Thread(target=read) for _ in range(count)]
+for t in threads: t.start()
+print("ready", flush=True)
+sys.stdin.readline()
+begin.set()
+for t in threads: t.join()
+print(len(found), *{hashlib.sha256(key).hexdigest() for key in found}, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def readers(path, processes, threads):
+    """Processes whose threads all open at once. Each prints how many read, and a digest of each key that they saw."""
+    children = [spawn([sys.executable, "-c", MANY, path, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(processes)]
+    try:
+        for child in children:
+            assert child.stdout.readline() == b"ready\n"
+        for child in children:
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+        yield children
+    finally:
+        for child in children:
+            child.stdin.close()
+            stop(child)
+
+
+def test_a_thousand_cold_readers_of_one_id_cost_one_decrypt(launch, calls, aws):
+    settled(launch).read("popular")
+    reader = settled(launch, open_deadline="60s")
+    calls.reset()
+    # Nobody is answered until all of them wait. It's the store that is slow: a slow region would be hedged, and rightly so.
+    for region in aws.regions:
+        region.dynamodb.link("hang")
+    with readers(reader.path("popular"), 10, 100) as children:
+        eventually(lambda: seen.status(reader)["keyring"]["waiting_opens"] == 1000, 60, "all of them wait")
+        for region in aws.regions:
+            region.dynamodb.link("pass")
+        answers = [child.stdout.readline().split() for child in children]
+    assert [int(count) for count, *_ in answers] == [100] * 10
+    assert len({tuple(digests) for _, *digests in answers}) == 1 and len(answers[0]) == 2, "all read the same key"
+    assert cloud.kms_calls(calls.all()) == {"Decrypt": 1}
