@@ -51,6 +51,8 @@ struct AuditEvent {
   std::shared_ptr<const ProcessInfo> process;  // may be null
   const PolicySection* section = nullptr;      // that decided; may be null
   const std::string* region = nullptr;         // that gave the key; may be null
+  // Why it failed, when that came from the store or the regions; may be null.
+  std::shared_ptr<const std::string> reason;
   uid_t uid = 0;
   gid_t gid = 0;
   uint32_t version = 0;

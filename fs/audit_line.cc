@@ -77,6 +77,7 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   line["created"] = event.created;
   line["us"] = std::chrono::duration_cast<std::chrono::microseconds>(event.took).count();
   line["errno"] = event.error != 0 ? ordered_json(errno_name(event.error)) : ordered_json(nullptr);
+  line["reason"] = text_or_null(event.reason != nullptr ? *event.reason : "");
   append(out, line);
 }
 

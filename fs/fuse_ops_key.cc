@@ -145,6 +145,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
     const Error& error = opened->error();
     self.parts_.log.warn("could not open a key",
                          {{"id", access->inode.entry->id()}, {"reason", error.message}});
+    access->event.reason = std::make_shared<const std::string>(error.message);
     access->refuse(req, AuditVerdict::kFailed, access->error_of(error));
   } else if (!**opened) {
     access->refuse(req, AuditVerdict::kAbsent, ENOENT);

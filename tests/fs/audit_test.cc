@@ -132,6 +132,19 @@ TEST_F(AuditTest, a_denied_open_names_its_errno) {
   EXPECT_EQ(kept->lines()[0]["errno"], "EACCES");
 }
 
+TEST_F(AuditTest, a_failed_open_names_its_reason) {
+  auto one = audit();
+  AuditEvent failed = event();
+  failed.verdict = AuditVerdict::kFailed;
+  failed.error = EIO;
+  failed.reason = std::make_shared<const std::string>("no region could unwrap it");
+  one->write(std::move(failed));
+  one->write(event());
+  one->flush();
+  EXPECT_EQ(kept->lines()[0]["reason"], "no region could unwrap it");
+  EXPECT_TRUE(kept->lines()[1]["reason"].is_null());
+}
+
 TEST_F(AuditTest, many_threads_lose_nothing_while_there_is_room) {
   auto one = audit(1 << 15);
   std::vector<std::thread> threads;

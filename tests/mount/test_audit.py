@@ -16,7 +16,8 @@ from support.users import run_as
 
 APP, OTHER = 4001, 4002
 POLICY = {"app-*": {"read": f"uid:{APP}, uid:0", "create": "uid:0"}, "*": {"read": "uid:0", "create": "uid:0", "admin": "uid:0"}}
-FIELDS = {"time", "event", "id", "version", "uid", "gid", "pid", "exe", "cgroup", "verdict", "section", "line", "source", "region", "created", "us", "errno"}
+FIELDS = {"time", "event", "id", "version", "uid", "gid", "pid", "exe", "cgroup", "verdict", "section", "line", "source", "region", "created", "us", "errno",
+          "reason"}
 
 
 @pytest.fixture
@@ -96,6 +97,7 @@ def test_hidden_names_and_failures_are_told_too(keyfs, launch):
     fresh = launch(policy=POLICY)
     assert seen.error_name(fresh.read, "ended") == "EKEYREVOKED"
     assert [(line["verdict"], line["errno"]) for line in lines(fresh, 1)] == [("failed", "EKEYREVOKED")]
+    assert lines(fresh, 1)[0]["reason"] == "key ended is disabled"
     assert ("absent", "ENOENT") in [(line["verdict"], line["errno"]) for line in other.audit()]
 
 
