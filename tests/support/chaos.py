@@ -72,7 +72,16 @@ def proxy_ways(proxies_of):
         return Way(state, lambda t: [p.link(state) for p in proxies_of(t)], lambda t: [p.link("pass") for p in proxies_of(t)])
 
     def fault(name, **spec):
-        return Way(name, lambda t: [p.fault(**spec) for p in proxies_of(t)], lambda t: [p.clear() for p in proxies_of(t)])
+        added = {}  # a test's own faults on the same proxy stay
+
+        def breaks(target):
+            added[id(target)] = [(p, p.fault(**spec)) for p in proxies_of(target)]
+
+        def mends(target):
+            for p, number in added.pop(id(target), ()):
+                p.clear(number)
+
+        return Way(name, breaks, mends)
 
     return [link("refuse"), link("cut"), link("hang"), link("blackhole"), fault("reset", do="reset"), fault("hanging", do="hang"),
             fault("erring", do="error", type="KMSInternalException", status=500), fault("throttling", do="error", type="ThrottlingException"),

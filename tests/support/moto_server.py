@@ -5,6 +5,7 @@ request, and can't report a port of the system's choosing."""
 import json
 import logging
 import sys
+import traceback
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -25,6 +26,7 @@ def main():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto_fixes.apply()
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler)
+    server.handle_error = lambda *_: None if isinstance(sys.exc_info()[1], ConnectionError) else traceback.print_exc()  # a client that left
     print(json.dumps({"port": server.server_port}), flush=True)
     sys.stdout = sys.stderr
     server.serve_forever()

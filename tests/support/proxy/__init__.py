@@ -41,9 +41,9 @@ class Proxy:
     def certificate(self, kind):
         self.call("POST", "/certificate", {"kind": kind})
 
-    def verify(self, keys):
-        """Which signatures are accepted from now on (sigv4.py); None: all."""
-        self.call("POST", "/verify", {"keys": keys})
+    def verify(self, keys, clock=0):
+        """Which signatures are accepted from now on (sigv4.py); None: all. clock: so many seconds is AWS's clock ahead of this machine's."""
+        self.call("POST", "/verify", {"keys": keys, "clock": clock})
 
     def stats(self):
         return self.call("GET", "/stats")
@@ -72,8 +72,9 @@ class Proxy:
         return answer["value"]
 
     def heal(self):
-        """No faults, link up, good certificate, counts since reset at zero."""
+        """No faults, link up, good certificate, any signature, counts since reset at zero."""
         self.clear()
+        self.verify(None)
         self.link("pass")
         if self.tls_port:
             self.certificate("good")

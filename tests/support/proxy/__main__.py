@@ -57,7 +57,7 @@ class Control:
         elif verb == ("POST", "backend"):
             proxy.backend = {**proxy.backend, **body}
         elif verb == ("POST", "verify"):
-            proxy.verify = body.get("keys")
+            proxy.verify, proxy.clock = body.get("keys"), body.get("clock", 0)
         elif verb == ("GET", "stats"):
             return proxy.stats.dump()
         elif verb == ("POST", "stats", "reset"):

@@ -24,6 +24,7 @@ import email.utils
 import fnmatch
 import json
 import random
+import time
 import zlib
 
 ACTIONS = {"delay", "hang", "reset", "close", "error", "truncate", "corrupt", "lose_reply"}
@@ -100,7 +101,8 @@ class FaultSet:
         return picked
 
 
-def error_reply(spec):
+def error_reply(spec, clock=0):
+    """clock: by so many seconds is the Date, by which AWS's clients learn that their clock is wrong, ahead of this machine's."""
     kind = spec.get("type", "InternalFailure")
     body = spec.get("body")
     if body is None:
@@ -108,7 +110,7 @@ def error_reply(spec):
     payload = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     status = spec.get("status", STATUS.get(kind, 400))
     fields = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": "00000000-0000-0000-0000-000000000000",
-              "Date": email.utils.formatdate(usegmt=True),  # by which AWS's clients learn that their clock is wrong
+              "Date": email.utils.formatdate(time.time() + clock, usegmt=True),
               **spec.get("headers", {}), "Content-Length": str(len(payload))}
     head = f"HTTP/1.1 {status} Injected\r\n" + "".join(f"{n}: {v}\r\n" for n, v in fields.items()) + "\r\n"
     return head.encode("latin-1") + payload

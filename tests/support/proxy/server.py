@@ -30,7 +30,7 @@ class Proxy:
 
     def __init__(self, name, backend, mode="http", certificates=None, client_ca=None, verify=None, as_region=None, host="127.0.0.1"):
         self.name, self.backend, self.mode = name, backend, mode
-        self.faults, self.stats, self.verify = FaultSet(), Stats(), verify
+        self.faults, self.stats, self.verify, self.clock = FaultSet(), Stats(), verify, 0
         self.as_region = as_region
         self.link = "refuse"
         self._flow = asyncio.Event()
@@ -241,9 +241,9 @@ class Proxy:
         if last and last.do in ("hang", "reset", "close", "error"):
             return await self._refuse(client, last)
         if self.verify is not None:
-            refusal = sigv4.check(self.verify, head, payload)
+            refusal = sigv4.check(self.verify, head, payload, self.clock)
             if refusal:
-                await client.send(F.error_reply(refusal))
+                await client.send(F.error_reply(refusal, self.clock))
                 return True
         if self.as_region:
             head.replace("Authorization", sigv4.with_region(head.get("Authorization"), self.as_region))

@@ -42,8 +42,8 @@ def with_region(authorization, region):
     return re.sub(r"(Credential=[^/]+/\d{8}/)[^/]+/", rf"\g<1>{region}/", authorization)
 
 
-def check(known, head, payload, now=None):
-    """None when the request is signed as it should be, else the error to answer (see faults.error_reply)."""
+def check(known, head, payload, clock=0, now=None):
+    """None when the request is signed as it should be, else the error to answer (see faults.error_reply). clock: seconds to be added to this machine's."""
     parts = _AUTH.match(head.get("Authorization"))
     if not parts:
         return {"type": "MissingAuthenticationTokenException" if not head.get("Authorization") else "IncompleteSignatureException",
@@ -66,7 +66,7 @@ def check(known, head, payload, now=None):
         at = datetime.datetime.strptime(amz_date, "%Y%m%dT%H%M%SZ")
     except ValueError:
         return {"type": "IncompleteSignatureException", "message": "Date must be in ISO-8601 'basic format'."}
-    now = now or datetime.datetime.utcnow()
+    now = (now or datetime.datetime.utcnow()) + datetime.timedelta(seconds=clock)
     if not amz_date.startswith(date) or abs(now - at) > MAX_SKEW:
         return {"type": "InvalidSignatureException",
                 "message": f"Signature expired: {amz_date} is now earlier than {(now - MAX_SKEW).strftime('%Y%m%dT%H%M%SZ')}"}
