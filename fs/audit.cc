@@ -43,7 +43,7 @@ struct Audit::Impl {
 
   void run();
   bool write_batch();
-  void hand_over(const std::string& lines, size_t count, uint64_t telling);
+  void hand_over(size_t count, uint64_t telling);
   void wait();
   void wake();
 
@@ -63,6 +63,7 @@ struct Audit::Impl {
   std::atomic<uint64_t> lines{0};
   std::atomic<uint64_t> lost{0};
 
+  std::string lines_now;   // the writer's own: the batch in the making
   uint64_t lost_told = 0;  // the writer's own: how many of `lost` a line has told of
   std::string last_reason;
   mutable std::mutex error_mutex;
@@ -166,7 +167,7 @@ void Audit::Impl::wait() {
 }
 
 bool Audit::Impl::write_batch() {
-  std::string lines_now;
+  lines_now.clear();
   size_t count = 0;
   uint64_t telling = lost_told;  // of all that was lost, how much these lines tell of
   while (count < kBatch) {
@@ -186,13 +187,13 @@ bool Audit::Impl::write_batch() {
     ++count;
   }
   if (count == 0) return false;
-  hand_over(lines_now, count, telling);
+  hand_over(count, telling);
   handled.fetch_add(count, std::memory_order_seq_cst);
   handled.notify_all();
   return true;
 }
 
-void Audit::Impl::hand_over(const std::string& lines_now, size_t count, uint64_t telling) {
+void Audit::Impl::hand_over(size_t count, uint64_t telling) {
   auto written = sink->write(lines_now, count);
   std::lock_guard lock(error_mutex);
   if (written) {

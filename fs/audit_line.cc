@@ -1,24 +1,75 @@
 #include "fs/audit_line.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <string>
 
 namespace keyfs {
 namespace {
 
-using nlohmann::ordered_json;
+// An object of one line, appended field by field: there is a line for each open(2), and a JSON
+// document in memory takes some fifty allocations for it.
+class JsonLine {
+ public:
+  explicit JsonLine(std::string& out) : out_(out) { out_ += '{'; }
 
-void append(std::string& out, const ordered_json& line) {
-  // Neither dump() nor what comes before throws: invalid UTF-8 is replaced.
-  out += line.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-  out += '\n';
-}
+  void text(std::string_view name, std::string_view value) {
+    start(name);
+    append(value);
+  }
+  void text_or_null(std::string_view name, std::string_view value) {
+    start(name);
+    if (value.empty()) {
+      out_ += "null";
+    } else {
+      append(value);
+    }
+  }
+  void number(std::string_view name, int64_t value) {
+    start(name);
+    std::array<char, 24> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+    out_.append(digits.data(), end);
+  }
+  // 0 stands for none.
+  void number_or_null(std::string_view name, int64_t value) {
+    if (value != 0) {
+      number(name, value);
+    } else {
+      start(name);
+      out_ += "null";
+    }
+  }
+  void boolean(std::string_view name, bool value) {
+    start(name);
+    out_ += value ? "true" : "false";
+  }
+  void end() { out_ += "}\n"; }
 
-ordered_json text_or_null(std::string_view text) {
-  if (text.empty()) return nullptr;
-  return std::string(text);
-}
+ private:
+  void start(std::string_view name) {
+    if (!first_) out_ += ',';
+    first_ = false;
+    ((out_ += '"') += name) += "\":";
+  }
+  void append(std::string_view text) {
+    const auto plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
+    if (std::all_of(text.begin(), text.end(), plain)) {
+      ((out_ += '"') += text) += '"';
+      return;
+    }
+    // Does not throw: invalid UTF-8 is replaced.
+    using nlohmann::json;
+    out_ += json(std::string(text)).dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+
+  std::string& out_;
+  bool first_ = true;
+};
 
 }  // namespace
 
@@ -56,38 +107,38 @@ std::string errno_name(int error) {
 }
 
 void append_audit_line(std::string& out, const AuditEvent& event) {
-  ordered_json line;
-  line["time"] = to_rfc3339(event.time, true);
-  line["event"] = "open";
-  line["id"] = event.key ? std::string(event.key->id()) : std::string();
-  line["version"] = event.version != 0 ? ordered_json(event.version) : ordered_json(nullptr);
-  line["uid"] = event.uid;
-  line["gid"] = event.gid;
-  line["pid"] = event.process != nullptr ? event.process->pid : 0;
-  line["exe"] = text_or_null(event.process != nullptr ? event.process->executable : "");
-  line["cgroup"] = text_or_null(event.process != nullptr ? event.process->cgroup : "");
-  line["verdict"] = std::string(to_string(event.verdict));
+  const ProcessInfo* process = event.process.get();
   const bool decided = event.section != nullptr && !event.section->hidden;
-  line["section"] = decided ? ordered_json(event.section->title) : ordered_json(nullptr);
-  line["line"] = decided ? ordered_json(event.section->line) : ordered_json(nullptr);
   const bool sourced = event.source != KeySource::kNone;
-  line["source"] =
-      sourced ? ordered_json(std::string(to_string(event.source))) : ordered_json(nullptr);
-  line["region"] = event.region != nullptr ? ordered_json(*event.region) : ordered_json(nullptr);
-  line["created"] = event.created;
-  line["us"] = std::chrono::duration_cast<std::chrono::microseconds>(event.took).count();
-  line["errno"] = event.error != 0 ? ordered_json(errno_name(event.error)) : ordered_json(nullptr);
-  line["reason"] = text_or_null(event.reason != nullptr ? *event.reason : "");
-  append(out, line);
+  JsonLine line(out);
+  line.text("time", to_rfc3339(event.time, true));
+  line.text("event", "open");
+  line.text("id", event.key ? event.key->id() : std::string_view());
+  line.number_or_null("version", event.version);
+  line.number("uid", event.uid);
+  line.number("gid", event.gid);
+  line.number("pid", process != nullptr ? process->pid : 0);
+  line.text_or_null("exe", process != nullptr ? process->executable : std::string_view());
+  line.text_or_null("cgroup", process != nullptr ? process->cgroup : std::string_view());
+  line.text("verdict", to_string(event.verdict));
+  line.text_or_null("section", decided ? event.section->title : std::string_view());
+  line.number_or_null("line", decided ? event.section->line : 0);
+  line.text_or_null("source", sourced ? to_string(event.source) : std::string_view());
+  line.text_or_null("region", event.region != nullptr ? *event.region : std::string_view());
+  line.boolean("created", event.created);
+  line.number("us", std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
+  line.text_or_null("errno", event.error != 0 ? errno_name(event.error) : std::string());
+  line.text_or_null("reason", event.reason != nullptr ? *event.reason : std::string_view());
+  line.end();
 }
 
 void append_lost_line(std::string& out, WallTime time, uint64_t lines, std::string_view reason) {
-  ordered_json line;
-  line["time"] = to_rfc3339(time, true);
-  line["event"] = "lost";
-  line["lines"] = lines;
-  line["reason"] = std::string(reason);
-  append(out, line);
+  JsonLine line(out);
+  line.text("time", to_rfc3339(time, true));
+  line.text("event", "lost");
+  line.number("lines", static_cast<int64_t>(lines));
+  line.text("reason", reason);
+  line.end();
 }
 
 }  // namespace keyfs
