@@ -268,9 +268,10 @@ void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
   if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
     read_key(req, *inode, size, offset, *file);
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
-    const std::string& text = *reinterpret_cast<const FileHandle*>(file->fh)->text;
-    const size_t from = std::min(static_cast<size_t>(offset), text.size());
-    fuse_reply_buf(req, text.data() + from, std::min(size, text.size() - from));
+    // Held: once the reply is out, a RELEASE may end the handle.
+    const auto text = reinterpret_cast<const FileHandle*>(file->fh)->text;
+    const size_t from = std::min(static_cast<size_t>(offset), text->size());
+    fuse_reply_buf(req, text->data() + from, std::min(size, text->size() - from));
   } else {
     fuse_reply_err(req, EBADF);
   }
