@@ -2,9 +2,11 @@
 
 Not `moto_server` itself: that one leaves Nagle's algorithm on, which costs 40 ms per reply on a kept connection, logs every
 request, and can't report a port of the system's choosing."""
+import io
 import json
 import logging
 import sys
+import threading
 import traceback
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -22,10 +24,24 @@ class Handler(MotoRequestHandler):
         pass
 
 
+def one_at_a_time(app):
+    """AWS decides a condition and writes in one step; moto looks first and writes then, so that of two threads both may win."""
+    lock = threading.Lock()
+
+    def call(environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # a slow client holds up itself alone
+        environ["wsgi.input"] = io.BytesIO(body)
+        with lock:
+            return list(app(environ, start_response))
+
+    return call
+
+
 def main():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto_fixes.apply()
-    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True, request_handler=Handler)
+    app = one_at_a_time(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler)
     server.handle_error = lambda *_: None if isinstance(sys.exc_info()[1], ConnectionError) else traceback.print_exc()  # a client that left
     print(json.dumps({"port": server.server_port}), flush=True)
     sys.stdout = sys.stderr
