@@ -37,7 +37,7 @@ class StoreUnderTest {
   // False for a store whose order is its own (DynamoDB: by the hash of the id).
   virtual bool lists_by_id() const { return true; }
   // A bound that a call within the contract never reaches.
-  virtual Duration patience() const { return std::chrono::seconds(20); }
+  virtual Duration patience() const { return std::chrono::seconds(60); }
 };
 
 using MakeStoreUnderTest = std::function<std::unique_ptr<StoreUnderTest>()>;
