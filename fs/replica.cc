@@ -169,7 +169,7 @@ void Replica::note(const Stored& stored) {
     return;
   }
   if (impl.recent.size() >= kRecentNotes) impl.recent.clear();
-  auto json = to_json(stored.record);
+  auto json = to_json_unchecked(stored.record);
   if (!json) return;  // a record that RKMS wrote has no form of ours
   impl.recent[hash] = now;
   impl.queue({id, std::move(*json), stored.revision, impl.wall_ms()});
@@ -194,13 +194,14 @@ void Replica::Impl::queue(ReplicaDb::Write write) {
 
 Task<void> Replica::Impl::write_pending() {
   while (!pending.empty()) {
-    std::vector<ReplicaDb::Write> writes;
-    for (auto& [id, write] : pending) writes.push_back(write);
+    auto writes = std::make_shared<std::vector<ReplicaDb::Write>>();
+    writes->reserve(pending.size());
+    for (auto& [id, write] : pending) writes->push_back(write);
     // They stay in `pending` until they are on disk, so that get() sees them all the while.
-    Work work = [writes](ReplicaDb& file) { return file.write(writes); };
+    Work work = [writes](ReplicaDb& file) { return file.write(*writes); };
     auto result = co_await on_worker(std::move(work));
     if (!result) note_error(result.error(), "could not be written");
-    for (const ReplicaDb::Write& write : writes) {
+    for (const ReplicaDb::Write& write : *writes) {
       const auto now = pending.find(write.id);
       if (now != pending.end() && now->second.json == write.json &&
           now->second.confirmed == write.confirmed) {

@@ -105,9 +105,9 @@ class Fields {
   std::optional<Error> error_;
 };
 
-Result<Wrap> parse_wrap(const json& value, std::string where) {
+Result<Wrap> parse_wrap(json value, std::string where) {
   if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
-  Fields in(value, std::move(where));
+  Fields in(std::move(value), std::move(where));
   Wrap wrap;
   wrap.master = in.text("key", kMaxMaster);
   wrap.at = in.text("at", kMaxTime);
@@ -123,9 +123,9 @@ Result<Wrap> parse_wrap(const json& value, std::string where) {
   return wrap;
 }
 
-Result<Version> parse_one_version(const json& value, std::string where) {
+Result<Version> parse_one_version(json value, std::string where) {
   if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
-  Fields in(value, std::move(where));
+  Fields in(std::move(value), std::move(where));
   Version version;
   version.created = in.text("created", kMaxTime);
   version.creator = in.text("creator", kMaxName);
@@ -138,23 +138,23 @@ Result<Version> parse_one_version(const json& value, std::string where) {
   } else {
     std::copy(check->begin(), check->end(), version.check.emplace().begin());
   }
-  const json wrapped = in.object("wrapped");
+  json wrapped = in.object("wrapped");
   version.unknown = in.rest();
   if (in.error()) return fail(*in.error());
-  for (const auto& [region, blob] : wrapped.items()) {
+  for (auto& [region, blob] : wrapped.get_ref<json::object_t&>()) {
     if (region.empty() || region.size() > kMaxName || has_control_characters(region)) {
       return fail(Code::kCorrupt, in.where() + ": a region's name is not well-formed");
     }
-    auto wrap = parse_wrap(blob, in.where() + ": region " + region);
+    auto wrap = parse_wrap(std::move(blob), in.where() + ": region " + region);
     if (!wrap) return fail(std::move(wrap.error()));
     version.wrapped.emplace(region, std::move(*wrap));
   }
   return version;
 }
 
-Result<Record> parse_fields(const json& tree, std::string_view id) {
+Result<Record> parse_fields(json tree, std::string_view id) {
   if (!tree.is_object()) return fail(Code::kCorrupt, "is no object");
-  Fields in(tree, "");
+  Fields in(std::move(tree), "");
   // Before all else: of another format nothing else is known.
   const uint32_t format = in.number("keyfs", std::numeric_limits<uint32_t>::max());
   if (in.error()) return fail(Code::kCorrupt, "is not one of keyfs: it has no format number");
@@ -169,13 +169,13 @@ Result<Record> parse_fields(const json& tree, std::string_view id) {
   if (!state) in.refuse("state is none of enabled, disabled, deleted");
   record.state = state.value_or(KeyState::kDisabled);
   record.current = in.number("current", std::numeric_limits<uint32_t>::max());
-  const json versions = in.object("versions");
+  json versions = in.object("versions");
   record.unknown = in.rest();
   if (in.error()) return fail(*in.error());
-  for (const auto& [name, value] : versions.items()) {
+  for (auto& [name, value] : versions.get_ref<json::object_t&>()) {
     const auto number = parse_version(name);
     if (!number) return fail(Code::kCorrupt, "a version's number is not well-formed");
-    auto version = parse_one_version(value, "version " + name);
+    auto version = parse_one_version(std::move(value), "version " + name);
     if (!version) return fail(std::move(version.error()));
     record.versions.emplace(*number, std::move(*version));
   }
@@ -235,17 +235,17 @@ Result<Record> parse_record(std::string_view text, std::string_view id) {
   const auto corrupt = [&](const Error& error) {
     return fail(error.within("record of key " + std::string(id) + " is corrupt"));
   };
-  const auto tree = parse_strict_json(text, kMaxRecordBytes);
+  auto tree = parse_strict_json(text, kMaxRecordBytes);
   if (!tree) return corrupt(tree.error());
-  auto record = parse_fields(*tree, id);
+  auto record = parse_fields(std::move(*tree), id);
   if (!record) return corrupt(record.error());
   return record;
 }
 
-Result<std::string> to_json(const Record& record) {
-  const std::string who = "record of key " + record.id;
+Result<std::string> to_json_unchecked(const Record& record) {
   if (record.from_rkms) {
-    return fail(Code::kInvalid, who + " was written by RKMS; it must be adopted first");
+    return fail(Code::kInvalid,
+                "record of key " + record.id + " was written by RKMS; it must be adopted first");
   }
   json versions = json::object();
   for (const auto& [number, version] : record.versions) {
@@ -257,11 +257,19 @@ Result<std::string> to_json(const Record& record) {
   out["state"] = std::string(to_string(record.state));
   out["current"] = record.current;
   out["versions"] = std::move(versions);
-  std::string text = dump(out);
+  return dump(out);
+}
+
+Result<std::string> to_json(const Record& record) {
+  auto text = to_json_unchecked(record);
+  if (!text) return text;
   // Nothing is written that could not be read again just as it was.
-  const auto again = parse_record(text, record.id);
+  const auto again = parse_record(*text, record.id);
   if (!again) return fail(Code::kInvalid, "would not be readable: " + again.error().message);
-  if (*again != record) return fail(Code::kInvalid, who + " would not be read as it was written");
+  if (*again != record) {
+    return fail(Code::kInvalid,
+                "record of key " + record.id + " would not be read as it was written");
+  }
   return text;
 }
 

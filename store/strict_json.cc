@@ -1,8 +1,8 @@
 #include "store/strict_json.h"
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace keyfs {
@@ -10,27 +10,32 @@ namespace {
 
 using nlohmann::json;
 
-// Looks at the text before a tree is made of it, and stops at the first thing that it refuses.
-class Checker final : public nlohmann::json_sax<json> {
+// Makes the tree while the text is read, and stops at the first thing that it refuses.
+class Builder final : public nlohmann::json_sax<json> {
  public:
   const std::string& problem() const { return problem_; }
+  json take() { return std::move(root_); }
 
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t& text) override {
-    if (text.find_first_of(".eE") != string_t::npos) return true;
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t& text) override {
+    if (text.find_first_of(".eE") != string_t::npos) return add(value);
     return refuse("has a number that does not fit 64 bits");
   }
-  bool string(string_t&) override { return true; }
+  bool string(string_t& text) override { return add(std::move(text)); }
   bool binary(binary_t&) override { return refuse("is not JSON"); }
-  bool start_object(size_t) override { return enter(); }
+  bool start_object(size_t) override { return enter(json::object()); }
   bool key(string_t& name) override {
-    return keys_.back().insert(name).second || refuse("has a key that stands twice");
+    auto& members = open_.back()->get_ref<json::object_t&>();
+    const auto [member, is_new] = members.try_emplace(std::move(name), nullptr);
+    if (!is_new) return refuse("has a key that stands twice");
+    member_ = &member->second;
+    return true;
   }
   bool end_object() override { return leave(); }
-  bool start_array(size_t) override { return enter(); }
+  bool start_array(size_t) override { return enter(json::array()); }
   bool end_array() override { return leave(); }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
     return refuse("is not JSON, or is cut short");
@@ -41,18 +46,31 @@ class Checker final : public nlohmann::json_sax<json> {
     problem_ = problem;
     return false;
   }
-  bool enter() {
-    if (keys_.size() == kMaxJsonDepth) return refuse("is nested deeper than 32 levels");
-    keys_.emplace_back();
+  // Where the value stands now: it stays there as long as no sibling is added.
+  json* place(json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    if (!open_.back()->is_array()) return &(*member_ = std::move(value));
+    auto& elements = open_.back()->get_ref<json::array_t&>();
+    return &elements.emplace_back(std::move(value));
+  }
+  bool add(json value) {
+    place(std::move(value));
+    return true;
+  }
+  bool enter(json value) {
+    if (open_.size() == kMaxJsonDepth) return refuse("is nested deeper than 32 levels");
+    open_.push_back(place(std::move(value)));
     return true;
   }
   bool leave() {
-    keys_.pop_back();
+    open_.pop_back();
     return true;
   }
 
+  json root_;
   std::string problem_;
-  std::vector<std::set<string_t>> keys_;  // of the objects that are open
+  std::vector<json*> open_;  // from the root to where we are
+  json* member_ = nullptr;   // of the innermost object: the value that comes next
 };
 
 static_assert(kMaxJsonDepth == 32, "the message says so");
@@ -63,11 +81,9 @@ Result<json> parse_strict_json(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {
     return fail(Code::kCorrupt, "has more than " + std::to_string(max_bytes) + " bytes");
   }
-  Checker checker;
-  if (!json::sax_parse(text, &checker)) return fail(Code::kCorrupt, checker.problem());
-  json tree = json::parse(text, nullptr, false);
-  if (tree.is_discarded()) return fail(Code::kCorrupt, "is not JSON");
-  return tree;
+  Builder builder;
+  if (!json::sax_parse(text, &builder)) return fail(Code::kCorrupt, builder.problem());
+  return builder.take();
 }
 
 }  // namespace keyfs
