@@ -93,6 +93,8 @@ std::string errno_name(int error) {
       return "EINVAL";
     case ENAMETOOLONG:
       return "ENAMETOOLONG";
+    case ENOTCONN:
+      return "ENOTCONN";
     case ENOMEM:
       return "ENOMEM";
     case EPERM:

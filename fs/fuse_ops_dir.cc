@@ -51,7 +51,7 @@ Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingRep
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (!listed) {
-    fuse_reply_err(req, EINTR);
+    fuse_reply_err(req, reply->errno_of_giving_up());
   } else if (!*listed) {
     self.parts_.log.warn("could not list the keys", {{"reason", listed->error().message}});
     fuse_reply_err(req, errno_of(listed->error().code));

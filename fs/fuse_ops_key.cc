@@ -56,7 +56,8 @@ struct FuseHandlers::Access {
         ops.counters_.absent.add();
         break;
       default:
-        (error == EINTR ? ops.counters_.interrupted : ops.counters_.failed).add();
+        (error == EINTR || error == ENOTCONN ? ops.counters_.interrupted : ops.counters_.failed)
+            .add();
         break;
     }
     audit(verdict, error);
@@ -140,7 +141,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (!opened) {
-    access->refuse(req, AuditVerdict::kFailed, EINTR);
+    access->refuse(req, AuditVerdict::kFailed, reply->errno_of_giving_up());
   } else if (!*opened) {
     const Error& error = opened->error();
     self.parts_.log.warn("could not open a key",
@@ -207,7 +208,7 @@ Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (!opened) {
-    fuse_reply_err(req, EINTR);
+    fuse_reply_err(req, reply->errno_of_giving_up());
   } else if (!*opened || !**opened) {
     const int error = *opened ? EIO : access->error_of(opened->error());
     const std::string reason = *opened ? "it is no longer there" : opened->error().message;

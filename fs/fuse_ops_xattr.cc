@@ -44,7 +44,7 @@ Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (!told) {
-    fuse_reply_err(req, EINTR);
+    fuse_reply_err(req, reply->errno_of_giving_up());
   } else if (!*told) {
     self.parts_.log.warn("could not read the attributes of a key",
                          {{"id", id}, {"reason", told->error().message}});

@@ -77,6 +77,8 @@ Task<void> PendingReply::until_given_up() {
   }
 }
 
+int PendingReply::errno_of_giving_up() const { return owner_.closing_ ? ENOTCONN : EINTR; }
+
 PendingReply::Listed::Listed(PendingReply& listed) : reply(listed) {
   PendingReplies& owner = reply.owner_;
   reply.previous_ = nullptr;

@@ -96,8 +96,8 @@ class PendingReply : public std::enable_shared_from_this<PendingReply> {
   // reaches us.
   fuse_req* take();
 
-  // What `work` gives, or nullopt when the caller was let go before: answer EINTR then. One call
-  // at a time.
+  // What `work` gives, or nullopt when the caller was let go before: answer errno_of_giving_up()
+  // then. One call at a time.
   template <class T>
   Task<std::optional<T>> unless_given_up(Task<T> work) {
     const Listed listed(*this);
@@ -107,6 +107,10 @@ class PendingReply : public std::enable_shared_from_this<PendingReply> {
     auto first = co_await group.next();
     co_return std::move(first->value);
   }
+
+  // On the loop. EINTR: a signal waits for the caller. ENOTCONN: the mount is ending; EINTR would
+  // have Go and Python open the name again, and find ENOENT where the mount was.
+  int errno_of_giving_up() const;
 
  private:
   friend class PendingReplies;

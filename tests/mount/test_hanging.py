@@ -12,12 +12,15 @@ import pytest
 import seen
 from hung_disk import HungDisk
 from seen import within
+from support.daemon import mounted
 from support.process import eventually, spawn, stop
 
 READERS = 200
 NAMES = ("local-a", "local-b", "local-c")
 # "as if nothing were wrong" on a machine that runs other tests as well
 PROMPTLY = 2.0
+# A daemon that has unmounted gives its hanging parts three seconds.
+END = 3 + PROMPTLY
 
 
 class Hung:
@@ -226,6 +229,24 @@ def test_one_of_three_that_hangs_is_gone_round(launch, disk, masters):
     with within(9, "reading ten cold keys round a region that hangs"):
         assert {ident: keyfs.read(ident) for ident in keys} == keys
     assert len(keyfs.read("new")) == 32
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_daemon_told_to_end_while_200_wait_unmounts_and_ends(hung, how):
+    """Though one of its threads sits in a read of a master's disk, which no signal gets out of there."""
+    with readers(hung) as hanging:
+        with within(END, "the end"):
+            assert hung.keyfs.terminate(how) == 0
+        assert mounted(hung.keyfs.mount) is None and os.listdir(hung.keyfs.mount) == []
+        for process in hanging:
+            assert process.wait(10) == 1
+            assert process.stdout.read() == b""
+            assert b"Transport endpoint is not connected" in process.stderr.read(), "the mount's end, not that there is no such key"
+    errors = {line["pid"]: line["errno"] for line in hung.keyfs.audit() if line["pid"] in {p.pid for p in hanging}}
+    assert len(errors) == READERS and set(errors.values()) == {"ENOTCONN"}
+    hung.answer()
+    hung.keyfs.start()
+    assert {ident: hung.keyfs.read(ident) for ident in hung.cold} == hung.cold
 
 
 def test_a_daemon_killed_while_200_wait_frees_them(hung):
