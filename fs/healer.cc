@@ -49,7 +49,7 @@ Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions
       regions_(regions),
       log_(log),
       options_(options),
-      next_scan_(loop.now() + options.scan_every) {}
+      next_scan_(loop.now() + options.first_scan) {}
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
@@ -62,7 +62,6 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
 }
 
 Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
-  const std::vector<std::string> configured = regions_.names();
   std::string after;
   for (;;) {
     auto page = co_await store_.list(after, kPage, deadline);
@@ -71,11 +70,8 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       if (entry.state == KeyState::kDeleted) continue;
       // The list tells what the current version is wrapped in; only what may lack something is
       // read.
-      const bool whole = !entry.corrupt && !entry.from_rkms &&
-                         std::all_of(configured.begin(), configured.end(), [&](const auto& name) {
-                           return std::find(entry.regions.begin(), entry.regions.end(), name) !=
-                                  entry.regions.end();
-                         });
+      const bool whole =
+          !entry.corrupt && !entry.from_rkms && regions_.lacking(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;

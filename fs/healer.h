@@ -34,6 +34,8 @@ namespace keyfs {
 struct HealOptions {
   double calls_per_second = 5;  // to all regions together; 0: no bound
   Duration call_deadline = std::chrono::seconds(10);
+  // Keys that lacked a region when the daemon before this one ended are known to none.
+  Duration first_scan = std::chrono::minutes(1);
   Duration scan_every = std::chrono::hours(6);
   // Between two scans, however often regions come and go.
   Duration scan_pause = std::chrono::minutes(1);

@@ -38,7 +38,7 @@ AdminCreated existing(const Record& record) {
 
 bool KeyDescription::degraded() const {
   return std::any_of(versions.begin(), versions.end(), [this](const VersionInfo& info) {
-    return info.version == current && !info.missing.empty();
+    return info.version == current && !info.missing.empty() && state != KeyState::kDeleted;
   });
 }
 

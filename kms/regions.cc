@@ -319,11 +319,17 @@ std::vector<std::string> Regions::names() const {
 }
 
 std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
+  std::map<std::string, std::string> masters;
+  for (const auto& [region, wrap] : wrapped) masters.emplace(region, wrap.master);
+  return lacking(masters);
+}
+
+std::vector<std::string> Regions::lacking(const std::map<std::string, std::string>& masters) const {
   std::vector<std::string> names;
   for (const auto& slot : impl_->slots) {
-    const bool covered = wrapped.contains(slot->name()) ||
-                         std::any_of(wrapped.begin(), wrapped.end(), [&](const auto& wrap) {
-                           return slot->region->covered_by(wrap.second.master);
+    const bool covered = masters.contains(slot->name()) ||
+                         std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
+                           return slot->region->covered_by(wrap.second);
                          });
     if (!covered) names.push_back(slot->name());
   }

@@ -164,6 +164,8 @@ class Regions {
   // The configured regions, in their order, that have no wrap of their own among these, nor one by
   // another replica of their multi-Region key.
   std::vector<std::string> lacking(const WrappedKeys& wrapped) const;
+  // The same of what is known by its masters alone, by region.
+  std::vector<std::string> lacking(const std::map<std::string, std::string>& masters) const;
 
   // In the order in which they would be asked now.
   std::vector<RegionStatus> status();

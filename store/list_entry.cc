@@ -14,7 +14,7 @@ ListPage::Entry to_list_entry(const std::string& id, const Result<Record>& recor
   entry.current = record->current;
   const Version& version = record->versions.at(record->current);
   entry.bytes = version.bytes;
-  for (const auto& [region, wrap] : version.wrapped) entry.regions.push_back(region);
+  for (const auto& [region, wrap] : version.wrapped) entry.masters.emplace(region, wrap.master);
   return entry;
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,9 +40,9 @@ struct ListPage {
     KeyState state = KeyState::kEnabled;
     uint32_t current = 0;
     uint32_t bytes = 0;
-    std::vector<std::string> regions;  // in which the current version is wrapped
-    bool corrupt = false;              // the record does not parse; only `id` is known
-    bool from_rkms = false;            // written by RKMS, and not adopted
+    std::map<std::string, std::string> masters;  // by region: what wrapped the current version
+    bool corrupt = false;                        // the record does not parse; only `id` is known
+    bool from_rkms = false;                      // written by RKMS, and not adopted
   };
   std::vector<Entry> entries;
   std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end

@@ -61,6 +61,16 @@ Part check_memory() {
   return {"memory", {item}};
 }
 
+Part check_policy(const Policy& policy) {
+  const size_t sections = policy.sections().size();
+  CheckItem item{"[keys ...] sections", sections != 0, std::to_string(sections), ""};
+  if (sections == 0) {
+    item.detail = "there is none, so no key can be opened by anybody";
+    item.remedy = "write who may read and create what: keyfs.ini(5)";
+  }
+  return {"policy", {item}};
+}
+
 }  // namespace
 
 ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
@@ -80,19 +90,21 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     }
     if (!output.json()) output.out() << *made << '\n';
   }
-  std::vector<Part> parts = {check_memory()};
+  std::vector<Part> parts = {check_memory(), check_policy(*session.configuration.policy)};
   const auto* store = session.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
+  const bool policed = parts.back().ok();
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
                    session.run(session.backend->store().check(session.deadline())).items});
+  const bool stored = parts.back().ok();
   size_t good = 0;
   for (auto& [name, check] : session.run(regions.check(session.deadline()))) {
     parts.push_back(
         {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
     if (parts.back().ok()) ++good;
   }
-  const bool usable = parts[0].ok() && parts[1].ok() && good > 0;
-  const bool whole = usable && good == regions.size();
+  const bool usable = parts[0].ok() && stored && good > 0;
+  const bool whole = usable && policed && good == regions.size();
   if (output.json()) {
     Json all = Json::array();
     for (const auto& part : parts) all.push_back(to_json(part));

@@ -1,6 +1,8 @@
 // keyfs list, keyfs describe.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <utility>
 
 #include "fs/cli/backend.h"
 #include "fs/cli/caller.h"
@@ -15,15 +17,15 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kPage = 500;
 
-// Regions of the configuration that are not among `wrapped`.
-std::vector<std::string> missing_from(const std::vector<std::string>& wrapped,
-                                      const Regions& regions) {
-  std::vector<std::string> missing;
-  for (const auto& name : regions.names()) {
-    if (std::find(wrapped.begin(), wrapped.end(), name) == wrapped.end()) missing.push_back(name);
-  }
-  return missing;
+std::vector<std::string> regions_of(const ListPage::Entry& entry) {
+  std::vector<std::string> regions;
+  for (const auto& [region, master] : entry.masters) regions.push_back(region);
+  return regions;
 }
+
+// Whether one region's master stands in for another's (multi-Region keys) is known once the masters
+// are: which need not be looked at where every region has a wrap of its own.
+void learn_masters(Session& session) { session.run(session.backend->regions().keep_warm()); }
 
 class Listing {
  public:
@@ -35,14 +37,29 @@ class Listing {
       auto page = session_.run(session_.backend->store().list(after, kPage, session_.deadline()));
       if (!page) return fail(page.error().within("could not list keys"));
       for (auto& entry : page->entries) take(std::move(entry));
-      if (!page->next) return {};
+      if (!page->next) break;
       after = std::move(*page->next);
     }
+    if (degraded()) learn_masters(session_);
+    return {};
   }
 
   void print(Output& output) const { output.json() ? print_json(output) : print_text(output); }
 
+  // Some key is damaged, or lacks a region that it could have.
+  bool degraded() const {
+    return std::any_of(entries_.begin(), entries_.end(), [this](const auto& entry) {
+      return entry.corrupt || !missing_from(entry).empty();
+    });
+  }
+
  private:
+  // What the healer would fill in, which leaves deleted keys alone.
+  std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
+    if (entry.state == KeyState::kDeleted) return {};
+    return session_.backend->regions().lacking(entry.masters);
+  }
+
   void take(ListPage::Entry entry) {
     if (!is_key_id(entry.id) || (glob_ && !glob_->matches(entry.id))) return;
     if (!permission_for(*session_.configuration.policy, entry.id, user_).see) return;
@@ -58,9 +75,9 @@ class Listing {
         rows.push_back({entry.id, "corrupt"});
         continue;
       }
-      const auto missing = missing_from(entry.regions, session_.backend->regions());
+      const auto missing = missing_from(entry);
       rows.push_back({entry.id, std::string(to_string(entry.state)), std::to_string(entry.current),
-                      std::to_string(entry.bytes), joined(entry.regions, ","),
+                      std::to_string(entry.bytes), joined(regions_of(entry), ","),
                       missing.empty() ? "" : "degraded: not in " + joined(missing)});
     }
     print_table(output.out(), rows);
@@ -77,8 +94,8 @@ class Listing {
                       {"state", to_string(entry.state)},
                       {"version", entry.current},
                       {"bytes", entry.bytes},
-                      {"regions", entry.regions},
-                      {"missing", missing_from(entry.regions, session_.backend->regions())}});
+                      {"regions", regions_of(entry)},
+                      {"missing", missing_from(entry)}});
     }
     output.out() << Json({{"keys", keys}}).dump() << '\n';
   }
@@ -152,7 +169,7 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
     return ExitCode::kFailed;
   }
   listing.print(output);
-  return ExitCode::kDone;
+  return listing.degraded() ? ExitCode::kPartial : ExitCode::kDone;
 }
 
 ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments& common,
@@ -168,17 +185,25 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
   const User user = invoking_user();
   Tally tally;
   Json keys = Json::array();
+  bool learned = false;
   for (const auto& id : arguments.ids) {
+    const auto failed = [&](const Error& error) {
+      output.error(error.message);
+      keys.push_back({{"id", id}, {"error", to_string(error.code)}, {"reason", error.message}});
+      tally.failed();
+    };
     const Permission permission = permission_for(*session.configuration.policy, id, user);
     if (!permission.see) {
-      output.error(refusal(permission, user, "describe", id, "read or admin").message);
-      tally.failed();
+      failed(refusal(permission, user, "describe", id, "read or admin"));
       continue;
     }
-    const auto key = session.run(admin.describe(id, session.deadline()));
+    auto key = session.run(admin.describe(id, session.deadline()));
+    if (key && key->degraded() && !std::exchange(learned, true)) {
+      learn_masters(session);
+      key = session.run(admin.describe(id, session.deadline()));
+    }
     if (!key) {
-      output.error(key.error().message);
-      tally.failed();
+      failed(key.error());
       continue;
     }
     if (output.json()) {

@@ -53,7 +53,7 @@ class RkmsStore final : public Store {
       entry.current = 1;
       entry.from_rkms = true;
       for (const auto& [region, wrap] : record.versions.at(1).wrapped) {
-        entry.regions.push_back(region);
+        entry.masters.emplace(region, wrap.master);
       }
       page->entries.push_back(std::move(entry));
     }

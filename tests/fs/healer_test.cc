@@ -313,11 +313,26 @@ TEST_F(HealerTest, goes_through_the_store_by_itself_now_and_then) {
   make_degraded("orders");
   Nurse nurse(world);
   nurse.start();
-  wait(5h);
+  wait(50s);
   EXPECT_EQ(nurse.daemon.store.calls.all(), 0);
-  wait(2h);
+  // What a daemon before this one left degraded is found soon after the start.
+  wait(20s);
   EXPECT_EQ(wraps("orders"), 3u);
   EXPECT_EQ(nurse.daemon.store.calls.list, 1);
+  make_degraded("bills");
+  wait(5h);
+  EXPECT_EQ(wraps("bills"), 2u);
+  wait(2h);
+  EXPECT_EQ(wraps("bills"), 3u);
+  EXPECT_EQ(nurse.daemon.store.calls.list, 2);
+}
+
+TEST_F(HealerTest, a_scan_reads_no_record_of_a_key_that_is_whole_by_a_multi_region_master) {
+  world.masters[2] = world.masters[0];
+  make_degraded("orders");
+  Nurse nurse(world);
+  EXPECT_EQ(nurse.heal().whole, 1u);
+  EXPECT_EQ(nurse.daemon.store.calls.get, 0);
 }
 
 TEST_F(HealerTest, a_pass_ends_at_its_deadline_and_says_how_far_it_came) {

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from support.cli import DONE, FAILED, PARTIAL, USAGE, error_of, run
-from support.daemon import local_sections, mounted, write_config
+from support.daemon import local_sections, master_file, mounted, write_config
 from support.process import eventually
 
 REGIONS = ["local-a", "local-b", "local-c"]
@@ -115,7 +115,8 @@ def test_some_done_and_some_failed_is_exit_code_3(config):
     run("create", "-c", config, "orders")
     done = run("describe", "-c", config, "--json", "orders", "nobody-made-this")
     assert done.returncode == PARTIAL
-    assert [k["id"] for k in json.loads(done.stdout)["keys"]] == ["orders"]
+    good, bad = json.loads(done.stdout)["keys"]
+    assert good["id"] == "orders" and bad["id"] == "nobody-made-this" and "nobody-made-this" in bad["reason"]
     assert "nobody-made-this" in done.stderr
     assert "nobody-made-this" in error_of(run("disable", "-c", config, "nobody-made-this"), FAILED)
     assert "no/id" in error_of(run("create", "-c", config, "no/id"), FAILED)
@@ -138,6 +139,43 @@ def test_root_has_no_privilege_that_the_policy_does_not_give(configure):
         assert line.startswith(f"keyfs: root (uid 0) may not {verb} app-1: [keys app-*] ({config}:"), line
     assert run("create", "-c", config, "other").returncode == DONE
     assert json.loads(run("list", "-c", config, "--json").stdout)["keys"][0]["id"] == "other"
+
+
+def test_a_list_tells_what_lacks_a_region(configure, folder):
+    """A region that was added since; but not one whose master is another's, as with a multi-Region key: the healer has nothing to do there."""
+    config = configure()
+    assert run("create", "-c", config, "orders", "gone").returncode == DONE
+    assert run("delete", "-c", config, "gone").returncode == DONE
+    parts = folder / "parts"
+    with open(config, "a") as f:
+        f.write(f"[region local-d]\ntype = local\nkey_file = {parts}/local-d.key\n")
+    (parts / "local-d.key").write_bytes((parts / "local-a.key").read_bytes())
+    (parts / "local-d.key").chmod(0o600)
+    done = run("list", "-c", config, "--json")
+    assert done.returncode == DONE and all(key["missing"] == [] for key in json.loads(done.stdout)["keys"])
+    assert "degraded" not in run("list", "-c", config).stdout
+    assert run("describe", "-c", config, "orders").returncode == DONE
+
+    os.unlink(parts / "local-d.key")
+    master_file(parts / "local-d.key")
+    done = run("list", "-c", config, "--json")
+    assert done.returncode == PARTIAL
+    assert {key["id"]: key["missing"] for key in json.loads(done.stdout)["keys"]} == {"orders": ["local-d"], "gone": []}
+    text = run("list", "-c", config)
+    assert text.returncode == PARTIAL and "degraded: not in local-d" in text.stdout
+    assert run("describe", "-c", config, "gone").returncode == DONE, "a deleted key needs no more copies"
+    assert run("heal", "-c", config).returncode == DONE
+    assert run("list", "-c", config).returncode == DONE
+
+
+def test_check_tells_of_a_policy_that_lets_nobody_in(configure):
+    config = configure()
+    with open(config) as f:
+        text = f.read()
+    with open(config, "w") as f:
+        f.write(text.replace("[keys *]", "[admin-was-here]").split("[admin-was-here]")[0] + "[admin]\nread = uid:0\n")
+    done = run("check", "-c", config)
+    assert done.returncode == PARTIAL and "FAIL  [keys ...] sections" in done.stdout
 
 
 def test_explain_names_the_section_and_the_line(configure, people):

@@ -56,6 +56,12 @@ std::vector<std::string> ids_of(const std::vector<ListPage::Entry>& entries) {
   return ids;
 }
 
+std::vector<std::string> regions_of(const ListPage::Entry& entry) {
+  std::vector<std::string> regions;
+  for (const auto& [region, master] : entry.masters) regions.push_back(region);
+  return regions;
+}
+
 std::string numbered(const std::string& prefix, int number) {
   const std::string digits = std::to_string(number);
   return prefix + std::string(4 - digits.size(), '0') + digits;
@@ -231,11 +237,12 @@ TEST_P(StoreContract, a_list_shows_what_is_there_and_marks_the_corrupt) {
   EXPECT_EQ(entries[0].state, KeyState::kEnabled);
   EXPECT_EQ(entries[0].current, 1u);
   EXPECT_EQ(entries[0].bytes, 32u);
-  EXPECT_THAT(entries[0].regions, ElementsAre("eu-central-1", "us-east-1", "us-west-2"));
+  EXPECT_THAT(regions_of(entries[0]), ElementsAre("eu-central-1", "us-east-1", "us-west-2"));
+  EXPECT_EQ(entries[0].masters.at("us-west-2"), "arn:aws:kms:us-west-2:111122223333:key/k");
   EXPECT_EQ(entries[1].state, KeyState::kDisabled);
   EXPECT_EQ(entries[1].current, 2u);
   EXPECT_EQ(entries[1].bytes, 16u);
-  EXPECT_THAT(entries[1].regions, ElementsAre("eu-central-1", "us-west-2"));
+  EXPECT_THAT(regions_of(entries[1]), ElementsAre("eu-central-1", "us-west-2"));
   EXPECT_FALSE(entries[0].corrupt || entries[1].corrupt);
   EXPECT_TRUE(entries[2].corrupt);
 }
