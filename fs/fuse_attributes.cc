@@ -51,12 +51,16 @@ struct stat FuseHandlers::key_attributes(FuseOps& ops, Inode& inode) {
   set_times(attributes, key != nullptr ? key->created : ops.started_);
   // An OPEN may learn another size while this answer is on its way. It looks at told_bytes after it
   // learned the size, we at the size after we noted what we tell: one of the two sees the other.
+  uint32_t guess = 0;
+  if (entry.bytes_or(0) == 0) {
+    guess = ops.parts_.backend.listed_bytes(entry.id()).value_or(ops.options_.key_bytes);
+  }
   uint32_t size = 0;
   do {
-    size = entry.bytes_or(ops.options_.key_bytes);
+    size = entry.bytes_or(guess);
     inode.told_bytes.store(size);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-  } while (entry.bytes_or(ops.options_.key_bytes) != size);
+  } while (entry.bytes_or(guess) != size);
   set_size(attributes, size);
   return attributes;
 }

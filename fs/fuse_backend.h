@@ -1,12 +1,15 @@
 // What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
 // behind one interface, so that tests can hang it and fail it.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task that ends when it
-// is dropped. Errors: those of fs/keyring.h and fs/key_list.h.
+// Thread-safety: none; on the loop's thread, but for listed_bytes(), from any. Blocking: never;
+// each call is a task that ends when it is dropped. Errors: those of fs/keyring.h and
+// fs/key_list.h.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "fs/key_list.h"
 #include "fs/keyring.h"
@@ -20,6 +23,8 @@ class FuseBackend {
   virtual void refresh(KeyRef entry) = 0;
   virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
   virtual Task<Result<KeyNames>> list(TimePoint deadline) = 0;
+  // See KeyList::listed_bytes().
+  virtual std::optional<uint32_t> listed_bytes(std::string_view id) const = 0;
 };
 
 class KeyringBackend final : public FuseBackend {
@@ -34,6 +39,9 @@ class KeyringBackend final : public FuseBackend {
     return keyring_.describe(std::move(id), deadline);
   }
   Task<Result<KeyNames>> list(TimePoint deadline) override { return list_.get(deadline); }
+  std::optional<uint32_t> listed_bytes(std::string_view id) const override {
+    return list_.listed_bytes(id);
+  }
 
  private:
   Keyring& keyring_;

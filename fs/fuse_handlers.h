@@ -94,6 +94,7 @@ struct FuseHandlers {
   // Fills in what the caller of `req`, which is not yet answered, may see.
   static Task<Result<bool>> list_for(FuseOps& self, fuse_req_t req, DirectoryHandle& handle,
                                      TimePoint deadline);
+  static void tell_listed_size(FuseOps& self, const ListedKey& key);
 
   // fuse_ops_xattr.cc
   static void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size);

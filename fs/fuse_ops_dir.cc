@@ -78,10 +78,21 @@ Task<Result<bool>> FuseHandlers::list_for(FuseOps& self, fuse_req_t req, Directo
       last = &section;
       readable = !section.hidden && Policy::may_read(section, reader, groups);
     }
-    if (readable) handle.visible.push_back(static_cast<uint32_t>(i));
+    if (readable) {
+      handle.visible.push_back(static_cast<uint32_t>(i));
+      tell_listed_size(self, (*handle.names)[i]);
+    }
     if (i % kSlice == kSlice - 1) co_await self.parts_.loop.yield();
   }
   co_return true;
+}
+
+// The kernel may have been told the usual size of a key that has another one: before it was listed.
+void FuseHandlers::tell_listed_size(FuseOps& self, const ListedKey& key) {
+  if (key.corrupt || key.bytes == 0 || key.bytes == self.options_.key_bytes) return;
+  const KeyRef entry = self.parts_.cache.find(key.id);
+  if (!entry || !entry->learn_bytes(key.bytes)) return;
+  if (const uint64_t node = entry->node(); node != 0) self.notifier_.drop_attributes(node);
 }
 
 void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {

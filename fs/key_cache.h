@@ -76,6 +76,12 @@ class KeyEntry {
     return known != 0 ? known : otherwise;
   }
 
+  // What a list told of its size, if nothing is known yet. True when this was news.
+  bool learn_bytes(uint32_t bytes) {
+    uint32_t unknown = 0;
+    return bytes_.compare_exchange_strong(unknown, bytes, std::memory_order_relaxed);
+  }
+
   // The node number that the file system gave to this id; 0: none. The cache does not look at it.
   uint64_t node() const { return node_.load(std::memory_order_acquire); }
   void set_node(uint64_t node) { node_.store(node, std::memory_order_release); }

@@ -163,7 +163,7 @@ Result<void> Service::Parts::open_keys() {
   keyring.emplace(KeyringParts{loop, backend->store(), backend->regions(), *cache, backend->arena(),
                                *log, replica.get(), &*telemetry},
                   keyring_options);
-  list.emplace(loop, backend->store(), settings.list_cache_for);
+  list.emplace(loop, backend->store(), settings.list_cache_for, settings.key_bytes);
   HealOptions heal_options;
   heal_options.calls_per_second = settings.heal_calls_per_second;
   heal_options.call_deadline = settings.open_deadline;

@@ -103,8 +103,14 @@ class FakeBackend final : public FuseBackend {
     auto names = std::make_shared<std::vector<ListedKey>>();
     for (const auto& [id, text] : keys_) {
       names->push_back({id, KeyState::kEnabled, static_cast<uint32_t>(text.size()), false});
+      listed_[id] = static_cast<uint32_t>(text.size());
     }
     co_return names;
+  }
+  std::optional<uint32_t> listed_bytes(std::string_view id) const override {
+    std::lock_guard lock(mutex_);
+    const auto found = listed_.find(id);
+    return found == listed_.end() ? std::nullopt : std::optional(found->second);
   }
 
   // Until so many wait.
@@ -154,8 +160,9 @@ class FakeBackend final : public FuseBackend {
   Loop& loop_;
   KeyCache& cache_;
   SecretArena& arena_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, std::string> keys_;
+  std::map<std::string, uint32_t, std::less<>> listed_;
   std::optional<Error> error_;
   std::atomic<bool> hang_{false};
   RegionList regions_ =

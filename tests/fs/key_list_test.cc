@@ -31,7 +31,7 @@ struct KeyListTest : KeyringTest {
   }
 
   Daemon daemon{world};
-  KeyList list{world.time.loop, daemon.store, 10s};
+  KeyList list{world.time.loop, daemon.store, 10s, 32};
 };
 
 TEST_F(KeyListTest, gives_ids_states_and_sizes_and_asks_no_region) {
@@ -141,6 +141,39 @@ TEST_F(KeyListTest, a_failure_is_told_and_not_kept) {
   EXPECT_EQ(failed.error().message, "could not list the keys: refuses connections");
   daemon.store.heal();
   EXPECT_EQ(ids().size(), 1u);
+}
+
+TEST_F(KeyListTest, who_joins_a_pass_with_less_time_than_their_own_is_not_ended_with_it) {
+  fill(1);
+  daemon.store.fault.delay = 3s;  // the first one's deadline, which stores keep to
+  daemon.store.fault.error.emplace(Code::kTimeout, "timed out after 3s");
+  TaskGroup<Result<KeyNames>> group(world.time.loop);
+  group.start(list.get(now() + 3s));
+  wait(2s);
+  group.start(list.get(now() + 10s));
+  wait(500ms);
+  daemon.store.heal();  // for passes that begin from now on
+  const auto next = [&]() -> Task<Result<KeyNames>> {
+    auto done = co_await group.next();
+    co_return done->value;
+  };
+  EXPECT_EQ(world.time.loop.run_task(next()).error().code, Code::kTimeout);
+  const auto second = world.time.loop.run_task(next());
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ((*second)->size(), 1u);
+}
+
+TEST_F(KeyListTest, sizes_that_are_not_the_usual_one_are_remembered) {
+  daemon.read("usual");
+  KeyringOptions options;
+  options.key_bytes = 64;
+  Daemon other(world, nullptr, {}, options);
+  other.read("large");
+  EXPECT_EQ(list.listed_bytes("large"), std::nullopt);
+  ids();
+  EXPECT_EQ(list.listed_bytes("large"), 64u);
+  EXPECT_EQ(list.listed_bytes("usual"), std::nullopt);
+  EXPECT_EQ(list.listed_bytes("absent"), std::nullopt);
 }
 
 TEST_F(KeyListTest, a_store_that_hangs_costs_no_more_than_the_deadline) {
