@@ -103,6 +103,11 @@ void FuseOps::policy_changed() {
   }
 }
 
+void FuseOps::key_ended(const KeyEntry& entry) {
+  // Whether there are such pages is in the inode, which may go at any time.
+  if (const uint64_t node = entry.node(); node != 0) notifier_.drop_pages(node);
+}
+
 MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
 
 std::optional<std::span<const gid_t>> RequestGroups::get() {

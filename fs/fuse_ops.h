@@ -96,6 +96,10 @@ class FuseOps {
   // The policy holder has a new policy: what the kernel keeps of the old one is dropped.
   void policy_changed();
 
+  // A key was disabled or deleted: what of it was read into the page cache (mmap) goes, also from
+  // under those who have it mapped. From any thread, until close().
+  void key_ended(const KeyEntry& entry);
+
   MountStatus status() const;
 
   // For tests: until the kernel was told all that it was to be told so far.

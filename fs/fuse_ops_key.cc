@@ -103,6 +103,12 @@ struct FuseHandlers::Access {
     if (inode.paged.load(std::memory_order_relaxed)) ops.notifier_.drop_pages(inode.id);
   }
 
+  // The keyring has told of a record that is damaged itself, once for all who wait for it.
+  void tell(std::string_view what, const Error& error) {
+    if (error.code == Code::kCorrupt) return;
+    ops.parts_.log.warn(what, {{"id", inode.entry->id()}, {"reason", error.message}});
+  }
+
   int error_of(const Error& error) {
     if (error.code == Code::kRevoked) ended();
     return errno_of(error.code);
@@ -144,8 +150,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
     access->refuse(req, AuditVerdict::kFailed, reply->errno_of_giving_up());
   } else if (!*opened) {
     const Error& error = opened->error();
-    self.parts_.log.warn("could not open a key",
-                         {{"id", access->inode.entry->id()}, {"reason", error.message}});
+    access->tell("could not open a key", error);
     access->event.reason = std::make_shared<const std::string>(error.message);
     access->refuse(req, AuditVerdict::kFailed, access->error_of(error));
   } else if (!**opened) {
@@ -210,11 +215,10 @@ Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
   if (!opened) {
     fuse_reply_err(req, reply->errno_of_giving_up());
   } else if (!*opened || !**opened) {
-    const int error = *opened ? EIO : access->error_of(opened->error());
-    const std::string reason = *opened ? "it is no longer there" : opened->error().message;
-    self.parts_.log.warn("could not read an open key",
-                         {{"id", access->inode.entry->id()}, {"reason", reason}});
-    fuse_reply_err(req, error);
+    const Error error =
+        *opened ? Error(Code::kUnavailable, "it is no longer there") : opened->error();
+    access->tell("could not read an open key", error);
+    fuse_reply_err(req, access->error_of(error));
   } else {
     reply_bytes(req, *(**opened)->key, size, offset);
   }

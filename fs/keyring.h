@@ -71,6 +71,8 @@ class KeyringObserver {
   virtual void on_lost_race() = 0;
   // A record that lacks a region, or one of whose wraps is wrong: work for the healer.
   virtual void on_degraded(const std::string& id, bool suspect) = 0;
+  // A key that was served is disabled or deleted, as was just learned. Told each time.
+  virtual void on_ended(const KeyEntry& entry) = 0;
   // An id was made here: listings are out of date.
   virtual void on_created(const std::string& id) = 0;
 };

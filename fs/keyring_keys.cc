@@ -104,6 +104,11 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
   if (suspect || !whole) parts.observer->on_degraded(record.id, suspect);
 }
 
+void Keyring::Impl::revoke(KeyEntry& entry, KeyState state) {
+  parts.cache.revoke(entry, state, now());
+  if (parts.observer != nullptr) parts.observer->on_ended(entry);
+}
+
 void Keyring::Impl::tell_corrupt(const std::string& id, const Error& error) {
   parts.log.error("key " + id + " cannot be served, and is not made anew: " + error.message,
                   {{"id", id}});

@@ -194,6 +194,7 @@ Result<void> Service::Parts::open_file_system() {
   ops.emplace(FuseParts{backend->loop(), *fuse_backend, *cache, *policy, *audit, processes, files,
                         metrics, *log, *ids},
               fuse_options);
+  telemetry->connect(*ops);
   auto mounted = FuseSession::mount({options.mount.mountpoint, options.mount.options}, *ops, *log);
   if (!mounted) return fail(mounted.error());
   session = std::move(*mounted);

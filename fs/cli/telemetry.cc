@@ -66,6 +66,10 @@ void Telemetry::on_degraded(const std::string& id, bool suspect) {
   if (healer_ != nullptr) healer_->note_degraded(id);
 }
 
+void Telemetry::on_ended(const KeyEntry& entry) {
+  if (ops_ != nullptr) ops_->key_ended(entry);
+}
+
 void Telemetry::on_created(const std::string&) {
   metrics_.counter("keyfs_created_total", "Keys made here.").add();
   if (list_ != nullptr) list_->changed();

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "fs/fuse_ops.h"
 #include "fs/healer.h"
 #include "fs/key_list.h"
 #include "fs/keyring.h"
@@ -23,11 +24,12 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
   Telemetry(Metrics& metrics, Log& log, const std::vector<std::string>& regions)
       : metrics_(metrics), regions_(metrics, log, regions) {}
 
-  // Before the first task runs; both are made after the regions that call us.
+  // Before the first task runs; all are made after the regions that call us.
   void connect(Healer& healer, KeyList& list) {
     healer_ = &healer;
     list_ = &list;
   }
+  void connect(FuseOps& ops) { ops_ = &ops; }
 
   void on_call(const std::string& region, RegionCall call, const Error* error,
                Duration latency) override;
@@ -42,6 +44,7 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
   void on_refreshed(bool ok) override;
   void on_lost_race() override;
   void on_degraded(const std::string& id, bool suspect) override;
+  void on_ended(const KeyEntry& entry) override;
   void on_created(const std::string& id) override;
 
  private:
@@ -49,6 +52,7 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
   RegionTelemetry regions_;
   Healer* healer_ = nullptr;
   KeyList* list_ = nullptr;
+  FuseOps* ops_ = nullptr;
   std::map<std::string, BreakerState> breakers_;
 };
 

@@ -177,7 +177,8 @@ class MountFailureTest : public MountTest, public ::testing::WithParamInterface<
 TEST_P(MountFailureTest, has_its_errno) {
   backend().fail_with(Error(GetParam().code, "because"));
   EXPECT_EQ(open_error(path("root-a")), GetParam().error);
-  EXPECT_TRUE(side_->log.has("could not open a key"));
+  // Of a damaged record the keyring tells, once for all who wait for it.
+  EXPECT_EQ(side_->log.has("could not open a key"), GetParam().code != Code::kCorrupt);
   backend().fail_with(std::nullopt);
   EXPECT_EQ(open_error(path("root-a")), 0);
 }

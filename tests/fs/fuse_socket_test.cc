@@ -258,6 +258,18 @@ TEST_F(SocketTest, the_end_of_the_session_answers_those_who_wait) {
   EXPECT_EQ(reply.error, ENOTCONN);
 }
 
+TEST_F(SocketTest, a_key_that_ends_while_it_is_mapped_is_dropped_though_nobody_asks_for_it) {
+  const uint64_t node = node_of("app-a");
+  ASSERT_EQ(open(node, 1001).error, 0);
+  side_->ops.key_ended(*side_->cache.find("app-a"));
+  for (;;) {
+    const Reply notice = receive_any();
+    ASSERT_EQ(notice.unique, 0U);
+    const auto what = notice.as<fuse_notify_inval_inode_out>();
+    if (notice.error == -FUSE_NOTIFY_INVAL_INODE && what.ino == node && what.off == 0) break;
+  }
+}
+
 TEST_F(SocketTest, a_read_into_the_page_cache_leads_to_an_invalidation_after_release) {
   const uint64_t node = node_of("app-a");
   const uint64_t handle = open(node, 1001).as<fuse_open_out>().fh;

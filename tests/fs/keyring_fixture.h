@@ -31,9 +31,10 @@ struct Seen final : KeyringObserver {
   void on_refreshed(bool ok) override { ++(ok ? refreshed : refresh_failed); }
   void on_lost_race() override { ++lost_races; }
   void on_degraded(const std::string& id, bool) override { degraded.push_back(id); }
+  void on_ended(const KeyEntry& entry) override { ended.emplace_back(entry.id()); }
   void on_created(const std::string&) override { ++made; }
   int created = 0, failed = 0, refreshed = 0, refresh_failed = 0, lost_races = 0, made = 0;
-  std::vector<std::string> degraded;
+  std::vector<std::string> degraded, ended;
 };
 
 // What all daemons share.

@@ -89,6 +89,7 @@ TEST_F(KeyringFreshness, a_disabled_key_is_served_once_more_at_most_after_fresh_
   wait(31s);
   one.read("orders");
   wait(1s);
+  EXPECT_EQ(one.seen.ended, std::vector<std::string>{"orders"});
   EXPECT_EQ(one.read("orders"), "revoked");
   EXPECT_EQ(one.arena.usage().secrets, 0u);
   set_state("orders", KeyState::kEnabled);
@@ -223,6 +224,7 @@ TEST_F(KeyringFreshness, an_announced_disable_takes_effect_at_the_next_read) {
   EXPECT_EQ(one.store.calls.get, 0);  // live: nothing to check
   set_state("orders", KeyState::kDisabled);
   one.keyring->on_change("orders", Stored{stored("orders"), "9"});
+  EXPECT_EQ(one.seen.ended, std::vector<std::string>{"orders"});
   EXPECT_EQ(one.read("orders"), "revoked");
   set_state("orders", KeyState::kEnabled);
   one.keyring->on_change("orders", Stored{stored("orders"), "10"});

@@ -205,6 +205,26 @@ def test_a_key_that_ended_goes_from_the_page_cache_while_it_is_open(launch):
         eventually(lambda: cached_pages(f.fileno()) == 0, 10, "its page is dropped")
 
 
+def test_a_key_that_ended_goes_from_under_those_who_have_it_mapped(launch):
+    """Nobody opens or reads it again: that it is known to be disabled is enough. The kernel then asks anew for the page, in vain."""
+    keyfs = launch(fresh_for="0s")
+    fd = os.open(keyfs.path("secret-1"), os.O_RDONLY)
+    program = (f"import mmap, sys\nview = mmap.mmap({fd}, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)\nassert len(bytes(view)) == 32\n"
+               "print('mapped', flush=True)\nsys.stdin.readline()\nbytes(view)")
+    try:
+        with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd]) as process:
+            assert process.stdout.readline() == b"mapped\n"
+            assert cached_pages(fd) == 1
+            assert keyfs.cli("disable", "secret-1").returncode == 0
+            os.getxattr(keyfs.path("secret-1"), "user.keyfs.state")  # has it checked with the store
+            eventually(lambda: cached_pages(fd) == 0, 10, "its page is dropped")
+            process.stdin.write(b"go on\n")
+            process.stdin.flush()
+            assert process.wait(20) == -signal.SIGBUS
+    finally:
+        os.close(fd)
+
+
 def scan_files(folder, keyfs, needles):
     paths = [path for path in folder.iterdir() if str(path) != keyfs.mount]
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
