@@ -126,10 +126,18 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
   for (const ConfigSection* region : configuration.file.all("region")) {
     const auto* key_file = region->find("key_file");
     if (key_file == nullptr) continue;
-    if (auto made = make_directory(fs::path(key_file->value).parent_path().string()); !made)
-      return made;
-    if (auto made = create_master_file(key_file->value, arena, random); !made)
-      return fail(made.error());
+    const std::string folder = fs::path(key_file->value).parent_path().string();
+    auto made = make_directory(folder);
+    if (made) {
+      if (auto master = create_master_file(key_file->value, arena, random); !master)
+        made = fail(master.error());
+    }
+    if (made) continue;
+    // What is empty goes again; a master that was made is kept, for the next try to go on from.
+    fs::remove(folder, error);
+    fs::remove(state_dir, error);
+    if (!there) fs::remove(dir, error);
+    return made;
   }
   return {};
 }

@@ -143,6 +143,9 @@ Result<void> Service::Parts::open_keys() {
   backend = std::move(*opened);
   Loop& loop = backend->loop();
 
+  if (configuration.policy->sections().empty()) {
+    log->warn("no key can be opened by anybody: there is no [keys ...] section");
+  }
   policy.emplace(std::move(configuration.policy));
   const CacheRoom room =
       fit_cache(settings.cache_keys, settings.key_bytes, SecretArena::lockable_bytes());

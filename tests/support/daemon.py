@@ -13,11 +13,11 @@ from .users import setpriv
 FS_TYPE = "fuse.keyfs"
 
 
-BUILDS = ("build-dev", "build/dev", "build")
+BUILDS = ("build/dev", "build")
 
 
 def binary():
-    """KEYFS_BINARY (or KEYFS_BIN), else what was built under build-dev, build/dev or build. Its absence is an error, not a skip."""
+    """KEYFS_BINARY (or KEYFS_BIN), else what was built under build/dev or build. Its absence is an error, not a skip."""
     named = os.environ.get("KEYFS_BINARY") or os.environ.get("KEYFS_BIN")
     for path in [named] if named else [os.path.join(ROOT_DIR, build, "fs", "keyfs") for build in BUILDS]:
         if os.access(path, os.X_OK):
