@@ -1,0 +1,79 @@
+"""Over quota everywhere: readers are told EAGAIN in time, and AWS isn't stormed by keyfs's trying again."""
+import subprocess
+
+import pytest
+
+import cloud
+from mount import seen
+from mount.seen import within
+from support.process import eventually
+
+REGIONS = 3
+# kms/region_health.h: tokens for calls beyond what the work needs, at once and a second, for each region.
+TOKENS, TOKENS_A_SECOND = 20, 10
+
+
+def throttle(aws, *services):
+    for region in aws.regions:
+        for service in services:
+            getattr(region, service).fault("error", type="ThrottlingException")
+
+
+@pytest.fixture
+def made(launch):
+    maker = launch(name="maker")
+    return {f"key-{n}": maker.read(f"key-{n}") for n in range(10)}
+
+
+@pytest.mark.parametrize("services", [("kms",), ("dynamodb",), ("kms", "dynamodb")], ids="+".join)
+def test_throttled_everywhere_is_eagain_within_the_deadline(launch, aws, made, services):
+    keyfs = launch(open_deadline="3s")
+    keyfs.read("warm")
+    throttle(aws, *services)
+    for ident in ("key-0", "new"):
+        with within(5, "the refusal, with a deadline of 3 s"):
+            assert seen.error_name(keyfs.read, ident) == "EAGAIN"
+    eventually(lambda: "ThrottlingException" in keyfs.log(), 10, "the reason in the log")
+    assert len(keyfs.read("warm")) == 32, "what is cached is served"
+    aws.heal()
+    for ident, key in made.items():
+        eventually(lambda: seen.error_name(keyfs.read, ident) is None, 30, "it's served once the quota is there again")
+        assert keyfs.read(ident) == key
+
+
+def test_many_readers_of_a_throttled_kms_cause_no_storm(launch, aws, made, calls):
+    """100 opens of ten ids: each id's one flight asks each region once while it's not known to be throttled; whatever is more comes from the regions' tokens."""
+    keyfs = launch(open_deadline="5s")
+    keyfs.read("warm")
+    throttle(aws, "kms")
+    calls.reset()
+    with within(20, "the refusals"):
+        script = 'for n in 0 1 2 3 4 5 6 7 8 9; do for f in "$@"; do cat "$f" 2>/dev/null >/dev/null && echo served & done; done; wait'
+        done = subprocess.run(["sh", "-c", script, "sh", *map(keyfs.path, made)], capture_output=True, text=True)
+    took = 10  # generous: what within allows is more than it took
+    assert done.stdout == ""
+    bound = REGIONS * len(made) + REGIONS * (TOKENS + TOKENS_A_SECOND * took)
+    assert REGIONS <= cloud.kms_calls(calls.all())["Decrypt"] <= bound, calls.all()
+    assert cloud.kms_calls(calls.all()).keys() == {"Decrypt"}, "a key that can't be read is not made anew"
+
+
+def test_one_throttled_region_is_gone_round_and_asked_less(launch, aws, made, calls):
+    aws.regions[0].kms.fault("error", type="ThrottlingException")
+    keyfs = launch()
+    calls.reset()
+    assert {ident: keyfs.read(ident) for ident in made} == made
+    asked = calls.by_region()
+    assert 1 <= asked["Decrypt", "kms-1"] <= 3 and asked["Decrypt", "kms-2"] + asked["Decrypt", "kms-3"] >= len(made), asked
+
+
+def test_a_throttled_table_is_not_stormed(launch, aws, made, calls):
+    """The store's retries come from a budget as well, with growing pauses."""
+    keyfs = launch(open_deadline="3s")
+    throttle(aws, "dynamodb")
+    calls.reset()
+    with within(15, "the refusals"):
+        done = subprocess.run(["sh", "-c", 'for f in "$@"; do cat "$f" 2>/dev/null && echo served & done; wait', "sh", *map(keyfs.path, made)],
+                              capture_output=True)
+    assert done.stdout == b""
+    # base/retry.h: 500 tokens, 5 for each retry; each try asks up to three replicas.
+    assert calls.all()["GetItem"] <= REGIONS * (len(made) + 500 / 5), calls.all()
