@@ -120,6 +120,7 @@ void CurlPoller::wait(std::optional<Duration> timeout) {
     const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
     milliseconds = static_cast<int>(std::clamp<int64_t>(rounded, 0, milliseconds));
   }
+  if (milliseconds > 0) wipe_registers();
   curl_multi_poll(multi, nullptr, 0, milliseconds, nullptr);
   curl_multi_perform(multi, &running);
   handle_finished();

@@ -28,6 +28,11 @@ class SecretArena;
 // Overwrites memory in a way that the compiler does not take out.
 void wipe(std::span<uint8_t> memory);
 
+// Clears the vector registers, through which memory is copied: they keep the last of it while a
+// thread waits, and a core dump shows the registers of every thread. For a thread that handles
+// secrets, just before it waits. Does nothing on processors other than x86-64.
+void wipe_registers();
+
 // Bytes that must not leak. They can be moved, not copied or printed, and are wiped on destruction.
 class SecretBytes {
  public:

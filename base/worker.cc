@@ -5,6 +5,8 @@
 #include <csignal>
 #include <utility>
 
+#include "base/secret.h"
+
 namespace keyfs {
 
 Worker::Worker(Loop& loop, std::string name) : loop_(loop) {
@@ -45,6 +47,7 @@ void Worker::work_until_closed() {
     lock.unlock();
     job();
     job = nullptr;  // what it holds is destroyed without the lock
+    wipe_registers();
     lock.lock();
   }
 }

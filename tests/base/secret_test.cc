@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <set>
@@ -130,6 +131,27 @@ TEST(Secret, equals_compares_contents) {
   EXPECT_FALSE(a.equals(c.reveal()));
   EXPECT_FALSE(a.equals(c.reveal().first(3)));
 }
+
+#if defined(__x86_64__)
+TEST(Secret, nothing_is_left_in_the_registers_that_it_was_copied_through) {
+  alignas(64) std::array<uint8_t, 64> copied;
+  copied.fill(0x5a);
+  const std::array<uint8_t, 64> none{};
+  asm volatile("movdqa %0, %%xmm5" ::"m"(copied) : "xmm5");
+  wipe_registers();
+  std::array<uint8_t, 16> left{};
+  asm volatile("movdqu %%xmm5, %0" : "=m"(left));
+  EXPECT_EQ(left, (std::array<uint8_t, 16>{}));
+  if (!__builtin_cpu_supports("avx512f")) return;
+  copied.fill(0x5a);
+  alignas(64) std::array<uint8_t, 64> high = copied;
+  asm volatile("vmovdqa64 %0, %%zmm5\n vmovdqa64 %0, %%zmm20" ::"m"(high) : "xmm5");
+  wipe_registers();
+  asm volatile("vmovdqa64 %%zmm5, %0\n vmovdqa64 %%zmm20, %1" : "=m"(copied), "=m"(high));
+  EXPECT_EQ(copied, none);
+  EXPECT_EQ(high, none);
+}
+#endif
 
 TEST(SecretBuffer, grows_and_leaves_no_old_copy_behind) {
   SecretArena arena;
