@@ -36,6 +36,12 @@ CheckItem to_item(std::string what, const std::string& action, const Result<void
   return {std::move(what), false, result.error().message, remedy_for(result.error(), action)};
 }
 
+// Keys are served without it, and an operator should know.
+CheckItem advice(std::string what, bool on) {
+  if (on) return {std::move(what), true, "on", ""};
+  return {std::move(what), true, "off", "turning it on is recommended"};
+}
+
 template <class T>
 Result<void> without_value(const Result<T>& result) {
   if (!result) return fail(result.error());
@@ -90,11 +96,15 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     const auto updated = co_await replica.try_update(until);
     check.items.push_back(
         to_item(region + " may change", "dynamodb:UpdateItem", updated, "permitted"));
-    const auto description = co_await replica.describe(until);
-    if (description && i == 0) {
+    if (i > 0) continue;
+    if (const auto description = co_await replica.describe(until); description) {
+      check.items.push_back(advice("deletion protection", description->deletion_protection));
+    }
+    if (const auto recovery = co_await replica.is_protected_by_recovery(until); recovery) {
+      check.items.push_back(advice("point-in-time recovery", *recovery));
+    } else {
       check.items.push_back(
-          {"deletion protection", true,
-           description->deletion_protection ? "on" : "off; turning it on is recommended", ""});
+          {"point-in-time recovery", true, "can't be told: " + recovery.error().message, ""});
     }
   }
   co_return check;

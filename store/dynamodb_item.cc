@@ -214,6 +214,16 @@ Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body) {
   return page;
 }
 
+Result<bool> parse_recovery(std::string_view body) {
+  const json reply = json::parse(body, nullptr, false);
+  const json::json_pointer status(
+      "/ContinuousBackupsDescription/PointInTimeRecoveryDescription/PointInTimeRecoveryStatus");
+  if (!reply.is_object() || !reply.contains(status)) return fail(malformed());
+  const auto* text = reply[status].get_ptr<const json::string_t*>();
+  if (text == nullptr) return fail(malformed());
+  return *text == "ENABLED";
+}
+
 Result<TableDescription> parse_table(std::string_view body) {
   const json reply = json::parse(body, nullptr, false);
   const json nothing = json::object();

@@ -56,5 +56,7 @@ struct TableDescription {
   bool strong = false;            // a Global Table in the strongly consistent mode (MRSC)
 };
 Result<TableDescription> parse_table(std::string_view body);
+// Whether point-in-time recovery is on, from the reply to DescribeContinuousBackups.
+Result<bool> parse_recovery(std::string_view body);
 
 }  // namespace keyfs

@@ -163,6 +163,14 @@ Task<Result<void>> DynamoDbReplica::protect_by_recovery(TimePoint deadline) {
   co_return Result<void>();
 }
 
+Task<Result<bool>> DynamoDbReplica::is_protected_by_recovery(TimePoint deadline) {
+  const auto reply = co_await call("DescribeContinuousBackups", table_json(names_), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto on = parse_recovery(reply->body);
+  if (!on) co_return fail(on.error().within(region_));
+  co_return *on;
+}
+
 Task<Result<void>> DynamoDbReplica::try_write(std::string operation, std::string body,
                                               TimePoint deadline) {
   const auto reply = co_await call(operation, std::move(body), deadline);

@@ -44,6 +44,7 @@ class DynamoDbReplica {
   Task<Result<TableDescription>> describe(TimePoint deadline);
   Task<Result<void>> create_table(TimePoint deadline);
   Task<Result<void>> protect_by_recovery(TimePoint deadline);
+  Task<Result<bool>> is_protected_by_recovery(TimePoint deadline);
   // Whether writes are permitted; nothing is written.
   Task<Result<void>> try_put(TimePoint deadline);
   Task<Result<void>> try_update(TimePoint deadline);
