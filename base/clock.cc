@@ -1,6 +1,5 @@
 #include "base/clock.h"
 
-#include <cstdio>
 #include <ctime>
 
 namespace keyfs {
@@ -22,21 +21,26 @@ WallTime FakeClock::wall() const {
 }
 
 std::string to_rfc3339(WallTime time, bool milliseconds) {
-  const auto since_epoch = time.time_since_epoch();
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
-  const std::time_t whole = seconds.count();
-  std::tm utc{};
-  gmtime_r(&whole, &utc);
-  char text[40];
-  const size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-  std::string result(text, length);
-  if (milliseconds) {
-    char fraction[8];
-    std::snprintf(fraction, sizeof fraction, ".%03d",
-                  static_cast<int>((since_epoch - seconds).count() % 1000));
-    result += fraction;
-  }
-  return result + "Z";
+  using namespace std::chrono;
+  const auto day = floor<days>(time);
+  const year_month_day date{day};
+  const hh_mm_ss clock{floor<std::chrono::milliseconds>(time - day)};
+  std::string text;
+  text.reserve(24);
+  const auto put = [&text](unsigned value, unsigned first_digit, char end) {
+    for (unsigned digit = first_digit; digit > 0; digit /= 10) {
+      text += static_cast<char>('0' + value / digit % 10);
+    }
+    text += end;
+  };
+  put(static_cast<unsigned>(static_cast<int>(date.year())), 1000, '-');
+  put(static_cast<unsigned>(date.month()), 10, '-');
+  put(static_cast<unsigned>(date.day()), 10, 'T');
+  put(static_cast<unsigned>(clock.hours().count()), 10, ':');
+  put(static_cast<unsigned>(clock.minutes().count()), 10, ':');
+  put(static_cast<unsigned>(clock.seconds().count()), 10, milliseconds ? '.' : 'Z');
+  if (milliseconds) put(static_cast<unsigned>(clock.subseconds().count()), 100, 'Z');
+  return text;
 }
 
 std::optional<WallTime> from_rfc3339(std::string_view text) {
