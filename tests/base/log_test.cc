@@ -1,7 +1,9 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -307,6 +309,10 @@ TEST(LogPipe, a_write_that_hangs_holds_up_nobody_who_logs) {
   const auto sink = make_fd_sink(ends[1], false);
   // More than a pipe takes, so that write(2) hangs until the reader goes.
   sink->write(LogLevel::kInfo, std::string(1 << 20, 'x'));
+  const int capacity = fcntl(ends[0], F_GETPIPE_SZ);
+  for (int filled = 0; filled < capacity; ioctl(ends[0], FIONREAD, &filled)) {
+    std::this_thread::yield();
+  }
   for (int i = 0; i < 5000; ++i) sink->write(LogLevel::kInfo, "y");
   EXPECT_GT(sink->lost(), 3000u);  // the oldest of those that waited
   close(ends[0]);
