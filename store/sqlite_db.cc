@@ -157,8 +157,10 @@ Result<void> SqliteDb::set_up(const Schema& schema, bool may_make) {
   if (*mode != "wal") {
     return fail(Code::kInvalid, path_ + ": its file system does not support SQLite's WAL mode");
   }
-  for (const char* pragma : {"PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 4194304",
-                             "PRAGMA cell_size_check = ON", "PRAGMA temp_store = MEMORY"}) {
+  // The kernel caches the file; of our own cache the inner pages of the tree are enough.
+  for (const char* pragma :
+       {"PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 4194304",
+        "PRAGMA cell_size_check = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -256"}) {
     if (auto ok = exec(pragma); !ok) return ok;
   }
   if (*kind == Kind::kEmpty) {
