@@ -1,6 +1,7 @@
 #include "fs/replica.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -21,10 +22,28 @@ constexpr Duration kNothingNew = std::chrono::minutes(1);
 constexpr Duration kLiveBeat = std::chrono::seconds(30);
 // A confirmation may lie so far in the future: clocks are corrected by small steps.
 constexpr int64_t kClockSlackMs = 5 * 60 * 1000;
-constexpr size_t kRecentNotes = 100'000;
 // A disk that hangs must not fill the memory with what it is to do.
 constexpr size_t kMostPending = 20'000;
 constexpr size_t kMostReads = 1'000;
+
+// What was noted within kNothingNew, by a hash of id and revision. Two that fall into one slot push
+// each other out: one of them is written once more than need be.
+class RecentNotes {
+ public:
+  bool contains(uint64_t hash, TimePoint now) const {
+    const Note& note = notes_[hash % notes_.size()];
+    return note.hash == hash && now - note.at < kNothingNew;
+  }
+  void add(uint64_t hash, TimePoint now) { notes_[hash % notes_.size()] = {hash, now}; }
+  void clear() { notes_.fill({}); }
+
+ private:
+  struct Note {
+    uint64_t hash = 0;
+    TimePoint at{};
+  };
+  std::array<Note, 16'384> notes_{};
+};
 
 struct Waiting {
   explicit Waiting(size_t& count) : count_(count) { ++count_; }
@@ -66,7 +85,7 @@ struct Replica::Impl {
   bool writing = false;
   size_t waiting = 0;
   std::atomic<size_t> reading{0};
-  std::unordered_map<uint64_t, TimePoint> recent;  // by hash of id and revision
+  RecentNotes recent;
 
   std::atomic<uint64_t> hits{0}, misses{0}, errors{0};
   mutable std::mutex error_mutex;
@@ -164,14 +183,10 @@ void Replica::note(const Stored& stored) {
   const std::string& id = stored.record.id;
   const uint64_t hash = std::hash<std::string>()(id + '\0' + stored.revision);
   const TimePoint now = impl.loop.now();
-  if (const auto last = impl.recent.find(hash);
-      last != impl.recent.end() && now - last->second < kNothingNew) {
-    return;
-  }
-  if (impl.recent.size() >= kRecentNotes) impl.recent.clear();
+  if (impl.recent.contains(hash, now)) return;
   auto json = to_json_unchecked(stored.record);
   if (!json) return;  // a record that RKMS wrote has no form of ours
-  impl.recent[hash] = now;
+  impl.recent.add(hash, now);
   impl.queue({id, std::move(*json), stored.revision, impl.wall_ms()});
 }
 
