@@ -49,7 +49,7 @@ KeyCache::KeyCache(CacheOptions options)
 
 KeyCache::~KeyCache() {
   for (Shard& shard : shards_) {
-    for (KeyEntry* entry : shard.entries) {
+    for (KeyEntry* entry : shard.entries.take_all()) {
       entry->~KeyEntry();
       ::operator delete(static_cast<void*>(entry));
     }
@@ -57,13 +57,12 @@ KeyCache::~KeyCache() {
 }
 
 KeyCache::Shard& KeyCache::shard_of(std::string_view id) {
-  // The set of a shard uses the low bits of the same hash.
-  return shards_[(Hash()(id) >> 40) % kShards];
+  // The index of a shard uses the low bits of the same hash.
+  return shards_[(std::hash<std::string_view>()(id) >> 40) % kShards];
 }
 
 KeyRef KeyCache::find_locked(Shard& shard, std::string_view id) {
-  const auto found = shard.entries.find(id);
-  return found == shard.entries.end() ? KeyRef() : KeyRef(*found);
+  return KeyRef(shard.entries.find(id));
 }
 
 KeyRef KeyCache::acquire(std::string_view id) {
@@ -74,7 +73,7 @@ KeyRef KeyCache::acquire(std::string_view id) {
   void* memory = ::operator new(sizeof(KeyEntry) + id.size());
   auto* entry = new (memory) KeyEntry(*this, static_cast<uint8_t>(id.size()));
   std::copy(id.begin(), id.end(), reinterpret_cast<char*>(entry + 1));
-  shard.entries.insert(entry);
+  shard.entries.insert(*entry);
   return KeyRef(entry);
 }
 
@@ -104,7 +103,7 @@ void KeyCache::destroy_if_idle_locked(Shard& shard, KeyEntry* entry) {
     std::lock_guard spin(entry->spin_);
     if (entry->held_ == KeyEntry::Held::kKey) return;
   }
-  shard.entries.erase(entry);
+  shard.entries.erase(*entry);
   entry->~KeyEntry();
   ::operator delete(static_cast<void*>(entry));
 }

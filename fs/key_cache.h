@@ -36,7 +36,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -44,6 +43,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "fs/data_key.h"
+#include "fs/key_index.h"
 #include "fs/policy.h"
 
 namespace keyfs {
@@ -88,6 +88,7 @@ class KeyEntry {
 
  private:
   friend class KeyCache;
+  friend class KeyIndex;
   friend class KeyRef;
   KeyEntry(KeyCache& cache, uint8_t id_size) : cache_(cache), id_size_(id_size) {}
   ~KeyEntry() = default;
@@ -95,6 +96,7 @@ class KeyEntry {
   enum class Held : uint8_t { kNothing, kKey, kRevoked };
 
   KeyCache& cache_;
+  KeyEntry* next_ = nullptr;  // in the shard's index; guarded by the shard
   mutable std::atomic<const PolicySection*> section_{nullptr};
   std::atomic<uint64_t> node_{0};
   std::atomic<uint32_t> refs_{0};
@@ -218,20 +220,9 @@ class KeyCache {
  private:
   friend class KeyRef;
   static constexpr size_t kShards = 64;
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view id) const { return std::hash<std::string_view>()(id); }
-    size_t operator()(const KeyEntry* entry) const { return (*this)(entry->id()); }
-  };
-  struct Same {
-    using is_transparent = void;
-    static std::string_view id(std::string_view text) { return text; }
-    static std::string_view id(const KeyEntry* entry) { return entry->id(); }
-    bool operator()(const auto& a, const auto& b) const { return id(a) == id(b); }
-  };
   struct alignas(64) Shard {
     mutable std::mutex mutex;
-    std::unordered_set<KeyEntry*, Hash, Same> entries;
+    KeyIndex entries;
     std::vector<KeyEntry*> held;  // those with a key, for eviction
     size_t hand = 0;
     uint64_t evictions = 0;
