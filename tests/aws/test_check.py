@@ -1,0 +1,167 @@
+"""`keyfs check` over AWS: makes the table, tells what works and what to do about what doesn't; and what keyfs asks AWS for is what the IAM policy in
+scripts/terraform permits, no more and no less."""
+import collections
+import json
+import os
+import re
+import uuid
+
+import cloud
+import pytest
+
+from support import cli
+from support.process import ROOT_DIR
+
+TERRAFORM = os.path.join(ROOT_DIR, "scripts", "terraform")
+
+
+@pytest.fixture
+def table():
+    """The name of a table that isn't there."""
+    return f"keyfs-{uuid.uuid4().hex[:8]}"
+
+
+def check(keyfs, *args):
+    """Exit code, and {part: {what: item}}."""
+    done = keyfs.cli("check", "--json", *args)
+    parts = json.loads(done.stdout)["parts"] if done.stdout else []
+    return done.returncode, {part["part"].split(" (")[0]: {item["what"]: item for item in part["items"]} for part in parts}
+
+
+def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
+    keyfs = launch(start=False)
+    code, parts = check(keyfs)
+    assert code == cli.FAILED
+    assert f"there is no table {table}; keyfs check --create-table makes it" in json.dumps(parts["store"])
+
+    done = keyfs.cli("check", "--create-table")
+    assert done.returncode == cli.DONE, done
+    assert "paid per request, with deletion protection and point-in-time recovery" in done.stdout
+    home = aws.regions[0].dynamodb_direct
+    made = home("DescribeTable", TableName=table)["Table"]
+    assert made["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST" and made["DeletionProtectionEnabled"] is True
+    assert made["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    recovery = home("DescribeContinuousBackups", TableName=table)["ContinuousBackupsDescription"]
+    assert recovery["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    keyfs.start()
+    assert len(keyfs.read("orders")) == 32
+    done = keyfs.cli("check", "--create-table")
+    assert done.returncode == cli.DONE and "is there already; nothing was changed" in done.stdout
+    assert set(cloud.items(aws, table)) == {"orders"}, "what check tries leaves nothing behind"
+
+
+def test_all_is_told_of_what_works(launch, aws, table):
+    keyfs = launch(start=False)
+    assert keyfs.cli("check", "--create-table").returncode == cli.DONE
+    code, parts = check(keyfs)
+    assert code == cli.DONE and all(item["ok"] for part in parts.values() for item in part.values()), parts
+    store = parts["store"]
+    for region in aws.regions:
+        assert {f"{region.name} may read", f"{region.name} may list", f"{region.name} may create", f"{region.name} may change"} <= set(store)
+        part = parts[f"region {region.name}"]
+        assert {"reachable", "may describe the master key", "may generate", "may encrypt", "may decrypt"} <= set(part)
+        assert re.search(r"answered in \d+", part["reachable"]["detail"])
+    assert store[f"table {table}"]["detail"] == "new keys are created in any region"
+    assert (store["deletion protection"]["detail"], store["point-in-time recovery"]["detail"]) == ("on", "on")
+
+
+def test_a_table_without_recovery_is_told_with_the_advice(launch, aws, table):
+    aws.regions[0].make_table(table)
+    code, parts = check(launch(start=False))
+    assert code == cli.DONE
+    for what in ("deletion protection", "point-in-time recovery"):
+        assert parts["store"][what]["detail"] == "off" and parts["store"][what]["remedy"] == "turning it on is recommended"
+    # Who may not look is told so, and goes on.
+    aws.regions[0].dynamodb.fault("error", op="DescribeContinuousBackups", type="AccessDeniedException")
+    code, parts = check(launch(start=False))
+    assert code == cli.DONE and "can't be told: " in parts["store"]["point-in-time recovery"]["detail"]
+
+
+@pytest.mark.parametrize("how", ["cut", "hang"])
+def test_one_region_out_is_degraded_with_what_to_look_at(launch, aws, table, how):
+    aws.regions[0].make_table(table)
+    keyfs = launch(start=False, open_deadline="3s")
+    lost = aws.regions[1]
+    lost.kms.link(how)
+    code, parts = check(keyfs)
+    assert code == cli.PARTIAL
+    item = parts[f"region {lost.name}"]["reachable"]
+    assert not item["ok"] and "host" in item["remedy"], item
+    for region in (aws.regions[0], aws.regions[2]):
+        assert all(item["ok"] for item in parts[f"region {region.name}"].values())
+    aws.regions[2].kms.link("cut")
+    done = keyfs.cli("check")
+    assert "keys can be read; none can be made: 1 of 2 required regions are good" in done.stdout, done
+
+
+def test_a_master_that_is_disabled_or_missing_is_told_with_the_remedy(launch, aws, table):
+    aws.regions[0].make_table(table)
+    first, second = aws.regions[0], aws.regions[1]
+    keyfs = launch(start=False, regions={second.name: {"key": "alias/another"}})
+    first.kms.fault("error", type="DisabledException", op=["GenerateDataKey", "Encrypt", "Decrypt"])
+    code, parts = check(keyfs)
+    assert code == cli.PARTIAL
+    assert "is disabled: enable it, or take the region out" in parts[f"region {first.name}"]["may generate"]["detail"]
+    assert "does not exist there: look at `key`" in json.dumps(parts[f"region {second.name}"])
+
+
+def permitted(document):
+    """The actions of a policy document in scripts/terraform."""
+    with open(os.path.join(TERRAFORM, "policy.tf")) as f:
+        text = f.read()
+    block = text.split(f'data "aws_iam_policy_document" "{document}" {{', 1)[1].split("\n}\n", 1)[0]
+    return set(re.findall(r'"((?:kms|dynamodb):[A-Za-z]+)"', block))
+
+
+def asked(calls):
+    """The actions that the calls at the proxies took."""
+    found = collections.Counter()
+    for (operation, proxy), count in calls.by_region().items():
+        if operation[0].isalpha():  # not the pings
+            found[f"{proxy.split('-')[0]}:{operation}"] += count
+    return set(found)
+
+
+def test_the_policy_for_hosts_permits_what_keyfs_asks_for_and_nothing_else(launch, aws, table, calls):
+    aws.regions[0].make_table(table)
+    calls.reset()
+    keyfs = launch(fresh_for="0s")
+    aws.regions[2].kms.link("cut")
+    for ident in ("one", "two"):
+        keyfs.read(ident)
+        keyfs.read(ident)
+    aws.regions[2].kms.link("pass")
+    os.listdir(keyfs.mount)
+    for command in (["check"], ["list"], ["describe", "one"], ["create", "three"], ["disable", "one"], ["enable", "one"], ["delete", "two"], ["heal"]):
+        assert keyfs.cli(*command).returncode in (cli.DONE, cli.PARTIAL), command
+    keyfs.restart()
+    keyfs.read("one")
+    assert asked(calls) == permitted("host")
+
+
+def test_the_policy_for_making_the_table_permits_that_and_nothing_else(launch, calls, table):
+    keyfs = launch(start=False)
+    calls.reset()
+    assert keyfs.cli("check", "--create-table").returncode == cli.DONE
+    assert asked(calls) - permitted("host") == permitted("setup") - permitted("host")
+
+
+def test_the_terraform_example_can_be_parsed_and_names_what_it_uses():
+    import hcl2
+
+    blocks = collections.defaultdict(list)
+    for name in sorted(os.listdir(TERRAFORM)):
+        if name.endswith(".tf"):
+            with open(os.path.join(TERRAFORM, name)) as f:
+                for kind, found in hcl2.load(f).items():
+                    blocks[kind] += found
+
+    def names(kind):
+        return {key.strip('"') for block in blocks[kind] for key in block}
+
+    assert names("variable") == {"name", "regions", "consistency", "tags"}
+    assert {"aws_kms_key", "aws_kms_alias", "aws_dynamodb_table", "aws_iam_policy"} == names("resource")
+    text = "".join(open(os.path.join(TERRAFORM, name)).read() for name in os.listdir(TERRAFORM) if name.endswith(".tf"))
+    assert set(re.findall(r"\bvar\.(\w+)", text)) == names("variable")
+    for kind, name in re.findall(r"\b(aws_\w+)\.(\w+)[.\[]", text.replace("data.", "")):
+        assert re.search(rf'"{kind}" "{name}"', text), f"{kind}.{name}"
