@@ -123,7 +123,7 @@ def test_a_listing_that_waits_for_the_store_can_be_killed_and_holds_up_nobody(hu
 
 def test_once_they_answer_again_all_who_waited_are_served(hung, aws):
     hung = hung("both")
-    with readers(hung, 60) as hanging:
+    with readers(hung, 20) as hanging:  # few enough for the store's budget of retries
         seen.await_hanging(hanging)
         aws.heal()
         served = [process.communicate(timeout=60)[0] for process in hanging]
