@@ -238,7 +238,8 @@ Task<Result<void>> Replica::Impl::on_worker(Work work) {
 
 void Replica::Impl::begin_live() {
   const LiveTime before = live_time;
-  live_time = {wall_ms(), wall_ms()};
+  // Nothing that was confirmed up to now counts: what is settled may bear this very millisecond.
+  live_time = {wall_ms() + 1, wall_ms() + 1};
   loop.spawn([](Impl* self, LiveTime old, LiveTime begun, uint64_t number) -> Task<void> {
     Work work = [old, begun](ReplicaDb& file) -> Result<void> {
       if (old.until >= old.since) {
@@ -287,9 +288,8 @@ void Replica::on_live(bool live) {
 }
 
 void Replica::on_gap() {
-  Impl& impl = *impl_;
-  if (impl.live) impl.live_time.until = impl.wall_ms();
-  impl.begin_live();
+  // Up to the last beat the feed was whole; nobody knows since when it is not.
+  impl_->begin_live();
 }
 
 Task<void> Replica::flush() {

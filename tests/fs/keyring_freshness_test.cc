@@ -1,6 +1,8 @@
 // How long a key is served, by what it was last confirmed, and when it no longer is.
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "fs/keyring_fixture.h"
 
@@ -209,9 +211,47 @@ TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside) {
   for (int i = 0; i < 1000; ++i) std::fputs("this is no database at all. ", file);
   std::fclose(file);
   auto records = replica();
-  EXPECT_TRUE(std::filesystem::exists(dir + "/replica.db.damaged") || !world.log.has("set aside"));
-  Daemon one(world, records.get());
-  EXPECT_EQ(one.read("orders").size(), 32u);
+  EXPECT_TRUE(world.log.has("the replica is damaged; it is set aside"));
+  EXPECT_EQ(std::filesystem::file_size(dir + "/replica.db.damaged"), 28'000u);
+  std::string key;
+  {
+    Daemon one(world, records.get());
+    key = one.read("orders");
+    flush(*records);
+  }
+  // The new one is as good as the first.
+  Daemon two(world, records.get());
+  two.store.fail_with(Code::kUnavailable);
+  EXPECT_EQ(two.read("orders"), key);
+}
+
+TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_and_is_no_obstacle) {
+  std::string key;
+  {
+    auto before = replica();
+    Daemon one(world, before.get());
+    key = one.read("orders");
+    flush(*before);
+    world.time.poller.busy = nullptr;
+  }
+  // The id's letters in the record itself, and no longer those of its row.
+  std::fstream file(dir + "/replica.db", std::ios::in | std::ios::out | std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  const size_t at = bytes.find("\"id\":\"orders\"");
+  ASSERT_NE(at, std::string::npos);
+  file.seekp(static_cast<std::streamoff>(at) + 6);
+  file << "x";
+  file.close();
+  auto after = replica();
+  {
+    Daemon one(world, after.get());
+    one.store.fail_with(Code::kUnavailable);
+    EXPECT_FALSE(one.open("orders", true));
+    EXPECT_EQ(one.region_calls(), 0);
+    EXPECT_EQ(one.store.calls.put, 0);
+  }
+  Daemon two(world, after.get());
+  EXPECT_EQ(two.read("orders"), key) << "the store has it";
 }
 
 TEST_F(KeyringFreshness, an_announced_disable_takes_effect_at_the_next_read) {
