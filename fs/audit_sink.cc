@@ -1,5 +1,6 @@
 // Where audit lines go: a file, the journal.
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -113,10 +114,23 @@ class JournalSink final : public AuditSink {
   }
 
  private:
+  // The journal's queue is short: it gets the time to empty it, unless it took none of it last
+  // time.
+  static constexpr int kPatienceMs = 1000;
+
   Result<void> send() {
     for (int attempt = 0;; ++attempt) {
-      if (::send(fd_.get(), datagram_.data(), datagram_.size(), MSG_NOSIGNAL) >= 0) return {};
+      if (::send(fd_.get(), datagram_.data(), datagram_.size(), MSG_NOSIGNAL) >= 0) {
+        stuck_ = false;
+        return {};
+      }
       if (errno == EINTR) continue;
+      if (errno == EAGAIN && !stuck_) {
+        pollfd room{fd_.get(), POLLOUT, 0};
+        stuck_ = ::poll(&room, 1, kPatienceMs) == 0;
+        errno = EAGAIN;
+        if (!stuck_) continue;
+      }
       // The journal was restarted.
       if ((errno == ECONNREFUSED || errno == ENOTCONN) && attempt == 0 && reopen()) continue;
       return fail(Code::kUnavailable,
@@ -126,6 +140,7 @@ class JournalSink final : public AuditSink {
 
   Descriptor fd_;
   std::string datagram_;
+  bool stuck_ = false;
 };
 
 }  // namespace
