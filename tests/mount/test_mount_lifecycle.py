@@ -1,6 +1,7 @@
 """From mount to unmount: what the mount is, how it ends, what a killed daemon leaves and how that is cleaned up, how the policy is read anew."""
 import os
 import signal
+import stat
 import subprocess
 import threading
 
@@ -235,9 +236,38 @@ def test_reloads_while_it_is_read(launch):
 
 # -- as another user
 
-def test_an_ordinary_user_mounts_for_itself(launch, folder, people):
-    if not os.stat("/dev/fuse").st_mode & 0o002:
-        pytest.skip("/dev/fuse is for root only here")
+@pytest.fixture
+def open_device(folder):
+    """A /dev/fuse that everybody may open, as udev makes it; where it is root's own, one is put in its place, for this test run's mount namespace alone."""
+    if os.stat("/dev/fuse").st_mode & 0o002:
+        yield
+        return
+    if os.environ.get("KEYFS_TEST_SHARED_MOUNTS"):
+        pytest.skip("/dev/fuse is for root only here, and its place is everybody's")
+    node = folder / "fuse"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
+    node.chmod(0o666)
+    subprocess.run(["mount", "--bind", node, "/dev/fuse"], check=True)
+    yield
+    subprocess.run(["umount", "-l", "/dev/fuse"], check=True)
+
+
+def test_an_ordinary_user_is_told_why_allow_other_is_refused(folder, open_device, people):
+    if os.path.exists("/etc/fuse.conf") and any(line.strip() == "user_allow_other" for line in open("/etc/fuse.conf")):
+        pytest.skip("it is permitted here")
+    uid, gid, groups = people.ids("keyfs-t1")
+    (folder / "keys").mkdir()
+    os.chown(folder / "keys", uid, gid)
+    (folder / "home").mkdir()
+    os.chown(folder / "home", uid, gid)
+    done = run_as(uid, gid, groups, [d.binary(), "mount", "--embedded", str(folder / "home" / "parts"), "-o", "allow_other", str(folder / "keys")])
+    assert done.returncode == 1
+    ours = done.stderr.splitlines()[-1]  # after what fusermount3 has to say
+    assert ours.startswith(f"keyfs: cannot mount on {folder}/keys") and "user_allow_other" in ours
+    assert d.mounted(folder / "keys") is None
+
+
+def test_an_ordinary_user_mounts_for_itself(launch, folder, open_device, people):
     uid, gid, groups = people.ids("keyfs-t1")
     home = folder / "home"
     home.mkdir()
