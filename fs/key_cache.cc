@@ -111,7 +111,7 @@ void KeyCache::destroy_if_idle_locked(Shard& shard, KeyEntry* entry) {
 TimePoint KeyCache::effective_check_locked(const KeyEntry& entry, TimePoint now) const {
   if (entry.epoch_ != epoch()) return entry.checked_at_;
   if (live()) return now;
-  // The feed has ended: up to then it would have told of a change.
+  // The feed has ended: what changed up to then, it has told.
   return std::max(entry.checked_at_,
                   TimePoint(Duration(live_until_.load(std::memory_order_acquire))));
 }
@@ -190,7 +190,7 @@ void KeyCache::forget_held_locked(Shard& shard, KeyEntry& entry) {
   held_count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void KeyCache::revoke(KeyEntry& entry, KeyState state, TimePoint checked_at) {
+void KeyCache::revoke(KeyEntry& entry, KeyState state, TimePoint checked_at, uint32_t epoch) {
   SharedKey before;
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
@@ -201,7 +201,7 @@ void KeyCache::revoke(KeyEntry& entry, KeyState state, TimePoint checked_at) {
   entry.held_ = KeyEntry::Held::kRevoked;
   entry.state_ = state;
   entry.checked_at_ = checked_at;
-  entry.epoch_ = 0;  // asked again after kRevokedFor, live or not
+  entry.epoch_ = epoch;
 }
 
 void KeyCache::drop(KeyEntry& entry) {
@@ -235,13 +235,13 @@ std::optional<TimePoint> KeyCache::confirmed_at(const KeyEntry& entry, TimePoint
   return effective_check_locked(entry, now);
 }
 
-void KeyCache::set_live(bool live, TimePoint now) {
+void KeyCache::set_live(bool live, TimePoint as_of) {
   if (live == this->live()) return;
   if (live) {
     // What changed before the feed began was never announced.
     if (!was_live_.exchange(true)) mark_gap();
   } else {
-    live_until_.store(now.time_since_epoch().count(), std::memory_order_release);
+    live_until_.store(as_of.time_since_epoch().count(), std::memory_order_release);
   }
   live_.store(live, std::memory_order_release);
 }

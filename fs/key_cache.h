@@ -8,8 +8,9 @@
 //   younger than fresh_for, or announced by a live watch   -> served
 //   older, confirmed within serve_stale_for                -> served, and checked in the background
 //   older still, never fetched, evicted                    -> the keyring is asked first
-//   known to be disabled or deleted                        -> kRevoked; asked again after
-//                                                             kRevokedFor, so that enabling is seen
+//   known to be disabled or deleted                        -> kRevoked; without a live watch asked
+//                                                             again after kRevokedFor, so that
+//                                                             enabling is seen
 // This is the revocation promise: once a key is disabled or deleted, a daemon whose store answers
 // serves it for fresh_for and one more read at most (with a live watch: until the announcement
 // arrives); one that can ask nobody serves it for serve_stale_for after it last could. Files that
@@ -182,7 +183,7 @@ class KeyCache {
   // The cached key is still the current one. False when none, or another one, is cached.
   bool confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch);
   // The id is disabled or deleted: the bytes are dropped at once.
-  void revoke(KeyEntry& entry, KeyState state, TimePoint checked_at);
+  void revoke(KeyEntry& entry, KeyState state, TimePoint checked_at, uint32_t epoch);
   // Forgets whatever is known: the next read asks.
   void drop(KeyEntry& entry);
   // The refresh that kServeAndRefresh asked for is over, well or not.
@@ -194,8 +195,9 @@ class KeyCache {
   // When the cached key was last known to be current; nullopt when none is cached.
   std::optional<TimePoint> confirmed_at(const KeyEntry& entry, TimePoint now) const;
 
-  // A watch: while it is live, whatever is cached and was not announced is current.
-  void set_live(bool live, TimePoint now);
+  // A watch: while it is live, whatever is cached and was not announced is current; when it ends,
+  // it had announced all changes up to `as_of`.
+  void set_live(bool live, TimePoint as_of);
   bool live() const { return live_.load(std::memory_order_acquire); }
   // Changes may have been missed: every cached key is to be checked again.
   void mark_gap();

@@ -124,7 +124,7 @@ class Keyring final : public ChangeListener {
   // ChangeListener: the feed of a store that can be watched.
   void on_change(const std::string& id, const std::optional<Stored>& stored) override;
   void on_gap() override;
-  void on_live(bool live) override;
+  void on_live(bool live, TimePoint as_of) override;
 
  private:
   struct Impl;

@@ -70,7 +70,7 @@ Task<bool> Keyring::Impl::refresh(KeyRef entry) {
     }
     const Record& record = seen->stored->record;
     if (record.state != KeyState::kEnabled) {
-      revoke(*entry, record.state);
+      revoke(*entry, record.state, watch.changed ? 0 : epoch);
       co_return true;
     }
     const auto current = record.versions.find(record.current);
@@ -103,7 +103,7 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
     cache.doubt(*entry);
     if (cache.held(*entry) != nullptr) refresh(entry);
   } else if (stored->record.state != KeyState::kEnabled) {
-    impl.revoke(*entry, stored->record.state);
+    impl.revoke(*entry, stored->record.state, cache.epoch());
   } else if (!cache.confirm(*entry, stored->record.current, impl.now(), cache.epoch())) {
     cache.drop(*entry);  // enabled again, or a new version: the next reader fetches it
   }
@@ -116,8 +116,8 @@ void Keyring::on_gap() {
   impl_->parts.cache.for_each_held([this](const KeyRef& entry) { refresh(entry); });
 }
 
-void Keyring::on_live(bool live) {
-  impl_->parts.cache.set_live(live, impl_->now());
+void Keyring::on_live(bool live, TimePoint as_of) {
+  impl_->parts.cache.set_live(live, as_of);
   if (impl_->parts.replica != nullptr) impl_->parts.replica->on_live(live);
 }
 

@@ -62,8 +62,9 @@ class ChangeListener {
   virtual void on_change(const std::string& id, const std::optional<Stored>& stored) = 0;
   // Changes may have been missed: whatever is cached must be checked again.
   virtual void on_gap() = 0;
-  // True while the feed is live: what is cached and was not announced as changed is current.
-  virtual void on_live(bool live) = 0;
+  // True while the feed is live: what is cached and was not announced as changed is current. What
+  // was changed up to `as_of` has been announced, which matters when the feed ends.
+  virtual void on_live(bool live, TimePoint as_of) = 0;
 };
 
 class Store {

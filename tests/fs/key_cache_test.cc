@@ -83,7 +83,7 @@ TEST_F(KeyCacheTest, another_version_than_the_cached_one_must_be_asked_for) {
 
 TEST_F(KeyCacheTest, a_revoked_key_is_wiped_at_once_and_asked_for_again_after_a_second) {
   const KeyRef entry = put(cache, "orders");
-  cache.revoke(*entry, KeyState::kDisabled, clock.now());
+  cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
   EXPECT_EQ(arena.usage().secrets, 0u);
   EXPECT_EQ(peek(entry), Peek::kRevoked);
   EXPECT_EQ(peek(entry, 1), Peek::kRevoked);
@@ -91,6 +91,32 @@ TEST_F(KeyCacheTest, a_revoked_key_is_wiped_at_once_and_asked_for_again_after_a_
   EXPECT_EQ(peek(entry), Peek::kAsk);
   cache.put(*entry, key(), clock.now(), cache.epoch());
   EXPECT_EQ(peek(entry), Peek::kServe);
+}
+
+TEST_F(KeyCacheTest, a_live_watch_would_tell_of_a_revoked_key_that_is_enabled_so_nobody_asks) {
+  cache.set_live(true, clock.now());
+  const KeyRef entry = put(cache, "orders");
+  cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
+  clock.advance(1h);
+  EXPECT_EQ(peek(entry), Peek::kRevoked);
+  cache.set_live(false, clock.now());
+  EXPECT_EQ(peek(entry), Peek::kRevoked);
+  clock.advance(1s);
+  EXPECT_EQ(peek(entry), Peek::kAsk);
+  cache.set_live(true, clock.now());
+  EXPECT_EQ(peek(entry), Peek::kRevoked) << "it went on from where it was";
+  cache.mark_gap();
+  EXPECT_EQ(peek(entry), Peek::kAsk);
+}
+
+TEST_F(KeyCacheTest, after_a_watch_has_ended_keys_are_as_old_as_what_it_had_announced_by_then) {
+  cache.set_live(true, clock.now());
+  const KeyRef entry = put(cache, "orders");
+  clock.advance(24h);
+  EXPECT_EQ(peek(entry), Peek::kServe);
+  cache.set_live(false, clock.now() - 1s);
+  clock.advance(cache.options().fresh_for - 1s);
+  EXPECT_EQ(peek(entry), Peek::kServeAndRefresh);
 }
 
 TEST_F(KeyCacheTest, dropped_bytes_are_wiped_when_the_last_reply_is_out) {
@@ -205,7 +231,7 @@ TEST_F(KeyCacheTest, readers_and_a_writer_may_meet) {
         cache.put(*entry, key(1, static_cast<uint8_t>(1 + i % 250)), clock.now(), cache.epoch());
         break;
       case 1:
-        cache.revoke(*entry, KeyState::kDisabled, clock.now());
+        cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
         break;
       case 2:
         cache.put(*entry, key(1, static_cast<uint8_t>(1 + i % 250)), clock.now(), cache.epoch());

@@ -256,7 +256,8 @@ TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_an
 
 TEST_F(KeyringFreshness, an_announced_disable_takes_effect_at_the_next_read) {
   Daemon one(world, nullptr, kShort);
-  one.keyring->on_live(true);
+  one.keyring->on_live(true, world.time.loop.now());
+  const KeyRef node = one.cache.acquire("orders");  // as a mount has it
   const std::string key = one.read("orders");
   wait(1h);
   one.forget();
@@ -266,6 +267,9 @@ TEST_F(KeyringFreshness, an_announced_disable_takes_effect_at_the_next_read) {
   one.keyring->on_change("orders", Stored{stored("orders"), "9"});
   EXPECT_EQ(one.seen.ended, std::vector<std::string>{"orders"});
   EXPECT_EQ(one.read("orders"), "revoked");
+  wait(1h);
+  EXPECT_EQ(one.read("orders"), "revoked");
+  EXPECT_EQ(one.store.calls.get, 0);
   set_state("orders", KeyState::kEnabled);
   one.keyring->on_change("orders", Stored{stored("orders"), "10"});
   EXPECT_EQ(one.read("orders"), key);
@@ -275,7 +279,7 @@ TEST_F(KeyringFreshness, a_change_that_is_announced_while_the_store_answers_is_n
   Daemon one(world, nullptr, kShort);
   one.read("orders");
   Daemon two(world, nullptr, kShort);
-  two.keyring->on_live(true);
+  two.keyring->on_live(true, world.time.loop.now());
   two.region[0]->answer_after(50ms);
   std::string told;
   world.time.loop.spawn([](Daemon* daemon, std::string* out) -> Task<void> {
@@ -292,7 +296,7 @@ TEST_F(KeyringFreshness, a_change_that_is_announced_while_the_store_answers_is_n
 
 TEST_F(KeyringFreshness, after_a_gap_in_the_feed_every_cached_key_is_checked_at_once) {
   Daemon one(world, nullptr, kShort);
-  one.keyring->on_live(true);
+  one.keyring->on_live(true, world.time.loop.now());
   for (int i = 0; i < 200; ++i) one.read("id" + std::to_string(i));
   set_state("id7", KeyState::kDisabled);  // and nobody tells
   one.forget();
