@@ -95,7 +95,7 @@ def region_ways():
 
 
 def member_ways(wipe=False):
-    """For etcd.Member. A mended member is healthy. wipe: also losing its data."""
+    """For etcd.Member. A mended member is healthy. wipe: also losing its data, and being taken in again as etcd demands."""
     def settled(mend):
         def mends(member):
             mend(member)

@@ -81,10 +81,12 @@ def load(folder):
     return records
 
 
-def check(records, disable_bound=None, key_bytes=32, final=None):
+def check(records, disable_bound=None, key_bytes=32, final=None, outages=()):
     """All violations, [] when there are none.
 
     disable_bound: seconds after an acknowledged disable or delete within which a key may still be served (unless an enable came between, or may have).
+    outages: [(begin, end)] in which nobody could have heard of a change: one that falls into an outage, or so shortly before it that the bound had not passed,
+    is bound from the outage's end.
     final: {id: digest} as read at the end from the healed system; given, every id that was ever served must be in it with the same digest, unless it was
     disabled or deleted: an acknowledged creation may not be lost."""
     by_id = collections.defaultdict(list)
@@ -96,7 +98,7 @@ def check(records, disable_bound=None, key_bytes=32, final=None):
         violations += _one_plaintext(ident, serves, key_bytes)
         changes = sorted((r for r in those if r["kind"] in CHANGES), key=lambda r: r["start"])
         if disable_bound is not None:
-            violations += _revoked(ident, serves, changes, disable_bound)
+            violations += _revoked(ident, serves, changes, disable_bound, sorted(outages))
         if final is not None:
             violations += _kept(ident, serves, changes, final)
     return violations
@@ -113,7 +115,16 @@ def _one_plaintext(ident, serves, key_bytes):
                             f"{r['daemon']} at {r['end']:.3f} served different keys")
 
 
-def _revoked(ident, serves, changes, bound):
+def due(change, bound, outages):
+    """By when a change that was acknowledged at that time must be known everywhere."""
+    by = change + bound
+    for begin, end in outages:
+        if begin < by and end > change:
+            by = max(by, end + bound)
+    return by
+
+
+def _revoked(ident, serves, changes, bound, outages):
     """A serve is late when it began later than bound after the end of an acknowledged disable, and nothing that might have enabled the key again began before
     the serve's end and ended after the disable's start. (A change whose outcome is unknown counts as a possible enable, never as a disable.)"""
     enables = [c for c in changes if c["kind"] == "enable"]
@@ -121,7 +132,7 @@ def _revoked(ident, serves, changes, bound):
         for c in changes:
             if c["kind"] == "enable" or not c.get("ok"):
                 continue
-            if r["start"] <= c["end"] + bound:
+            if r["start"] <= due(c["end"], bound, outages):
                 continue
             if any(e["start"] <= r["end"] and e["end"] >= c["start"] for e in enables):
                 continue

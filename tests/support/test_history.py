@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from .availability import answered_for
 from .history import Recorder, assert_sound, check, load
 
 
@@ -47,6 +48,23 @@ def test_a_serve_after_the_bound_is_caught():
     assert laws([change("disable", 10, ok=False), serve("d2", "x", 20)], disable_bound=1) == []
     # It began in time and was slow to end: the open was granted before.
     assert laws(disabled + [serve("d2", "x", 10.5, end=30)], disable_bound=1) == []
+
+
+def test_in_an_outage_the_bound_counts_from_its_end():
+    disabled = [serve("d1", "x", 0), change("disable", 10)]  # acknowledged at 10.1
+    late = disabled + [serve("d2", "x", 15)]
+    assert laws(late, disable_bound=3, outages=[(11, 13)]) == []
+    assert laws(late, disable_bound=3, outages=[(11, 11.5), (14, 16)]) == []
+    assert laws(late, disable_bound=3, outages=[(5, 10)]) == ["no serve after revocation"]
+    assert laws(late, disable_bound=3, outages=[(13.2, 14)]) == ["no serve after revocation"]
+    assert laws(late, disable_bound=3, outages=[(11, 11.5)]) == ["no serve after revocation"]
+
+
+def test_how_long_somebody_answered_on_end():
+    assert answered_for([], 10, 14) == 4
+    assert answered_for([(11, 13)], 10, 14) == 1
+    assert answered_for([(5, 11), (13, 20)], 10, 14) == 2
+    assert answered_for([(5, 20)], 10, 14) <= 0
 
 
 def test_an_enable_between_allows_a_serve_and_one_before_does_not():

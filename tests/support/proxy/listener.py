@@ -45,6 +45,8 @@ class Listener:
             self._task.cancel()
             self._task = None
         if self._listening:
+            # The cancelled accept lets go of the number only later, when it may be another connection's.
+            asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
             self._listening = None
         for filler in self._fillers:
