@@ -83,7 +83,7 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
 
 Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::string url,
                                                                        TimePoint deadline) {
-  if (!user_.empty() && token_.empty() && !no_auth_) {
+  if (!user_.empty() && !no_auth_ && !have_token(url)) {
     // It costs a member much work (bcrypt), so one that has begun is waited for by whoever comes
     // later, too, rather than begun again.
     SingleFlight<LoggedIn>::Work work = [this, url](auto& flight) {
@@ -97,7 +97,7 @@ Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::stri
       co_return tl::unexpected<Failure>(
           failed(Error(Code::kTimeout, "gave us no token in time"), EtcdNext::kOtherEndpoint));
     }
-    if (finished->value && token_.empty()) co_return tl::unexpected<Failure>(**finished->value);
+    if (finished->value && !have_token(url)) co_return tl::unexpected<Failure>(**finished->value);
   }
   Token out;
   out.number = number_;
@@ -111,9 +111,14 @@ Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::stri
   co_return out;
 }
 
-void EtcdAuth::refused(uint64_t number) {
-  if (number != number_) return;
-  token_.reset();
+bool EtcdAuth::have_token(const std::string& url) const {
+  if (token_.empty()) return false;
+  const auto refused = refused_.find(url);
+  return refused == refused_.end() || refused->second < number_;
+}
+
+void EtcdAuth::refused(const std::string& url, uint64_t number) {
+  refused_[url] = number;
   no_auth_ = false;
 }
 
@@ -140,6 +145,8 @@ Task<EtcdAuth::LoggedIn> EtcdAuth::log_in(std::string url, TimePoint deadline) {
 
   HttpRequest request("POST", url + "/v3/auth/authenticate", deadline);
   request.headers.push_back({"Content-Type", "application/json"});
+  // Without a leader it would wait for one in vain for seconds.
+  request.headers.push_back({"Grpc-Metadata-hasleader", "true"});
   request.secret_body = body.take();
   request.secret_response = true;
   request.max_response = kMaxReply;

@@ -1,8 +1,10 @@
 // The token that etcd gives for user and password (POST /v3/auth/authenticate), which goes into the
 // Authorization header as it is, without "Bearer".
 //
-// Members keep simple tokens in memory, for five minutes after their last use, and forget them when
-// they restart; a refused token is replaced by one log-in, however many calls it was refused to.
+// Members keep simple tokens in memory, each for five minutes after it last saw them, and forget
+// them when they restart; a token that a member refused is replaced by one log-in there, however
+// many calls it was refused to. A log-in needs a quorum: until it has succeeded, the old token goes
+// on being used with the other members.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to client and worker, which outlive
 // it, and it outlives its tasks. Blocking: never (the password file is read on the worker).
@@ -11,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,10 +38,11 @@ class EtcdAuth {
   };
   using Failure = EtcdFailure;
 
-  // The token that we have; logs in at `url` when there is none.
+  // The token that we have; logs in at `url` when there is none that is good there.
   Task<tl::expected<Token, Failure>> token(std::string url, TimePoint deadline);
-  // Token `number` was refused: the next call of token() logs in, unless somebody already did.
-  void refused(uint64_t number);
+  // Token `number` was refused at `url`: the next call of token() for it logs in, unless somebody
+  // already did.
+  void refused(const std::string& url, uint64_t number);
 
   const std::string& user() const { return user_; }
 
@@ -47,6 +51,7 @@ class EtcdAuth {
 
  private:
   using LoggedIn = std::optional<std::shared_ptr<const Failure>>;  // nullopt: done
+  bool have_token(const std::string& url) const;
   Task<LoggedIn> log_in(std::string url, TimePoint deadline);
   LoggedIn take_reply(const HttpResponse& response);
 
@@ -55,9 +60,10 @@ class EtcdAuth {
   std::string user_;
   std::string password_file_;
   SecretBytes token_;
-  uint64_t number_ = 0;             // of the token that we have
-  bool no_auth_ = false;            // etcd said that it wants none
-  SingleFlight<LoggedIn> log_ins_;  // by URL
+  uint64_t number_ = 0;                      // of the token that we have
+  std::map<std::string, uint64_t> refused_;  // by URL: the newest token that was refused there
+  bool no_auth_ = false;                     // etcd said that it wants none
+  SingleFlight<LoggedIn> log_ins_;           // by URL
 };
 
 }  // namespace keyfs

@@ -112,7 +112,7 @@ Task<EtcdClient::Answer> EtcdClient::one_try(size_t endpoint, const EtcdCall& ca
   if (!response) co_return failing(response.error());
   Answer answer = judge(endpoint, call, *response, mark, with_token);
   if (!answer && answer.error().next == EtcdNext::kNewToken) {
-    auth_.refused(token->number);
+    auth_.refused(endpoints_.url(endpoint), token->number);
     answer.error().next = EtcdNext::kOtherEndpoint;
     again = true;
   }
@@ -121,8 +121,11 @@ Task<EtcdClient::Answer> EtcdClient::one_try(size_t endpoint, const EtcdCall& ca
 
 Task<EtcdClient::Answer> EtcdClient::ask(size_t endpoint, const EtcdCall& call, TimePoint deadline,
                                          Duration patience) {
-  EtcdSlots::Slot slot(*slots_[endpoint]);
-  co_await slot.held();
+  std::optional<EtcdSlots::Slot> slot;
+  if (!call.urgent) {
+    slot.emplace(*slots_[endpoint]);
+    co_await slot->held();
+  }
   const TimePoint begin = loop().now();
   const TimePoint until = std::min(deadline, begin + patience);
   bool again = false;
@@ -230,7 +233,7 @@ Task<EtcdFailure> EtcdClient::stream(size_t endpoint, std::string path, std::str
   auto token =
       co_await auth_.token(endpoints_.url(endpoint), loop().now() + options_.attempt_timeout);
   if (!token) co_return std::move(token.error());
-  stream_token_ = token->number;
+  const uint64_t number = token->number;
   HttpRequest request = request_for(endpoints_.url(endpoint) + path, std::move(body), true,
                                     TimePoint::max(), std::move(token->text));
   request.on_data = std::move(on_data);
@@ -243,10 +246,8 @@ Task<EtcdFailure> EtcdClient::stream(size_t endpoint, std::string path, std::str
   }
   EtcdFailure failure =
       to_failure(parse_etcd_refusal(response->text()), response->status, auth_.user());
-  if (failure.next == EtcdNext::kNewToken) auth_.refused(stream_token_);
+  if (failure.next == EtcdNext::kNewToken) auth_.refused(endpoints_.url(endpoint), number);
   co_return failure;
 }
-
-void EtcdClient::token_refused() { auth_.refused(stream_token_); }
 
 }  // namespace keyfs

@@ -43,6 +43,8 @@ struct EtcdCall {
   bool needs_leader = true;
   // Each member is asked once at most; otherwise again and again until the deadline.
   bool one_round = false;
+  // Does not wait for its turn at a member that has many requests of ours.
+  bool urgent = false;
   // An answer for which this is false counts as if the member could not answer.
   std::function<bool(const EtcdReply&)> useful;
 };
@@ -62,8 +64,6 @@ class EtcdClient {
   // when the member ends it.
   Task<EtcdFailure> stream(size_t endpoint, std::string path, std::string body,
                            std::function<bool(std::string_view)> on_data);
-  // A stream said that our token is refused.
-  void token_refused();
 
   // No member could answer a linearizable call when last asked.
   bool leaderless() const { return leaderless_; }
@@ -89,7 +89,6 @@ class EtcdClient {
   const EtcdOptions& options_;
   EtcdEndpoints endpoints_;
   EtcdAuth auth_;
-  uint64_t stream_token_ = 0;
   std::vector<std::unique_ptr<EtcdSlots>> slots_;  // of each member
   size_t hedges_ = 0;                              // calls that ask more than one member now
   bool leaderless_ = false;

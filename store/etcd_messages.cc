@@ -215,9 +215,15 @@ std::string to_json(const EtcdPutIf& txn) {
   for (const auto& key : txn.otherwise) {
     reads.push_back({{"request_range", {{"key", base64_encode(key)}}}});
   }
-  const json put = {{"key", base64_encode(txn.key)}, {"value", base64_encode(txn.value)}};
+  json puts = json::array();
+  const auto put = [&puts](const std::string& key, const std::string& value) {
+    puts.push_back(
+        {{"request_put", {{"key", base64_encode(key)}, {"value", base64_encode(value)}}}});
+  };
+  put(txn.key, txn.value);
+  if (!txn.changed.empty()) put(txn.changed, txn.key);
   return dump({{"compare", std::move(compares)},
-               {"success", json::array({json{{"request_put", put}}})},
+               {"success", std::move(puts)},
                {"failure", std::move(reads)}});
 }
 

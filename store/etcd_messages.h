@@ -90,6 +90,7 @@ struct EtcdPutIf {
   std::vector<EtcdCompare> compares;
   std::string key;
   std::string value;
+  std::string changed;  // when not empty: this key gets the name of the other one
   std::vector<std::string> otherwise;
 };
 std::string to_json(const EtcdPutIf& txn);

@@ -4,7 +4,8 @@
 //   type = etcd
 //   endpoints = https://a:2379, https://b:2379, https://c:2379   ; asked in this order; the nearest
 //                                  first. http:// is for tests on one machine
-//   prefix = /keyfs                ; keys are PREFIX/records/ID and PREFIX/store-id
+//   prefix = /keyfs                ; keys are PREFIX/records/ID, PREFIX/store-id
+//                                  and PREFIX/changed
 //   ca = FILE                      ; PEM; default: the system's
 //   cert = FILE   key = FILE       ; client certificate (without a common name when etcd has
 //                                  ; authentication on) and its key
@@ -41,7 +42,7 @@ struct EtcdOptions {
   // When no linearizable answer has come by then, records are looked for on any member.
   Duration local_after = std::chrono::milliseconds(600);
   // The watch: how often, and for how long, its member is asked whether it still follows the rest.
-  Duration probe_every = std::chrono::seconds(1);
+  Duration probe_every = std::chrono::milliseconds(500);
   Duration probe_timeout = std::chrono::milliseconds(750);
 };
 

@@ -50,8 +50,6 @@ EtcdCall range_call(EtcdRange range) {
   return call;
 }
 
-bool has_any(const EtcdReply& reply) { return !reply.kvs.empty(); }
-
 }  // namespace
 
 Result<std::unique_ptr<Store>> make_etcd_store(const ConfigSection& section, EtcdParts parts,
@@ -214,9 +212,11 @@ Task<Result<std::optional<Stored>>> EtcdStore::found(std::string id, EtcdReply r
 
 namespace {
 
-// A member's own copy, from whichever member has one.
-Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, TimePoint start,
-                                  TimePoint deadline) {
+// A member's own copy, from whichever member has one; of a member that has heard of less than we
+// have only when it is `late`: a key that we know to be disabled must not come back because of a
+// member that was cut off before.
+Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, const int64_t& newest_known,
+                                  TimePoint start, TimePoint late, TimePoint deadline) {
   co_await client.loop().sleep_until(start);
   for (;;) {
     EtcdRange range(std::move(key));
@@ -224,7 +224,10 @@ Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, TimePoint
     EtcdCall call = range_call(range);
     key = std::move(range.key);
     call.one_round = true;
-    call.useful = has_any;
+    call.useful = [&client, &newest_known, late](const EtcdReply& reply) {
+      return !reply.kvs.empty() &&
+             (reply.header.revision >= newest_known || client.loop().now() >= late);
+    };
     auto answer = co_await client.call(std::move(call), deadline);
     if (answer || client.loop().now() >= deadline) co_return answer;
     co_await client.loop().sleep_for(kLocalPause);
@@ -242,7 +245,8 @@ Task<Result<std::optional<Stored>>> EtcdStore::get(std::string id, TimePoint dea
   const size_t linearizable = group.start(client_.call(std::move(call), deadline));
   const Duration head_start =
       client_.leaderless() ? kHeadStart : std::min(options_.local_after, (deadline - begin) / 4);
-  group.start(any_copy(client_, key_of(id), begin + head_start, deadline));
+  const TimePoint late = begin + (deadline - begin) / 2;
+  group.start(any_copy(client_, key_of(id), newest_record_, begin + head_start, late, deadline));
   std::optional<Error> why;
   while (auto finished = co_await group.next()) {
     const bool first_hand = finished->number == linearizable;
@@ -270,6 +274,7 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
   same_store.value = identity_.known().store_id;
   txn.key = key;
   txn.value = value;
+  if (key != store_id_key()) txn.changed = changed_key();
   txn.otherwise = {key, store_id_key()};
   EtcdCall call(kTxn, to_json(txn));
   auto answer = co_await client_.call(std::move(call), deadline);

@@ -1,6 +1,7 @@
 // Records in etcd, over the JSON gateway of its v3 API: for several hosts without DynamoDB.
 //
-// A record is the JSON text at PREFIX/records/ID; its revision is the key's mod_revision. The
+// A record is the JSON text at PREFIX/records/ID; its revision is the key's mod_revision. Every
+// write of a record also writes its key's name to PREFIX/changed (store/etcd_watch.h). The
 // configuration is in store/etcd_options.h, what guards against an empty or foreign cluster in
 // store/etcd_identity.h.
 //
@@ -69,6 +70,8 @@ class EtcdStore final : public Store {
 
   std::string key_of(const std::string& id) const { return records_ + id; }
   std::string store_id_key() const { return options_.prefix + "/store-id"; }
+  // Written with every record: its revision is the one of the newest change.
+  std::string changed_key() const { return options_.prefix + "/changed"; }
   Result<Stored> to_stored(const EtcdKeyValue& kv, const std::string& id) const;
 
   // Makes sure that this is the cluster that this host knows, and that this is remembered.
@@ -104,7 +107,7 @@ class EtcdStore final : public Store {
   SingleFlight<Result<bool>> identifying_;
   TimePoint saved_at_{};
   EtcdWatch* watch_ = nullptr;  // the one that runs now
-  int64_t newest_record_ = 0;   // the highest mod_revision of a record that was seen
+  int64_t newest_record_ = 0;   // the highest mod_revision of a record that was heard of
 };
 
 }  // namespace keyfs

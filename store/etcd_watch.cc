@@ -11,13 +11,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// etcd sends what a stream has missed in batches of up to 1000 revisions; one that is this large
-// may not be the last.
-constexpr size_t kLargeBatch = 500;
 constexpr size_t kMaxBuffer = size_t{256} << 20;
-constexpr Duration kPatience = 2s;  // for a stream to begin, and to catch up
+constexpr Duration kPatience = 2s;    // for a stream to begin, and to catch up
+constexpr Duration kStall = 500ms;    // for a change that a probe knows of to come through
+constexpr Duration kStagger = 100ms;  // the next member is probed when one is silent for so long
 constexpr Duration kLeastPause = 20ms;
-constexpr Duration kMostPause = 1s;
+constexpr Duration kMostPause = 500ms;
+constexpr Duration kRememberEvery = 1s;
 constexpr Duration kKeepWarmEvery = 60s;
 
 }  // namespace
@@ -46,12 +46,12 @@ EtcdWatch::~EtcdWatch() { store_.watch_ = nullptr; }
 void EtcdWatch::set_live(bool live) {
   if (live == live_) return;
   live_ = live;
-  listener_.on_live(live);
+  listener_.on_live(live, announced_);
 }
 
 void EtcdWatch::gap(int64_t next) {
   next_ = next;
-  anchor_ = 0;
+  goal_ = 0;
   listener_.on_gap();
 }
 
@@ -63,43 +63,59 @@ void EtcdWatch::rewind(int64_t revision) {
   if (incoming_ != nullptr) incoming_->wake();
 }
 
-int64_t EtcdWatch::begin_at(int64_t revision) {
-  anchor_ = 0;
-  if (next_ == 0) {
-    gap(revision + 1);
-  } else if (revision >= next_) {
-    const int64_t newest = store_.newest_record_;
-    if (newest == 0) {
-      gap(revision + 1);
-    } else {
-      anchor_ = newest;
-      return std::min(next_, newest);
-    }
+void EtcdWatch::begin(const Probed& first) {
+  restart_ = false;
+  created_ = false;
+  goal_ = 0;
+  // Where nothing tells what the newest change is, what was missed cannot be known.
+  if (next_ == 0 || (first.changed == 0 && first.revision >= next_)) gap(first.revision + 1);
+  take_probe(first);
+}
+
+void EtcdWatch::take_probe(const Probed& probed) {
+  if (probed.changed < next_) {
+    if (caught_up()) announced_ = probed.sent;
+    return;
   }
-  return next_;
+  if (caught_up()) goal_by_ = client_.loop().now() + kStall;
+  goal_ = probed.changed;
+  goal_sent_ = probed.sent;
 }
 
 Task<EtcdWatch::Event> EtcdWatch::probe(size_t endpoint) {
-  EtcdRange range(store_.store_id_key());
+  EtcdRange range(store_.changed_key());
   range.keys_only = true;
-  const EtcdCall call("/v3/kv/range", to_json(range));
+  EtcdCall call("/v3/kv/range", to_json(range));
+  call.urgent = true;
+  Event event{What::kProbed, std::nullopt, Probed{endpoint, client_.loop().now()}};
   const Duration patience = store_.options_.probe_timeout;
-  const TimePoint until = client_.loop().now() + patience;
-  const auto answer = co_await client_.ask(endpoint, call, until, patience);
-  Event event{What::kProbed, std::nullopt, 0};
-  if (answer) {
-    event.revision = answer->header.revision;
-  } else {
+  const auto answer = co_await client_.ask(endpoint, call, event.probed.sent + patience, patience);
+  if (!answer) {
     event.failure = answer.error();
+    co_return event;
   }
+  event.probed.revision = answer->header.revision;
+  if (!answer->kvs.empty()) event.probed.changed = answer->kvs[0].mod_revision;
   co_return event;
 }
 
 Task<EtcdWatch::Event> EtcdWatch::probe_later(size_t endpoint) {
   co_await client_.loop().sleep_for(store_.options_.probe_every);
-  // A failure to note how far the cluster has come matters to nobody now.
-  (void)co_await store_.remember(false);
   co_return co_await probe(endpoint);
+}
+
+Task<std::optional<EtcdWatch::Probed>> EtcdWatch::find_member() {
+  const std::vector<size_t> order = client_.endpoints().order(client_.loop().now(), true);
+  TaskGroup<Event> probes(client_.loop());
+  size_t next = 0;
+  while (next < order.size() || !probes.empty()) {
+    std::optional<TimePoint> until;
+    if (next < order.size()) probes.start(probe(order[next++]));
+    if (next < order.size()) until = client_.loop().now() + kStagger;
+    const auto finished = co_await probes.next(until);
+    if (finished && !finished->value.failure) co_return finished->value.probed;
+  }
+  co_return std::nullopt;
 }
 
 Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incoming& incoming) {
@@ -112,7 +128,7 @@ Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incomin
   std::string body = watch_request(store_.records_, end_of_prefix(store_.records_), start);
   EtcdFailure failure =
       co_await client_.stream(endpoint, "/v3/watch", std::move(body), std::move(on_data));
-  co_return Event{What::kStreamEnded, std::move(failure), 0};
+  co_return Event{What::kStreamEnded, std::move(failure), {}};
 }
 
 Task<EtcdWatch::Event> EtcdWatch::wait_for_data(Incoming& incoming) {
@@ -121,7 +137,7 @@ Task<EtcdWatch::Event> EtcdWatch::wait_for_data(Incoming& incoming) {
     co_await *incoming.ready;
   }
   incoming.fresh = false;
-  co_return Event{What::kData, std::nullopt, 0};
+  co_return Event{What::kData, std::nullopt, {}};
 }
 
 bool EtcdWatch::take_lines(Incoming& incoming) {
@@ -145,9 +161,7 @@ bool EtcdWatch::take_lines(Incoming& incoming) {
 bool EtcdWatch::take(const EtcdWatchReply& reply) {
   if (reply.canceled) {
     if (reply.compact_revision != 0) next_ = 0;
-    if (reply.refusal && (reply.refusal->code == 16 || reply.refusal->code == 7)) {
-      client_.token_refused();
-    }
+    // Whether it was our token that was refused is the next probe's to find out.
     return false;
   }
   if (!store_.identity_.accept_cluster(reply.header)) return false;
@@ -177,39 +191,37 @@ void EtcdWatch::announce(const EtcdWatchReply& reply) {
     }
     listener_.on_change(id, stored);
   }
-  if (anchor_ == 0 || newest < anchor_) return;
-  if (reply.events.size() >= kLargeBatch) {
-    restart_ = true;
-  } else {
-    anchor_ = 0;
-  }
+  if (caught_up()) announced_ = std::max(announced_, goal_sent_);
 }
 
-Task<bool> EtcdWatch::follow(size_t endpoint) {
+Task<bool> EtcdWatch::follow(Probed first) {
   Loop& loop = client_.loop();
-  const Event asked = co_await probe(endpoint);
-  if (asked.failure) co_return false;
-  restart_ = false;
-  created_ = false;
-  const int64_t start = begin_at(asked.revision);
+  const size_t endpoint = first.endpoint;
+  begin(first);
 
   Incoming incoming(loop);
   const Attached attached(*this, incoming);
   TaskGroup<Event> events(loop);
-  events.start(stream(endpoint, start, incoming));
+  events.start(stream(endpoint, next_, incoming));
   events.start(wait_for_data(incoming));
   events.start(probe_later(endpoint));
   const TimePoint patience = loop.now() + kPatience;
   bool was_live = false;
   for (;;) {
-    auto event = co_await events.next(live_ ? std::nullopt : std::optional(patience));
-    if (!event) {
+    std::optional<TimePoint> until;
+    if (!live_) until = patience;
+    if (live_ && !caught_up()) until = goal_by_;
+    auto event = co_await events.next(until);
+    if (!event && live_) {
+      co_return was_live;  // it is stuck
+    } else if (!event) {
       if (!created_) {
         client_.endpoints().failed(endpoint, loop.now(), false);
         co_return was_live;
       }
-      // What was to show that the stream has caught up never came.
-      gap(next_);
+      // What was to show that the stream has caught up never came: that key is not as keyfs wrote
+      // it.
+      gap(std::max(next_, goal_ + 1));
     } else if (event->value.what == What::kStreamEnded) {
       take_lines(incoming);
       const EtcdFailure& failure = *event->value.failure;
@@ -222,10 +234,11 @@ Task<bool> EtcdWatch::follow(size_t endpoint) {
       events.start(wait_for_data(incoming));
     } else {
       if (event->value.failure) co_return was_live;
+      take_probe(event->value.probed);
       events.start(probe_later(endpoint));
     }
     if (restart_) co_return true;
-    if (created_ && anchor_ == 0) {
+    if (created_ && caught_up()) {
       set_live(true);
       was_live = true;
     }
@@ -251,13 +264,22 @@ Task<bool> EtcdWatch::keep_members_warm() {
   }
 }
 
+Task<bool> EtcdWatch::keep_remembering() {
+  for (;;) {
+    co_await client_.loop().sleep_for(kRememberEvery);
+    // A failure to note how far the cluster has come matters to nobody now.
+    (void)co_await store_.remember(false);
+  }
+}
+
 Task<void> EtcdWatch::run() {
   Loop& loop = client_.loop();
   TaskGroup<bool> beside(loop);
   beside.start(keep_members_warm());
+  beside.start(keep_remembering());
   for (Duration pause = kLeastPause;;) {
-    const size_t endpoint = client_.endpoints().order(loop.now(), true).front();
-    const bool was_live = co_await follow(endpoint);
+    const auto member = co_await find_member();
+    const bool was_live = member && co_await follow(*member);
     set_live(false);
     pause = was_live ? kLeastPause : std::min(pause * 2, kMostPause);
     co_await loop.sleep_for(pause);

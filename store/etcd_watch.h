@@ -1,13 +1,17 @@
 // The change feed of an etcd cluster: one stream (POST /v3/watch) over all records, from one member
 // at a time.
 //
-// After a break it goes on, at another member where need be, from the revision that it had come to;
-// when that has been compacted, the listener is told of a gap. It is live while
-// - the stream is open and has caught up: either the cluster had not moved on, or a change that is
-//   known to lie in between has come through (etcd sends what a stream has missed in order), and
-// - the stream's member answers linearizable reads, one a second: so it is up, and follows its
-//   leader. etcd's own progress notifications come every ten minutes only.
-// A member that stops answering is noticed within probe_every + probe_timeout.
+// Every write of a record also writes PREFIX/changed, so the revision of that key is the one of the
+// newest change. Its linearizable read, the probe, is asked of the stream's member twice a second,
+// and tells two things: the member is up and follows its leader, and how far the stream must have
+// come. (etcd's own progress notifications come every ten minutes only.) The feed is live while
+// - the stream is open and has shown the newest change that a probe knew of, and
+// - probes are answered, and what they know of comes through the stream in kStall.
+// So a member that stops, or is cut off from the others, is noticed within probe_every +
+// probe_timeout, and a stream that has got stuck within probe_every + kStall.
+//
+// After a break it goes on from the revision that it had come to, at the member that answers a
+// probe first; when that revision has been compacted, the listener is told of a gap.
 //
 // A record that was read from a member's own copy (without a quorum) may be older than what was
 // announced already: the feed then starts again from there.
@@ -43,12 +47,18 @@ class EtcdWatch {
   void rewind(int64_t revision);
 
  private:
+  struct Probed {
+    size_t endpoint = 0;
+    TimePoint sent{};
+    int64_t revision = 0;  // of the whole cluster
+    int64_t changed = 0;   // of the newest change of a record; 0: none that is known
+  };
   // What wakes the task that follows a stream.
   enum class What { kStreamEnded, kData, kProbed };
   struct Event {
     What what;
     std::optional<EtcdFailure> failure;
-    int64_t revision = 0;
+    Probed probed;
   };
   struct Incoming;
   // The stream that rewind() wakes.
@@ -60,16 +70,21 @@ class EtcdWatch {
     EtcdWatch& watch;
   };
 
+  // A member that answers a probe; nullopt: none did.
+  Task<std::optional<Probed>> find_member();
   // Returns when the stream is no longer to be trusted; true: it was live.
-  Task<bool> follow(size_t endpoint);
+  Task<bool> follow(Probed first);
   Task<Event> stream(size_t endpoint, int64_t start, Incoming& incoming);
   Task<Event> wait_for_data(Incoming& incoming);
   Task<Event> probe(size_t endpoint);
   Task<Event> probe_later(size_t endpoint);
   Task<bool> keep_members_warm();
+  Task<bool> keep_remembering();
 
-  // Decides from where to begin when the cluster has come to `revision`.
-  int64_t begin_at(int64_t revision);
+  // Decides from where to begin.
+  void begin(const Probed& first);
+  void take_probe(const Probed& probed);
+  bool caught_up() const { return goal_ < next_; }
   // False: the stream is of no use any more.
   bool take_lines(Incoming& incoming);
   bool take(const EtcdWatchReply& reply);
@@ -80,8 +95,11 @@ class EtcdWatch {
   EtcdStore& store_;
   EtcdClient& client_;
   ChangeListener& listener_;
-  int64_t next_ = 0;    // the first revision that was not yet announced; 0: none
-  int64_t anchor_ = 0;  // once this revision has come, the stream has caught up; 0: it has
+  int64_t next_ = 0;  // the first revision that was not yet announced; 0: none
+  int64_t goal_ = 0;  // the newest change that a probe told of
+  TimePoint goal_sent_{};
+  TimePoint goal_by_{};    // when it must have come
+  TimePoint announced_{};  // what was changed up to then has been announced
   bool created_ = false;
   bool live_ = false;
   bool restart_ = false;

@@ -242,7 +242,7 @@ class Heard final : public ChangeListener {
     changes[id] = stored;
   }
   void on_gap() override { ++gaps; }
-  void on_live(bool now) override {
+  void on_live(bool now, TimePoint /*as_of*/) override {
     live = now;
     ++turns;
   }
