@@ -8,10 +8,7 @@ import uuid
 import pytest
 
 from support import daemon as d
-from support.chaos import Chaos, member_ways
-from support.history import assert_sound
 from support.process import eventually
-from support.swarm import Swarm, read_all
 
 
 @pytest.fixture
@@ -107,50 +104,3 @@ def test_a_daemon_refuses_to_create_in_a_cluster_it_does_not_know(etcd, sections
     host.start()
     assert host.read("orders") == key
     assert refusal(host, "new") is None
-
-
-SECONDS = int(os.environ.get("KEYFS_TEST_CHAOS_SECONDS", "60"))
-# A change reaches a daemon at once; one whose member has just gone silent notices within 1.75 s (store/etcd_options.h) and goes on elsewhere.
-BOUND = 5.0
-
-
-def test_ten_daemons_agree_on_a_hundred_ids_while_members_fail(etcd, sections, make_daemon, folder):
-    daemons = [make_daemon(sections(fresh_for="2s"), name=f"host{n}") for n in range(10)]
-    for x in daemons:
-        x.start()
-    ids = [f"key-{n:03}" for n in range(100)]
-    chaos = Chaos(etcd.members, [w for w in member_ways() if w.name != "losing replies"], at_most=1, seed=7)
-    stop = threading.Event()
-    disabled = set()
-    with Swarm(folder, {x.name: x.mount for x in daemons}, ids) as swarm:
-        recorder = swarm.recorder("admin")
-
-        def administer():
-            number = 0
-            while not stop.wait(2):
-                ident, number = ids[(7 * number) % len(ids)], number + 1
-                if ident in disabled:
-                    continue
-                start = time.monotonic()
-                done = daemons[number % len(daemons)].cli("disable", ident)
-                recorder.changed("disable", ident, start, done.returncode == 0)
-                disabled.add(ident)
-
-        admin = threading.Thread(target=administer)
-        admin.start()
-        try:
-            chaos.run(SECONDS)
-        finally:
-            stop.set()
-            admin.join()
-    etcd.heal()
-    alive = [ident for ident in ids if ident not in disabled]
-    final = {}
-    eventually(lambda: final.update(read_all(daemons[0].mount, alive, swarm.salt)) or True, 30, "all keys read in the end")
-    for x in daemons[1:]:
-        assert read_all(x.mount, alive, swarm.salt) == final, x.name
-    records = swarm.records()
-    assert sum(r["kind"] == "disable" and r.get("ok", False) for r in records) >= SECONDS // 12, chaos.done
-    failures = [r for r in records if r["kind"] == "fail" and r["errno"] not in ("EKEYREVOKED",)]
-    assert not failures, (len(failures), failures[:5], chaos.done)
-    assert_sound(records, disable_bound=BOUND, final=final)
