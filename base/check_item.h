@@ -8,8 +8,9 @@ namespace keyfs {
 struct CheckItem {
   std::string what;  // "reachable", "may generate", "table exists"
   bool ok = false;
-  std::string detail;  // how fast, or why not
-  std::string remedy;  // what to do about it; empty when ok
+  std::string detail;     // how fast, or why not
+  std::string remedy;     // what to do about it; empty when ok
+  bool essential = true;  // false: all works without it, though less can go wrong then
 };
 
 }  // namespace keyfs

@@ -423,6 +423,7 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   const EtcdCall call = range_call(range);
   const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
   CheckItem item;
+  item.essential = false;  // whether enough of them answer is the next item
   item.what = client_.endpoints().host(endpoint);
   item.ok = answer.has_value();
   if (answer) {
@@ -450,7 +451,8 @@ Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
   CheckItem cluster{"cluster", true, "is the one that this host knows", ""};
   auto ok = co_await identify(deadline);
   if (ok) ok = identity_.may_create();
-  if (!ok) cluster = {"cluster", false, ok.error().message, "make sure which cluster this is"};
+  if (!ok)
+    cluster = {"cluster", false, ok.error().message, "make sure which cluster this is"};
   check.items.push_back(std::move(cluster));
   if (!ok) co_return check;
 

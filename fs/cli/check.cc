@@ -1,4 +1,5 @@
 // keyfs check.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -20,10 +21,11 @@ struct Part {
   std::vector<CheckItem> items;
 
   bool ok() const {
-    for (const auto& item : items) {
-      if (!item.ok) return false;
-    }
-    return true;
+    return std::all_of(items.begin(), items.end(), [](const auto& item) { return item.ok; });
+  }
+  bool usable() const {
+    return std::all_of(items.begin(), items.end(),
+                       [](const auto& item) { return item.ok || !item.essential; });
   }
 };
 
@@ -93,10 +95,9 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   std::vector<Part> parts = {check_memory(), check_policy(*session.configuration.policy)};
   const auto* store = session.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
-  const bool policed = parts.back().ok();
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
                    session.run(session.backend->store().check(session.deadline())).items});
-  const bool stored = parts.back().ok();
+  const bool stored = parts.back().usable();
   size_t good = 0;
   for (auto& [name, check] : session.run(regions.check(session.deadline()))) {
     parts.push_back(
@@ -104,7 +105,8 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     if (parts.back().ok()) ++good;
   }
   const bool usable = parts[0].ok() && stored && good > 0;
-  const bool whole = usable && policed && good == regions.size();
+  const bool whole =
+      usable && std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });
   if (output.json()) {
     Json all = Json::array();
     for (const auto& part : parts) all.push_back(to_json(part));
