@@ -11,6 +11,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kMaxWords = 1000;  // of a refusal
+
 const json* member(const json& object, const char* name) {
   if (!object.is_object()) return nullptr;
   const auto found = object.find(name);
@@ -173,7 +175,12 @@ Result<EtcdReply> parse_etcd_reply(std::string_view text) {
 
 EtcdRefusal parse_etcd_refusal(std::string_view text) {
   const json tree = json::parse(text, nullptr, false);
-  if (!tree.is_object()) return {};
+  if (!tree.is_object()) {
+    // Some refusals of etcd's HTTP layer are plain text.
+    EtcdRefusal plain;
+    plain.words = text.substr(0, kMaxWords);
+    return plain;
+  }
   const json* inner = member(tree, "error");
   return read_refusal(inner != nullptr && inner->is_object() ? *inner : tree);
 }

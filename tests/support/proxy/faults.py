@@ -14,6 +14,8 @@ How often: "skip" (let the first n pass), "count" (then hit n, default all), "pr
   truncate    pass on, then send only "keep" bytes of the reply's body (default: half) under its full Content-Length
   corrupt     pass on, then change the reply: "field" (dotted path into the JSON) set to "value" or, without "value",
               changed (one bit of a base64 value, else one character); without "field" one bit at "offset" (default: middle)
+  stall       pass on, then hand over only "pieces" pieces of the reply's body (default: 1) and nothing more, though the
+              connection stays; ends with a reset when the fault is removed
   lose_reply  pass on, wait for the backend's whole reply, then RST: the write is done and nobody was told
 
 Delays add up, and what comes after one still applies; any other fault ends the search. Order: as they were added.
@@ -27,9 +29,9 @@ import random
 import time
 import zlib
 
-ACTIONS = {"delay", "hang", "reset", "close", "error", "truncate", "corrupt", "lose_reply"}
+ACTIONS = {"delay", "hang", "reset", "close", "error", "truncate", "corrupt", "stall", "lose_reply"}
 FIELDS = {"op", "path", "skip", "count", "probability", "do", "seconds", "where", "persist", "status", "type", "message",
-          "body", "headers", "keep", "field", "value", "offset", "id"}
+          "body", "headers", "keep", "field", "value", "offset", "pieces", "id"}
 
 # What AWS sends with these; everything else is a 400.
 STATUS = {"KMSInternalException": 500, "KeyUnavailableException": 500, "DependencyTimeoutException": 503,
@@ -46,7 +48,7 @@ class Fault:
         self.skip = spec.get("skip", 0)
         self.left = spec.get("count")
         self.hits = 0
-        self.removed = asyncio.Event()  # ends a hang
+        self.removed = asyncio.Event()  # ends a hang or a stall
 
     def takes(self, op, path, rng):
         if self.left == 0:

@@ -263,14 +263,19 @@ class Proxy:
             client_closes = head.get("Connection").lower() == "close" or framing[0] == "close"
             if not client_closes:
                 reply.drop("Connection")
-            if last:
+            if last and last.do != "stall":
                 await self._spoil(client, backend, reply, framing, last)
             else:
                 await self._flow.wait()
                 await client.send(reply.render())
+                left = last.spec.get("pieces", 1) if last else None
                 async for piece, _ in backend.body(framing):
                     await self._flow.wait()
+                    if left == 0:
+                        await last.removed.wait()
+                        raise Reset
                     await client.send(piece)
+                    left = left and left - 1
             self.stats.mark(op, "completed")
         except BaseException:
             backend.reset()
