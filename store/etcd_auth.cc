@@ -95,7 +95,8 @@ Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::stri
     const auto finished = co_await group.next(deadline);
     if (!finished) {
       co_return tl::unexpected<Failure>(
-          failed(Error(Code::kTimeout, "gave us no token in time"), EtcdNext::kOtherEndpoint));
+          failed(Error(Code::kTimeout, "gave us no token in time (a log-in needs a quorum)"),
+                 EtcdNext::kOtherEndpoint));
     }
     if (finished->value && !have_token(url)) co_return tl::unexpected<Failure>(**finished->value);
   }

@@ -17,6 +17,7 @@ constexpr Duration kLeastPause = 50ms;  // between two rounds; doubled
 constexpr Duration kMostPause = 1s;
 constexpr size_t kAtOnce = 8;  // requests to one member
 constexpr size_t kMostHedges = 2;
+constexpr char kSilent[] = "did not answer";
 
 tl::unexpected<EtcdFailure> failing(Error error, EtcdNext next = EtcdNext::kOtherEndpoint) {
   EtcdFailure failure{std::move(error)};
@@ -189,14 +190,17 @@ Task<EtcdClient::Answer> EtcdClient::round(const EtcdCall& call, TimePoint deadl
     }
     said.push_back({endpoint, failure.error.message});
   }
-  for (const auto& [number, endpoint] : asked) said.push_back({endpoint, "did not answer"});
+  for (const auto& [number, endpoint] : asked) said.push_back({endpoint, kSilent});
   if (call.needs_leader) leaderless_ = true;
   co_return failing(Error(Code::kUnavailable, "no member of etcd answered"));
 }
 
 std::string EtcdClient::told(const std::vector<Said>& said) const {
   std::map<size_t, std::string> last;
-  for (const Said& one : said) last[one.endpoint] = one.what;
+  for (const Said& one : said) {
+    // What a member said before it was given no more time tells more than that.
+    if (one.what != kSilent || last[one.endpoint].empty()) last[one.endpoint] = one.what;
+  }
   std::string text;
   for (const auto& [endpoint, what] : last) {
     const std::string& host = endpoints_.host(endpoint);

@@ -1,11 +1,9 @@
 #include "store/etcd_store.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <utility>
 
-#include "base/encoding.h"
 #include "base/race.h"
 #include "store/etcd_watch.h"
 #include "store/list_entry.h"
@@ -22,8 +20,6 @@ constexpr size_t kMaxPage = 256;
 // a quorum that is back is noticed.
 constexpr Duration kHeadStart = 50ms;
 constexpr Duration kLocalPause = 200ms;
-constexpr Duration kSaveEvery = 10s;
-constexpr size_t kStoreIdBytes = 16;
 
 std::optional<int64_t> parse_number(std::string_view text) {
   int64_t value = 0;
@@ -65,13 +61,12 @@ Result<std::unique_ptr<Store>> make_etcd_store(const ConfigSection& section, Etc
 EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpClient> http,
                      std::optional<EtcdKnown> known)
     : loop_(parts.loop),
-      random_(parts.random),
       options_(std::move(options)),
       records_(options_.prefix + "/records/"),
       identity_(options_.state_dir, std::move(known)),
       files_(parts.loop, "keyfs-etcd"),
       client_(std::move(http), files_, identity_, options_),
-      identifying_(parts.loop) {}
+      registry_(client_, identity_, files_, parts.random, options_) {}
 
 EtcdStore::~EtcdStore() = default;
 
@@ -108,99 +103,19 @@ void EtcdStore::note_record(int64_t mod_revision) {
   newest_record_ = std::max(newest_record_, mod_revision);
 }
 
-Task<Result<EtcdReply>> EtcdStore::found_store(EtcdHeader header, TimePoint deadline) {
-  if (auto ok = identity_.may_found(header); !ok) co_return fail(ok.error());
-  std::array<uint8_t, kStoreIdBytes> bytes{};
-  if (auto ok = random_.fill(bytes); !ok) co_return fail(ok.error());
-  EtcdPutIf txn;
-  txn.key = store_id_key();
-  txn.value = hex_encode(bytes);
-  EtcdCompare& absent = txn.compares.emplace_back();
-  absent.key = txn.key;
-  absent.create_revision = 0;
-  txn.otherwise.push_back(txn.key);
-  EtcdCall call(kTxn, to_json(txn));
-  auto answer = co_await client_.call(std::move(call), deadline);
-  if (!answer) co_return fail(answer.error().error);
-  EtcdReply reply;
-  reply.header = answer->header;
-  if (answer->succeeded) {
-    reply.kvs.push_back({txn.key, txn.value, answer->header.revision});
-  } else if (answer->responses.size() == 1) {
-    reply.kvs = std::move(answer->responses[0].kvs);
-  }
-  co_return reply;
-}
-
-Task<Result<void>> EtcdStore::identify(TimePoint deadline) {
-  if (!identity_.established()) {
-    // One for all who ask at once; each with a deadline of its own.
-    SingleFlight<Result<bool>>::Work work = [this, deadline](auto&) {
-      return ask_store_id(deadline);
-    };
-    auto asked = co_await before(loop_, deadline, "etcd", identifying_.join("", std::move(work)));
-    if (!asked) co_return fail(asked.error());
-  }
-  if (!identity_.unsaved()) co_return Result<void>();
-  co_return co_await before(loop_, deadline, options_.state_dir, remember(false));
-}
-
-Task<Result<bool>> EtcdStore::ask_store_id(TimePoint deadline) {
-  EtcdCall call = range_call(EtcdRange(store_id_key()));
-  auto answer = co_await client_.call(std::move(call), deadline);
-  if (!answer) co_return fail(answer.error().error);
-  EtcdReply reply = std::move(*answer);
-  if (reply.kvs.empty()) {
-    auto made = co_await found_store(reply.header, deadline);
-    if (!made) co_return fail(made.error());
-    reply = std::move(*made);
-  }
-  if (reply.kvs.size() != 1 || reply.kvs[0].value.size() != 2 * kStoreIdBytes ||
-      !hex_decode(reply.kvs[0].value)) {
-    co_return fail(Code::kCorrupt, store_id_key() + " in etcd is not as keyfs wrote it");
-  }
-  if (auto ok = identity_.establish(reply.header, reply.kvs[0].value); !ok) {
-    co_return fail(ok.error());
-  }
-  co_return true;
-}
-
-Task<Result<void>> EtcdStore::remember(bool even_if_recent) {
-  const bool due =
-      identity_.unsaved_but_revision() ||
-      (identity_.unsaved() && (even_if_recent || loop_.now() - saved_at_ >= kSaveEvery));
-  if (!due) co_return Result<void>();
-  const bool only_revision = !identity_.unsaved_but_revision();
-  saved_at_ = loop_.now();
-  const EtcdKnown known = identity_.known();
-  std::function<Result<void>()> job = [dir = options_.state_dir, known] {
-    return EtcdIdentity::store(dir, known);
-  };
-  auto stored = co_await files_.run<Result<void>>(std::move(job));
-  if (stored) identity_.saved(known);
-  if (!stored && !only_revision) {
-    co_return fail(stored.error().within(
-        "which etcd cluster this host uses could not be noted, so no key is created"));
-  }
-  co_return Result<void>();
-}
-
 Task<Result<std::optional<Stored>>> EtcdStore::found(std::string id, EtcdReply reply,
                                                      bool linearizable, TimePoint deadline) {
   if (reply.kvs.empty()) {
     // Only now it matters which cluster this is; and whether it was this one is only known of
     // replies that came afterwards.
     if (!identity_.established()) {
-      if (auto ok = co_await identify(deadline); !ok) co_return fail(ok.error());
+      if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error());
       EtcdCall call = range_call(EtcdRange(key_of(id)));
       auto again = co_await client_.call(std::move(call), deadline);
       if (!again) co_return fail(again.error().error);
       reply = std::move(*again);
     }
-    if (auto ok = identity_.may_create(); !ok) {
-      (void)co_await before(loop_, deadline, options_.state_dir, remember(true));
-      co_return fail(ok.error());
-    }
+    if (auto ok = co_await registry_.may_create(deadline); !ok) co_return fail(ok.error());
     if (reply.kvs.empty()) co_return std::nullopt;
   }
   note_record(reply.kvs[0].mod_revision);
@@ -270,12 +185,12 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
   compare.key = key;
   txn.compares.push_back(std::move(compare));
   EtcdCompare& same_store = txn.compares.emplace_back();
-  same_store.key = store_id_key();
+  same_store.key = registry_.key();
   same_store.value = identity_.known().store_id;
   txn.key = key;
   txn.value = value;
-  if (key != store_id_key()) txn.changed = changed_key();
-  txn.otherwise = {key, store_id_key()};
+  if (key != registry_.key()) txn.changed = changed_key();
+  txn.otherwise = {key, registry_.key()};
   EtcdCall call(kTxn, to_json(txn));
   auto answer = co_await client_.call(std::move(call), deadline);
   if (!answer) co_return fail(answer.error().error);
@@ -309,9 +224,8 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
   if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
-  if (auto ok = co_await identify(deadline); !ok) co_return fail(ok.error().within(what));
-  if (auto ok = identity_.may_create(); !ok) {
-    (void)co_await before(loop_, deadline, options_.state_dir, remember(true));
+  if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
+  if (auto ok = co_await registry_.may_create(deadline); !ok) {
     co_return fail(ok.error().within(what));
   }
   EtcdCompare absent;
@@ -345,7 +259,7 @@ Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::strin
   if (!json) co_return fail(std::move(json.error()));
   const auto number = parse_number(revision);
   if (!number) co_return fail(Code::kInvalid, "etcd: gave no such revision");
-  if (auto ok = co_await identify(deadline); !ok) co_return fail(ok.error().within(what));
+  if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
   EtcdCompare unchanged;
   unchanged.mod_revision = *number;
   auto written = co_await write(key_of(record.id), *json, std::move(unchanged), deadline);
@@ -414,62 +328,6 @@ Task<Result<ListPage>> EtcdStore::list(std::string after, size_t limit, TimePoin
 Task<void> EtcdStore::watch(ChangeListener& listener) {
   EtcdWatch watch(*this, listener);
   co_await watch.run();
-}
-
-Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
-  const TimePoint begin = loop_.now();
-  EtcdRange range(store_id_key());
-  range.keys_only = true;
-  const EtcdCall call = range_call(range);
-  const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
-  CheckItem item;
-  item.essential = false;  // whether enough of them answer is the next item
-  item.what = client_.endpoints().host(endpoint);
-  item.ok = answer.has_value();
-  if (answer) {
-    item.detail = "answers in " + to_text((loop_.now() - begin) / 1'000'000 * 1'000'000);
-  } else {
-    item.detail = answer.error().error.message;
-    item.remedy = answer.error().next == EtcdNext::kGiveUp
-                      ? "correct the [store] section, or what etcd permits"
-                      : "look at this member; the others are used meanwhile";
-  }
-  co_return item;
-}
-
-Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
-  StoreCheck check;
-  TaskGroup<CheckItem> members(loop_);
-  const TimePoint until = std::min(deadline, loop_.now() + options_.attempt_timeout);
-  for (size_t i = 0; i < client_.endpoints().size(); ++i) members.start(check_member(i, until));
-  std::vector<CheckItem> told(members.size());
-  while (auto finished = co_await members.next()) {
-    told[finished->number] = std::move(finished->value);
-  }
-  check.items = std::move(told);
-
-  CheckItem cluster{"cluster", true, "is the one that this host knows", ""};
-  auto ok = co_await identify(deadline);
-  if (ok) ok = identity_.may_create();
-  if (!ok)
-    cluster = {"cluster", false, ok.error().message, "make sure which cluster this is"};
-  check.items.push_back(std::move(cluster));
-  if (!ok) co_return check;
-
-  // Writing what is there already shows that we may write, and changes nothing.
-  EtcdCompare same;
-  same.value = identity_.known().store_id;
-  auto written =
-      co_await write(store_id_key(), identity_.known().store_id, std::move(same), deadline);
-  CheckItem may_write{"may write", written && written->ours, "", ""};
-  if (may_write.ok) {
-    may_write.detail = "under " + options_.prefix;
-  } else {
-    may_write.detail = written ? "the store's id changed" : written.error().message;
-    may_write.remedy = "grant readwrite on all keys that begin with " + options_.prefix + "/";
-  }
-  check.items.push_back(std::move(may_write));
-  co_return check;
 }
 
 }  // namespace keyfs

@@ -27,11 +27,11 @@
 #include "base/crypto.h"
 #include "base/http.h"
 #include "base/loop.h"
-#include "base/race.h"
 #include "base/secret.h"
 #include "store/etcd_client.h"
 #include "store/etcd_identity.h"
 #include "store/etcd_options.h"
+#include "store/etcd_registry.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -69,17 +69,9 @@ class EtcdStore final : public Store {
             std::optional<EtcdKnown> known);
 
   std::string key_of(const std::string& id) const { return records_ + id; }
-  std::string store_id_key() const { return options_.prefix + "/store-id"; }
   // Written with every record: its revision is the one of the newest change.
   std::string changed_key() const { return options_.prefix + "/changed"; }
   Result<Stored> to_stored(const EtcdKeyValue& kv, const std::string& id) const;
-
-  // Makes sure that this is the cluster that this host knows, and that this is remembered.
-  Task<Result<void>> identify(TimePoint deadline);
-  Task<Result<bool>> ask_store_id(TimePoint deadline);
-  Task<Result<EtcdReply>> found_store(EtcdHeader header, TimePoint deadline);
-  // To be called when something was created; a failure to write only the revision is none.
-  Task<Result<void>> remember(bool even_if_recent);
 
   Task<Result<std::optional<Stored>>> found(std::string id, EtcdReply reply, bool linearizable,
                                             TimePoint deadline);
@@ -98,14 +90,12 @@ class EtcdStore final : public Store {
   void note_record(int64_t mod_revision);
 
   Loop& loop_;
-  Random& random_;
   EtcdOptions options_;
   std::string records_;  // the prefix of all records
   EtcdIdentity identity_;
   Worker files_;
   EtcdClient client_;
-  SingleFlight<Result<bool>> identifying_;
-  TimePoint saved_at_{};
+  EtcdRegistry registry_;
   EtcdWatch* watch_ = nullptr;  // the one that runs now
   int64_t newest_record_ = 0;   // the highest mod_revision of a record that was heard of
 };

@@ -252,14 +252,14 @@ Task<bool> EtcdWatch::keep_members_warm() {
     // Members forget a token that they have not seen for five minutes, and one that is left alone
     // in an outage can give no new one.
     for (size_t i = 0; i < client_.endpoints().size(); ++i) {
-      EtcdRange range(store_.store_id_key());
+      EtcdRange range(store_.registry_.key());
       range.keys_only = true;
       range.serializable = true;
       EtcdCall call("/v3/kv/range", to_json(range));
       call.needs_leader = false;
       (void)co_await client_.ask(i, call, until, store_.options_.attempt_timeout);
     }
-    (void)co_await store_.identify(until);
+    (void)co_await store_.registry_.identify(until);
     co_await loop.sleep_until(until);
   }
 }
@@ -268,7 +268,7 @@ Task<bool> EtcdWatch::keep_remembering() {
   for (;;) {
     co_await client_.loop().sleep_for(kRememberEvery);
     // A failure to note how far the cluster has come matters to nobody now.
-    (void)co_await store_.remember(false);
+    (void)co_await store_.registry_.remember(false);
   }
 }
 
