@@ -1,5 +1,6 @@
 """Over quota everywhere: readers are told EAGAIN in time, and AWS isn't stormed by keyfs's trying again."""
 import subprocess
+import time
 
 import pytest
 
@@ -41,20 +42,24 @@ def test_throttled_everywhere_is_eagain_within_the_deadline(launch, aws, made, s
         assert keyfs.read(ident) == key
 
 
-def test_many_readers_of_a_throttled_kms_cause_no_storm(launch, aws, made, calls):
-    """100 opens of ten ids: each id's one flight asks each region once while it's not known to be throttled; whatever is more comes from the regions' tokens."""
+def test_many_readers_of_a_throttled_kms_cause_no_storm(launch, aws, calls):
+    """Each id's one flight may ask each region once while it's not known to be throttled; whatever is more, other rounds among it, comes from the regions' tokens."""
+    maker = launch(name="maker")
+    ids = [f"many-{n}" for n in range(60)]
+    for ident in ids:
+        maker.read(ident)
     keyfs = launch(open_deadline="5s")
-    keyfs.read("warm")
     throttle(aws, "kms")
     calls.reset()
+    begin = time.monotonic()
     with within(20, "the refusals"):
-        script = 'for n in 0 1 2 3 4 5 6 7 8 9; do for f in "$@"; do cat "$f" 2>/dev/null >/dev/null && echo served & done; done; wait'
-        done = subprocess.run(["sh", "-c", script, "sh", *map(keyfs.path, made)], capture_output=True, text=True)
-    took = 10  # generous: what within allows is more than it took
+        done = subprocess.run(["sh", "-c", 'for f in "$@"; do cat "$f" 2>/dev/null >/dev/null && echo served & done; wait', "sh", *map(keyfs.path, ids)],
+                              capture_output=True, text=True)
+    took = time.monotonic() - begin
     assert done.stdout == ""
-    bound = REGIONS * len(made) + REGIONS * (TOKENS + TOKENS_A_SECOND * took)
-    assert REGIONS <= cloud.kms_calls(calls.all())["Decrypt"] <= bound, calls.all()
-    assert cloud.kms_calls(calls.all()).keys() == {"Decrypt"}, "a key that can't be read is not made anew"
+    asked = cloud.kms_calls(calls.all())
+    assert asked.keys() == {"Decrypt"}, "a key that can't be read is not made anew"
+    assert REGIONS <= asked["Decrypt"] <= REGIONS * (len(ids) + TOKENS + TOKENS_A_SECOND * took), (asked, took)
 
 
 def test_one_throttled_region_is_gone_round_and_asked_less(launch, aws, made, calls):
