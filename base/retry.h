@@ -7,10 +7,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 
 namespace keyfs {
 
@@ -35,6 +39,15 @@ class RetryBudget {
  private:
   int tokens_ = kFull;
 };
+
+// Evenly spread over [0, 1). For jitter only: without randomness all goes on, in step.
+inline double random_fraction_of(Random& random) {
+  std::array<uint8_t, 4> bytes{};
+  if (!random.fill(bytes)) return 0.5;
+  uint32_t number = 0;
+  std::memcpy(&number, bytes.data(), sizeof number);
+  return number / 4294967296.0;
+}
 
 // Before retry 0, 1, 2...: a random part of `first`, twice `first`, and so on up to `most`.
 // `fraction` gives numbers in [0, 1).

@@ -1,11 +1,10 @@
 #include "kms/regions.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <set>
 #include <utility>
 
+#include "base/retry.h"
 #include "kms/region_race.h"
 #include "kms/region_slot.h"
 #include "kms/wrap_all.h"
@@ -25,14 +24,7 @@ std::string_view to_string(RegionCall call) {
 }
 
 RandomFraction random_fraction(Random& random) {
-  return [&random] {
-    std::array<uint8_t, 4> bytes{};
-    // Jitter only: without randomness all goes on, in step.
-    if (!random.fill(bytes)) return 0.5;
-    uint32_t number = 0;
-    std::memcpy(&number, bytes.data(), sizeof number);
-    return number / 4294967296.0;
-  };
+  return [&random] { return random_fraction_of(random); };
 }
 
 struct Regions::Impl {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <numeric>
 
 #include "base/encoding.h"
@@ -54,14 +53,6 @@ DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
 
 DynamoDbStore::~DynamoDbStore() = default;
 
-double DynamoDbStore::fraction() {
-  std::array<uint8_t, 4> bytes{};
-  if (!random_.fill(bytes)) return 0.5;
-  uint32_t number = 0;
-  std::memcpy(&number, bytes.data(), sizeof number);
-  return number / 4294967296.0;
-}
-
 Result<std::string> DynamoDbStore::new_revision() {
   std::array<uint8_t, 16> bytes{};
   if (auto ok = random_.fill(bytes); !ok) return fail(std::move(ok.error()));
@@ -89,8 +80,8 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     throttled.reset();
     if (error.code == Code::kThrottled) throttled = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
-    const Duration pause =
-        retry_pause(number, kFirstPause, kLongestPause, [this] { return fraction(); });
+    const Duration pause = retry_pause(number, kFirstPause, kLongestPause,
+                                       [this] { return random_fraction_of(random_); });
     if (loop_.now() + pause >= deadline) {
       // Throttled to the end stays throttled: the caller shall slow down.
       if (error.code == Code::kUnavailable) error.code = Code::kTimeout;

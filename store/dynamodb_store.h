@@ -100,7 +100,6 @@ class DynamoDbStore final : public Store {
   std::vector<size_t> deciding() const;
   void check_topology(const Result<Topology>& topology, StoreCheck& check) const;
   Result<std::string> new_revision();
-  double fraction();
 
   Loop& loop_;
   Random& random_;
