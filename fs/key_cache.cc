@@ -190,15 +190,18 @@ void KeyCache::forget_held_locked(Shard& shard, KeyEntry& entry) {
   held_count_.fetch_sub(1, std::memory_order_relaxed);
 }
 
+SharedKey KeyCache::take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now) {
+  if (entry.held_ == KeyEntry::Held::kKey) forget_held_locked(shard, entry);
+  entry.held_ = now;
+  return std::exchange(entry.key_, nullptr);
+}
+
 void KeyCache::revoke(KeyEntry& entry, KeyState state, TimePoint checked_at, uint32_t epoch) {
   SharedKey before;
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
   std::lock_guard spin(entry.spin_);
-  if (entry.held_ == KeyEntry::Held::kKey) forget_held_locked(shard, entry);
-  before = std::move(entry.key_);
-  entry.key_ = nullptr;
-  entry.held_ = KeyEntry::Held::kRevoked;
+  before = take_locked(shard, entry, KeyEntry::Held::kRevoked);
   entry.state_ = state;
   entry.checked_at_ = checked_at;
   entry.epoch_ = epoch;
@@ -209,10 +212,7 @@ void KeyCache::drop(KeyEntry& entry) {
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
   std::lock_guard spin(entry.spin_);
-  if (entry.held_ == KeyEntry::Held::kKey) forget_held_locked(shard, entry);
-  before = std::move(entry.key_);
-  entry.key_ = nullptr;
-  entry.held_ = KeyEntry::Held::kNothing;
+  before = take_locked(shard, entry, KeyEntry::Held::kNothing);
 }
 
 void KeyCache::doubt(KeyEntry& entry) {

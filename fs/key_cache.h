@@ -234,6 +234,8 @@ class KeyCache {
   KeyRef find_locked(Shard& shard, std::string_view id);
   void release(KeyEntry* entry);
   void forget_held_locked(Shard& shard, KeyEntry& entry);
+  // What it held, to be wiped outside the locks.
+  SharedKey take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now);
   size_t evict(size_t keys, const KeyEntry* spare);
   size_t evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
                       std::vector<SharedKey>& gone);

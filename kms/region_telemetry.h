@@ -26,7 +26,7 @@
 
 namespace keyfs {
 
-class RegionTelemetry final : public RegionObserver {
+class RegionTelemetry : public RegionObserver {
  public:
   // All series of these regions are there from the beginning, at zero.
   RegionTelemetry(Metrics& metrics, Log& log, const std::vector<std::string>& regions);

@@ -2,26 +2,9 @@
 
 namespace keyfs {
 
-void Telemetry::on_call(const std::string& region, RegionCall call, const Error* error,
-                        Duration latency) {
-  regions_.on_call(region, call, error, latency);
-}
-
-void Telemetry::on_given_up(const std::string& region, RegionCall call, Duration waited) {
-  regions_.on_given_up(region, call, waited);
-}
-
-void Telemetry::on_hedge(const std::string& region, RegionCall call) {
-  regions_.on_hedge(region, call);
-}
-
-void Telemetry::on_fallback(const std::string& region, RegionCall call) {
-  regions_.on_fallback(region, call);
-}
-
 void Telemetry::on_breaker(const std::string& region, BreakerState state, Duration open_for,
                            const Error* reason) {
-  regions_.on_breaker(region, state, open_for, reason);
+  RegionTelemetry::on_breaker(region, state, open_for, reason);
   BreakerState& before = breakers_[region];
   if (state == BreakerState::kClosed && before != BreakerState::kClosed && healer_ != nullptr) {
     healer_->note_recovered(region);

@@ -19,10 +19,10 @@
 
 namespace keyfs {
 
-class Telemetry final : public RegionObserver, public KeyringObserver {
+class Telemetry final : public RegionTelemetry, public KeyringObserver {
  public:
   Telemetry(Metrics& metrics, Log& log, const std::vector<std::string>& regions)
-      : metrics_(metrics), regions_(metrics, log, regions) {}
+      : RegionTelemetry(metrics, log, regions), metrics_(metrics) {}
 
   // Before the first task runs; all are made after the regions that call us.
   void connect(Healer& healer, KeyList& list) {
@@ -31,11 +31,6 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
   }
   void connect(FuseOps& ops) { ops_ = &ops; }
 
-  void on_call(const std::string& region, RegionCall call, const Error* error,
-               Duration latency) override;
-  void on_given_up(const std::string& region, RegionCall call, Duration waited) override;
-  void on_hedge(const std::string& region, RegionCall call) override;
-  void on_fallback(const std::string& region, RegionCall call) override;
   void on_breaker(const std::string& region, BreakerState state, Duration open_for,
                   const Error* reason) override;
 
@@ -49,7 +44,6 @@ class Telemetry final : public RegionObserver, public KeyringObserver {
 
  private:
   Metrics& metrics_;
-  RegionTelemetry regions_;
   Healer* healer_ = nullptr;
   KeyList* list_ = nullptr;
   FuseOps* ops_ = nullptr;
