@@ -10,7 +10,9 @@ import pytest
 
 import seen
 from support import daemon as d
+from support import memory
 from support.certs import TestCa
+from support.etcd import PASSWORD
 from support.process import eventually
 from support.swarm import Swarm
 
@@ -212,3 +214,15 @@ def test_check_tells_what_is_wrong_with_the_certificates(etcd, sections, make_da
     stranger = TestCa(folder / "stranger").ca_file
     untrusting = make_daemon({**parts, "store": {**parts["store"], "ca": stranger}}, name="untrusting").cli("check")
     assert untrusting.returncode == 1 and f"the TLS certificate is not trusted by the CA file {stranger}" in untrusting.stdout, untrusting.stdout
+
+
+def test_the_password_is_in_memory_only_while_it_logs_in_and_never_in_the_log(etcd, sections, make_daemon):
+    host = make_daemon(sections(), name="host").start()
+    host.read("orders")
+    eventually(lambda: seen.status(host)["cache"]["watching"], 20, "logged in, and a live watch")
+    needles = {"password": PASSWORD.encode()}
+    # It may be logging in at more than one member.
+    hits = []
+    eventually(lambda: hits.clear() or hits.extend(memory.scan_process(host.pid, needles)) or not hits, 20, "no copy is left", every=0.5)
+    assert PASSWORD not in host.log()
+    assert PASSWORD not in host.cli("explain").stdout + host.cli("status").stdout

@@ -208,7 +208,7 @@ TEST_F(EtcdWatched, what_was_read_from_one_members_own_copy_is_announced_again) 
   for (int member = 2; member <= 3; ++member) {
     world_.proxy(member, "POST", "/link", R"({"state":"cut"})", "_CONTROL");
   }
-  const auto old = get("orders", 30s);
+  const auto old = get("orders", 12s);
   ASSERT_TRUE(old && *old);
   EXPECT_EQ((*old)->record.state, KeyState::kEnabled) << "it was to be out of date";
   EXPECT_FALSE(heard_.live);

@@ -11,7 +11,7 @@ from .netns import Namespace, Subnet, Switch, uplink
 from .process import eventually, spawn, stop
 from .proxy import ProxyHost
 
-USER, PASSWORD, ROOT_PASSWORD, PREFIX = "keyfs", "a test's password", "the root's password", "/keyfs"
+USER, PASSWORD, ROOT_PASSWORD, PREFIX = "keyfs", "Vq7 hurtling 'Okapi' 93", "the root's password", "/keyfs"
 
 
 class Member:
