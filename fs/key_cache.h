@@ -12,9 +12,9 @@
 //                                                             again after kRevokedFor, so that
 //                                                             enabling is seen
 // This is the revocation promise: once a key is disabled or deleted, a daemon whose store answers
-// serves it for fresh_for and one more read at most (with a live watch: until the announcement
-// arrives); one that can ask nobody serves it for serve_stale_for after it last could. Files that
-// are open are bound by it like new opens. drop() and revoke() take effect for the next read: only
+// serves it for fresh_for and until the check that the next read starts is done (with a live watch:
+// until announced); one that can ask nobody for serve_stale_for after it last could. Open files
+// are bound by it like new opens. drop() and revoke() take effect for the next read: only
 // replies that are being written at that very moment still hold the bytes.
 //
 // Eviction (cache_keys, or locked memory running out) wipes the bytes and keeps the entry while it
