@@ -137,7 +137,8 @@ class Daemon:
             if self.process.poll() is not None:
                 raise StartError(f"keyfs ended with {self.process.returncode}: {self.log()[-2000:]}")
             try:
-                return mounted(self.mount) == FS_TYPE and os.statvfs(self.mount)
+                # Looked at again: between the two the mount of a daemon that was killed here may have been cleaned away.
+                return mounted(self.mount) == FS_TYPE and os.statvfs(self.mount) and mounted(self.mount) == FS_TYPE
             except OSError as e:
                 if e.errno != errno.ENOTCONN:  # of the daemon that was killed here before
                     raise
