@@ -69,7 +69,7 @@ def test_twenty_daemons_agree_while_writes_are_lost_and_regions_flap(aws, launch
     made = sum(1 for r in records if r["kind"] != "fail")
     assert made > 10 * IDS, (outcomes(records), chaos.done)
     written = sum(r.dynamodb.stats()["calls"]["PutItem"]["total"] for r in aws.regions)
-    assert written > 2 * IDS, "there were races to lose, and replies"
+    assert written > IDS * 5 // 4, "there were races to lose, and replies"
     # A new daemon that knows nothing reads the same from what is stored.
     fresh = launch(name="fresh")
     assert read_all(fresh.mount, ids, swarm.salt) == final[daemons[0].name]
