@@ -62,12 +62,14 @@ Result<std::string> DynamoDbStore::new_revision() {
 template <class T>
 Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attempt) {
   int spent = 0;
-  std::optional<Error> throttled;  // by the last attempt
+  std::optional<Error> last;  // of the last attempt
   for (unsigned number = 0;; ++number) {
     if (loop_.now() >= deadline) {
-      // Throttled to the end stays throttled, also when the last pause took longer than it should.
-      if (throttled) co_return fail(std::move(*throttled));
-      co_return fail(Code::kTimeout, "table " + names_.table + ": timed out");
+      // The last pause took longer than it should: on a busy machine, or one that was asleep.
+      if (!last) last = Error(Code::kTimeout, "table " + names_.table + ": timed out");
+      // Throttled to the end stays throttled.
+      if (last->code == Code::kUnavailable) last->code = Code::kTimeout;
+      co_return fail(std::move(*last));
     }
     const TimePoint until = std::min(deadline, loop_.now() + kAttempt);
     auto result = co_await attempt(number, until);
@@ -77,8 +79,7 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     }
     Error& error = result.error();
     if (!may_pass(error.code)) co_return result;
-    throttled.reset();
-    if (error.code == Code::kThrottled) throttled = error;
+    last = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
     const Duration pause = retry_pause(number, kFirstPause, kLongestPause,
                                        [this] { return random_fraction_of(random_); });
