@@ -79,6 +79,11 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     }
     Error& error = result.error();
     if (!may_pass(error.code)) co_return result;
+    if (error.code == Code::kTimeout && until == deadline && last &&
+        last->code == Code::kThrottled) {
+      // What was left of the time was too little for an answer: it was the throttling that took it.
+      co_return fail(std::move(*last));
+    }
     last = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
     const Duration pause = retry_pause(number, kFirstPause, kLongestPause,
