@@ -218,7 +218,9 @@ Result<SqliteStatement> SqliteDb::prepare(std::string_view sql) {
 }
 
 void SqliteDb::start_call(TimePoint deadline) {
-  deadline_ = deadline;
+  // A little earlier than the caller, so that it is told why and not only that time is up.
+  const Duration left = std::max(Duration::zero(), deadline - clock_.now());
+  deadline_ = deadline - std::min<Duration>(left / 10, std::chrono::milliseconds(50));
   waits_ = 0;
   busy_ = false;
 }
