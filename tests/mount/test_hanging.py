@@ -196,7 +196,9 @@ def test_sigurg_as_go_sends_it_does_not_disturb(hung):
 def test_once_it_answers_again_all_who_waited_are_served(hung):
     with readers(hung) as hanging:
         hung.answer()
-        served = [process.communicate(timeout=60)[0] for process in hanging]
+        outputs = [process.communicate(timeout=60) for process in hanging]
+    assert {error for _, error in outputs} == {b""}, hung.keyfs.log()[-2000:]
+    served = [key for key, _ in outputs]
     assert {len(key) for key in served} == {32}
     assert all(key == hung.cold[f"cold-{n % 20}"] for n, key in enumerate(served) if n % 2)
     news = [key for n, key in enumerate(served) if not n % 2]
