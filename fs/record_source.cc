@@ -3,18 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/deadline.h"
 #include "base/race.h"
 
 namespace keyfs {
-namespace {
-
-// The store gives up a little sooner than its callers, who then learn why.
-TimePoint sooner(TimePoint deadline, TimePoint now) {
-  const Duration left = std::max(Duration::zero(), deadline - now);
-  return deadline - std::min<Duration>(std::chrono::milliseconds(50), left / 20);
-}
-
-}  // namespace
 
 Result<RecordSource::Seen> RecordSource::from_store(std::string_view id, TimePoint asked_at,
                                                     Got got) {

@@ -12,6 +12,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/deadline.h"
+
 namespace keyfs {
 namespace {
 
@@ -218,9 +220,7 @@ Result<SqliteStatement> SqliteDb::prepare(std::string_view sql) {
 }
 
 void SqliteDb::start_call(TimePoint deadline) {
-  // A little earlier than the caller, so that it is told why and not only that time is up.
-  const Duration left = std::max(Duration::zero(), deadline - clock_.now());
-  deadline_ = deadline - std::min<Duration>(left / 10, std::chrono::milliseconds(50));
+  deadline_ = sooner(deadline, clock_.now());
   waits_ = 0;
   busy_ = false;
 }
