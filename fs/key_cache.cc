@@ -165,7 +165,6 @@ void KeyCache::put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_
     }
     before = std::exchange(entry.key_, std::move(key));
     entry.held_ = KeyEntry::Held::kKey;
-    entry.state_ = KeyState::kEnabled;
     entry.checked_at_ = checked_at;
     entry.epoch_ = epoch;
   }
@@ -196,13 +195,12 @@ SharedKey KeyCache::take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held no
   return std::exchange(entry.key_, nullptr);
 }
 
-void KeyCache::revoke(KeyEntry& entry, KeyState state, TimePoint checked_at, uint32_t epoch) {
+void KeyCache::revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch) {
   SharedKey before;
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
   std::lock_guard spin(entry.spin_);
   before = take_locked(shard, entry, KeyEntry::Held::kRevoked);
-  entry.state_ = state;
   entry.checked_at_ = checked_at;
   entry.epoch_ = epoch;
 }
@@ -271,12 +269,9 @@ size_t KeyCache::evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, 
       ++shard.hand;
       continue;
     }
-    forget_held_locked(shard, *entry);
     {
       std::lock_guard spin(entry->spin_);
-      gone.push_back(std::move(entry->key_));
-      entry->key_ = nullptr;
-      entry->held_ = KeyEntry::Held::kNothing;
+      gone.push_back(take_locked(shard, *entry, KeyEntry::Held::kNothing));
     }
     ++shard.evictions;
     ++evicted;

@@ -109,7 +109,6 @@ class KeyEntry {
 
   mutable SpinLock spin_;  // guards what follows
   Held held_ = Held::kNothing;
-  KeyState state_ = KeyState::kEnabled;
   uint32_t epoch_ = 0;
   TimePoint checked_at_{};
   SharedKey key_;
@@ -183,7 +182,7 @@ class KeyCache {
   // The cached key is still the current one. False when none, or another one, is cached.
   bool confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch);
   // The id is disabled or deleted: the bytes are dropped at once.
-  void revoke(KeyEntry& entry, KeyState state, TimePoint checked_at, uint32_t epoch);
+  void revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch);
   // Forgets whatever is known: the next read asks.
   void drop(KeyEntry& entry);
   // The refresh that kServeAndRefresh asked for is over, well or not.

@@ -142,7 +142,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     // What the replica says was true at some time; it is checked again as soon as it is used.
     if (seen->from_replica || watch.changed) epoch = 0;
     if (record.state != KeyState::kEnabled) {
-      revoke(entry, record.state, epoch);
+      revoke(entry, epoch);
       co_return fail(revoked(id, record.state));
     }
     const auto version = wanted_version(record, request.version);

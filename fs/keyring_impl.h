@@ -103,7 +103,7 @@ struct Keyring::Impl {
                           const std::string& region);
   RegionList region_list(const Version& version);
   void tell_degraded(const Record& record, uint32_t version, bool suspect);
-  void revoke(KeyEntry& entry, KeyState state, uint32_t epoch);
+  void revoke(KeyEntry& entry, uint32_t epoch);
   void tell_corrupt(const std::string& id, const Error& error);
 
   void start_refresh(KeyRef entry);

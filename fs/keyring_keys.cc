@@ -104,8 +104,8 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
   if (suspect || !whole) parts.observer->on_degraded(record.id, suspect);
 }
 
-void Keyring::Impl::revoke(KeyEntry& entry, KeyState state, uint32_t epoch) {
-  parts.cache.revoke(entry, state, now(), epoch);
+void Keyring::Impl::revoke(KeyEntry& entry, uint32_t epoch) {
+  parts.cache.revoke(entry, now(), epoch);
   if (parts.observer != nullptr) parts.observer->on_ended(entry);
 }
 

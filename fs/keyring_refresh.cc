@@ -70,7 +70,7 @@ Task<bool> Keyring::Impl::refresh(KeyRef entry) {
     }
     const Record& record = seen->stored->record;
     if (record.state != KeyState::kEnabled) {
-      revoke(*entry, record.state, watch.changed ? 0 : epoch);
+      revoke(*entry, watch.changed ? 0 : epoch);
       co_return true;
     }
     const auto current = record.versions.find(record.current);
@@ -103,7 +103,7 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
     cache.doubt(*entry);
     if (cache.held(*entry) != nullptr) refresh(entry);
   } else if (stored->record.state != KeyState::kEnabled) {
-    impl.revoke(*entry, stored->record.state, cache.epoch());
+    impl.revoke(*entry, cache.epoch());
   } else if (!cache.confirm(*entry, stored->record.current, impl.now(), cache.epoch())) {
     cache.drop(*entry);  // enabled again, or a new version: the next reader fetches it
   }

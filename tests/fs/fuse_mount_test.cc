@@ -367,7 +367,7 @@ TEST_F(MountTest, a_revoked_key_ends_for_files_that_are_open) {
   EXPECT_EQ(::pread(file, &byte, 1, 0), 1);
   side_->loop.post([this] {
     const KeyRef entry = side_->cache.find("root-a");
-    side_->cache.revoke(*entry, KeyState::kDisabled, side_->loop.now() + std::chrono::hours(1), 0);
+    side_->cache.revoke(*entry, side_->loop.now() + std::chrono::hours(1), 0);
   });
   backend().fail_with(Error(Code::kRevoked, "disabled"));
   int error = 0;

@@ -83,7 +83,7 @@ TEST_F(KeyCacheTest, another_version_than_the_cached_one_must_be_asked_for) {
 
 TEST_F(KeyCacheTest, a_revoked_key_is_wiped_at_once_and_asked_for_again_after_a_second) {
   const KeyRef entry = put(cache, "orders");
-  cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
+  cache.revoke(*entry, clock.now(), cache.epoch());
   EXPECT_EQ(arena.usage().secrets, 0u);
   EXPECT_EQ(peek(entry), Peek::kRevoked);
   EXPECT_EQ(peek(entry, 1), Peek::kRevoked);
@@ -96,7 +96,7 @@ TEST_F(KeyCacheTest, a_revoked_key_is_wiped_at_once_and_asked_for_again_after_a_
 TEST_F(KeyCacheTest, a_live_watch_would_tell_of_a_revoked_key_that_is_enabled_so_nobody_asks) {
   cache.set_live(true, clock.now());
   const KeyRef entry = put(cache, "orders");
-  cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
+  cache.revoke(*entry, clock.now(), cache.epoch());
   clock.advance(1h);
   EXPECT_EQ(peek(entry), Peek::kRevoked);
   cache.set_live(false, clock.now());
@@ -231,7 +231,7 @@ TEST_F(KeyCacheTest, readers_and_a_writer_may_meet) {
         cache.put(*entry, key(1, static_cast<uint8_t>(1 + i % 250)), clock.now(), cache.epoch());
         break;
       case 1:
-        cache.revoke(*entry, KeyState::kDisabled, clock.now(), cache.epoch());
+        cache.revoke(*entry, clock.now(), cache.epoch());
         break;
       case 2:
         cache.put(*entry, key(1, static_cast<uint8_t>(1 + i % 250)), clock.now(), cache.epoch());
