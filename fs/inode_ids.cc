@@ -66,11 +66,9 @@ Result<void> write_block(int dir, const std::string& path, uint64_t block) {
     const Descriptor file(
         ::openat(dir, kTemporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.is_open()) return system_error("cannot write " + path, errno);
-    const ssize_t put = ::write(file.get(), text.data(), text.size());
-    if (put != static_cast<ssize_t>(text.size())) {
-      return system_error("cannot write " + path, put < 0 ? errno : ENOSPC);
+    if (!write_all(file.get(), text) || ::fsync(file.get()) != 0) {
+      return system_error("cannot write " + path, errno);
     }
-    if (::fsync(file.get()) != 0) return system_error("cannot write " + path, errno);
   }
   if (::renameat(dir, kTemporary, dir, "node_ids") != 0 || ::fsync(dir) != 0) {
     return system_error("cannot write " + path, errno);

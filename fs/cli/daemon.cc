@@ -12,19 +12,16 @@
 #include <system_error>
 #include <utility>
 
+#include "base/file.h"
+
 namespace keyfs {
 namespace {
 
 std::string reason() { return std::generic_category().message(errno); }
 
 // The report: one byte, the exit code, then the message. Code 0 means: up.
-void write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::write(fd, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return;  // the parent was killed: nobody to tell
-    bytes.remove_prefix(static_cast<size_t>(count));
-  }
+void report(int fd, char code, const std::string& message) {
+  (void)write_all(fd, code + message);  // unless the parent was killed: nobody to tell
 }
 
 std::string read_all(int fd) {
@@ -64,14 +61,14 @@ Result<void> StartReport::up(const std::string& text) {
   }
   for (int fd = 0; fd <= 2; ++fd) ::dup2(null, fd);
   ::close(null);
-  write_all(fd_, '\0' + text);
+  report(fd_, '\0', text);
   ::close(std::exchange(fd_, -1));
   return {};
 }
 
 void StartReport::failed(ExitCode code, const std::string& message) {
   if (fd_ < 0) return;
-  write_all(fd_, static_cast<char>(code) + message);
+  report(fd_, static_cast<char>(code), message);
   ::close(std::exchange(fd_, -1));
 }
 
