@@ -12,7 +12,7 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   const TimePoint begin = loop_.now();
   EtcdRange range(registry_.key());
   range.keys_only = true;
-  const EtcdCall call("/v3/kv/range", to_json(range));
+  const EtcdCall call(kEtcdRangePath, to_json(range));
   const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
   CheckItem item;
   item.essential = false;  // whether enough of them answer is the next item

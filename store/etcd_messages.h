@@ -76,6 +76,10 @@ struct EtcdRange {
   bool serializable = false;
   bool keys_only = false;
 };
+// Where they go to, below a member's URL.
+inline constexpr char kEtcdRangePath[] = "/v3/kv/range";
+inline constexpr char kEtcdTxnPath[] = "/v3/kv/txn";
+
 std::string to_json(const EtcdRange& range);
 
 // A comparison of a txn: exactly one of the three.

@@ -9,8 +9,6 @@
 namespace keyfs {
 namespace {
 
-constexpr char kRange[] = "/v3/kv/range";
-constexpr char kTxn[] = "/v3/kv/txn";
 constexpr Duration kSaveEvery = std::chrono::seconds(10);
 constexpr size_t kStoreIdBytes = 16;
 
@@ -37,7 +35,7 @@ Task<Result<EtcdReply>> EtcdRegistry::found_store(EtcdHeader header, TimePoint d
   absent.key = txn.key;
   absent.create_revision = 0;
   txn.otherwise.push_back(txn.key);
-  EtcdCall call(kTxn, to_json(txn));
+  EtcdCall call(kEtcdTxnPath, to_json(txn));
   auto answer = co_await client_.call(std::move(call), deadline);
   if (!answer) co_return fail(answer.error().error);
   EtcdReply reply;
@@ -65,7 +63,7 @@ Task<Result<void>> EtcdRegistry::identify(TimePoint deadline) {
 }
 
 Task<Result<bool>> EtcdRegistry::ask_store_id(TimePoint deadline) {
-  EtcdCall call(kRange, to_json(EtcdRange(key_)));
+  EtcdCall call(kEtcdRangePath, to_json(EtcdRange(key_)));
   auto answer = co_await client_.call(std::move(call), deadline);
   if (!answer) co_return fail(answer.error().error);
   EtcdReply reply = std::move(*answer);

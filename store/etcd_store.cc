@@ -13,8 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr char kRange[] = "/v3/kv/range";
-constexpr char kTxn[] = "/v3/kv/txn";
 constexpr size_t kMaxPage = 256;
 // What a member that has no quorum serves is asked for this much later than what needs one, so that
 // a quorum that is back is noticed.
@@ -41,7 +39,7 @@ Place parse_place(const std::string& after) {
 }
 
 EtcdCall range_call(EtcdRange range) {
-  EtcdCall call(kRange, to_json(range));
+  EtcdCall call(kEtcdRangePath, to_json(range));
   call.needs_leader = !range.serializable;
   return call;
 }
@@ -191,7 +189,7 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
   txn.value = value;
   if (key != registry_.key()) txn.changed = changed_key();
   txn.otherwise = {key, registry_.key()};
-  EtcdCall call(kTxn, to_json(txn));
+  EtcdCall call(kEtcdTxnPath, to_json(txn));
   auto answer = co_await client_.call(std::move(call), deadline);
   if (!answer) co_return fail(answer.error().error);
   Written written;

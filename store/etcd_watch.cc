@@ -85,7 +85,7 @@ void EtcdWatch::take_probe(const Probed& probed) {
 Task<EtcdWatch::Event> EtcdWatch::probe(size_t endpoint) {
   EtcdRange range(store_.changed_key());
   range.keys_only = true;
-  EtcdCall call("/v3/kv/range", to_json(range));
+  EtcdCall call(kEtcdRangePath, to_json(range));
   call.urgent = true;
   Event event{What::kProbed, std::nullopt, Probed{endpoint, client_.loop().now()}};
   const Duration patience = store_.options_.probe_timeout;
@@ -255,7 +255,7 @@ Task<bool> EtcdWatch::keep_members_warm() {
       EtcdRange range(store_.registry_.key());
       range.keys_only = true;
       range.serializable = true;
-      EtcdCall call("/v3/kv/range", to_json(range));
+      EtcdCall call(kEtcdRangePath, to_json(range));
       call.needs_leader = false;
       (void)co_await client_.ask(i, call, until, store_.options_.attempt_timeout);
     }
