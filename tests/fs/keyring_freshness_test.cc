@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "fs/keyring_fixture.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
@@ -14,18 +15,12 @@ using testing::KeyringTest;
 using namespace std::chrono_literals;
 
 struct KeyringFreshness : KeyringTest {
-  KeyringFreshness() {
-    char name[] = "/tmp/keyfs-replica-XXXXXX";
-    dir = ::mkdtemp(name);
-  }
   ~KeyringFreshness() override {
     world.time.poller.busy = nullptr;
     world.time.loop.shutdown();
-    std::error_code ignored;
-    std::filesystem::remove_all(dir, ignored);
   }
   std::unique_ptr<Replica> replica() {
-    auto opened = Replica::open(world.time.loop, world.log.log(), dir + "/replica.db");
+    auto opened = Replica::open(world.time.loop, world.log.log(), dir.file("replica.db"));
     EXPECT_TRUE(opened) << opened.error().message;
     open_replica = opened->get();
     world.time.poller.busy = [this] { return open_replica->under_way() > 0; };
@@ -40,7 +35,7 @@ struct KeyringFreshness : KeyringTest {
   }
   static constexpr CacheOptions kShort = {.fresh_for = 1min, .serve_stale_for = 10min};
   Replica* open_replica = nullptr;
-  std::string dir;
+  const testing::TemporaryDirectory dir;
 };
 
 TEST_F(KeyringFreshness, a_refresh_of_an_unchanged_key_costs_one_get_and_no_region) {
@@ -207,12 +202,12 @@ TEST_F(KeyringFreshness, a_record_that_this_host_has_seen_and_the_store_lost_is_
 }
 
 TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside) {
-  FILE* file = std::fopen((dir + "/replica.db").c_str(), "w");
+  FILE* file = std::fopen(dir.file("replica.db").c_str(), "w");
   for (int i = 0; i < 1000; ++i) std::fputs("this is no database at all. ", file);
   std::fclose(file);
   auto records = replica();
   EXPECT_TRUE(world.log.has("the replica is damaged; it is set aside"));
-  EXPECT_EQ(std::filesystem::file_size(dir + "/replica.db.damaged"), 28'000u);
+  EXPECT_EQ(std::filesystem::file_size(dir.file("replica.db.damaged")), 28'000u);
   std::string key;
   {
     Daemon one(world, records.get());
@@ -235,7 +230,7 @@ TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_an
     world.time.poller.busy = nullptr;
   }
   // The id's letters in the record itself, and no longer those of its row.
-  std::fstream file(dir + "/replica.db", std::ios::in | std::ios::out | std::ios::binary);
+  std::fstream file(dir.file("replica.db"), std::ios::in | std::ios::out | std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(file), {}};
   const size_t at = bytes.find("\"id\":\"orders\"");
   ASSERT_NE(at, std::string::npos);

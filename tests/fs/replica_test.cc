@@ -2,9 +2,8 @@
 // restart.
 #include "fs/replica.h"
 
-#include <filesystem>
-
 #include "fs/keyring_fixture.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
@@ -16,21 +15,15 @@ using namespace std::chrono_literals;
 
 struct ReplicaTest : KeyringTest {
   ReplicaTest() {
-    char name[] = "/tmp/keyfs-replica-XXXXXX";
-    dir = ::mkdtemp(name);
     Daemon(world).read("orders");
     open();
   }
-  ~ReplicaTest() override {
-    close();
-    std::error_code ignored;
-    std::filesystem::remove_all(dir, ignored);
-  }
+  ~ReplicaTest() override { close(); }
   // On a loop of its own, which ends with it.
   void open() {
     time = std::make_unique<FakeTimeLoop>();
     time->clock.advance(world.time.clock.now() - time->clock.now());
-    auto opened = Replica::open(time->loop, world.log.log(), dir + "/replica.db");
+    auto opened = Replica::open(time->loop, world.log.log(), dir.file("replica.db"));
     ASSERT_TRUE(opened) << opened.error().message;
     replica = std::move(*opened);
     time->poller.busy = [this] { return replica->under_way() > 0; };
@@ -74,7 +67,7 @@ struct ReplicaTest : KeyringTest {
 
   std::unique_ptr<FakeTimeLoop> time;
   std::unique_ptr<Replica> replica;
-  std::string dir;
+  const testing::TemporaryDirectory dir;
 };
 
 TEST_F(ReplicaTest, without_a_feed_a_record_ages_from_its_confirmation) {

@@ -13,7 +13,7 @@
 #include "base/loop.h"
 #include "base/secret.h"
 #include "store/etcd_store.h"
-#include "store/temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 

@@ -8,7 +8,7 @@
 
 #include "store/known_store.h"
 #include "store/store_contract.h"
-#include "store/temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 namespace {

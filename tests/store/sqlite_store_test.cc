@@ -17,7 +17,7 @@
 #include "base/race.h"
 
 #include "store/store_contract.h"
-#include "store/temporary_directory.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 namespace {

@@ -10,7 +10,7 @@ namespace keyfs::testing {
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "keyfs-store-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "keyfs-test-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~TemporaryDirectory() {
