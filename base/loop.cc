@@ -6,6 +6,14 @@
 
 namespace keyfs {
 
+namespace {
+
+// A look at the network costs something for each transfer that is under way, and a reply goes
+// through several hands: they get this many steps before the next look.
+constexpr int kStepsToOnePoll = 16;
+
+}  // namespace
+
 namespace detail {
 void make_ready(Loop& loop, Ready& item) { loop.make_ready(item); }
 }  // namespace detail
@@ -13,7 +21,9 @@ void make_ready(Loop& loop, Ready& item) { loop.make_ready(item); }
 void IdlePoller::wait(std::optional<Duration> timeout) {
   std::unique_lock lock(mutex_);
   const auto woken = [this] { return wake_; };
-  if (timeout) {
+  if (timeout == Duration::zero()) {
+    // Not even for as long as the kernel takes to end a wait at once (50 us).
+  } else if (timeout) {
     woken_.wait_for(lock, *timeout, woken);
   } else {
     woken_.wait(lock, woken);
@@ -57,6 +67,7 @@ void Loop::post(std::function<void()> work) {
     std::lock_guard lock(posted_mutex_);
     if (closed_) return;
     posted_.push_back(std::move(work));
+    if (!std::exchange(asleep_, false)) return;  // it looks here before it sleeps
   }
   poller_.wake();
 }
@@ -82,7 +93,11 @@ void Loop::stop() {
 }
 
 void Loop::run_until(const bool& done) {
-  while (!done) turn(true);
+  while (!done) {
+    bool busy = step();
+    for (int steps = 1; busy && !done && steps < kStepsToOnePoll; ++steps) busy = step();
+    poll(!busy && !done);  // also at the end: the poller wipes what it left of secrets
+  }
 }
 
 bool Loop::run_posted() {
@@ -90,6 +105,7 @@ bool Loop::run_posted() {
   {
     std::lock_guard lock(posted_mutex_);
     batch.swap(posted_);
+    asleep_ = false;
   }
   for (auto& work : batch) work();
   return !batch.empty();
@@ -105,20 +121,33 @@ void Loop::fire_timers() {
   }
 }
 
-void Loop::turn(bool may_wait) {
+bool Loop::step() {
   const bool had_posted = run_posted();
   fire_timers();
   ReadyQueue batch;
   batch.take_all(ready_);
   const bool had_ready = !batch.empty();
   while (!batch.empty()) batch.run_first();
-  std::optional<Duration> timeout;
-  if (!may_wait || had_posted || had_ready || !ready_.empty()) {
-    timeout = Duration::zero();
-  } else if (!timers_.empty()) {
-    timeout = std::max(Duration::zero(), Duration(timers_.begin()->first - now()));
+  return had_posted || had_ready;
+}
+
+void Loop::poll(bool may_wait) {
+  std::optional<Duration> timeout = Duration::zero();
+  if (may_wait) {
+    timeout.reset();
+    if (!timers_.empty()) {
+      timeout = std::max(Duration::zero(), Duration(timers_.begin()->first - now()));
+    }
+    std::lock_guard lock(posted_mutex_);
+    asleep_ = posted_.empty();
+    if (!asleep_) timeout = Duration::zero();
   }
   poller_.wait(timeout);
+}
+
+void Loop::turn(bool may_wait) {
+  const bool busy = step();
+  poll(may_wait && !busy);
 }
 
 void Loop::shutdown() {

@@ -106,6 +106,10 @@ class Loop {
   struct Root;
 
   void run_until(const bool& done);
+  // A turn without the I/O; false when there was nothing to do. Then what it made ready, if
+  // anything, waits for the next one.
+  bool step();
+  void poll(bool may_wait);
   bool run_posted();
   void fire_timers();
 
@@ -119,6 +123,7 @@ class Loop {
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
   bool closed_ = false;
+  bool asleep_ = false;  // or about to be: the next post() must wake it
 };
 
 // Puts a Ready on the loop's queue at a time. Given up when destroyed.

@@ -117,6 +117,50 @@ TEST(Loop, what_is_made_ready_in_a_turn_waits_for_the_next_so_that_nobody_starve
   EXPECT_EQ(posted_after, 1);
 }
 
+struct CountingPoller final : Poller {
+  void wait(std::optional<Duration>) override { ++waits; }
+  void wake() override { ++wakes; }
+  int waits = 0;
+  int wakes = 0;
+};
+
+TEST(Loop, what_goes_through_several_hands_costs_one_look_at_the_network) {
+  testing::FakeTimeLoop time;
+  CountingPoller poller;
+  Loop loop(time.clock, poller);
+  loop.run_task([](Loop& on) -> Task<void> {
+    for (int hand = 0; hand < 8; ++hand) co_await on.yield();
+  }(loop));
+  EXPECT_EQ(poller.waits, 1);
+}
+
+TEST(Loop, a_task_that_never_rests_does_not_keep_the_network_waiting) {
+  testing::FakeTimeLoop time;
+  CountingPoller poller;
+  Loop loop(time.clock, poller);
+  const int rounds = loop.run_task([](Loop& on, const CountingPoller& network) -> Task<int> {
+    int count = 0;
+    while (network.waits < 3 && count < 10'000) {
+      ++count;
+      co_await on.yield();
+    }
+    co_return count;
+  }(loop, poller));
+  EXPECT_LE(rounds, 100);
+}
+
+TEST(Loop, a_loop_that_is_awake_need_not_be_woken) {
+  testing::FakeTimeLoop time;
+  CountingPoller poller;
+  Loop loop(time.clock, poller);
+  for (int i = 0; i < 3; ++i) loop.post([] {});
+  EXPECT_EQ(poller.wakes, 0);
+  loop.turn(true);  // runs them, and does not wait
+  loop.turn(true);  // waits
+  for (int i = 0; i < 3; ++i) loop.post([] {});
+  EXPECT_EQ(poller.wakes, 1);
+}
+
 TEST(Loop, timers_fire_in_the_order_of_their_times) {
   testing::FakeTimeLoop time;
   std::vector<int> order;
