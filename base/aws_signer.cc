@@ -142,6 +142,14 @@ Result<void> AwsSigner::derive_key(const AwsCredentialsPtr& credentials, const s
   return {};
 }
 
+const std::string& AwsSigner::host_header(const std::string& url) {
+  if (url != host_url_) {
+    host_ = host_of(url);
+    host_url_ = url;
+  }
+  return host_;
+}
+
 Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& credentials,
                              WallTime now) {
   const auto url = split_url(request.url);
@@ -162,8 +170,8 @@ Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& cred
   }
 
   // Signed is every header that we set, and the host as libcurl will send it.
-  const std::string host = host_of(request.url);
-  std::vector<std::pair<std::string, std::string_view>> headers = {{"host", host}};
+  std::vector<std::pair<std::string, std::string_view>> headers = {
+      {"host", host_header(request.url)}};
   for (const auto& header : request.headers) headers.emplace_back(lower(header.name), header.value);
   for (const auto& header : request.secret_headers) {
     headers.emplace_back(lower(header.name), header.value.reveal_text());

@@ -41,6 +41,8 @@ class AwsSigner {
 
  private:
   Result<void> derive_key(const AwsCredentialsPtr& credentials, const std::string& date);
+  // As libcurl will send it.
+  const std::string& host_header(const std::string& url);
 
   SecretArena& arena_;
   std::string region_;
@@ -50,6 +52,9 @@ class AwsSigner {
   SecretBytes key_;
   std::string key_date_;
   AwsCredentialsPtr key_credentials_;
+  // A signer mostly signs for one URL.
+  std::string host_url_;
+  std::string host_;
 };
 
 // "20150830T123600Z", the form of X-Amz-Date.

@@ -87,7 +87,6 @@ class HttpTransfer final : public CurlDone {
   HttpTransfer(HttpClient& client, HttpRequest& request)
       : client_(client),
         request_(request),
-        host_(host_of(request.url)),
         finished_(client.loop_),
         expire_(*this),
         timer_(client.loop_),
@@ -114,6 +113,8 @@ class HttpTransfer final : public CurlDone {
 
   void done(CURLcode code) override { finished_.set(code); }
 
+  std::string host() const { return host_of(request_.url); }  // for messages
+
   Result<void> add_headers();
   void set_body();
   void set_tls();
@@ -131,7 +132,6 @@ class HttpTransfer final : public CurlDone {
 
   HttpClient& client_;
   HttpRequest& request_;
-  std::string host_;
   OneShot<CURLcode> finished_;
   Expire expire_;
   Timer timer_;
@@ -150,13 +150,13 @@ Result<void> HttpTransfer::start() {
   const HttpClientOptions& options = client_.options_;
   begin_ = client_.loop_.now();
   if (request_.deadline <= begin_) {
-    return fail(Code::kTimeout, host_ + ": no time was left to ask");
+    return fail(Code::kTimeout, host() + ": no time was left to ask");
   }
   if (!is_http(request_.url)) {
-    return fail(Code::kInvalid, host_ + ": not an http:// or https:// URL");
+    return fail(Code::kInvalid, host() + ": not an http:// or https:// URL");
   }
   easy_.reset(curl_easy_init());
-  if (!easy_) return fail(Code::kUnavailable, host_ + ": out of memory");
+  if (!easy_) return fail(Code::kUnavailable, host() + ": out of memory");
   CURL* easy = easy_.get();
   const auto set = [easy](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
   set(CURLOPT_URL, request_.url.c_str());
@@ -190,7 +190,7 @@ Result<void> HttpTransfer::start() {
 
   const CURLMcode added = curl_multi_add_handle(client_.poller_.state_->multi.get(), easy);
   if (added != CURLM_OK) {
-    return fail(Code::kUnavailable, host_ + ": " + curl_multi_strerror(added));
+    return fail(Code::kUnavailable, host() + ": " + curl_multi_strerror(added));
   }
   added_ = true;
   client_.poller_.state_->added = true;
@@ -253,30 +253,32 @@ Result<void> HttpTransfer::add_headers() {
     headers_.reset(list);
     return true;
   };
-  const auto out_of_memory = fail(Code::kUnavailable, host_ + ": out of memory");
+  const auto out_of_memory = [this] {
+    return fail(Code::kUnavailable, host() + ": out of memory");
+  };
   bool content_type = false;
   for (const auto& header : request_.headers) {
     if (!header_safe(header.name) || !header_safe(header.value)) {
-      return fail(Code::kInvalid, host_ + ": a line end in the header " + header.name);
+      return fail(Code::kInvalid, host() + ": a line end in the header " + header.name);
     }
     content_type = content_type || lower(header.name) == "content-type";
     // "Name:" would remove the header; "Name;" sends it empty.
     const std::string line =
         header.value.empty() ? header.name + ";" : header.name + ": " + header.value;
-    if (!append(line.c_str())) return out_of_memory;
+    if (!append(line.c_str())) return out_of_memory();
   }
   for (const auto& header : request_.secret_headers) {
     if (!header_safe(header.name) || !header_safe(header.value.reveal_text())) {
-      return fail(Code::kInvalid, host_ + ": a line end in the header " + header.name);
+      return fail(Code::kInvalid, host() + ": a line end in the header " + header.name);
     }
     SecretBuffer line(client_.arena_);
     auto ok = line.append(header.name + ": ")
                   .and_then([&] { return line.append(header.value.reveal_text()); })
                   .and_then([&] { return line.append(std::string_view("\0", 1)); });
     if (!ok) return fail(ok.error());
-    if (!append(line.reveal_text().data())) return out_of_memory;
+    if (!append(line.reveal_text().data())) return out_of_memory();
   }
-  if (!append("Expect:") || (!content_type && !append("Content-Type:"))) return out_of_memory;
+  if (!append("Expect:") || (!content_type && !append("Content-Type:"))) return out_of_memory();
   curl_easy_setopt(easy_.get(), CURLOPT_HTTPHEADER, headers_.get());
   return {};
 }
@@ -289,7 +291,7 @@ size_t HttpTransfer::on_header(char* data, size_t size, size_t count, void* self
 bool HttpTransfer::take_header(std::string_view line) {
   header_bytes_ += line.size();
   if (header_bytes_ > kMaxHeaderBytes) {
-    return give_up(Error(Code::kUnavailable, host_ + ": the reply's headers are too large"));
+    return give_up(Error(Code::kUnavailable, host() + ": the reply's headers are too large"));
   }
   while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
   if (line.starts_with("HTTP/")) {  // the final reply after a 1xx begins anew
@@ -320,11 +322,11 @@ size_t HttpTransfer::on_body(char* data, size_t size, size_t count, void* self) 
 bool HttpTransfer::take_body(std::string_view piece) {
   if (streams()) {
     if (request_.on_data(piece)) return true;
-    return give_up(Error(Code::kUnavailable, host_ + ": the stream was ended on this side"));
+    return give_up(Error(Code::kUnavailable, host() + ": the stream was ended on this side"));
   }
   const size_t so_far = request_.secret_response ? collected_.size() : response_.body.size();
   if (piece.size() > request_.max_response - std::min(so_far, request_.max_response)) {
-    return give_up(Error(Code::kUnavailable, host_ + ": the reply is larger than the " +
+    return give_up(Error(Code::kUnavailable, host() + ": the reply is larger than the " +
                                                  std::to_string(request_.max_response) +
                                                  " bytes allowed"));
   }
@@ -332,7 +334,7 @@ bool HttpTransfer::take_body(std::string_view piece) {
     response_.body.append(piece);
     return true;
   }
-  if (auto ok = collected_.append(piece); !ok) return give_up(ok.error().within(host_));
+  if (auto ok = collected_.append(piece); !ok) return give_up(ok.error().within(host()));
   return true;
 }
 
@@ -346,10 +348,10 @@ Result<HttpResponse> HttpTransfer::result(CURLcode code) {
     curl_easy_getinfo(easy_.get(), CURLINFO_PRETRANSFER_TIME_T, &connected);
     return fail(
         Code::kTimeout,
-        host_ + (connected == 0 ? ": not connected after " : ": no reply after ") + to_text(took));
+        host() + (connected == 0 ? ": not connected after " : ": no reply after ") + to_text(took));
   }
   if (code != CURLE_OK) {
-    return fail(http_error(easy_.get(), code, *verify_error_, host_, client_.options_));
+    return fail(http_error(easy_.get(), code, *verify_error_, host(), client_.options_));
   }
   long version = 0;
   long connects = 0;
