@@ -184,10 +184,14 @@ void Replica::note(const Stored& stored) {
   const uint64_t hash = std::hash<std::string>()(id + '\0' + stored.revision);
   const TimePoint now = impl.loop.now();
   if (impl.recent.contains(hash, now)) return;
-  auto json = to_json_unchecked(stored.record);
-  if (!json) return;  // a record that RKMS wrote has no form of ours
+  std::string json = stored.json;
+  if (json.empty()) {
+    auto made = to_json_unchecked(stored.record);
+    if (!made) return;  // a record that RKMS wrote has no form of ours
+    json = std::move(*made);
+  }
   impl.recent.add(hash, now);
-  impl.queue({id, std::move(*json), stored.revision, impl.wall_ms()});
+  impl.queue({id, std::move(json), stored.revision, impl.wall_ms()});
 }
 
 void Replica::doubt(const std::string& id) {

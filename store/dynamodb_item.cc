@@ -78,7 +78,7 @@ Result<Stored> parse_item(const DynamoDbNames& names, const json& item, const st
   if (revision == nullptr || revision->empty()) return corrupt("the item has no revision");
   auto record = parse_record(*text, id);
   if (!record) return fail(std::move(record.error()));
-  return Stored{std::move(*record), *revision};
+  return Stored{std::move(*record), *revision, *text};
 }
 
 Result<std::optional<Stored>> parse_reply(const DynamoDbNames& names, std::string_view body,

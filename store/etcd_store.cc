@@ -90,7 +90,7 @@ Result<std::unique_ptr<EtcdStore>> EtcdStore::open(EtcdParts parts, EtcdOptions 
 Result<Stored> EtcdStore::to_stored(const EtcdKeyValue& kv, const std::string& id) const {
   auto record = parse_record(kv.value, id);
   if (!record) return fail(std::move(record.error()));
-  return Stored{std::move(*record), std::to_string(kv.mod_revision)};
+  return Stored{std::move(*record), std::to_string(kv.mod_revision), kv.value};
 }
 
 void EtcdStore::served_locally(int64_t revision) {

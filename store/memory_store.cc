@@ -11,7 +11,7 @@ namespace {
 Result<Stored> to_stored(const MemoryRecords::Row& row, const std::string& id) {
   auto record = parse_record(row.json, id);
   if (!record) return fail(std::move(record.error()));
-  return Stored{std::move(*record), std::to_string(row.revision)};
+  return Stored{std::move(*record), std::to_string(row.revision), row.json};
 }
 
 }  // namespace

@@ -78,9 +78,10 @@ Result<std::optional<Stored>> SqliteConnection::find(const std::string& id) {
   const auto row = find_.step();
   if (!row) return fail(row.error());
   if (!*row) return std::nullopt;
-  auto record = parse_column(find_.text(0), id);
+  const auto text = find_.text(0);
+  auto record = parse_column(text, id);
   if (!record) return fail(std::move(record.error()));
-  return Stored{std::move(*record), std::to_string(find_.number(1))};
+  return Stored{std::move(*record), std::to_string(find_.number(1)), std::string(*text)};
 }
 
 Result<int64_t> SqliteConnection::next_revision() {

@@ -27,6 +27,9 @@ namespace keyfs {
 struct Stored {
   Record record;
   std::string revision;
+  // The text that `record` was read from, for whoever keeps a copy; empty when it was not read, or
+  // was not written by keyfs.
+  std::string json{};
 };
 
 struct PutResult {
