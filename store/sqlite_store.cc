@@ -7,6 +7,7 @@
 #include <charconv>
 #include <utility>
 
+#include "base/deadline.h"
 #include "base/race.h"
 #include "base/worker.h"
 #include "store/sqlite_connection.h"
@@ -14,16 +15,9 @@
 namespace keyfs {
 namespace {
 
-using namespace std::chrono_literals;
-
 // A page keeps the reading thread busy for some milliseconds, while gets wait behind it.
 constexpr size_t kMaxPage = 256;
 constexpr uint64_t kLeastSpace = uint64_t{64} << 20;
-
-// SQLite gives up a little before the caller does, and so can say what it was waiting for.
-TimePoint with_margin(TimePoint deadline, TimePoint now) {
-  return deadline - std::min<Duration>(50ms, std::max<Duration>(deadline - now, 0ns) / 8);
-}
 
 std::optional<int64_t> parse_revision(const std::string& text) {
   int64_t value = 0;
@@ -85,7 +79,7 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, std::string p
 template <class T>
 Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint deadline,
                                  std::function<Result<T>(SqliteConnection&, TimePoint)> work) {
-  const TimePoint give_up = with_margin(deadline, loop_.now());
+  const TimePoint give_up = sooner(deadline, loop_.now());
   std::function<Result<T>()> job = [this, &thread, what, give_up,
                                     work = std::move(work)]() -> Result<T> {
     // Its caller is gone by now: so a pile of calls that waited for a slow disk is soon cleared.
