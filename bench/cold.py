@@ -111,7 +111,7 @@ def cold_many(cold):
     cold.fresh()
     scale = cold.scale
     cold.warm_up(12)
-    count = (scale.cold_many - 12) // 4 * 4
+    count = (scale.cold_many - 12) // 10 * 10
     result = cold_bench(cold.stand, cold.aws, cold.keyfs, "cold_many", 12, count, scale.connections)
     each = result["ids"]
     yield row("cold_10k", f"{count:,} cold ids, {scale.connections} at once", [n / 1000 / each for n in result["mount"]],

@@ -5,13 +5,12 @@
 //              [--connections C] [--prefix P] [--no-bare]
 //
 // OPERATION
-//   cold_read  in turns: open and read of one cold id; GetItem and Decrypt (first region) of the
-//   next create     in turns: open and read of one new id; GenerateDataKey (first region), Encrypt
-//   (last
-//              region) and PutItem in a row
+//   cold_read  in turns: open and read of one cold id; GetItem and Decrypt (first region)
+//   create     in turns: open and read of one new id; GenerateDataKey (first region), Encrypt
+//              (last region) and PutItem in a row
 //   stampede   COUNT readers open one cold id at the same moment; the bare pair for it alone
 //   cold_many  COUNT cold ids by C readers, and the same by curl_multi with C transfers at once, in
-//              turns of a quarter each
+//              turns of a tenth each
 // Ids are PREFIX (key-) and a number from FIRST. Prints one JSON object: nanoseconds of each
 // operation of the mount and of bare libcurl; for cold_many, of each turn, and its ids.
 #include <curl/curl.h>
@@ -332,13 +331,15 @@ class BareTurn {
   size_t active_ = 0;
 };
 
+constexpr size_t kTurns = 10;
+
 json cold_many(const Plan& plan) {
   BareTurn bare(plan);
-  const size_t each = plan.count / 4;
+  const size_t each = plan.count / kTurns;
   json mount = json::array();
   json bare_took = json::array();
   if (plan.bare) bare.run(plan.first, plan.connections);  // its connections
-  for (size_t turn = 0; turn < 4; ++turn) {
+  for (size_t turn = 0; turn < kTurns; ++turn) {
     const size_t first = plan.first + turn * each;
     mount.push_back(mount_turn(plan, first, each));
     if (plan.bare) bare_took.push_back(bare.run(first, each));

@@ -1,13 +1,15 @@
 // What the parts of a read cost by themselves, by Google Benchmark.
 //
-//   KeyCache/peek        a cached key, by 1, 2 and 4 threads: of one id, and of 10,000
-//   Policy/decide        section and verdict of a known entry; of a new id against 1 and 100
-//   sections Audit/write          one event handed to the writer's ring Audit/line           the
-//   line of an event, which the writer's thread makes SecretArena/cycle    a slot of 32 bytes
-//   taken, and given back wiped Record/parse         a record with three regions' wraps, from JSON;
-//   and to_json AwsSigner/sign       Signature Version 4 of a Decrypt, the day's key derived
-//   already SingleFlight/join    1 and 1,000 waiters of one flight Crypto               unwrap
-//   (AES-256-GCM) and the key check value
+//   KeyCache/peek      a cached key, by 1, 2 and 4 threads: of one id, and of 10,000
+//   Policy/decide      section and verdict of a known entry; of a new id against 1 and 100
+//                      sections
+//   Audit/write        one event handed to the writer's ring
+//   Audit/line         the line of an event, which the writer's thread makes
+//   SecretArena/cycle  a slot of 32 bytes taken, and given back wiped
+//   Record/parse       a record with three regions' wraps, from JSON; and to_json
+//   AwsSigner/sign     Signature Version 4 of a Decrypt, the day's key derived already
+//   SingleFlight/join  1 and 1,000 waiters of one flight
+//   Crypto             unwrap (AES-256-GCM) and the key check value
 #include <benchmark/benchmark.h>
 
 #include <memory>
