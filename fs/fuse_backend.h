@@ -1,12 +1,13 @@
 // What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
 // behind one interface, so that tests can hang it and fail it.
 //
-// Thread-safety: none; on the loop's thread, but for listed_bytes(), from any. Blocking: never;
-// each call is a task that ends when it is dropped. Errors: those of fs/keyring.h and
-// fs/key_list.h.
+// Thread-safety: none; on the loop's thread, where the listings are also let go; but for
+// listed_bytes(), from any. Blocking: never; what waits is a task that ends when it is dropped.
+// Errors: those of fs/keyring.h and fs/key_list.h.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,7 +23,8 @@ class FuseBackend {
   virtual Task<Result<std::optional<Opened>>> open(OpenRequest request) = 0;
   virtual void refresh(KeyRef entry) = 0;
   virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
-  virtual Task<Result<KeyNames>> list(TimePoint deadline) = 0;
+  // See KeyList::open().
+  virtual std::shared_ptr<KeyListing> list() = 0;
   // See KeyList::listed_bytes().
   virtual std::optional<uint32_t> listed_bytes(std::string_view id) const = 0;
 };
@@ -38,7 +40,7 @@ class KeyringBackend final : public FuseBackend {
   Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) override {
     return keyring_.describe(std::move(id), deadline);
   }
-  Task<Result<KeyNames>> list(TimePoint deadline) override { return list_.get(deadline); }
+  std::shared_ptr<KeyListing> list() override { return list_.open(); }
   std::optional<uint32_t> listed_bytes(std::string_view id) const override {
     return list_.listed_bytes(id);
   }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fs/directory_handle.h"
 #include "fs/fuse_ops.h"
 
 namespace keyfs {
@@ -39,12 +40,6 @@ class RequestGroups final : public SupplementaryGroups {
   std::span<const gid_t> groups_;
 };
 
-// A directory as one opendir(3) sees it.
-struct DirectoryHandle {
-  KeyNames names;                 // null in .keyfs
-  std::vector<uint32_t> visible;  // those of them that the caller may read
-  bool shows_own = false;         // .keyfs is listed
-};
 // A virtual file as one open(2) sees it.
 struct FileHandle {
   std::shared_ptr<const std::string> text;
@@ -91,9 +86,12 @@ struct FuseHandlers {
   static void releasedir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
   static Task<void> serve_opendir(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                   fuse_file_info file, TimePoint deadline);
-  // Fills in what the caller of `req`, which is not yet answered, may see.
-  static Task<Result<bool>> list_for(FuseOps& self, fuse_req_t req, DirectoryHandle& handle,
-                                     TimePoint deadline);
+  static Task<void> serve_readdir(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                  std::shared_ptr<DirectoryHandle> handle, size_t size,
+                                  off_t offset);
+  // Adds what the page has for whoever opened the directory.
+  static void show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
+                   SupplementaryGroups& groups);
   static void tell_listed_size(FuseOps& self, const ListedKey& key);
 
   // fuse_ops_xattr.cc

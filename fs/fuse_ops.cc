@@ -81,6 +81,8 @@ void FuseOps::attach(fuse_session* session) { notifier_.attach(session); }
 
 void FuseOps::close() {
   replies_.close();
+  // Those that are still open have no RELEASEDIR to wait for.
+  parts_.loop.post([all = directories_.remove_all()] {});
   notifier_.close();
 }
 

@@ -41,6 +41,7 @@
 #include "base/metrics.h"
 #include "base/result.h"
 #include "fs/audit.h"
+#include "fs/directory_handle.h"
 #include "fs/fuse_backend.h"
 #include "fs/fuse_notifier.h"
 #include "fs/inode_table.h"
@@ -126,6 +127,7 @@ class FuseOps {
   FuseNotifier notifier_;
   PendingReplies replies_;
   InodeTable inodes_;
+  OpenDirectories directories_;
 };
 
 }  // namespace keyfs

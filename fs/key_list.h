@@ -1,9 +1,16 @@
-// The ids that exist, for directory listings.
+// The ids that exist, for directory listings: one pass over the store, page by page, as those who
+// read it ask for more.
 //
-// Thread-safety: none; on the loop's thread, but for listed_bytes(). The list that comes back never
-// changes and may be read anywhere. Ownership: refers to loop and store. Blocking: never; dropping
-// the task leaves the flight, and the last one out ends it. Errors: those of Store::list. Creates
-// and unwraps nothing.
+// A pass goes on only while somebody waits for its next page: a program that opens the directory
+// and never reads it (openat(2), fsync(2)) costs one page. It keeps its pages for all who hold it,
+// so who reads slowly loses nothing, and the memory is that of one list of names; with the last who
+// holds it, it ends, also in the middle of a page.
+//
+// Thread-safety: none; on the loop's thread, where the listings are also let go; but for
+// listed_bytes() and KeyPage, which never changes and may be read anywhere. Ownership: refers to
+// loop and store; the listings refer to the KeyList, which outlives them. Blocking: never; dropping
+// a task leaves the page that it waits for. Errors: those of Store::list; the next one who asks
+// for the page makes it be read again. Creates and unwraps nothing.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,54 +26,106 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
-#include "base/race.h"
 #include "base/result.h"
 #include "store/store.h"
 
 namespace keyfs {
 
 struct ListedKey {
-  std::string id;
+  std::string_view id;
   KeyState state = KeyState::kEnabled;
   uint32_t bytes = 0;
   bool corrupt = false;
 };
-// In the store's order. Ids that are no file names (another program's rows) are left out, and so
-// are deleted keys.
-using KeyNames = std::shared_ptr<const std::vector<ListedKey>>;
+
+// Part of a list, in the store's order. Some tens of bytes for each key, in two pieces of memory.
+class KeyPage {
+ public:
+  KeyPage(std::span<const ListedKey> keys, bool last);
+
+  size_t size() const { return keys_.size(); }
+  ListedKey operator[](size_t index) const;
+  // No page comes after it.
+  bool last() const { return last_; }
+
+ private:
+  struct Key {
+    uint32_t place;  // of its id in text_
+    uint32_t bytes;
+    uint8_t length;
+    KeyState state;
+    bool corrupt;
+  };
+  std::string text_;
+  std::vector<Key> keys_;
+  const bool last_;
+};
+using KeyPageRef = std::shared_ptr<const KeyPage>;
+
+// The keys, as one or many see them who asked at the same time. A name that is in the store from
+// KeyList::open() to the last page comes once. Ids that are no file names (another program's rows)
+// are left out, and so are deleted keys.
+class KeyListing {
+ public:
+  virtual ~KeyListing() = default;
+  // Pages are asked for in turn, from 0 on; earlier ones stay.
+  virtual Task<Result<KeyPageRef>> page(size_t number, TimePoint deadline) = 0;
+};
 
 class KeyList {
  public:
+  // A pass that is not yet at its end is joined for so long after its first page was asked for.
+  static constexpr Duration kJoin = std::chrono::seconds(10);
+
   // usual_bytes: the size that most keys have.
   KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes);
+  ~KeyList();
+  KeyList(const KeyList&) = delete;
+  KeyList& operator=(const KeyList&) = delete;
 
-  // All ids; a list that is younger than `reuse_for` is given again, and all who ask at the same
-  // time share one pass over the store.
-  Task<Result<KeyNames>> get(TimePoint deadline);
-  // A key was made, disabled or deleted: the next get() asks the store.
+  // A list that is complete and younger than `reuse_for` is given again, and all who ask at the
+  // same time share one pass over the store. Nothing is read before its first page is asked for.
+  std::shared_ptr<KeyListing> open();
+  // A key was made, disabled or deleted: the next open() asks the store.
   void changed();
 
-  // The size that the last list, however old, gave for this key; nullopt when it was the usual one,
-  // or the id was not in it. From any thread.
+  // The size that this key was last listed with, in a pass that goes on or in the last complete
+  // one, however old; nullopt when it was the usual one, or the id was not in it. From any thread.
   std::optional<uint32_t> listed_bytes(std::string_view id) const;
 
  private:
+  class Pass;
   struct Hash {
     using is_transparent = void;
     size_t operator()(std::string_view id) const { return std::hash<std::string_view>()(id); }
   };
-  using Sizes = std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>>;
-  using Flights = SingleFlight<Result<KeyNames>>;
-  Task<Result<KeyNames>> read(TimePoint deadline, uint64_t changes);
+  struct Size {
+    uint32_t bytes;
+    uint64_t seen;  // how many passes had begun by then
+  };
+  using Sizes = std::unordered_map<std::string, Size, Hash, std::equal_to<>>;
+  struct Expire : Ready {
+    explicit Expire(KeyList& owner);
+    KeyList& list;
+  };
+
+  void note_sizes(const KeyPage& page);
+  // Of keys that nobody has seen since this pass began.
+  Task<void> forget_sizes(uint64_t pass);
+  void keep(std::shared_ptr<Pass> complete);
+  bool may_reuse(const Pass& complete) const;
+  void expire();
 
   Loop& loop_;
   Store& store_;
   const Duration reuse_for_;
   const uint32_t usual_bytes_;
-  Flights flights_;
   uint64_t changes_ = 0;
-  KeyNames last_;
-  TimePoint last_at_{};
+  uint64_t passes_ = 0;
+  std::weak_ptr<Pass> newest_;
+  std::shared_ptr<Pass> last_;  // complete, as long as it may be given again
+  Expire expire_;
+  Timer expiry_;
   mutable std::mutex sizes_mutex_;
   Sizes sizes_;  // those that are not usual
 };

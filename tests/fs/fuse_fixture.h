@@ -65,6 +65,14 @@ class FakeBackend final : public FuseBackend {
     error_ = std::move(error);
   }
   void hang(bool on) { hang_ = on; }
+  // Of listings: how many keys a page has, and from which page on they hang, or fail.
+  void page_size(size_t keys) { page_size_ = keys; }
+  void hang_from_page(size_t page) { hang_from_ = page; }
+  void fail_from_page(size_t page, std::optional<Error> error) {
+    std::lock_guard lock(mutex_);
+    fail_from_ = page;
+    page_error_ = std::move(error);
+  }
   bool exists(const std::string& id) {
     std::lock_guard lock(mutex_);
     return keys_.contains(id);
@@ -94,18 +102,9 @@ class FakeBackend final : public FuseBackend {
     info.regions = regions_;
     co_return info;
   }
-  Task<Result<KeyNames>> list(TimePoint) override {
+  std::shared_ptr<KeyListing> list() override {
     ++lists;
-    const Waiting waiting(*this);
-    while (hang_) co_await loop_.sleep_for(std::chrono::milliseconds(5));
-    std::lock_guard lock(mutex_);
-    if (error_) co_return fail(*error_);
-    auto names = std::make_shared<std::vector<ListedKey>>();
-    for (const auto& [id, text] : keys_) {
-      names->push_back({id, KeyState::kEnabled, static_cast<uint32_t>(text.size()), false});
-      listed_[id] = static_cast<uint32_t>(text.size());
-    }
-    co_return names;
+    return std::make_shared<Listing>(*this);
   }
   std::optional<uint32_t> listed_bytes(std::string_view id) const override {
     std::lock_guard lock(mutex_);
@@ -120,7 +119,8 @@ class FakeBackend final : public FuseBackend {
   }
 
   static constexpr WallTime kCreated{std::chrono::milliseconds(1'700'000'000'000)};
-  std::atomic<int> opens{0}, refreshes{0}, describes{0}, lists{0};
+  std::atomic<int> opens{0}, refreshes{0}, describes{0}, lists{0}, pages{0};
+  std::atomic<int> open_lists{0};  // not yet let go
 
  private:
   struct Waiting {
@@ -129,6 +129,43 @@ class FakeBackend final : public FuseBackend {
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
     FakeBackend& backend;
+  };
+  // The keys as they were when it was opened.
+  class Listing final : public KeyListing {
+   public:
+    explicit Listing(FakeBackend& backend) : backend_(backend) {
+      ++backend_.open_lists;
+      std::lock_guard lock(backend_.mutex_);
+      for (const auto& [id, text] : backend_.keys_) {
+        keys_.emplace_back(id, static_cast<uint32_t>(text.size()));
+      }
+    }
+    ~Listing() override { --backend_.open_lists; }
+    Task<Result<KeyPageRef>> page(size_t number, TimePoint) override {
+      ++backend_.pages;
+      std::optional<Waiting> waiting;
+      while (backend_.hang_ || number >= backend_.hang_from_) {
+        if (!waiting) waiting.emplace(backend_);
+        co_await backend_.loop_.sleep_for(std::chrono::milliseconds(5));
+      }
+      std::lock_guard lock(backend_.mutex_);
+      if (backend_.error_) co_return fail(*backend_.error_);
+      if (backend_.page_error_ && number >= backend_.fail_from_) {
+        co_return fail(*backend_.page_error_);
+      }
+      const size_t begin = number * backend_.page_size_;
+      const size_t end = std::min(begin + backend_.page_size_, keys_.size());
+      std::vector<ListedKey> page;
+      for (size_t i = begin; i < end; ++i) {
+        page.push_back({keys_[i].first, KeyState::kEnabled, keys_[i].second, false});
+        backend_.listed_[keys_[i].first] = keys_[i].second;
+      }
+      co_return std::make_shared<const KeyPage>(page, end == keys_.size());
+    }
+
+   private:
+    FakeBackend& backend_;
+    std::vector<std::pair<std::string, uint32_t>> keys_;
   };
   void count(int by) {
     std::lock_guard lock(waiting_mutex_);
@@ -165,6 +202,9 @@ class FakeBackend final : public FuseBackend {
   std::map<std::string, uint32_t, std::less<>> listed_;
   std::optional<Error> error_;
   std::atomic<bool> hang_{false};
+  std::atomic<size_t> page_size_{1000}, hang_from_{SIZE_MAX};
+  size_t fail_from_ = 0;
+  std::optional<Error> page_error_;
   RegionList regions_ =
       std::make_shared<const std::vector<std::string>>(std::vector<std::string>{"alpha", "beta"});
   std::mutex waiting_mutex_;
