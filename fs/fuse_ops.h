@@ -9,14 +9,15 @@
 //   READ              the version that was opened, of a file that OPEN let through: the one who
 //                     reads may have dropped the rights it opened with. Each one asks the cache
 //                     anew, so that a disabled key ends also for files that are open.
-//   READDIR           the keys that exist and that the caller may read.
+//   READDIR           the keys that exist and that whoever opened the directory may read; it waits
+//                     for more of them, though never for long (fs/fuse_ops_dir.cc says why).
 //   GETXATTR          for callers who may read.
 // No byte of a key gets into a reply in any other way. errno is made here (errno_of) and nowhere
 // else.
 //
 // File handles: of a key, the version that was opened; they say nothing that the node id and the
 // version do not, so that another process can take over open files. Of directories and virtual
-// files, a pointer to the snapshot that is read.
+// files, a pointer to what is read.
 //
 // Node ids: 1 the root, 2 .keyfs, 3... its files, from 2^38 on keys (fs/inode_ids.h). st_ino is a
 // hash of the name, so that readdir's and stat's agree and stay the same.
