@@ -92,16 +92,21 @@ def test_inode_numbers_agree_with_stat_and_stay(launch):
     assert {entry.name: entry.inode() for entry in os.scandir(keyfs.mount)} == inodes
 
 
-def test_a_thousand_keys_are_listed_whole(launch, db):
-    """Made in the store by hand, from the record of one: they are listed, not unwrapped."""
-    keyfs = launch(list_cache_for="0s")
+def fill(keyfs, db, count):
+    """key-0 to key-(count - 1)"""
     keyfs.read("key-0")
     text = seen.texts(db)["key-0"]
     with seen.store(db) as store:
         store.execute("BEGIN")
-        store.executemany("INSERT INTO records VALUES (?, ?, (SELECT max(revision) FROM records) + 1)",
-                          [(f"key-{n}", text.replace('"key-0"', f'"key-{n}"')) for n in range(1, 5000)])
+        first = store.execute("SELECT max(revision) FROM records").fetchone()[0]
+        store.executemany("INSERT INTO records VALUES (?, ?, ?)", ((f"key-{n}", text.replace('"key-0"', f'"key-{n}"'), first + n) for n in range(1, count)))
         store.execute("COMMIT")
+
+
+def test_a_thousand_keys_are_listed_whole(launch, db):
+    """Made in the store by hand, from the record of one: they are listed, not unwrapped."""
+    keyfs = launch(list_cache_for="0s")
+    fill(keyfs, db, 5000)
     calls = seen.region_calls(keyfs)
     expected = {f"key-{n}" for n in range(5000)}
     eventually(lambda: names(keyfs) == expected, 10, "all are listed")
@@ -109,6 +114,15 @@ def test_a_thousand_keys_are_listed_whole(launch, db):
     listed = subprocess.run(["find", keyfs.mount, "-type", "f", "-name", "key-*"], capture_output=True, text=True, check=True).stdout.split()
     assert len(listed) == 5000
     assert seen.region_calls(keyfs) == calls
+
+
+def test_a_store_that_takes_longer_than_open_deadline_is_listed_whole(launch, db):
+    keyfs = launch(list_cache_for="0s", open_deadline="300ms")
+    fill(keyfs, db, 30_000)
+    listed = os.listdir(keyfs.mount)
+    assert len(listed) == 30_001 and len(set(listed)) == 30_001
+    with UserProcess(OTHER, OTHER) as other:
+        assert other.listdir(keyfs.mount) == []
 
 
 def test_a_store_locked_by_another_program_holds_up_no_listing(launch, db):
