@@ -85,6 +85,16 @@ TEST_P(StoreContract, what_was_put_comes_back_equal) {
   EXPECT_EQ((*found)->revision, put->winner.revision);
 }
 
+TEST_P(StoreContract, the_text_that_goes_along_is_the_one_that_was_read) {
+  const Record record = example_record("orders");
+  ASSERT_TRUE(put(record));
+  const auto found = get("orders");
+  ASSERT_TRUE(found && *found);
+  const auto again = parse_record((*found)->json, "orders");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, record);
+}
+
 TEST_P(StoreContract, fields_of_a_later_keyfs_survive_a_rewrite) {
   Record record = example_record("orders");
   record.unknown = R"({"owner":"team-a","tags":{"b":[1,2.5,null]}})";
