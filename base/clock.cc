@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include <array>
 #include <ctime>
 
 namespace keyfs {
@@ -20,26 +21,34 @@ WallTime FakeClock::wall() const {
                                Duration(ticks_.load() - 1'000'000'000'000)));
 }
 
-std::string to_rfc3339(WallTime time, bool milliseconds) {
+void append_rfc3339(std::string& text, WallTime time, bool milliseconds) {
   using namespace std::chrono;
   const auto day = floor<days>(time);
   const year_month_day date{day};
   const hh_mm_ss clock{floor<std::chrono::milliseconds>(time - day)};
+  std::array<char, 32> made;
+  size_t size = 0;
+  const auto put = [&](unsigned value, size_t digits, char end) {
+    for (size_t at = size + digits; at-- > size; value /= 10) {
+      made[at] = static_cast<char>('0' + value % 10);
+    }
+    size += digits;
+    made[size++] = end;
+  };
+  put(static_cast<unsigned>(static_cast<int>(date.year())), 4, '-');
+  put(static_cast<unsigned>(date.month()), 2, '-');
+  put(static_cast<unsigned>(date.day()), 2, 'T');
+  put(static_cast<unsigned>(clock.hours().count()), 2, ':');
+  put(static_cast<unsigned>(clock.minutes().count()), 2, ':');
+  put(static_cast<unsigned>(clock.seconds().count()), 2, milliseconds ? '.' : 'Z');
+  if (milliseconds) put(static_cast<unsigned>(clock.subseconds().count()), 3, 'Z');
+  text.append(made.data(), size);
+}
+
+std::string to_rfc3339(WallTime time, bool milliseconds) {
   std::string text;
   text.reserve(24);
-  const auto put = [&text](unsigned value, unsigned first_digit, char end) {
-    for (unsigned digit = first_digit; digit > 0; digit /= 10) {
-      text += static_cast<char>('0' + value / digit % 10);
-    }
-    text += end;
-  };
-  put(static_cast<unsigned>(static_cast<int>(date.year())), 1000, '-');
-  put(static_cast<unsigned>(date.month()), 10, '-');
-  put(static_cast<unsigned>(date.day()), 10, 'T');
-  put(static_cast<unsigned>(clock.hours().count()), 10, ':');
-  put(static_cast<unsigned>(clock.minutes().count()), 10, ':');
-  put(static_cast<unsigned>(clock.seconds().count()), 10, milliseconds ? '.' : 'Z');
-  if (milliseconds) put(static_cast<unsigned>(clock.subseconds().count()), 100, 'Z');
+  append_rfc3339(text, time, milliseconds);
   return text;
 }
 

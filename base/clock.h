@@ -43,6 +43,7 @@ class FakeClock final : public Clock {
 
 // RFC 3339 in UTC: "2026-11-22T03:46:00Z"; `milliseconds` adds ".123".
 std::string to_rfc3339(WallTime time, bool milliseconds = false);
+void append_rfc3339(std::string& text, WallTime time, bool milliseconds);
 // Reads what to_rfc3339 writes; nullopt for anything else.
 std::optional<WallTime> from_rfc3339(std::string_view text);
 

@@ -110,8 +110,11 @@ void policy_decide_id(benchmark::State& state) {
 BENCHMARK(policy_decide_id)->Name("Policy/decide/new_id")->Arg(1)->Arg(100);
 
 AuditEvent event_of(const CachedKeys& keys, const PolicySection& section) {
-  static const auto process = std::make_shared<const ProcessInfo>(
-      ProcessInfo{4711, "/usr/bin/cat", "/user.slice/user-1000.slice"});
+  static const auto process = [] {
+    ProcessInfo info{4711, "/usr/bin/cat", "/user.slice/user-1000.slice"};
+    info.audit_fields = audit_fields(info);
+    return std::make_shared<const ProcessInfo>(std::move(info));
+  }();
   AuditEvent event;
   event.time = keys.clock.wall();
   event.key = keys.refs[0];

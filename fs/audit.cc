@@ -58,7 +58,6 @@ struct Audit::Impl {
   std::atomic<bool> asleep{false};
   std::atomic<bool> stop{false};
   std::atomic<bool> reopen_wanted{false};
-  std::atomic<uint64_t> pushed{0};
   std::atomic<uint64_t> handled{0};  // written, or lost at the sink
   std::atomic<uint64_t> lines{0};
   std::atomic<uint64_t> lost{0};
@@ -101,7 +100,6 @@ void Audit::write(AuditEvent event) {
     impl.lost.fetch_add(1, std::memory_order_relaxed);
     return;
   }
-  impl.pushed.fetch_add(1, std::memory_order_seq_cst);
   if (impl.asleep.load(std::memory_order_seq_cst)) impl.wake();
 }
 
@@ -114,7 +112,7 @@ void Audit::reopen() {
 void Audit::flush() {
   Impl& impl = *impl_;
   if (impl.sink == nullptr) return;
-  const uint64_t goal = impl.pushed.load();
+  const uint64_t goal = impl.ring.pushed();
   impl.wake();
   for (uint64_t now = impl.handled.load(); now < goal; now = impl.handled.load()) {
     impl.handled.wait(now);
@@ -158,7 +156,7 @@ void Audit::Impl::run() {
 
 void Audit::Impl::wait() {
   asleep.store(true, std::memory_order_seq_cst);
-  if (handled.load(std::memory_order_seq_cst) != pushed.load(std::memory_order_seq_cst) || stop ||
+  if (handled.load(std::memory_order_seq_cst) != ring.pushed() || stop ||
       reopen_wanted) {
     asleep = false;
     return;

@@ -12,25 +12,40 @@ namespace keyfs {
 namespace {
 
 // An object of one line, appended field by field: there is a line for each open(2), and a JSON
-// document in memory takes some fifty allocations for it.
+// document in memory takes some fifty allocations for it. Names come as they stand in the line,
+// with the comma before and the colon after them.
 class JsonLine {
  public:
-  explicit JsonLine(std::string& out) : out_(out) { out_ += '{'; }
+  explicit JsonLine(std::string& out) : out_(out) {}
 
+  void time(std::string_view name, WallTime value) {
+    (out_ += name) += '"';
+    append_rfc3339(out_, value, true);
+    out_ += '"';
+  }
   void text(std::string_view name, std::string_view value) {
-    start(name);
+    out_ += name;
     append(value);
   }
   void text_or_null(std::string_view name, std::string_view value) {
-    start(name);
+    out_ += name;
     if (value.empty()) {
       out_ += "null";
     } else {
       append(value);
     }
   }
+  // One of our own words, which needs no look at its letters; empty stands for none.
+  void word(std::string_view name, std::string_view value) {
+    out_ += name;
+    if (value.empty()) {
+      out_ += "null";
+    } else {
+      ((out_ += '"') += value) += '"';
+    }
+  }
   void number(std::string_view name, int64_t value) {
-    start(name);
+    out_ += name;
     std::array<char, 24> digits;
     const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
     out_.append(digits.data(), end);
@@ -40,22 +55,14 @@ class JsonLine {
     if (value != 0) {
       number(name, value);
     } else {
-      start(name);
-      out_ += "null";
+      (out_ += name) += "null";
     }
   }
-  void boolean(std::string_view name, bool value) {
-    start(name);
-    out_ += value ? "true" : "false";
-  }
+  void boolean(std::string_view name, bool value) { (out_ += name) += value ? "true" : "false"; }
+  void fields(std::string_view made_before) { out_ += made_before; }
   void end() { out_ += "}\n"; }
 
  private:
-  void start(std::string_view name) {
-    if (!first_) out_ += ',';
-    first_ = false;
-    ((out_ += '"') += name) += "\":";
-  }
   void append(std::string_view text) {
     const auto plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
     if (std::all_of(text.begin(), text.end(), plain)) {
@@ -68,8 +75,13 @@ class JsonLine {
   }
 
   std::string& out_;
-  bool first_ = true;
 };
+
+void append_process(JsonLine& line, const ProcessInfo& process) {
+  line.number(R"(,"pid":)", process.pid);
+  line.text_or_null(R"(,"exe":)", process.executable);
+  line.text_or_null(R"(,"cgroup":)", process.cgroup);
+}
 
 }  // namespace
 
@@ -108,38 +120,47 @@ std::string errno_name(int error) {
   }
 }
 
+std::string audit_fields(const ProcessInfo& process) {
+  std::string fields;
+  JsonLine line(fields);
+  append_process(line, process);
+  return fields;
+}
+
 void append_audit_line(std::string& out, const AuditEvent& event) {
-  const ProcessInfo* process = event.process.get();
   const bool decided = event.section != nullptr && !event.section->hidden;
   const bool sourced = event.source != KeySource::kNone;
   JsonLine line(out);
-  line.text("time", to_rfc3339(event.time, true));
-  line.text("event", "open");
-  line.text("id", event.key ? event.key->id() : std::string_view());
-  line.number_or_null("version", event.version);
-  line.number("uid", event.uid);
-  line.number("gid", event.gid);
-  line.number("pid", process != nullptr ? process->pid : 0);
-  line.text_or_null("exe", process != nullptr ? process->executable : std::string_view());
-  line.text_or_null("cgroup", process != nullptr ? process->cgroup : std::string_view());
-  line.text("verdict", to_string(event.verdict));
-  line.text_or_null("section", decided ? event.section->title : std::string_view());
-  line.number_or_null("line", decided ? event.section->line : 0);
-  line.text_or_null("source", sourced ? to_string(event.source) : std::string_view());
-  line.text_or_null("region", event.region != nullptr ? *event.region : std::string_view());
-  line.boolean("created", event.created);
-  line.number("us", std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
-  line.text_or_null("errno", event.error != 0 ? errno_name(event.error) : std::string());
-  line.text_or_null("reason", event.reason != nullptr ? *event.reason : std::string_view());
+  line.time(R"({"time":)", event.time);
+  line.text(R"(,"event":"open","id":)", event.key ? event.key->id() : std::string_view());
+  line.number_or_null(R"(,"version":)", event.version);
+  line.number(R"(,"uid":)", event.uid);
+  line.number(R"(,"gid":)", event.gid);
+  if (event.process == nullptr) {
+    append_process(line, ProcessInfo());
+  } else if (event.process->audit_fields.empty()) {
+    append_process(line, *event.process);
+  } else {
+    line.fields(event.process->audit_fields);
+  }
+  line.word(R"(,"verdict":)", to_string(event.verdict));
+  line.text_or_null(R"(,"section":)", decided ? event.section->title : std::string_view());
+  line.number_or_null(R"(,"line":)", decided ? event.section->line : 0);
+  line.word(R"(,"source":)", sourced ? to_string(event.source) : std::string_view());
+  line.text_or_null(R"(,"region":)", event.region != nullptr ? *event.region : std::string_view());
+  line.boolean(R"(,"created":)", event.created);
+  line.number(R"(,"us":)",
+              std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
+  line.text_or_null(R"(,"errno":)", event.error != 0 ? errno_name(event.error) : std::string());
+  line.text_or_null(R"(,"reason":)", event.reason != nullptr ? *event.reason : std::string_view());
   line.end();
 }
 
 void append_lost_line(std::string& out, WallTime time, uint64_t lines, std::string_view reason) {
   JsonLine line(out);
-  line.text("time", to_rfc3339(time, true));
-  line.text("event", "lost");
-  line.number("lines", static_cast<int64_t>(lines));
-  line.text("reason", reason);
+  line.time(R"({"time":)", time);
+  line.number(R"(,"event":"lost","lines":)", static_cast<int64_t>(lines));
+  line.text(R"(,"reason":)", reason);
   line.end();
 }
 

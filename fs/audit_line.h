@@ -14,6 +14,8 @@ namespace keyfs {
 
 // With its newline.
 void append_audit_line(std::string& out, const AuditEvent& event);
+// What a line says of a process, made once for all its lines (ProcessInfo::audit_fields).
+std::string audit_fields(const ProcessInfo& process);
 // Tells of lines that are missing before this one.
 void append_lost_line(std::string& out, WallTime time, uint64_t lines, std::string_view reason);
 

@@ -4,8 +4,8 @@
 // (Vyukov's
 // bounded queue, https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue)
 //
-// Thread-safety: push() from any thread, pop() from one. Ownership: owns the events in it.
-// Blocking: never. Errors: push() says when it is full; the event is then untouched.
+// Thread-safety: push() and pushed() from any thread, pop() from one. Ownership: owns the events in
+// it. Blocking: never. Errors: push() says when it is full; the event is then untouched.
 #pragma once
 
 #include <atomic>
@@ -35,7 +35,8 @@ class AuditRing {
       Slot& slot = slots_[place & mask_];
       const size_t turn = slot.turn.load(std::memory_order_acquire);
       if (turn == place) {
-        if (tail_.compare_exchange_weak(place, place + 1, std::memory_order_relaxed)) {
+        if (tail_.compare_exchange_weak(place, place + 1, std::memory_order_seq_cst,
+                                        std::memory_order_relaxed)) {
           slot.value = std::move(value);
           slot.turn.store(place + 1, std::memory_order_release);
           return true;
@@ -47,6 +48,10 @@ class AuditRing {
       }
     }
   }
+
+  // How many there have been, the one that is being written included: whoever sees a push()'s
+  // effects elsewhere sees it counted here.
+  size_t pushed() const { return tail_.load(std::memory_order_seq_cst); }
 
   std::optional<T> pop() {
     Slot& slot = slots_[head_ & mask_];

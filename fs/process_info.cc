@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "fs/audit_line.h"
+
 namespace keyfs {
 namespace {
 
@@ -80,6 +82,7 @@ std::shared_ptr<const ProcessInfo> ProcessCache::read(pid_t thread) const {
   if (std::from_chars(tgid.data(), tgid.data() + tgid.size(), pid).ec == std::errc() && pid > 0) {
     info->pid = pid;
   }
+  info->audit_fields = audit_fields(*info);
   return info;
 }
 

@@ -25,6 +25,7 @@ struct ProcessInfo {
   pid_t pid = 0;           // of the process; FUSE tells the thread's
   std::string executable;  // /proc/<tid>/exe; empty when it cannot be read
   std::string cgroup;      // the path in /proc/<tid>/cgroup (of the unified hierarchy where it is)
+  std::string audit_fields{};  // the above as it stands in an audit line; may be empty
 };
 
 class ProcessCache {
