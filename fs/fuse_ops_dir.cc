@@ -9,8 +9,8 @@
 // would wait with it, in processes that can't be killed: behind the kernel's lock of a directory
 // without FUSE_PARALLEL_DIROPS (libfuse 3.14 does not pass it on), and with it as soon as somebody
 // else's mkdir(2) or open(2) with O_CREAT waits for the directory. So after kHold it is answered
-// with an entry that stands for a deleted one: inode number 0, which Go and glibc before 2.41 leave
-// out, and the name ".", which the others know to pass by. Then they ask again.
+// with an entry that stands for a deleted one: inode number 0, which many C libraries (glibc 2.36)
+// and Go leave out, and the name ".", which the others know to pass by. Then they ask again.
 #include <cerrno>
 
 #include "fs/fuse_handlers.h"
