@@ -74,6 +74,20 @@ def audit_off(stand, scale):
     without.stop()
 
 
+def spinning(stand, scale):
+    """What one FUSE thread would save that spins before it sleeps: the null file system with it, and as it is."""
+    null = stand.null_fs(1, "null-pool")
+    for spin_us in (0, 20, 50):
+        spins = stand.null_fs(1, f"null-spins-{spin_us}", spin_us)
+        for operation in ("warm_cat", "warm_read"):
+            for readers in scale.readers:
+                result = mount_bench(stand, operation, {"keyfs": spins.mount, "null": null.mount}, readers, 1,
+                                     scale.rounds, scale.round_ms, {"keyfs": spins, "null": null})
+                yield rows_of(result, "null", f"null, one thread, spins {spin_us} us")
+        spins.stop()
+    null.stop()
+
+
 def many_keys(stand, scale):
     keyfs, null = stand.keyfs("many"), stand.null_fs(scale.many_keys, "null-many")
     keyfs.end()
