@@ -7,6 +7,9 @@ TITLES = {
     "calls": "Calls to KMS and store", "parts": "Parts",
 }
 
+# The same in all plots.
+COLOURS = {"keyfs": "C0", "null": "C1", "tmpfs": "C2", "unix socket": "C3", "https (nginx)": "C4"}
+
 
 def number(value):
     if value >= 1000:
@@ -132,7 +135,8 @@ def latency(axis, rows):
                 continue
             seen.add(name)
             points = [(value, 1 - share) for share, value in points if share < 1]
-            axis.plot([value for value, _ in points], [rest for _, rest in points], label=name)
+            axis.plot([value for value, _ in points], [rest for _, rest in points], label=name,
+                      color=COLOURS.get(name))
     axis.legend(frameon=False)
 
 
@@ -156,7 +160,9 @@ def by_keys(axis, rows):
     axis.set(title="against the null file system, by keys", xlabel="keys read or known", ylabel="ratio", xscale="log")
     series = {}
     for row in rows:
-        if row["group"] == "spinning" or row["baseline"] != "null" or row["operation"] not in ("warm_cat", "warm_read", "stat") or row["readers"] != 4:
+        if row["group"] == "spinning" or row["baseline"] != "null" or row["readers"] != 4:
+            continue
+        if row["operation"] not in ("warm_cat", "warm_read", "stat"):
             continue
         keys = int(row["what"].split()[0].replace(",", ""))
         series.setdefault(row["operation"], []).append((keys, row["ratio"]))
@@ -172,5 +178,5 @@ def draw(axis, series):
         axis.errorbar([x for x, _ in points], middle,
                       yerr=[[max(0, m - spread["low"]) for m, (_, spread) in zip(middle, points)],
                             [max(0, spread["high"] - m) for m, (_, spread) in zip(middle, points)]],
-                      marker="o", markersize=3, capsize=2, label=name)
+                      marker="o", markersize=3, capsize=2, label=name, color=COLOURS.get(name))
     axis.legend(frameon=False)
