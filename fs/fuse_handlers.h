@@ -92,6 +92,8 @@ struct FuseHandlers {
   // Adds what the page has for whoever opened the directory.
   static void show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
                    SupplementaryGroups& groups);
+  // The same for pages that come after what it has and were read already, some at once.
+  static void show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups);
   static void tell_listed_size(FuseOps& self, const ListedKey& key);
 
   // fuse_ops_xattr.cc

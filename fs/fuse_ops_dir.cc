@@ -24,6 +24,9 @@ constexpr off_t kFirstName = 3;  // offset of the first key
 
 constexpr Duration kHold = std::chrono::milliseconds(20);
 
+// How many names that need not be waited for are looked at before others have their turn.
+constexpr size_t kSlice = 2'000;
+
 constexpr const char* kWhat = "could not list the keys";
 
 // Entries as the kernel wants them, up to the size that it asked for.
@@ -98,6 +101,15 @@ void FuseHandlers::show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef
   handle.add(page, std::move(visible));
 }
 
+void FuseHandlers::show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups) {
+  for (size_t names = 0; names < kSlice && !handle.complete();) {
+    const KeyPageRef page = handle.listing().known(handle.pages());
+    if (page == nullptr) return;
+    show(self, handle, page, groups);
+    names += page->size();
+  }
+}
+
 Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                        fuse_file_info file, TimePoint deadline) {
   auto handle = std::make_shared<DirectoryHandle>(self.parts_.backend.list());
@@ -109,6 +121,7 @@ Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingRep
     handle->opener = caller(reply->request());
     handle->shows_own = self.parts_.policy.current().is_admin(handle->opener, groups);
     show(self, *handle, **page, groups);
+    show_known(self, *handle, groups);
     if (!handle->complete()) handle->groups.remember(groups.get());
   }
   fuse_req_t req = reply->take();
@@ -220,6 +233,7 @@ Task<void> FuseHandlers::serve_readdir(FuseOps& self, std::shared_ptr<PendingRep
         error = errno_of(page.error().code);
       } else if (handle->pages() == number) {  // else another READDIR of it was quicker
         show(self, *handle, *page, handle->groups);
+        show_known(self, *handle, handle->groups);
       }
     }
   }

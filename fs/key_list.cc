@@ -69,6 +69,10 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
     co_return pages_[number];
   }
 
+  KeyPageRef known(size_t number) const override {
+    return number < pages_.size() ? pages_[number] : nullptr;
+  }
+
   // Those who come now.
   bool may_join() const {
     // One that began before the last change may lack it.

@@ -70,6 +70,8 @@ class KeyListing {
   virtual ~KeyListing() = default;
   // Pages are asked for in turn, from 0 on; earlier ones stay.
   virtual Task<Result<KeyPageRef>> page(size_t number, TimePoint deadline) = 0;
+  // The same page, if it was read already; null otherwise.
+  virtual KeyPageRef known(size_t number) const = 0;
 };
 
 class KeyList {

@@ -68,6 +68,8 @@ class FakeBackend final : public FuseBackend {
   // Of listings: how many keys a page has, and from which page on they hang, or fail.
   void page_size(size_t keys) { page_size_ = keys; }
   void hang_from_page(size_t page) { hang_from_ = page; }
+  // Pages are known already, as those of a list that somebody else has read.
+  void know_pages(bool known) { pages_known_ = known; }
   void fail_from_page(size_t page, std::optional<Error> error) {
     std::lock_guard lock(mutex_);
     fail_from_ = page;
@@ -153,6 +155,16 @@ class FakeBackend final : public FuseBackend {
       if (backend_.page_error_ && number >= backend_.fail_from_) {
         co_return fail(*backend_.page_error_);
       }
+      co_return make(number);
+    }
+    KeyPageRef known(size_t number) const override {
+      if (!backend_.pages_known_) return nullptr;
+      std::lock_guard lock(backend_.mutex_);
+      return make(number);
+    }
+
+   private:
+    KeyPageRef make(size_t number) const {
       const size_t begin = number * backend_.page_size_;
       const size_t end = std::min(begin + backend_.page_size_, keys_.size());
       std::vector<ListedKey> page;
@@ -160,10 +172,9 @@ class FakeBackend final : public FuseBackend {
         page.push_back({keys_[i].first, KeyState::kEnabled, keys_[i].second, false});
         backend_.listed_[keys_[i].first] = keys_[i].second;
       }
-      co_return std::make_shared<const KeyPage>(page, end == keys_.size());
+      return std::make_shared<const KeyPage>(page, end == keys_.size());
     }
 
-   private:
     FakeBackend& backend_;
     std::vector<std::pair<std::string, uint32_t>> keys_;
   };
@@ -203,6 +214,7 @@ class FakeBackend final : public FuseBackend {
   std::optional<Error> error_;
   std::atomic<bool> hang_{false};
   std::atomic<size_t> page_size_{1000}, hang_from_{SIZE_MAX};
+  std::atomic<bool> pages_known_{false};
   size_t fail_from_ = 0;
   std::optional<Error> page_error_;
   RegionList regions_ =

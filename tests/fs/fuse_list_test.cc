@@ -106,6 +106,22 @@ TEST_F(ListTest, a_directory_waits_for_its_next_page_and_gives_each_name_once) {
   EXPECT_EQ(wait_for(all), 0);
 }
 
+TEST_F(ListTest, pages_that_somebody_else_has_read_are_not_waited_for) {
+  add(45);
+  backend().know_pages(true);
+  Directory directory(root_);
+  EXPECT_EQ(directory.names(), expected(45));
+  EXPECT_EQ(backend().pages, 1);
+}
+
+TEST_F(ListTest, a_long_list_that_is_known_leaves_others_their_turn) {
+  add(4'500);
+  backend().know_pages(true);
+  Directory directory(root_);
+  EXPECT_EQ(directory.names(), expected(4'500));
+  EXPECT_EQ(backend().pages, 3);
+}
+
 TEST_F(ListTest, programs_see_all_pages) {
   add(45);
   const std::string own = run("ls -a " + root_).output;

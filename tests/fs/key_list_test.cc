@@ -129,6 +129,16 @@ TEST_F(KeyListTest, a_pass_that_takes_longer_than_the_deadline_goes_on_page_by_p
   EXPECT_EQ(daemon.store.calls.list, 6);
 }
 
+TEST_F(KeyListTest, what_was_read_is_known_to_all_who_share_the_pass) {
+  filled(2500);
+  const Listing listing = list.open();
+  const Listing other = list.open();
+  EXPECT_EQ(other->known(0), nullptr);
+  const KeyPageRef first = page(listing, 0).value();
+  EXPECT_EQ(other->known(0), first);
+  EXPECT_EQ(other->known(1), nullptr);
+}
+
 TEST_F(KeyListTest, a_page_that_fails_is_told_and_is_not_the_end) {
   auto all = filled(2500);
   const Listing listing = list.open();
