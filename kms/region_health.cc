@@ -49,6 +49,7 @@ void RegionHealth::succeeded(Duration latency) {
     ring_[ring_next_] = latency;
     ring_next_ = (ring_next_ + 1) % ring_.size();
   }
+  if (opened_) tokens_ = options_.tokens;
   failed_in_a_row_ = 0;
   opened_in_a_row_ = 0;
   opened_ = false;

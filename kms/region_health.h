@@ -23,8 +23,9 @@
 // success closes it.
 //
 // Tokens: a call that is more than the work needs (a hedge, a call to an open region, a second
-// round) costs one; they come back at a fixed rate. That bounds what keyfs adds to the load of a
-// region in trouble.
+// round) costs one; they come back at a fixed rate, and all of them once an open region answers
+// again: those who waited for that must not be turned away for what was asked meanwhile. That bounds
+// what keyfs adds to the load of a region in trouble.
 #pragma once
 
 #include <cstddef>

@@ -183,5 +183,22 @@ TEST_F(RegionHealthTest, tokens_run_out_and_come_back_at_their_rate) {
   EXPECT_EQ(taken, 20) << "no more are saved up";
 }
 
+TEST_F(RegionHealthTest, tokens_are_back_once_an_open_region_answers_again) {
+  auto health = make();
+  const auto take_all = [&] {
+    int taken = 0;
+    while (health.take_token()) ++taken;
+    return taken;
+  };
+  take_all();
+  health.succeeded(1ms);
+  EXPECT_EQ(take_all(), 0) << "it was not open";
+  for (int i = 0; i < 3; ++i) health.failed(Error(Code::kUnavailable, "refused"));
+  ASSERT_EQ(health.state(), BreakerState::kOpen);
+  EXPECT_EQ(take_all(), 0);
+  health.succeeded(1ms);
+  EXPECT_EQ(take_all(), 20);
+}
+
 }  // namespace
 }  // namespace keyfs
