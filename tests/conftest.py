@@ -1,7 +1,9 @@
 """Fixtures of all tests in Python: keyfs mounted for real, and the parts it's used with (support/README.md). Tests that mount, change user or make
 namespaces need root and /dev/fuse, and are skipped without, saying so."""
 import os
+import shutil
 import stat
+import tempfile
 
 import pytest
 
@@ -13,6 +15,20 @@ from support.users import TestUsers
 
 # Of the parts' own tests, those that run anywhere; every other test needs root.
 ANYWHERE = {"test_aws", "test_chaos", "test_credentials", "test_history", "test_http2", "test_proxy"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Each run has a directory of its own: the one that they would share is closed to other users by every run that begins, also under the feet
+    of a test of another run that opened it (`folder`)."""
+    config.keyfs_made_basetemp = config.option.basetemp is None
+    if config.keyfs_made_basetemp:
+        config.option.basetemp = tempfile.mkdtemp(prefix="keyfs-pytest-", dir="/tmp")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if session.config.keyfs_made_basetemp and exitstatus == 0:
+        shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):
