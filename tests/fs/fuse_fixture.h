@@ -25,27 +25,24 @@
 #include "fs/fuse_session.h"
 #include "fs/policy.h"
 #include "support/log_capture.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 
-class TemporaryDirectory {
+// A temporary directory with a mount point, of which nothing stays mounted.
+class MountDirectory {
  public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "keyfs-test-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryDirectory() {
-    while (::umount2((path_ + "/mnt").c_str(), MNT_DETACH) == 0) {
+  MountDirectory() = default;
+  ~MountDirectory() {
+    while (::umount2((path() + "/mnt").c_str(), MNT_DETACH) == 0) {
     }
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
   }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
+  MountDirectory(const MountDirectory&) = delete;
+  MountDirectory& operator=(const MountDirectory&) = delete;
+  std::string path() const { return directory_.path(); }
 
  private:
-  std::string path_;
+  const TemporaryDirectory directory_;
 };
 
 // Keys by id, made up on creation. Everything but the counters on the loop's thread, or before it

@@ -75,9 +75,6 @@ class ListTest : public MountTest {
       return errno;
     });
   }
-  static milliseconds since(std::chrono::steady_clock::time_point begin) {
-    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
-  }
 
   static bool ended(pid_t child) {
     siginfo_t info{};
@@ -223,15 +220,7 @@ TEST_F(ListTest, a_directory_that_was_passed_on_shows_what_its_opener_may_see) {
 TEST_F(ListTest, a_waiting_reader_dies_of_SIGKILL_and_of_interrupt) {
   add(45);
   backend().hang_from_page(1);
-  for (const int signal : {SIGKILL, SIGINT, SIGTERM}) {
-    const pid_t child = list_in_child();
-    backend().await_waiting(1);
-    const auto begin = std::chrono::steady_clock::now();
-    ::kill(child, signal);
-    EXPECT_EQ(wait_for(child), 128 + signal);
-    EXPECT_LT(since(begin), seconds(1)) << signal;
-    backend().await_waiting(0);
-  }
+  expect_deadly({SIGKILL, SIGINT, SIGTERM}, [&] { return list_in_child(); });
 }
 
 // They wait for a lock that the kernel holds for whoever reads the directory, and can't be killed.

@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <initializer_list>
 #include <string>
 
 #include "fuse_fixture.h"
@@ -86,7 +89,25 @@ class MountTest : public ::testing::Test {
   FakeBackend& backend() { return side_->backend; }
   std::string path(const std::string& name) const { return root_ + "/" + name; }
 
-  TemporaryDirectory dir_;
+  static std::chrono::milliseconds since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                                 begin);
+  }
+  // A child that waits in the mount, as `start_waiting` makes one, dies of each of them at once.
+  void expect_deadly(std::initializer_list<int> signals,
+                     const std::function<pid_t()>& start_waiting) {
+    for (const int signal : signals) {
+      const pid_t child = start_waiting();
+      backend().await_waiting(1);
+      const auto begin = std::chrono::steady_clock::now();
+      ::kill(child, signal);
+      EXPECT_EQ(wait_for(child), 128 + signal);
+      EXPECT_LT(since(begin), std::chrono::seconds(1)) << signal;
+      backend().await_waiting(0);
+    }
+  }
+
+  MountDirectory dir_;
   std::string root_;
   std::unique_ptr<FuseSide> side_;
 };

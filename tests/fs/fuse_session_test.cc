@@ -97,7 +97,7 @@ class SessionTest : public ::testing::Test {
     return false;
   }
 
-  TemporaryDirectory dir_;
+  MountDirectory dir_;
   std::string root_;
   LogCapture log_;
 };

@@ -30,24 +30,13 @@ class WaitTest : public MountTest {
       return open_error(path(name));
     });
   }
-  static milliseconds since(std::chrono::steady_clock::time_point begin) {
-    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
-  }
 
   Duration deadline_ = seconds(60);
 };
 
 TEST_F(WaitTest, a_hanging_reader_dies_of_SIGKILL_and_of_interrupt) {
   backend().hang(true);
-  for (const int signal : {SIGKILL, SIGINT, SIGTERM, SIGHUP}) {
-    const pid_t child = open_in_child("root-a");
-    backend().await_waiting(1);
-    const auto begin = std::chrono::steady_clock::now();
-    ::kill(child, signal);
-    EXPECT_EQ(wait_for(child), 128 + signal);
-    EXPECT_LT(since(begin), seconds(1)) << signal;
-    backend().await_waiting(0);
-  }
+  expect_deadly({SIGKILL, SIGINT, SIGTERM, SIGHUP}, [&] { return open_in_child("root-a"); });
 }
 
 TEST_F(WaitTest, two_hundred_hanging_readers_disturb_nobody_and_die) {
