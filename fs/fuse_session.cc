@@ -11,23 +11,19 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
 #include <sstream>
 #include <string_view>
-#include <thread>
 
 #include "fs/fuse_mountpoint.h"
 #include "fs/fuse_ops.h"
+#include "fs/fuse_threads.h"
 
 namespace keyfs {
 namespace {
-
-constexpr int kKick = SIGUSR2;
 
 // What libfuse tells about a failure it only prints. Its log function takes no user data, so the
 // text goes to whoever listens on the same thread.
@@ -80,35 +76,6 @@ void ring(int event) {
   // Can only fail when the counter is full, and then it has been rung.
   [[maybe_unused]] const ssize_t put = ::write(event, &one, sizeof one);
 }
-
-struct LoopConfig {
-  explicit LoopConfig(unsigned threads) : config(fuse_loop_cfg_create()) {
-    fuse_loop_cfg_set_clone_fd(config, 0);
-    fuse_loop_cfg_set_max_threads(config, threads);
-    // Idle threads stay, which is libfuse's default: to end and start them over and over costs
-    // several times the reply.
-  }
-  ~LoopConfig() { fuse_loop_cfg_destroy(config); }
-  LoopConfig(const LoopConfig&) = delete;
-  LoopConfig& operator=(const LoopConfig&) = delete;
-  fuse_loop_config* config;
-};
-
-// Ends a fuse_session_loop_mt() that sleeps: it looks at the exit flag when a signal interrupts it.
-class KickHandler {
- public:
-  KickHandler() {
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    sigaction(kKick, &action, &before_);
-  }
-  ~KickHandler() { sigaction(kKick, &before_, nullptr); }
-  KickHandler(const KickHandler&) = delete;
-  KickHandler& operator=(const KickHandler&) = delete;
-
- private:
-  struct sigaction before_ {};
-};
 
 }  // namespace
 
@@ -267,25 +234,14 @@ void FuseSession::stop() {
 }
 
 Result<void> FuseSession::run(const SessionHooks& hooks) {
-  const KickHandler kick;
   block_signals();
-  int outcome = 0;
-  std::thread server([this, &outcome] {
-    pthread_setname_np(pthread_self(), "keyfs-fuse");
-    const LoopConfig config(threads_);
-    outcome = fuse_session_loop_mt(session_, config.config);
+  FuseThreads threads(session_, threads_, [this] {
     served_ = true;
     ring(wake_);
   });
   if (hooks.on_ready) hooks.on_ready();
   wait_for_signals(hooks);
-  fuse_session_exit(session_);
-  // The signal may come before the server sleeps, so it is sent until it has been heard.
-  while (!served_) {
-    pthread_kill(server.native_handle(), kKick);
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  server.join();
+  const int outcome = threads.stop();
   // No request comes in any more; those that wait get their answers, then the descriptor is closed.
   ops_.close();
   unmount();
