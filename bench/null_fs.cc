@@ -1,13 +1,14 @@
 // The physical limit: a file system with keyfs's mount options and upcalls that answers from
 // constants.
 //
-//   null_fs MOUNTPOINT [KEYS] [SPIN_US]
+//   null_fs MOUNTPOINT [KEYS] [threads=N | spin=US]
 //
 // Every name is a file of 32 bytes; the directory lists KEYS of them ("key-0", "key-1", ...). It
 // stays in the foreground until it is unmounted. What keyfs costs above this is keyfs's own.
 //
-// With SPIN_US it shows what another way to wait would save: one thread in place of libfuse's pool,
-// which after each request looks for the next one for so many microseconds before it sleeps.
+// It is served by libfuse's pool of four threads. The last argument shows what other ways to wait
+// for requests save: N threads that do nothing else, as keyfs has them, or one that looks for the
+// next request for so many microseconds before it sleeps.
 #define FUSE_USE_VERSION 312
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -21,6 +22,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace {
 
@@ -95,6 +98,21 @@ void run_pool(fuse_session* session) {
   fuse_loop_cfg_destroy(config);
 }
 
+void run_threads(fuse_session* session, unsigned count) {
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < count; ++i) {
+    threads.emplace_back([session] {
+      fuse_buf request{};
+      for (int received = 1; received > 0 || received == -EINTR;) {
+        received = fuse_session_receive_buf(session, &request);
+        if (received > 0) fuse_session_process_buf(session, &request);
+      }
+      std::free(request.mem);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
 void run_spinning(fuse_session* session, std::chrono::microseconds spin) {
   using Clock = std::chrono::steady_clock;
   const int fd = fuse_session_fd(session);
@@ -120,7 +138,7 @@ void run_spinning(fuse_session* session, std::chrono::microseconds spin) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: null_fs MOUNTPOINT [KEYS] [SPIN_US]\n");
+    std::fprintf(stderr, "usage: null_fs MOUNTPOINT [KEYS] [threads=N | spin=US]\n");
     return 2;
   }
   NullFs fs;
@@ -141,8 +159,10 @@ int main(int argc, char** argv) {
   fuse_session* session = fuse_session_new(&args, &operations, sizeof operations, &fs);
   if (session == nullptr || fuse_session_mount(session, argv[1]) != 0) return 1;
   fuse_set_signal_handlers(session);
-  if (argc > 3) {
-    run_spinning(session, std::chrono::microseconds(std::atoi(argv[3])));
+  if (const std::string way = argc > 3 ? argv[3] : ""; way.starts_with("threads=")) {
+    run_threads(session, static_cast<unsigned>(std::atoi(way.c_str() + 8)));
+  } else if (way.starts_with("spin=")) {
+    run_spinning(session, std::chrono::microseconds(std::atoi(way.c_str() + 5)));
   } else {
     run_pool(session);
   }

@@ -2,7 +2,7 @@
 
 TITLES = {
     "warm": "One key, warm", "many": "Many keys, warm", "alternatives": "What a user would pick instead",
-    "audit": "What the audit costs", "spinning": "One FUSE thread that spins (the null file system)", "waiting": "Beside opens that wait", "cold": "Cold reads and creations",
+    "audit": "What the audit costs", "waits": "Ways to wait for requests (the null file system)", "waiting": "Beside opens that wait", "cold": "Cold reads and creations",
     "start": "Start", "memory": "A million known ids", "counts": "What a warm cat makes the daemon do",
     "calls": "Calls to KMS and store", "parts": "Parts",
 }
@@ -160,7 +160,7 @@ def by_keys(axis, rows):
     axis.set(title="against the null file system, by keys", xlabel="keys read or known", ylabel="ratio", xscale="log")
     series = {}
     for row in rows:
-        if row["group"] == "spinning" or row["baseline"] != "null" or row["readers"] != 4:
+        if row["group"] == "waits" or row["baseline"] != "null" or row["readers"] != 4:
             continue
         if row["operation"] not in ("warm_cat", "warm_read", "stat"):
             continue

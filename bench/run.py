@@ -25,7 +25,7 @@ GROUPS = {
     "many": (warm.many_keys, "the same over 10,000 keys"),
     "alternatives": (warm.alternatives, "warm_cat and warm_read against tmpfs, a Unix socket, loopback HTTPS"),
     "audit": (warm.audit_off, "warm_cat with the audit on against off"),
-    "spinning": (warm.spinning, "the null file system with one thread that spins before it sleeps, against as it is"),
+    "waits": (warm.ways_to_wait, "the null file system with other ways to wait for requests, against libfuse's pool"),
     "waiting": (warm.waiting_opens, "warm_cat while 200 and 4,000 opens wait for a region that never answers"),
     "cold": (cold.cold, "cold_read, create, faults, stampede, cold_10k against bare libcurl"),
     "start": (resources.mount_to_first_read, "mount_to_first_read"),

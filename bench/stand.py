@@ -62,8 +62,8 @@ class Stand:
     def keyfs(self, name, **options):
         return Keyfs(self, name, **options)
 
-    def null_fs(self, keys=1, name="null", spin_us=None):
-        return NullFs(self, keys, name, spin_us)
+    def null_fs(self, keys=1, name="null", way=None):
+        return NullFs(self, keys, name, way)
 
 
 class Server:
@@ -99,10 +99,9 @@ class Process(Server):
 
 
 class NullFs(Process):
-    def __init__(self, stand, keys, name, spin_us):
+    def __init__(self, stand, keys, name, way):
         self.mount = stand.folder(f"mount-{name}")
-        spin = [] if spin_us is None else [str(spin_us)]
-        super().__init__(stand, [stand.tool("null_fs"), str(self.mount), str(keys), *spin])
+        super().__init__(stand, [stand.tool("null_fs"), str(self.mount), str(keys), *([way] if way else [])])
         wait_until(lambda: os.path.ismount(self.mount), "null_fs")
 
     def end(self):

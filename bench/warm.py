@@ -27,8 +27,9 @@ def rows_of(result, baseline, what, limit=None):
 def against_null(stand, scale, keyfs, null, keys, what, operations=OPERATIONS):
     for operation in operations:
         for readers in scale.readers:
+            rounds = scale.limit_rounds if operation in FILE_LIMIT else scale.rounds
             result = mount_bench(stand, operation, {"keyfs": keyfs.mount, "null": null.mount}, readers, keys,
-                                 scale.rounds, scale.round_ms, {"keyfs": keyfs, "null": null})
+                                 rounds, scale.round_ms, {"keyfs": keyfs, "null": null})
             yield rows_of(result, "null", what, FILE_LIMIT.get(operation))
 
 
@@ -74,17 +75,18 @@ def audit_off(stand, scale):
     without.stop()
 
 
-def spinning(stand, scale):
-    """What one FUSE thread would save that spins before it sleeps: the null file system with it, and as it is."""
+def ways_to_wait(stand, scale):
+    """What threads of its own save, and would if one spun before it slept: the null file system with them, and as it is."""
     null = stand.null_fs(1, "null-pool")
-    for spin_us in (0, 20, 50):
-        spins = stand.null_fs(1, f"null-spins-{spin_us}", spin_us)
+    ways = {"threads=2": "two threads", "threads=4": "four threads", "spin=20": "one thread, spins 20 us"}
+    for way, what in ways.items():
+        other = stand.null_fs(1, f"null-{way}", way)
         for operation in ("warm_cat", "warm_read"):
             for readers in scale.readers:
-                result = mount_bench(stand, operation, {"keyfs": spins.mount, "null": null.mount}, readers, 1,
-                                     scale.rounds, scale.round_ms, {"keyfs": spins, "null": null})
-                yield rows_of(result, "null", f"null, one thread, spins {spin_us} us")
-        spins.stop()
+                result = mount_bench(stand, operation, {"keyfs": other.mount, "null": null.mount}, readers, 1,
+                                     scale.rounds, scale.round_ms, {"keyfs": other, "null": null})
+                yield rows_of(result, "null", f"null, {what}")
+        other.stop()
     null.stop()
 
 
