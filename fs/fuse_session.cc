@@ -172,7 +172,6 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& set
 
   std::unique_ptr<FuseSession> self(new FuseSession(ops, log));
   self->mountpoint_ = std::move(*target);
-  self->threads_ = settings.threads;
   if (auto created = self->create(*options); !created) return fail(created.error());
   {
     const LibfuseMessages messages;
@@ -235,7 +234,7 @@ void FuseSession::stop() {
 
 Result<void> FuseSession::run(const SessionHooks& hooks) {
   block_signals();
-  FuseThreads threads(session_, threads_, [this] {
+  FuseThreads threads(session_, [this] {
     served_ = true;
     ring(wake_);
   });

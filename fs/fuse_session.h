@@ -37,8 +37,6 @@ struct MountSettings {
   // As after -o, comma-separated: allow_other, fsname=NAME, context=... and the like, and those
   // that keyfs sets anyway. root gets allow_other by itself.
   std::string options;
-  // 0: as many as there are processors, two to four (fs/fuse_threads.h).
-  unsigned threads = 0;
 };
 
 // The options that libfuse is given, for the user's; kInvalid for what would break keyfs's promises
@@ -81,7 +79,6 @@ class FuseSession {
   fuse_session* session_ = nullptr;
   std::string mountpoint_;
   bool mounted_ = false;
-  unsigned threads_ = 0;
   int wake_ = -1;  // eventfd: stop() was called, or serving ended
   std::atomic<bool> stopping_{false};
   std::atomic<bool> served_{false};

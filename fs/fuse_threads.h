@@ -1,12 +1,14 @@
 // The threads that take requests from the kernel.
 //
-//   FuseThreads threads(session, 0, [] { ... });   // they serve from now on
+//   FuseThreads threads(session, [] { ... });   // they serve from now on
 //   ...
 //   const int outcome = threads.stop();
 //
 // In place of fuse_session_loop_mt(), whose pool takes a lock of all its threads twice for each
-// request and only grows: with one thread for each processor, two or four readers wait less long
-// and cost less (bench/, group threads).
+// request and only grows. Two threads wait for requests: the kernel wakes a sleeping one for each
+// request, so that with more of them each sleeps longer and is woken more often. Helpers join while
+// these two never have to wait, since the processors are then shared with many readers, and more
+// threads get a larger share (bench/, group waits).
 //
 // Thread-safety: construction, stop() and destruction on one thread. Ownership: refers to the
 // session, which outlives it. Blocking: stop(), for as long as handlers run; they never wait for
@@ -18,6 +20,7 @@
 #include <signal.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -29,11 +32,9 @@ namespace keyfs {
 
 class FuseThreads {
  public:
-  // `count` 0: as many as there are processors to run on, but two at least, so that one slow answer
-  // does not hold up the rest, and four at most, past which they only get in each other's way.
-  // `on_end` is called, on one of the threads, when serving has ended by itself: the file system
-  // was unmounted, or /dev/fuse failed.
-  FuseThreads(fuse_session* session, unsigned count, std::function<void()> on_end);
+  // `on_end` is called, on each of the threads, when serving has ended: stop() was called, the file
+  // system was unmounted, or /dev/fuse failed.
+  FuseThreads(fuse_session* session, std::function<void()> on_end);
   ~FuseThreads();  // stops
   FuseThreads(const FuseThreads&) = delete;
   FuseThreads& operator=(const FuseThreads&) = delete;
@@ -41,23 +42,32 @@ class FuseThreads {
   // Requests that were taken are answered or handed on; none is taken any more.
   int stop();
 
-  static unsigned count_for(unsigned processors);
+  // How many take requests now.
+  unsigned active() const { return active_; }
 
  private:
-  bool start_one();
-  void serve();
+  enum class Role { kAlways, kHelper };
+
+  bool start_one(Role role);
   void start_the_others();
+  void serve(Role role);
+  void help();
+  void call_helpers();
 
   fuse_session* const session_;
-  const unsigned count_;
   const std::function<void()> on_end_;
   struct sigaction before_ {};
 
-  std::mutex mutex_;  // guards threads_ and stopping_
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable called_;
   std::vector<std::thread> threads_;
+  unsigned idle_ = 0;   // helpers that wait to be called
+  unsigned calls_ = 0;  // of them, those that were
   bool stopping_ = false;
+
   std::atomic<bool> began_{false};
   std::atomic<unsigned> running_{0};
+  std::atomic<unsigned> active_{0};
   std::atomic<int> outcome_{0};
 };
 

@@ -82,7 +82,7 @@ class MountTest : public ::testing::Test {
   virtual void make_side() { mount(std::make_unique<FuseSide>()); }
   void mount(std::unique_ptr<FuseSide> side) {
     side_ = std::move(side);
-    auto session = FuseSession::mount({root_, "", 4}, side_->ops, side_->log.log());
+    auto session = FuseSession::mount({root_, ""}, side_->ops, side_->log.log());
     ASSERT_TRUE(session) << session.error().message;
     side_->serve(std::move(*session));
   }

@@ -73,7 +73,7 @@ class SessionTest : public ::testing::Test {
       FuseSession::block_signals();
       FuseSide side;
       side.backend.add("root-a", "x");
-      auto session = FuseSession::mount({root_, "", 2}, side.ops, side.log.log());
+      auto session = FuseSession::mount({root_, ""}, side.ops, side.log.log());
       if (!session) return 9;
       SessionHooks hooks;
       hooks.on_ready = [&] { std::ofstream(dir_.path() + "/ready") << "ready"; };
@@ -205,7 +205,7 @@ TEST_F(SessionTest, an_ordinary_user_mounts_through_fusermount3) {
   const pid_t child = start([&] {
     if (::setgid(1001) != 0 || ::setuid(1001) != 0) return 1;
     FuseSide side;
-    auto session = FuseSession::mount({root_, "", 2}, side.ops, side.log.log());
+    auto session = FuseSession::mount({root_, ""}, side.ops, side.log.log());
     if (!session) return 2;
     side.serve(std::move(*session));
     side.backend.add("app-a", "x");
@@ -219,7 +219,7 @@ TEST_F(SessionTest, an_ordinary_user_mounts_through_fusermount3) {
 
 TEST_F(SessionTest, a_failed_mount_leaves_nothing_behind) {
   FuseSide side;
-  const auto session = FuseSession::mount({root_, "fscontext=nonsense", 2}, side.ops, log_.log());
+  const auto session = FuseSession::mount({root_, "fscontext=nonsense"}, side.ops, log_.log());
   ASSERT_FALSE(session);
   EXPECT_FALSE(mounted());
   EXPECT_NE(session.error().message.find("cannot mount"), std::string::npos);

@@ -20,7 +20,8 @@ namespace {
 
 class FuseThreadsTest : public ::testing::Test {
  protected:
-  static constexpr fuse_ino_t kSlow = 7;
+  static constexpr fuse_ino_t kSlow = 7;  // waits to be told
+  static constexpr fuse_ino_t kBusy = 8;  // computes for a while
 
   void SetUp() override {
     std::array<int, 2> ends{};
@@ -31,6 +32,9 @@ class FuseThreadsTest : public ::testing::Test {
     fuse_lowlevel_ops operations{};
     operations.getattr = [](fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
       if (node == kSlow) static_cast<FuseThreadsTest*>(fuse_req_userdata(req))->go_on_.wait();
+      const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(100);
+      while (node == kBusy && std::chrono::steady_clock::now() < until) {
+      }
       fuse_reply_err(req, ENOENT);
     };
     char program[] = "test";
@@ -59,8 +63,8 @@ class FuseThreadsTest : public ::testing::Test {
     if (kernel_ >= 0) ::close(kernel_);
   }
 
-  void serve(unsigned count) {
-    threads_ = std::make_unique<FuseThreads>(session_, count, [this] {
+  void serve() {
+    threads_ = std::make_unique<FuseThreads>(session_, [this] {
       if (!ended_told_.exchange(true)) ended_.set_value();
     });
     fuse_init_in init{};
@@ -83,6 +87,7 @@ class FuseThreadsTest : public ::testing::Test {
     return header.unique;
   }
   uint64_t ask(uint64_t node) {
+    ++asked_;
     const fuse_getattr_in request{};
     return send(FUSE_GETATTR, node, &request, sizeof request);
   }
@@ -94,6 +99,7 @@ class FuseThreadsTest : public ::testing::Test {
       return 0;
     }
     std::memcpy(&header, message.data(), sizeof header);
+    ++answers_;
     return header.unique;
   }
   bool ended() {
@@ -107,11 +113,13 @@ class FuseThreadsTest : public ::testing::Test {
   fuse_session* session_ = nullptr;
   int kernel_ = -1;
   uint64_t next_ = 0;
+  uint64_t asked_ = 0;
+  uint64_t answers_ = 0;  // counts the one to INIT, too
   std::unique_ptr<FuseThreads> threads_;
 };
 
 TEST_F(FuseThreadsTest, one_slow_answer_does_not_hold_up_the_rest) {
-  serve(2);
+  serve();
   const uint64_t slow = ask(kSlow);
   for (uint64_t node = 20; node < 40; ++node) {
     const uint64_t quick = ask(node);
@@ -122,7 +130,7 @@ TEST_F(FuseThreadsTest, one_slow_answer_does_not_hold_up_the_rest) {
 }
 
 TEST_F(FuseThreadsTest, stop_ends_those_that_wait_for_a_request_and_answers_what_was_taken) {
-  serve(3);
+  serve();
   const uint64_t slow = ask(kSlow);
   const uint64_t quick = ask(20);
   EXPECT_EQ(receive(), quick);  // so that the slow one was taken, too
@@ -133,24 +141,39 @@ TEST_F(FuseThreadsTest, stop_ends_those_that_wait_for_a_request_and_answers_what
 }
 
 TEST_F(FuseThreadsTest, tells_when_the_file_system_was_unmounted) {
-  serve(2);
+  serve();
   ::close(std::exchange(kernel_, -1));
   EXPECT_TRUE(ended());
   EXPECT_EQ(threads_->stop(), 0);
 }
 
 TEST_F(FuseThreadsTest, tells_when_the_device_fails_and_with_which_errno) {
-  serve(2);
+  serve();
   EXPECT_EQ(::send(kernel_, "x", 1, 0), 1);
   EXPECT_TRUE(ended());
   EXPECT_EQ(threads_->stop(), -EIO);
 }
 
-TEST(FuseThreads, are_as_many_as_processors_but_two_at_least_and_four_at_most) {
-  EXPECT_EQ(FuseThreads::count_for(0), 2U);  // not known
-  EXPECT_EQ(FuseThreads::count_for(1), 2U);
-  EXPECT_EQ(FuseThreads::count_for(3), 3U);
-  EXPECT_EQ(FuseThreads::count_for(64), 4U);
+TEST_F(FuseThreadsTest, helpers_join_while_requests_queue_up_and_leave_when_they_do_not) {
+  serve();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  std::atomic<uint64_t> last{0};
+  std::thread reader([&] {  // or the answers would have to wait
+    while (receive() != 0 && answers_ != last) {
+    }
+  });
+  while (threads_->active() < 4 && std::chrono::steady_clock::now() < end) ask(kBusy);
+  EXPECT_EQ(threads_->active(), 4U);
+  last = asked_ + 2;  // this one, and INIT's
+  ask(20);
+  reader.join();
+
+  // One at a time: whoever takes it has waited for it.
+  while (threads_->active() > 2 && std::chrono::steady_clock::now() < end) {
+    ask(20);
+    ASSERT_NE(receive(), 0U);
+  }
+  EXPECT_EQ(threads_->active(), 2U);
 }
 
 }  // namespace
