@@ -50,9 +50,9 @@ class Demand {
   }
 
  private:
-  static constexpr unsigned kWindow = 64;
-  static constexpr long kPlentyWaits = 2;
-  static constexpr long kScarceWaits = 8;
+  static constexpr unsigned kWindow = 256;  // looking is a system call
+  static constexpr long kPlentyWaits = 8;
+  static constexpr long kScarceWaits = 32;
 
   unsigned requests_ = 0;
   long slept_ = times_slept();
@@ -60,7 +60,7 @@ class Demand {
 
 constexpr unsigned kAlwaysThreads = 2;  // so that one slow answer does not hold up the rest
 constexpr unsigned kHelpers = 2;
-constexpr unsigned kPlentyWindows = 4;  // in a row, until help is called
+constexpr unsigned kPlentyWindows = 2;  // in a row, until help is called
 
 }  // namespace
 
