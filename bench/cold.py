@@ -114,8 +114,14 @@ def cold_many(cold):
     count = (scale.cold_many - 12) // 10 * 10
     result = cold_bench(cold.stand, cold.aws, cold.keyfs, "cold_many", 12, count, scale.connections)
     each = result["ids"]
-    yield row("cold_10k", f"{count:,} cold ids, {scale.connections} at once", [n / 1000 / each for n in result["mount"]],
-              "libcurl's multi, as many connections", [n / 1000 / each for n in result["bare"]], limit=1.5)
+    turns = [(mount / 1000 / each, bare / 1000 / each, disturbed)
+             for mount, bare, disturbed in zip(result["mount"], result["bare"], result["disturbed"])]
+    good = [turn for turn in turns if not turn[2]]
+    if len(good) < 3:
+        good = turns
+    yield row("cold_10k", f"{count:,} cold ids, {scale.connections} at once", [mount for mount, _, _ in good],
+              "libcurl's multi, as many connections", [bare for _, bare, _ in good], limit=1.5,
+              disturbed=len(turns) - len(good))
 
 
 def cold(stand, scale):

@@ -61,6 +61,8 @@ def notes(row):
         found.append(f"worst {row['worst'] / 1000:.1f} ms")
     if "cpu" in row:
         found.append(f"cpu {row['cpu']['value']['median']:.1f} us, {row['cpu']['ratio']['median']:.2f}x")
+    if row.get("disturbed"):
+        found.append(f"without {row['disturbed']} turns of which the hypervisor took more than 3 %")
     return f" ({'; '.join(found)})" if found else ""
 
 

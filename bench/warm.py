@@ -15,7 +15,7 @@ def rows_of(result, baseline, what, limit=None):
     operation, readers = result["operation"], result["readers"]
     keyfs = cost_us(result, "keyfs")
     made = row(operation, what, keyfs, baseline, cost_us(result, baseline), limit=limit, readers=readers,
-               keys=result["keys"])
+               keys=result["keys"], disturbed=result["repeated"])
     made["quantiles"] = {name: [(share, median(quantile_us(result, name, share))) for share in result["quantiles"]]
                          for name in result["targets"]}
     if "cpu" in result["targets"]["keyfs"][0] and "cpu" in result["targets"][baseline][0]:

@@ -41,6 +41,7 @@ class FuseThreadsTest : public ::testing::Test {
     std::array<char*, 2> words = {program, nullptr};
     fuse_args arguments = FUSE_ARGS_INIT(1, words.data());
     session_ = fuse_session_new(&arguments, &operations, sizeof operations, this);
+    fuse_opt_free_args(&arguments);
     ASSERT_NE(session_, nullptr);
     fuse_custom_io io{};
     io.read = [](int socket, void* buffer, size_t size, void*) {
