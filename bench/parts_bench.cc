@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "base/aws_signer.h"
+#include "base/aws/signer.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/crypto.h"
@@ -24,10 +24,10 @@
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/secret.h"
-#include "fs/audit.h"
-#include "fs/audit_line.h"
-#include "fs/key_cache.h"
-#include "fs/policy.h"
+#include "fs/audit/audit.h"
+#include "fs/audit/audit_line.h"
+#include "fs/keys/key_cache.h"
+#include "fs/policy/policy.h"
 #include "store/record.h"
 
 namespace {
@@ -112,7 +112,7 @@ BENCHMARK(policy_decide_id)->Name("Policy/decide/new_id")->Arg(1)->Arg(100);
 AuditEvent event_of(const CachedKeys& keys, const PolicySection& section) {
   static const auto process = [] {
     ProcessInfo info{4711, "/usr/bin/cat", "/user.slice/user-1000.slice"};
-    info.audit_fields = audit_fields(info);
+    info.described = audit_fields(info);
     return std::make_shared<const ProcessInfo>(std::move(info));
   }();
   AuditEvent event;

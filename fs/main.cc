@@ -5,7 +5,7 @@
 #include "fs/cli/command_line.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/mount.h"
-#include "fs/cli/process.h"
+#include "fs/daemon/process.h"
 
 namespace {
 

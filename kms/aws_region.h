@@ -4,7 +4,7 @@
 // Thread-safety, blocking, deadlines: as kms/region.h. Ownership: owns its client; what the client
 // refers to outlives the region.
 // Errors: as kms/region.h; which error of KMS is which code stands in kms/kms_error.h. Nothing is
-// tried twice here but what base/aws_client.h does (credentials, clock): another region is asked
+// tried twice here but what base/aws/client.h does (credentials, clock): another region is asked
 // instead, and kms/regions.h holds the pauses and the budget for another round.
 //
 // Which key: an ARN, a key id, or an alias. What is stored is always the ARN that KMS named, and
@@ -22,7 +22,7 @@
 #include <optional>
 #include <string>
 
-#include "base/aws_client.h"
+#include "base/aws/client.h"
 #include "base/loop.h"
 #include "base/secret.h"
 #include "kms/kms_arn.h"

@@ -1,7 +1,7 @@
 #include "kms/aws_region_factory.h"
 
-#include "base/aws_client.h"
-#include "base/aws_endpoint.h"
+#include "base/aws/client.h"
+#include "base/aws/endpoint.h"
 #include "base/config_reader.h"
 #include "kms/aws_region.h"
 #include "kms/kms_arn.h"

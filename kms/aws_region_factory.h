@@ -18,7 +18,7 @@
 #include <string>
 #include <utility>
 
-#include "base/aws_credentials.h"
+#include "base/aws/credentials.h"
 #include "base/config.h"
 #include "base/environment.h"
 #include "base/http.h"

@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "base/aws_client.h"
+#include "base/aws/client.h"
 #include "base/result.h"
 
 namespace keyfs {
@@ -19,7 +19,7 @@ namespace keyfs {
 //                 AccessDeniedException, InvalidKeyUsageException, InvalidGrantTokenException
 //   kCorrupt      InvalidCiphertextException, IncorrectKeyException
 //   kInvalid      ValidationException and others that say that the request is malformed
-// Those about credentials and signatures never come here (base/aws_client.h).
+// Those about credentials and signatures never come here (base/aws/client.h).
 Code kms_error_code(const AwsReply& reply);
 
 // The same with a message: what it means, the name of the error, what to do. `key` as configured.

@@ -6,7 +6,7 @@
 
 #include "base/config_reader.h"
 #include "store/known_store.h"
-#include "store/sqlite_store.h"
+#include "store/sqlite/store.h"
 
 namespace keyfs {
 namespace {

@@ -1,14 +1,14 @@
 // Builds the store that the configuration names.
 //
 // Thread-safety: on the loop's thread. Ownership: what StoreParts refers to outlives the store.
-// Blocking: SQLite's file is opened (after the program forked: store/sqlite_db.h); other stores are
+// Blocking: SQLite's file is opened (after the program forked: store/sqlite/db.h); other stores are
 // not asked yet. Errors: kInvalid for a mistake in the section, one line with file and line
 // (base/config.h); else what opening gives.
 //
 //   [store]
 //   type = sqlite        ; sqlite | dynamodb | etcd
 //   path = FILE          ; sqlite: absolute
-//   ...                  ; dynamodb: store/dynamodb_store.h, etcd: store/etcd_store.h
+//   ...                  ; dynamodb: store/dynamodb/store.h, etcd: store/etcd/store.h
 #pragma once
 
 #include <functional>

@@ -3,12 +3,12 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "fs/cli/backend.h"
 #include "fs/cli/caller.h"
+#include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
-#include "fs/healer.h"
-#include "fs/key_admin.h"
-#include "fs/key_id.h"
+#include "fs/policy/key_id.h"
+#include "fs/upkeep/healer.h"
+#include "fs/upkeep/key_admin.h"
 
 namespace keyfs {
 namespace {
@@ -34,15 +34,15 @@ std::string text_of(const std::vector<RegionFailure>& missing) {
 // Does the same to each id and tells how it went.
 class PerKey {
  public:
-  PerKey(Session& session, Output& output)
-      : session_(session),
+  PerKey(CommandContext& context, Output& output)
+      : context_(context),
         output_(output),
-        admin_(session.backend->loop(), session.backend->store(), session.backend->regions(),
+        admin_(context.backends->loop(), context.backends->store(), context.backends->regions(),
                host_name()) {}
 
   void create(const std::string& id, uint32_t bytes) {
     if (!permitted(id, "create", "create or admin", &Permission::create)) return;
-    const auto made = session_.run(admin_.create(id, bytes, session_.deadline()));
+    const auto made = context_.run(admin_.create(id, bytes, context_.deadline()));
     if (!made) return failed(id, made.error());
     std::string line = made->created ? "created, version " : "exists already, version ";
     line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
@@ -60,7 +60,7 @@ class PerKey {
 
   void set_state(const std::string& id, KeyState state, std::string_view verb) {
     if (!permitted(id, verb, "admin", &Permission::administer)) return;
-    const auto changed = session_.run(admin_.set_state(id, state, session_.deadline()));
+    const auto changed = context_.run(admin_.set_state(id, state, context_.deadline()));
     if (!changed) return failed(id, changed.error());
     const bool same = changed->before == changed->after;
     report(
@@ -81,7 +81,7 @@ class PerKey {
       failed(id, Error(Code::kInvalid, "\"" + id + "\" is no key id: " + std::string(kKeyIdRule)));
       return false;
     }
-    const Permission permission = permission_for(*session_.configuration.policy, id, user_);
+    const Permission permission = permission_for(*context_.configuration.policy, id, user_);
     if (permission.*what) return true;
     failed(id, refusal(permission, user_, verb, id, entries));
     return false;
@@ -101,7 +101,7 @@ class PerKey {
     tally_.failed();
   }
 
-  Session& session_;
+  CommandContext& context_;
   Output& output_;
   KeyAdmin admin_;
   const User user_ = invoking_user();
@@ -111,14 +111,14 @@ class PerKey {
 
 ExitCode for_each_id(const std::vector<std::string>& ids, const CommonArguments& common, bool make,
                      Output& output,
-                     const std::function<void(PerKey&, const Session&, const std::string&)>& act) {
-  auto session = Session::open(common, make);
-  if (!session) {
-    output.error(session.error().message);
-    return exit_code_for(session.error());
+                     const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
+  auto context = CommandContext::open(common, make);
+  if (!context) {
+    output.error(context.error().message);
+    return exit_code_for(context.error());
   }
-  PerKey keys(**session, output);
-  for (const auto& id : ids) act(keys, **session, id);
+  PerKey keys(**context, output);
+  for (const auto& id : ids) act(keys, **context, id);
   return keys.finish();
 }
 
@@ -180,10 +180,10 @@ void print(const HealReport& report, Output& output) {
 ExitCode run_create(const CreateArguments& arguments, const CommonArguments& common,
                     Output& output) {
   return for_each_id(arguments.ids, common, true, output,
-                     [&](PerKey& keys, const Session& session, const std::string& id) {
+                     [&](PerKey& keys, const CommandContext& context, const std::string& id) {
                        keys.create(id, arguments.bytes != 0
                                            ? arguments.bytes
-                                           : session.configuration.settings.key_bytes);
+                                           : context.configuration.settings.key_bytes);
                      });
 }
 
@@ -197,26 +197,26 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
                                 : arguments.verb == Verb::kEnable ? "enable"
                                                                   : "delete";
   return for_each_id(arguments.ids, common, false, output,
-                     [&](PerKey& keys, const Session&, const std::string& id) {
+                     [&](PerKey& keys, const CommandContext&, const std::string& id) {
                        keys.set_state(id, state, verb);
                      });
 }
 
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output) {
-  auto opened = Session::open(common);
+  auto opened = CommandContext::open(common);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
   }
-  Session& session = **opened;
-  if (!may_heal(arguments.ids, *session.configuration.policy, output)) return ExitCode::kFailed;
+  CommandContext& context = **opened;
+  if (!may_heal(arguments.ids, *context.configuration.policy, output)) return ExitCode::kFailed;
   HealOptions options;
-  options.calls_per_second = session.configuration.settings.heal_calls_per_second;
-  options.call_deadline = session.configuration.settings.open_deadline;
+  options.calls_per_second = context.configuration.settings.heal_calls_per_second;
+  options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
-  Healer healer(session.backend->loop(), session.backend->store(), session.backend->regions(),
-                session.log, options);
-  const auto report = session.run(healer.run_once(arguments.ids, TimePoint::max()));
+  Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
+                context.log, options);
+  const auto report = context.run(healer.run_once(arguments.ids, TimePoint::max()));
   if (!report) {
     output.error(report.error().message);
     return ExitCode::kFailed;

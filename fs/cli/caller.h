@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fs/policy.h"
+#include "fs/policy/policy.h"
 
 namespace keyfs {
 

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
-#include "fs/cli/backend.h"
+#include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
-#include "fs/cli/process.h"
+#include "fs/daemon/process.h"
 
 namespace keyfs {
 namespace {
@@ -76,30 +76,30 @@ Part check_policy(const Policy& policy) {
 }  // namespace
 
 ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
-  auto opened = Session::open(common);
+  auto opened = CommandContext::open(common);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
   }
-  Session& session = **opened;
-  Regions& regions = session.backend->regions();
+  CommandContext& context = **opened;
+  Regions& regions = context.backends->regions();
   if (arguments.create_table) {
-    const TimePoint deadline = session.clock.now() + kTableDeadline;
-    const auto made = session.run(session.backend->store().make_table(deadline));
+    const TimePoint deadline = context.clock.now() + kTableDeadline;
+    const auto made = context.run(context.backends->store().make_table(deadline));
     if (!made) {
       output.error(made.error().message);
       return exit_code_for(made.error());
     }
     if (!output.json()) output.out() << *made << '\n';
   }
-  std::vector<Part> parts = {check_memory(), check_policy(*session.configuration.policy)};
-  const auto* store = session.configuration.file.find("store");
+  std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy)};
+  const auto* store = context.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
-                   session.run(session.backend->store().check(session.deadline())).items});
+                   context.run(context.backends->store().check(context.deadline())).items});
   const bool stored = parts.back().usable();
   size_t good = 0;
-  for (auto& [name, check] : session.run(regions.check(session.deadline()))) {
+  for (auto& [name, check] : context.run(regions.check(context.deadline()))) {
     parts.push_back(
         {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
     if (parts.back().ok()) ++good;
@@ -110,7 +110,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   if (output.json()) {
     Json all = Json::array();
     for (const auto& part : parts) all.push_back(to_json(part));
-    output.out() << Json({{"configuration", session.configuration.file.name()},
+    output.out() << Json({{"configuration", context.configuration.file.name()},
                           {"state", whole    ? "good"
                                     : usable ? "degraded"
                                              : "failed"},
@@ -118,7 +118,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
                         .dump()
                  << '\n';
   } else {
-    output.out() << "configuration " << session.configuration.file.name() << '\n';
+    output.out() << "configuration " << context.configuration.file.name() << '\n';
     for (const auto& part : parts) print(part, output.out());
     if (usable && good < regions.create_min_regions()) {
       output.out() << "keys can be read; none can be made: " << good << " of "

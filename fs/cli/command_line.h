@@ -11,15 +11,12 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/daemon/configuration.h"
 
 namespace keyfs {
 
-inline constexpr const char* kDefaultConfig = "/etc/keyfs/keyfs.ini";
-
 // Which configuration, and how to answer. All commands have it.
-struct CommonArguments {
-  std::string config = kDefaultConfig;
-  std::string embedded;  // a directory; empty: `config` is it
+struct CommonArguments : ConfigurationSource {
   bool json = false;
 };
 

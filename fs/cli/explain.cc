@@ -4,8 +4,8 @@
 
 #include "fs/cli/caller.h"
 #include "fs/cli/commands.h"
-#include "fs/cli/configuration.h"
-#include "fs/key_id.h"
+#include "fs/daemon/configuration.h"
+#include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {

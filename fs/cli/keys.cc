@@ -4,11 +4,11 @@
 #include <ostream>
 #include <utility>
 
-#include "fs/cli/backend.h"
 #include "fs/cli/caller.h"
+#include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
-#include "fs/key_admin.h"
-#include "fs/key_id.h"
+#include "fs/policy/key_id.h"
+#include "fs/upkeep/key_admin.h"
 
 namespace keyfs {
 namespace {
@@ -25,22 +25,22 @@ std::vector<std::string> regions_of(const ListPage::Entry& entry) {
 
 // Whether one region's master stands in for another's (multi-Region keys) is known once the masters
 // are: which need not be looked at where every region has a wrap of its own.
-void learn_masters(Session& session) { session.run(session.backend->regions().keep_warm()); }
+void learn_masters(CommandContext& context) { context.run(context.backends->regions().keep_warm()); }
 
 class Listing {
  public:
-  Listing(Session& session, std::optional<Glob> glob) : session_(session), glob_(std::move(glob)) {}
+  Listing(CommandContext& context, std::optional<Glob> glob) : context_(context), glob_(std::move(glob)) {}
 
   Result<void> read() {
     std::string after;
     for (;;) {
-      auto page = session_.run(session_.backend->store().list(after, kPage, session_.deadline()));
+      auto page = context_.run(context_.backends->store().list(after, kPage, context_.deadline()));
       if (!page) return fail(page.error().within("could not list keys"));
       for (auto& entry : page->entries) take(std::move(entry));
       if (!page->next) break;
       after = std::move(*page->next);
     }
-    if (degraded()) learn_masters(session_);
+    if (degraded()) learn_masters(context_);
     return {};
   }
 
@@ -57,12 +57,12 @@ class Listing {
   // What the healer would fill in, which leaves deleted keys alone.
   std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
     if (entry.state == KeyState::kDeleted) return {};
-    return session_.backend->regions().lacking(entry.masters);
+    return context_.backends->regions().lacking(entry.masters);
   }
 
   void take(ListPage::Entry entry) {
     if (!is_key_id(entry.id) || (glob_ && !glob_->matches(entry.id))) return;
-    if (!permission_for(*session_.configuration.policy, entry.id, user_).see) return;
+    if (!permission_for(*context_.configuration.policy, entry.id, user_).see) return;
     entries_.push_back(std::move(entry));
   }
 
@@ -100,7 +100,7 @@ class Listing {
     output.out() << Json({{"keys", keys}}).dump() << '\n';
   }
 
-  Session& session_;
+  CommandContext& context_;
   const User user_ = invoking_user();
   const std::optional<Glob> glob_;
   std::vector<ListPage::Entry> entries_;
@@ -158,12 +158,12 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
     }
     glob = std::move(*parsed);
   }
-  auto session = Session::open(common);
-  if (!session) {
-    output.error(session.error().message);
-    return exit_code_for(session.error());
+  auto context = CommandContext::open(common);
+  if (!context) {
+    output.error(context.error().message);
+    return exit_code_for(context.error());
   }
-  Listing listing(**session, std::move(glob));
+  Listing listing(**context, std::move(glob));
   if (auto ok = listing.read(); !ok) {
     output.error(ok.error().message);
     return ExitCode::kFailed;
@@ -174,13 +174,13 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
 
 ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments& common,
                       Output& output) {
-  auto opened = Session::open(common);
+  auto opened = CommandContext::open(common);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
   }
-  Session& session = **opened;
-  KeyAdmin admin(session.backend->loop(), session.backend->store(), session.backend->regions(),
+  CommandContext& context = **opened;
+  KeyAdmin admin(context.backends->loop(), context.backends->store(), context.backends->regions(),
                  host_name());
   const User user = invoking_user();
   Tally tally;
@@ -192,15 +192,15 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
       keys.push_back({{"id", id}, {"error", to_string(error.code)}, {"reason", error.message}});
       tally.failed();
     };
-    const Permission permission = permission_for(*session.configuration.policy, id, user);
+    const Permission permission = permission_for(*context.configuration.policy, id, user);
     if (!permission.see) {
       failed(refusal(permission, user, "describe", id, "read or admin"));
       continue;
     }
-    auto key = session.run(admin.describe(id, session.deadline()));
+    auto key = context.run(admin.describe(id, context.deadline()));
     if (key && key->degraded() && !std::exchange(learned, true)) {
-      learn_masters(session);
-      key = session.run(admin.describe(id, session.deadline()));
+      learn_masters(context);
+      key = context.run(admin.describe(id, context.deadline()));
     }
     if (!key) {
       failed(key.error());

@@ -14,13 +14,13 @@
 #include <thread>
 #include <utility>
 
-#include "fs/cli/configuration.h"
-#include "fs/cli/daemon.h"
-#include "fs/cli/notify.h"
-#include "fs/cli/process.h"
-#include "fs/cli/service.h"
-#include "fs/fuse_mountpoint.h"
-#include "fs/fuse_session.h"
+#include "fs/daemon/background.h"
+#include "fs/daemon/configuration.h"
+#include "fs/daemon/daemon.h"
+#include "fs/daemon/notify.h"
+#include "fs/daemon/process.h"
+#include "fs/mount/mountpoint.h"
+#include "fs/mount/session.h"
 
 namespace keyfs {
 namespace {
@@ -48,7 +48,7 @@ void end_soon(ExitCode code) {
 }
 
 // In the process that serves: the foreground one, or the child.
-ExitCode serve(const ServiceOptions& options, StartReport& report, Output& output) {
+ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output) {
   const auto failed = [&](const Error& error) {
     if (report.in_background()) {
       report.failed(exit_code_for(error), error.message);
@@ -61,20 +61,20 @@ ExitCode serve(const ServiceOptions& options, StartReport& report, Output& outpu
   if (auto ok = check_lockable_memory(); !ok) return failed(ok.error());
   FuseSession::block_signals();
   const ServiceNotifier notifier(::getenv("NOTIFY_SOCKET"));
-  auto service = Service::build(options);
-  if (!service) return failed(service.error());
+  auto daemon = Daemon::build(options);
+  if (!daemon) return failed(daemon.error());
 
   Result<void> detached;
-  ServiceHooks hooks;
+  DaemonHooks hooks;
   hooks.on_ready = [&] {
-    detached = report.up((*service)->mountpoint());
-    if (!detached) return (*service)->stop();
-    notifier.ready("mounted on " + (*service)->mountpoint());
+    detached = report.up((*daemon)->mountpoint());
+    if (!detached) return (*daemon)->stop();
+    notifier.ready("mounted on " + (*daemon)->mountpoint());
   };
   hooks.on_reloading = [&] { notifier.reloading(); };
-  hooks.on_reloaded = [&] { notifier.ready("mounted on " + (*service)->mountpoint()); };
+  hooks.on_reloaded = [&] { notifier.ready("mounted on " + (*daemon)->mountpoint()); };
   hooks.on_stopping = [&] { notifier.stopping(); };
-  const auto ended = (*service)->run(hooks);
+  const auto ended = (*daemon)->run(hooks);
   end_soon(ended && detached ? ExitCode::kDone : ExitCode::kFailed);
   if (!detached) return failed(detached.error());
   if (!ended) return failed(ended.error());
@@ -107,8 +107,8 @@ ExitCode run_mount(MountArguments arguments, CommonArguments common, Output& out
   common.config = absolute_path(common.config);
   if (!common.embedded.empty()) common.embedded = absolute_path(common.embedded);
   arguments.mountpoint = absolute_path(arguments.mountpoint);
-  ServiceOptions options{std::move(common), std::move(arguments), false};
-  if (options.mount.foreground) {
+  DaemonOptions options{common, {arguments.mountpoint, arguments.options}, false};
+  if (arguments.foreground) {
     StartReport nobody;
     return serve(options, nobody, output);
   }

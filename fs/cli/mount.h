@@ -6,8 +6,8 @@
 #pragma once
 
 #include "fs/cli/command_line.h"
-#include "fs/cli/exit_code.h"
 #include "fs/cli/output.h"
+#include "fs/daemon/exit_code.h"
 
 namespace keyfs {
 

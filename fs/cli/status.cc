@@ -10,8 +10,8 @@
 #include <sstream>
 
 #include "fs/cli/commands.h"
-#include "fs/cli/configuration.h"
-#include "fs/fuse_mountpoint.h"
+#include "fs/daemon/configuration.h"
+#include "fs/mount/mountpoint.h"
 
 namespace keyfs {
 namespace {

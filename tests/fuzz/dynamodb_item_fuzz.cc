@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "store/dynamodb_item.h"
+#include "store/dynamodb/item.h"
 
 namespace {
 

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "store/etcd_error.h"
-#include "store/etcd_messages.h"
+#include "store/etcd/error.h"
+#include "store/etcd/messages.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "fs/key_id.h"
+#include "fs/policy/key_id.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view name(reinterpret_cast<const char*>(data), size);

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "fs/policy.h"
+#include "fs/policy/policy.h"
 
 namespace {
 

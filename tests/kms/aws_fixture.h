@@ -9,8 +9,8 @@
 #include <optional>
 #include <string>
 
-#include "base/aws_client.h"
-#include "base/aws_credentials.h"
+#include "base/aws/client.h"
+#include "base/aws/credentials.h"
 #include "base/http.h"
 #include "base/worker.h"
 #include "kms/aws_region.h"

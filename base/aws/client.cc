@@ -1,0 +1,150 @@
+#include "base/aws/client.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::json;
+
+// The credentials themselves are refused; new ones may be taken.
+constexpr std::array<std::string_view, 8> kRefused = {
+    "ExpiredTokenException",      "ExpiredToken",          "UnrecognizedClientException",
+    "InvalidClientTokenId",       "InvalidAccessKeyId",    "MissingAuthenticationTokenException",
+    "MissingAuthenticationToken", "InvalidTokenException",
+};
+// The signature is: by a wrong time, or by a wrong secret access key.
+constexpr std::array<std::string_view, 6> kSignature = {
+    "InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired",
+    "RequestTimeTooSkewed",      "IncompleteSignature",   "IncompleteSignatureException",
+};
+
+bool is_name(std::string_view text) {
+  return !text.empty() && text.size() <= 80 &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c); });
+}
+
+// "com.amazon.coral.service#AccessDeniedException", "X:http://internal.amazon.com/...": the name
+// alone; empty for anything that is no name, which may then stand in a message.
+std::string short_name(std::string_view text) {
+  text = text.substr(0, text.find(':'));
+  if (const size_t hash = text.rfind('#'); hash != std::string_view::npos) {
+    text.remove_prefix(hash + 1);
+  }
+  return is_name(text) ? std::string(text) : "";
+}
+
+// Where AWS puts the name: https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
+std::string error_name(const HttpResponse& response) {
+  if (const std::string* header = response.header("x-amzn-errortype")) return short_name(*header);
+  const Json body = Json::parse(response.text(), nullptr, false);
+  if (!body.is_object()) return "";
+  for (const char* field : {"__type", "code"}) {
+    const auto it = body.find(field);
+    if (it != body.end() && it->is_string()) return short_name(it->get_ref<const std::string&>());
+  }
+  return "";
+}
+
+template <size_t N>
+bool among(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+std::string AwsReply::reason() const {
+  return error.empty() ? "HTTP " + std::to_string(http.status) : error;
+}
+
+AwsClient::AwsClient(HttpClient& http, AwsCredentialProvider& credentials,
+                     AwsServiceOptions options)
+    : http_(http),
+      credentials_(credentials),
+      options_(std::move(options)),
+      host_(host_of(options_.endpoint)),
+      signer_(http.arena(), options_.region, options_.service),
+      clock_(http.loop().clock()) {}
+
+Error AwsClient::refusal(const AwsReply& reply, bool clock, bool renewed) const {
+  const std::string origin = credentials_.origin();
+  std::string message = host_ + ": AWS refuses ";
+  if (clock) {
+    message += "the signature (" + reply.reason() + "): " + clock_.complaint() +
+               ", and allowing for it did not help: set the clock (chrony, systemd-timesyncd), and "
+               "see that the secret access key from " +
+               origin + " is right";
+  } else if (among(kSignature, reply.error)) {
+    message += "the signature (" + reply.reason() + "): the secret access key from " + origin +
+               " is wrong, or a proxy changes the requests";
+  } else if (reply.error.starts_with("Expired")) {
+    message += "the credentials from " + origin + " as expired (" + reply.reason() + ")" +
+               (renewed ? ", also after they were fetched anew" : "") +
+               ": renew them where they come from";
+  } else {
+    message += "the credentials from " + origin + " (" + reply.reason() +
+               "): the access key was deleted or deactivated, its session token is missing, or it "
+               "belongs to another partition";
+  }
+  return Error(Code::kUnauthenticated, std::move(message));
+}
+
+Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
+  HttpRequest request("POST", options_.endpoint, call.deadline);
+  request.body = std::move(call.body);
+  request.secret_body = std::move(call.secret_body);
+  request.secret_response = call.secret_response;
+  request.max_response = call.max_response;
+  bool renewed = false;
+  bool clock = false;
+  for (;;) {
+    auto credentials = co_await credentials_.get(call.deadline);
+    if (!credentials) co_return fail(credentials.error().within(host_));
+    request.secret_headers.clear();
+    request.headers.clear();
+    request.headers.push_back({"Content-Type", "application/x-amz-json-" + options_.json_version});
+    request.headers.push_back({"X-Amz-Target", options_.target_prefix + call.operation});
+    if (auto ok = signer_.sign(request, *credentials, clock_.now()); !ok)
+      co_return fail(ok.error());
+
+    auto response = co_await http_.exchange(request);
+    if (!response) co_return fail(response.error());
+    AwsReply reply;
+    reply.http = std::move(*response);
+    if (reply.ok()) co_return reply;
+    reply.error = error_name(reply.http);
+
+    const bool signature = among(kSignature, reply.error);
+    if (!signature && !among(kRefused, reply.error)) co_return reply;
+    if (signature && !clock && clock_.learn(reply.http)) {
+      clock = true;
+      continue;
+    }
+    if (renewed) co_return fail(refusal(reply, clock, true));
+    renewed = true;
+    credentials_.refused(*credentials);
+    auto fresh = co_await credentials_.get(call.deadline);
+    if (!fresh) {
+      Error error = refusal(reply, clock, false);
+      error.message += "; new ones could not be had: " + fresh.error().message;
+      co_return fail(std::move(error));
+    }
+    if ((*fresh)->access_key_id == (*credentials)->access_key_id &&
+        (*fresh)->secret_access_key.equals((*credentials)->secret_access_key.reveal()) &&
+        (*fresh)->session_token.equals((*credentials)->session_token.reveal())) {
+      co_return fail(refusal(reply, clock, false));  // the same again would be refused again
+    }
+  }
+}
+
+Task<void> AwsClient::keep_warm(Duration within) {
+  HttpRequest request("GET", options_.endpoint + "ping", http_.loop().now() + within);
+  // By HTTP/1.1, as the calls go: a connection of another kind would be of no use to them.
+  request.secret_response = true;
+  (void)co_await http_.exchange(request);
+}
+
+}  // namespace keyfs

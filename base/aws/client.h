@@ -1,0 +1,92 @@
+// Calls to an AWS service that speaks JSON (KMS, DynamoDB): signed, with fresh credentials and the
+// right time.
+//
+// What it does by itself, once per call each: when AWS calls the credentials expired or unknown,
+// they are fetched anew and the call is made again; when AWS refuses the signature and its Date
+// header tells another time than this machine's clock, the difference is kept for all later calls
+// and the call is made again. Nothing else is tried twice: what a ThrottlingException or a 500
+// means is the caller's business.
+//
+// Thread-safety: none; on the loop's thread. Ownership: `http` and `credentials` outlive the
+// client, the client its tasks. Blocking: never. Dropping a task ends its request.
+// Errors: kUnauthenticated when there are no credentials or AWS refuses them, also after they were
+// renewed: the message names cause and remedy; kUnavailable and kTimeout as base/http.h has them. A
+// reply of AWS, good or bad, is no error here. Messages never quote a reply.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/aws/clock.h"
+#include "base/aws/credentials.h"
+#include "base/aws/signer.h"
+#include "base/http.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "base/task.h"
+
+namespace keyfs {
+
+struct AwsServiceOptions {
+  std::string service;        // as it is signed: "kms"
+  std::string region;         // as it is signed: "us-east-1"
+  std::string endpoint;       // from aws_endpoint()
+  std::string target_prefix;  // "TrentService.", "DynamoDB_20120810."
+  std::string json_version;   // "1.1", "1.0"
+};
+
+struct AwsCall {
+  AwsCall(std::string called_operation, std::string request_body, TimePoint call_deadline)
+      : operation(std::move(called_operation)),
+        body(std::move(request_body)),
+        deadline(call_deadline) {}
+
+  std::string operation;  // "Decrypt"
+  std::string body;       // JSON; at most one of the two
+  SecretBytes secret_body;
+  bool secret_response = false;  // the reply comes in HttpResponse::secret_body
+  size_t max_response = size_t{1} << 20;
+  TimePoint deadline;  // of everything, credentials included
+};
+
+struct AwsReply {
+  // AWS's name for what went wrong, without its name space: "ThrottlingException". Empty when the
+  // call succeeded, and for errors that carry no name.
+  std::string error;
+  HttpResponse http;
+
+  bool ok() const { return http.status == 200; }
+  // For messages: "ThrottlingException", or "HTTP 503" for want of a name.
+  std::string reason() const;
+};
+
+class AwsClient {
+ public:
+  AwsClient(HttpClient& http, AwsCredentialProvider& credentials, AwsServiceOptions options);
+
+  Task<Result<AwsReply>> call(AwsCall call);
+
+  // Asks for nothing, so that a connection to the endpoint is there for the next call. What comes
+  // of it does not matter. "GET /ping" is what KMS itself answers without credentials.
+  Task<void> keep_warm(Duration within);
+
+  const AwsServiceOptions& options() const { return options_; }
+  const std::string& host() const { return host_; }  // for messages
+  // AWS's time less this machine's, as far as it had to be learned; zero otherwise.
+  Duration clock_offset() const { return clock_.offset(); }
+  std::string clock_complaint() const { return clock_.complaint(); }
+
+ private:
+  Error refusal(const AwsReply& reply, bool clock, bool renewed) const;
+
+  HttpClient& http_;
+  AwsCredentialProvider& credentials_;
+  AwsServiceOptions options_;
+  std::string host_;
+  AwsSigner signer_;
+  AwsClock clock_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,165 @@
+// credential_process.
+//   https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "base/aws/credentials_sources.h"
+#include "base/secret_json.h"
+
+extern char** environ;
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+using Steady = std::chrono::steady_clock;
+
+constexpr size_t kMaxOutput = 64 * 1024;
+
+struct Fd {
+  int fd = -1;
+  ~Fd() { close(); }
+  void close() {
+    if (fd >= 0) ::close(fd);
+    fd = -1;
+  }
+};
+
+// Kills the whole process group unless it has been waited for.
+struct Child {
+  pid_t pid = -1;
+  ~Child() {
+    if (pid <= 0) return;
+    ::kill(-pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+};
+
+// Its standard output, once it has ended well. stderr goes nowhere: it may hold what must not be
+// logged. The child gets no descriptor of ours (all are O_CLOEXEC) and a process group of its own.
+Result<SecretBytes> run(SecretArena& arena, const std::string& who, const std::string& command,
+                        Steady::time_point until, const std::atomic<bool>& dropped) {
+  const auto failed = [&who](const std::string& what) {
+    return fail(Code::kUnauthenticated, who + ": " + what);
+  };
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return failed(std::strerror(errno));
+  Fd out{ends[0]};
+  Fd in{ends[1]};
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, in.fd, 1);
+  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  sigset_t all;
+  sigset_t none;
+  sigfillset(&all);
+  sigemptyset(&none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  const char* const argv[] = {"sh", "-c", command.c_str(), nullptr};
+  Child child;
+  const int error = ::posix_spawn(&child.pid, "/bin/sh", &actions, &attributes,
+                                  const_cast<char* const*>(argv), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error != 0) {
+    child.pid = -1;
+    return failed(std::string("/bin/sh: ") + std::strerror(error));
+  }
+  in.close();
+
+  auto output = arena.allocate(kMaxOutput);
+  if (!output) return fail(output.error());
+  size_t size = 0;
+  const auto over = [&] { return dropped || Steady::now() >= until; };
+  constexpr int kLookMs = 50;  // how often to see whether anybody still wants it
+  for (;;) {
+    pollfd ready{out.fd, POLLIN, 0};
+    const int got_ready = ::poll(&ready, 1, kLookMs);
+    if (over()) return fail(Code::kTimeout, who + ": the process does not end");
+    if (got_ready == 0 || (got_ready < 0 && errno == EINTR)) continue;
+    if (got_ready < 0) return failed(std::strerror(errno));
+    const ssize_t got =
+        ::read(out.fd, output->reveal_mutable().data() + size, output->size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return failed(std::strerror(errno));
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+    if (size == output->size()) return failed("the process writes more than 64 KiB");
+  }
+  // It has closed its output; it may yet take its time to end.
+  int status = 0;
+  for (;;) {
+    const pid_t ended = ::waitpid(child.pid, &status, WNOHANG);
+    if (ended == child.pid) break;
+    if (ended < 0 && errno != EINTR) return failed(std::strerror(errno));
+    if (over()) return fail(Code::kTimeout, who + ": the process does not end");
+    ::poll(nullptr, 0, 5);
+  }
+  child.pid = -1;
+  if (!WIFEXITED(status)) return failed("the process was ended by a signal");
+  if (WEXITSTATUS(status) != 0) {
+    return failed("the process ended with code " + std::to_string(WEXITSTATUS(status)));
+  }
+  output->truncate(size);
+  return output;
+}
+
+class Process final : public AwsCredentialSource {
+ public:
+  Process(AwsSourceParts& parts, std::string profile, std::string command)
+      : parts_(parts), profile_(std::move(profile)), command_(std::move(command)) {}
+
+  std::string name() const override { return "the credential_process of profile " + profile_; }
+
+  Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
+    SecretArena& arena = parts_.http.arena();
+    const Duration within = std::clamp<Duration>(deadline - parts_.http.loop().now(), 0s, 30s);
+    // Dropping this task kills the process, so that nobody waits for it, least of all our own end.
+    struct Dropped {
+      std::shared_ptr<std::atomic<bool>> flag = std::make_shared<std::atomic<bool>>(false);
+      ~Dropped() { *flag = true; }
+    } dropped;
+    const std::function<Result<SecretBytes>()> work =
+        [&arena, who = name(), command = command_, until = Steady::now() + within,
+         flag = dropped.flag] { return run(arena, who, command, until, *flag); };
+    auto output = co_await parts_.worker.run(work);
+    if (!output) co_return fail(output.error());
+    auto json = SecretJson::parse(output->reveal_text());
+    if (!json || json->raw("Version") != "1") {
+      co_return fail(Code::kUnauthenticated,
+                     name() + ": what it writes is not the JSON of Version 1");
+    }
+    co_return parse_credentials_json(arena, name(), output->reveal_text(), "SessionToken");
+  }
+
+ private:
+  AwsSourceParts& parts_;
+  std::string profile_;
+  std::string command_;
+};
+
+}  // namespace
+
+AwsCredentialSourcePtr process_credentials(AwsSourceParts& parts, std::string profile,
+                                           std::string command) {
+  return std::make_unique<Process>(parts, std::move(profile), std::move(command));
+}
+
+}  // namespace keyfs

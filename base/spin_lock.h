@@ -1,0 +1,25 @@
+// A lock of one byte, for the few instructions of a pointer's copy.
+//
+// Thread-safety: from any thread. Blocking: spins; gives way now and then, in case the holder was
+// preempted. Errors: none.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+namespace keyfs {
+
+class SpinLock {
+ public:
+  void lock() {
+    for (unsigned spins = 0; flag_.test_and_set(std::memory_order_acquire);) {
+      if (++spins % 64 == 0) std::this_thread::yield();
+    }
+  }
+  void unlock() { flag_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag flag_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,167 @@
+#include "fs/audit/audit_line.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace keyfs {
+namespace {
+
+// An object of one line, appended field by field: there is a line for each open(2), and a JSON
+// document in memory takes some fifty allocations for it. Names come as they stand in the line,
+// with the comma before and the colon after them.
+class JsonLine {
+ public:
+  explicit JsonLine(std::string& out) : out_(out) {}
+
+  void time(std::string_view name, WallTime value) {
+    (out_ += name) += '"';
+    append_rfc3339(out_, value, true);
+    out_ += '"';
+  }
+  void text(std::string_view name, std::string_view value) {
+    out_ += name;
+    append(value);
+  }
+  void text_or_null(std::string_view name, std::string_view value) {
+    out_ += name;
+    if (value.empty()) {
+      out_ += "null";
+    } else {
+      append(value);
+    }
+  }
+  // One of our own words, which needs no look at its letters; empty stands for none.
+  void word(std::string_view name, std::string_view value) {
+    out_ += name;
+    if (value.empty()) {
+      out_ += "null";
+    } else {
+      ((out_ += '"') += value) += '"';
+    }
+  }
+  void number(std::string_view name, int64_t value) {
+    out_ += name;
+    std::array<char, 24> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+    out_.append(digits.data(), end);
+  }
+  // 0 stands for none.
+  void number_or_null(std::string_view name, int64_t value) {
+    if (value != 0) {
+      number(name, value);
+    } else {
+      (out_ += name) += "null";
+    }
+  }
+  void boolean(std::string_view name, bool value) { (out_ += name) += value ? "true" : "false"; }
+  void fields(std::string_view made_before) { out_ += made_before; }
+  void end() { out_ += "}\n"; }
+
+ private:
+  void append(std::string_view text) {
+    const auto plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
+    if (std::all_of(text.begin(), text.end(), plain)) {
+      ((out_ += '"') += text) += '"';
+      return;
+    }
+    // Does not throw: invalid UTF-8 is replaced.
+    using nlohmann::json;
+    out_ += json(std::string(text)).dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+
+  std::string& out_;
+};
+
+void append_process(JsonLine& line, const ProcessInfo& process) {
+  line.number(R"(,"pid":)", process.pid);
+  line.text_or_null(R"(,"exe":)", process.executable);
+  line.text_or_null(R"(,"cgroup":)", process.cgroup);
+}
+
+}  // namespace
+
+std::string errno_name(int error) {
+  switch (error) {
+    case ENOENT:
+      return "ENOENT";
+    case EACCES:
+      return "EACCES";
+    case EAGAIN:
+      return "EAGAIN";
+    case EBADMSG:
+      return "EBADMSG";
+    case EINTR:
+      return "EINTR";
+    case EIO:
+      return "EIO";
+    case EKEYREVOKED:
+      return "EKEYREVOKED";
+    case EINVAL:
+      return "EINVAL";
+    case ENAMETOOLONG:
+      return "ENAMETOOLONG";
+    case ENOTCONN:
+      return "ENOTCONN";
+    case ENOMEM:
+      return "ENOMEM";
+    case EPERM:
+      return "EPERM";
+    case EROFS:
+      return "EROFS";
+    case ETIMEDOUT:
+      return "ETIMEDOUT";
+    default:
+      return std::to_string(error);
+  }
+}
+
+std::string audit_fields(const ProcessInfo& process) {
+  std::string fields;
+  JsonLine line(fields);
+  append_process(line, process);
+  return fields;
+}
+
+void append_audit_line(std::string& out, const AuditEvent& event) {
+  const bool decided = event.section != nullptr && !event.section->hidden;
+  const bool sourced = event.source != KeySource::kNone;
+  JsonLine line(out);
+  line.time(R"({"time":)", event.time);
+  line.text(R"(,"event":"open","id":)", event.key ? event.key->id() : std::string_view());
+  line.number_or_null(R"(,"version":)", event.version);
+  line.number(R"(,"uid":)", event.uid);
+  line.number(R"(,"gid":)", event.gid);
+  if (event.process == nullptr) {
+    append_process(line, ProcessInfo());
+  } else if (event.process->described.empty()) {
+    append_process(line, *event.process);
+  } else {
+    line.fields(event.process->described);
+  }
+  line.word(R"(,"verdict":)", to_string(event.verdict));
+  line.text_or_null(R"(,"section":)", decided ? event.section->title : std::string_view());
+  line.number_or_null(R"(,"line":)", decided ? event.section->line : 0);
+  line.word(R"(,"source":)", sourced ? to_string(event.source) : std::string_view());
+  line.text_or_null(R"(,"region":)", event.region != nullptr ? *event.region : std::string_view());
+  line.boolean(R"(,"created":)", event.created);
+  line.number(R"(,"us":)",
+              std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
+  line.text_or_null(R"(,"errno":)", event.error != 0 ? errno_name(event.error) : std::string());
+  line.text_or_null(R"(,"reason":)", event.reason != nullptr ? *event.reason : std::string_view());
+  line.end();
+}
+
+void append_lost_line(std::string& out, WallTime time, uint64_t lines, std::string_view reason) {
+  JsonLine line(out);
+  line.time(R"({"time":)", time);
+  line.number(R"(,"event":"lost","lines":)", static_cast<int64_t>(lines));
+  line.text(R"(,"reason":)", reason);
+  line.end();
+}
+
+}  // namespace keyfs

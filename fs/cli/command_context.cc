@@ -1,0 +1,25 @@
+#include "fs/cli/command_context.h"
+
+#include "base/crypto.h"
+#include "base/secret.h"
+
+namespace keyfs {
+
+Result<std::unique_ptr<CommandContext>> CommandContext::open(const CommonArguments& common, bool make) {
+  auto configuration = load_configuration(common);
+  if (!configuration) return fail(configuration.error());
+  std::unique_ptr<CommandContext> self(new CommandContext(std::move(*configuration)));
+  if (!self->configuration.embedded.empty()) {
+    SecretArena arena;
+    OsRandom random;
+    const auto ok = make ? prepare_embedded(self->configuration, arena, random)
+                         : check_embedded(self->configuration);
+    if (!ok) return fail(ok.error());
+  }
+  auto backends = Backends::open(self->configuration, self->curl, self->clock, nullptr);
+  if (!backends) return fail(backends.error());
+  self->backends = std::move(*backends);
+  return self;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,48 @@
+// What a command on keys begins with: the configuration, and the parts that it names.
+//
+// Thread-safety: one thread, which runs the loop inside run(). Ownership: owns all parts.
+// Blocking: open() reads files and asks nobody over the network; run() until the task has ended.
+// Errors: kInvalid for the configuration, kUnavailable for the system.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/http.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "fs/cli/command_line.h"
+#include "fs/daemon/backends.h"
+#include "fs/daemon/configuration.h"
+
+namespace keyfs {
+
+// Throws every line away: commands tell what went wrong in their answer.
+class SilentSink final : public LogSink {
+ public:
+  void write(LogLevel, std::string_view) noexcept override {}
+  uint64_t lost() const noexcept override { return 0; }
+};
+
+struct CommandContext {
+  CurlGlobal curl;
+  SystemClock clock;
+  SilentSink sink;
+  Log log{sink, clock};
+  Configuration configuration;
+  std::unique_ptr<Backends> backends;
+
+  // `make`: --embedded may make what is not there.
+  static Result<std::unique_ptr<CommandContext>> open(const CommonArguments& common, bool make = false);
+  TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
+  template <class T>
+  T run(Task<T> task) {
+    return backends->loop().run_task(std::move(task));
+  }
+
+ private:
+  explicit CommandContext(Configuration loaded) : configuration(std::move(loaded)) {}
+};
+
+}  // namespace keyfs

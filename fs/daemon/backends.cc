@@ -1,0 +1,63 @@
+#include "fs/daemon/backends.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kms/factory.h"
+#include "store/etcd/store.h"
+#include "store/factory.h"
+
+namespace keyfs {
+namespace {
+
+// Commands may be run by somebody who must not see the daemon's directory, or before there is one.
+std::string usable_state_dir(const Configuration& configuration) {
+  const std::string& path = configuration.settings.state_dir;
+  return ::access(path.c_str(), R_OK | W_OK | X_OK) == 0 ? path : "";
+}
+
+}  // namespace
+
+Backends::Backends(CurlGlobal& curl, const Clock& clock)
+    : poller_(curl), loop_(clock, poller_), remote_(loop_, poller_, arena_, random_) {}
+
+Backends::~Backends() { loop_.shutdown(); }
+
+Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration, CurlGlobal& curl,
+                                               const Clock& clock, RegionObserver* observer) {
+  std::unique_ptr<Backends> self(new Backends(curl, clock));
+  RemoteParts& remote = self->remote_;
+  const RegionParts parts{self->loop_, self->arena_, self->random_,
+                          [&](const ConfigSection& section) { return remote.aws_region(section); }};
+  auto regions = make_regions(configuration.file, parts);
+  if (!regions) return fail(regions.error());
+  RegionsOptions options;
+  options.create_min_regions = configuration.settings.create_min_regions;
+  auto set = Regions::make(self->loop_, std::move(*regions), random_fraction(self->random_), options,
+                           observer);
+  if (!set) return fail(set.error());
+  self->regions_ = std::move(*set);
+  StoreParts store_parts{self->loop_, usable_state_dir(configuration), {}, {}};
+  store_parts.dynamodb = [&](const ConfigSection& section) {
+    return remote.dynamodb_store(section);
+  };
+  const EtcdParts etcd{self->loop_, self->poller_, self->arena_, self->random_};
+  store_parts.etcd = [&](const ConfigSection& section) {
+    return make_etcd_store(section, etcd, store_parts.state_dir);
+  };
+  auto store = make_store(configuration.file, store_parts);
+  if (!store) return fail(store.error());
+  self->store_ = std::move(*store);
+  return self;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "unknown";
+  return name.data();
+}
+
+}  // namespace keyfs

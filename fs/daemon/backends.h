@@ -1,0 +1,57 @@
+// What every command that works on keys builds from its configuration: the loop, the regions and
+// the store.
+//
+// Thread-safety: as Loop: everything on the thread that runs it. Ownership: owns all parts; the
+// configuration need not outlive it, log and observer must. Blocking: open() reads files (the CA
+// bundle, when HTTP is spoken) and asks nobody over the network. Errors: kInvalid for the
+// configuration, kUnavailable for the system.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/http.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "fs/daemon/configuration.h"
+#include "fs/daemon/remote_parts.h"
+#include "kms/regions.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class Backends {
+ public:
+  static Result<std::unique_ptr<Backends>> open(const Configuration& configuration, CurlGlobal& curl,
+                                               const Clock& clock, RegionObserver* observer);
+  // Cancels every task of the loop first.
+  ~Backends();
+  Backends(const Backends&) = delete;
+  Backends& operator=(const Backends&) = delete;
+
+  Loop& loop() { return loop_; }
+  SecretArena& arena() { return arena_; }
+  Random& random() { return random_; }
+  Store& store() { return *store_; }
+  Regions& regions() { return *regions_; }
+
+ private:
+  Backends(CurlGlobal& curl, const Clock& clock);
+
+  SecretArena arena_;
+  OsRandom random_;
+  CurlPoller poller_;
+  Loop loop_;
+  RemoteParts remote_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Regions> regions_;
+};
+
+// The name that new records carry as their maker's.
+std::string host_name();
+
+}  // namespace keyfs

@@ -1,0 +1,57 @@
+// The two halves of a program that goes into the background: the one that was started waits until
+// the other one says that the service is up, or why it is not.
+//
+// Thread-safety: fork_to_background() must come before the first thread and before the first secret
+// (its memory would be empty in the child); afterwards one thread. Ownership: each half owns its
+// end of a pipe. Blocking: wait_for_child() until the child reports or ends.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "fs/daemon/exit_code.h"
+
+namespace keyfs {
+
+// In the child: where it reports to. Reports once; if it ends before it did, the parent says so.
+class StartReport {
+ public:
+  StartReport() = default;  // reports to nobody: a program that stays in the foreground
+  explicit StartReport(int fd) : fd_(fd) {}
+  StartReport(StartReport&& other) noexcept;
+  StartReport& operator=(StartReport&& other) noexcept;
+  ~StartReport();
+
+  // Lets go of the terminal too: descriptors 0, 1, 2 become /dev/null, the working directory "/".
+  // `text` is for the parent.
+  Result<void> up(const std::string& text);
+  // `message` is printed by the parent, which exits with `code`.
+  void failed(ExitCode code, const std::string& message);
+  bool in_background() const { return background_; }
+
+ private:
+  friend struct Background;
+  int fd_ = -1;
+  bool background_ = false;
+};
+
+struct StartOutcome {
+  ExitCode code = ExitCode::kDone;
+  std::string message;  // what went wrong; when it is up, the text that it reported
+};
+
+// Either side of the fork.
+struct Background {
+  std::optional<StartReport> child;  // set in the child
+  pid_t pid = 0;                     // in the parent
+  int fd = -1;                       // in the parent
+
+  static Result<Background> fork_process();
+  // In the parent.
+  StartOutcome wait_for_child() const;
+};
+
+}  // namespace keyfs

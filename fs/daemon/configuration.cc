@@ -1,0 +1,182 @@
+#include "fs/daemon/configuration.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "kms/master_key.h"
+#include "store/known_store.h"
+
+namespace keyfs {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string reason() { return std::generic_category().message(errno); }
+
+Result<ConfigFile> read_file(const ConfigurationSource& source) {
+  if (source.embedded.empty()) return ConfigFile::read(absolute_path(source.config));
+  auto text = embedded_config(absolute_path(source.embedded), ::geteuid());
+  if (!text) return fail(text.error());
+  return ConfigFile::parse(*text, "--embedded");
+}
+
+Result<void> check_directory(const std::string& path) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0) {
+    return fail(Code::kInvalid, path + ": " + reason() +
+                                    (errno == ENOENT ? "; `keyfs mount --embedded` makes it" : ""));
+  }
+  if (!S_ISDIR(found.st_mode)) return fail(Code::kInvalid, path + " is not a directory");
+  if (found.st_uid != ::geteuid()) {
+    return fail(Code::kInvalid, path + " belongs to uid " + std::to_string(found.st_uid) +
+                                    ", and you are uid " + std::to_string(::geteuid()));
+  }
+  if ((found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return fail(Code::kInvalid, path + " can be written by others: chmod 700 " + path);
+  }
+  return {};
+}
+
+Result<void> make_directory(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);  // umask 077: mode 0700
+  if (error) return fail(Code::kUnavailable, "could not make " + path + ": " + error.message());
+  return {};
+}
+
+// Where the embedded store is.
+std::string store_file(const Configuration& configuration) {
+  const ConfigSection* store = configuration.file.find("store");
+  const auto* path = store == nullptr ? nullptr : store->find("path");
+  return path == nullptr ? "" : path->value;
+}
+
+// A whole number of the largest unit that fits, as the configuration is written.
+std::string milliseconds(Settings::Milliseconds time) {
+  struct Unit {
+    int64_t length;
+    const char* name;
+  };
+  for (const Unit& unit :
+       {Unit{86'400'000, "d"}, Unit{3'600'000, "h"}, Unit{60'000, "m"}, Unit{1000, "s"}}) {
+    if (time.count() != 0 && time.count() % unit.length == 0) {
+      return std::to_string(time.count() / unit.length) + unit.name;
+    }
+  }
+  return std::to_string(time.count()) + "ms";
+}
+
+}  // namespace
+
+std::string absolute_path(const std::string& path) {
+  std::error_code error;
+  std::string whole = fs::absolute(path, error).string();
+  if (error) return path;
+  while (whole.size() > 1 && whole.back() == '/') whole.pop_back();
+  return whole;
+}
+
+Result<Configuration> load_configuration(const ConfigurationSource& source) {
+  auto file = read_file(source);
+  if (!file) return fail(file.error());
+  if (auto ok = check_sections(*file); !ok) return fail(ok.error());
+  auto settings = read_settings(*file, file->all("region").size());
+  if (!settings) return fail(settings.error());
+  SystemNames names;
+  auto policy = Policy::load(*file, names);
+  if (!policy) return fail(policy.error());
+  return Configuration{std::move(*file), std::move(*settings), std::move(*policy),
+                       source.embedded.empty() ? "" : absolute_path(source.embedded)};
+}
+
+Result<std::unique_ptr<const Policy>> reload_policy(const ConfigurationSource& source) {
+  auto configuration = load_configuration(source);
+  if (!configuration) return fail(configuration.error());
+  return std::move(configuration->policy);
+}
+
+Result<void> check_embedded(const Configuration& configuration) {
+  const std::string& dir = configuration.embedded;
+  if (auto ok = check_directory(dir); !ok) return ok;
+  std::error_code error;
+  if (fs::exists(store_file(configuration), error)) return {};
+  return fail(Code::kInvalid, dir + " holds no keys; `keyfs mount --embedded` makes it ready");
+}
+
+Result<void> prepare_embedded(const Configuration& configuration, SecretArena& arena,
+                              Random& random) {
+  const std::string& dir = configuration.embedded;
+  std::error_code error;
+  const bool there = fs::exists(dir, error);
+  if (auto made = make_directory(dir); !made) return made;
+  if (auto ok = check_directory(dir); !ok) return ok;
+  if (there && fs::is_empty(dir, error) && ::chmod(dir.c_str(), 0700) != 0) {
+    return fail(Code::kUnavailable, "could not close " + dir + " to others: " + reason());
+  }
+  const std::string& state_dir = configuration.settings.state_dir;
+  if (auto made = make_directory(state_dir); !made) return made;
+  // There is a store, or there was one.
+  const auto known = read_known_store(state_dir);
+  if (!known) return fail(known.error());
+  if (*known || fs::exists(store_file(configuration), error)) return {};
+  for (const ConfigSection* region : configuration.file.all("region")) {
+    const auto* key_file = region->find("key_file");
+    if (key_file == nullptr) continue;
+    const std::string folder = fs::path(key_file->value).parent_path().string();
+    auto made = make_directory(folder);
+    if (made) {
+      if (auto master = create_master_file(key_file->value, arena, random); !master)
+        made = fail(master.error());
+    }
+    if (made) continue;
+    // What is empty goes again; a master that was made is kept, for the next try to go on from.
+    fs::remove(folder, error);
+    fs::remove(state_dir, error);
+    if (!there) fs::remove(dir, error);
+    return made;
+  }
+  return {};
+}
+
+std::string effective_text(const Configuration& configuration) {
+  const Settings& s = configuration.settings;
+  const auto yes = [](bool is) { return is ? "yes" : "no"; };
+  std::string text = "[keyfs]\n";
+  text += "state_dir = " + s.state_dir + "\n";
+  text += "key_bytes = " + std::to_string(s.key_bytes) + "\n";
+  text += "fresh_for = " + milliseconds(s.fresh_for) + "\n";
+  text += "serve_stale_for = " + milliseconds(s.serve_stale_for) + "\n";
+  text += "open_deadline = " + milliseconds(s.open_deadline) + "\n";
+  text += "create_min_regions = " + std::to_string(s.create_min_regions) + "\n";
+  switch (s.audit_to) {
+    case AuditTo::kOff:
+      text += "audit = off\n";
+      break;
+    case AuditTo::kJournal:
+      text += "audit = journal\n";
+      break;
+    case AuditTo::kFile:
+      text += "audit = " + s.audit_path +
+              "\naudit_group_readable = " + yes(s.audit_group_readable) + "\n";
+      break;
+  }
+  text += "log_level = " + std::string(to_string(s.log_level)) + "\n";
+  text +=
+      std::string("log_format = ") + (s.log_format == LogFormat::kJson ? "json" : "logfmt") + "\n";
+  text += "cache_keys = " + std::to_string(s.cache_keys) + "\n";
+  text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
+  text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
+  text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
+  for (const ConfigSection& section : configuration.file.sections()) {
+    if (section.kind() == "keyfs") continue;
+    text += "\n" + section.title() + "\n";
+    for (const auto& entry : section.entries()) text += entry.key + " = " + entry.value + "\n";
+  }
+  return text;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,50 @@
+// A mounted keyfs: every part of it, built in order, and what runs beside the file system.
+//
+// Thread-safety: build() and run() on one thread, which is not the loop's; the daemon runs the
+// loop on a thread of its own. Ownership: owns all parts. Blocking: build() reads files and opens
+// the store; run() until it is unmounted. Errors: kInvalid for the configuration or the mount
+// point, kUnavailable for the system.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "fs/daemon/configuration.h"
+#include "fs/mount/session.h"
+
+namespace keyfs {
+
+struct DaemonOptions {
+  ConfigurationSource configuration;
+  MountSettings mount;       // the mount point is absolute
+  bool log_to_file = false;  // else to standard error
+};
+
+struct DaemonHooks {
+  std::function<void()> on_ready;
+  std::function<void()> on_reloading;
+  std::function<void()> on_reloaded;
+  std::function<void()> on_stopping;
+};
+
+class Daemon {
+ public:
+  // Mounted when it returns, and not yet served.
+  static Result<std::unique_ptr<Daemon>> build(const DaemonOptions& options);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  const std::string& mountpoint() const;  // absolute
+  Result<void> run(const DaemonHooks& hooks);
+  void stop();  // from any thread
+
+ private:
+  struct Parts;
+  explicit Daemon(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,61 @@
+#include "fs/daemon/observer.h"
+
+namespace keyfs {
+
+void DaemonObserver::on_breaker(const std::string& region, BreakerState state, Duration open_for,
+                           const Error* reason) {
+  RegionTelemetry::on_breaker(region, state, open_for, reason);
+  BreakerState& before = breakers_[region];
+  if (state == BreakerState::kClosed && before != BreakerState::kClosed && healer_ != nullptr) {
+    healer_->note_recovered(region);
+  }
+  before = state;
+}
+
+void DaemonObserver::on_opened(KeySource source, bool created, Duration took) {
+  metrics_
+      .histogram("keyfs_fetch_seconds", "How long opens took that the cache could not answer.",
+                 {{"source", std::string(to_string(source))}, {"created", created ? "yes" : "no"}})
+      .observe(took);
+}
+
+void DaemonObserver::on_failed(const Error& error) {
+  metrics_
+      .counter("keyfs_fetch_failures_total",
+               "Opens that the cache could not answer and that failed, by class.",
+               {{"error", std::string(to_string(error.code))}})
+      .add();
+}
+
+void DaemonObserver::on_refreshed(bool ok) {
+  metrics_
+      .counter("keyfs_refreshes_total", "Background checks of cached keys.",
+               {{"outcome", ok ? "ok" : "failed"}})
+      .add();
+}
+
+void DaemonObserver::on_lost_race() {
+  metrics_
+      .counter("keyfs_lost_races_total", "Creations that another daemon won; its key is served.")
+      .add();
+}
+
+void DaemonObserver::on_degraded(const std::string& id, bool suspect) {
+  metrics_
+      .counter("keyfs_degraded_seen_total",
+               "Records seen that lack a region or hold a wrap that is not right.",
+               {{"kind", suspect ? "suspect" : "missing"}})
+      .add();
+  if (healer_ != nullptr) healer_->note_degraded(id);
+}
+
+void DaemonObserver::on_ended(const KeyEntry& entry) {
+  if (ops_ != nullptr) ops_->key_ended(entry);
+}
+
+void DaemonObserver::on_created(const std::string&) {
+  metrics_.counter("keyfs_created_total", "Keys made here.").add();
+  if (list_ != nullptr) list_->changed();
+}
+
+}  // namespace keyfs

@@ -1,0 +1,69 @@
+#include "fs/daemon/remote_parts.h"
+
+#include <utility>
+
+#include "base/environment.h"
+#include "base/worker.h"
+#include "kms/aws_region_factory.h"
+#include "store/dynamodb/store.h"
+
+namespace keyfs {
+
+struct RemoteParts::Aws {
+  Aws(Loop& loop, std::unique_ptr<HttpClient> client, std::unique_ptr<HttpClient> direct_client,
+      Environment environment)
+      : http(std::move(client)),
+        direct(std::move(direct_client)),
+        worker(loop, "keyfs-aws"),
+        regions(*http, *direct, worker, std::move(environment)) {}
+
+  std::unique_ptr<HttpClient> http;
+  std::unique_ptr<HttpClient> direct;  // for metadata services, which no proxy reaches
+  Worker worker;
+  AwsRegionFactory regions;
+};
+
+RemoteParts::RemoteParts(Loop& loop, CurlPoller& poller, SecretArena& arena, Random& random)
+    : loop_(loop), poller_(poller), arena_(arena), random_(random) {}
+RemoteParts::~RemoteParts() = default;
+
+Result<RemoteParts::Aws*> RemoteParts::aws() {
+  if (aws_ != nullptr) return aws_.get();
+  const Environment environment = process_environment();
+  const auto either = [&](const char* name, const char* other) {
+    auto value = environment(name);
+    if (!value) value = environment(other);
+    return value.value_or("");
+  };
+  HttpClientOptions options;
+  options.ca_file = environment("AWS_CA_BUNDLE").value_or("");
+  auto direct = HttpClient::create(loop_, poller_, arena_, options);
+  if (!direct) return fail(direct.error());
+  options.proxy = either("HTTPS_PROXY", "https_proxy");
+  options.no_proxy = either("NO_PROXY", "no_proxy");
+  auto http = HttpClient::create(loop_, poller_, arena_, options);
+  if (!http) return fail(http.error());
+  aws_ = std::make_unique<Aws>(loop_, std::move(*http), std::move(*direct), environment);
+  return aws_.get();
+}
+
+Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& section) {
+  auto parts = aws();
+  if (!parts) return fail(section.mistake("type", parts.error().message));
+  return (*parts)->regions.make(section);
+}
+
+Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section) {
+  auto parts = aws();
+  if (!parts) return fail(section.mistake("type", parts.error().message));
+  Aws& made = **parts;
+  const DynamoDbParts dynamodb{
+      loop_, random_, *made.http,
+      [&made](const std::string& profile, const std::string& role_arn) -> AwsCredentialProvider& {
+        return made.regions.credentials(profile, role_arn);
+      },
+      process_environment()};
+  return make_dynamodb_store(section, dynamodb);
+}
+
+}  // namespace keyfs

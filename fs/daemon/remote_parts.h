@@ -1,0 +1,46 @@
+// What only those regions and stores need that are asked over the network: HTTP clients, AWS
+// credentials. Made when the first of them is, so that an embedded mount loads no CA bundle.
+//
+// The process's environment counts as AWS's own tools read it: AWS_*, and of the proxies
+// HTTPS_PROXY and NO_PROXY; AWS_CA_BUNDLE names the certificates to trust in place of the system's.
+//
+// Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
+// outlives every region and store that it made. Blocking: making the first one reads the CA bundle.
+// Errors: kInvalid with file and line (base/config.h), or for a CA bundle that cannot be read.
+#pragma once
+
+#include <memory>
+
+#include "base/config.h"
+#include "base/crypto.h"
+#include "base/http.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/secret.h"
+#include "kms/region.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class RemoteParts {
+ public:
+  RemoteParts(Loop& loop, CurlPoller& poller, SecretArena& arena, Random& random);
+  ~RemoteParts();
+  RemoteParts(const RemoteParts&) = delete;
+  RemoteParts& operator=(const RemoteParts&) = delete;
+
+  Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
+  Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section);
+
+ private:
+  struct Aws;
+  Result<Aws*> aws();
+
+  Loop& loop_;
+  CurlPoller& poller_;
+  SecretArena& arena_;
+  Random& random_;
+  std::unique_ptr<Aws> aws_;
+};
+
+}  // namespace keyfs

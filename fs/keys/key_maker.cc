@@ -1,0 +1,79 @@
+#include "fs/keys/key_maker.h"
+
+#include <utility>
+
+#include "base/crypto.h"
+#include "fs/keys/key_check.h"
+
+namespace keyfs {
+namespace {
+
+constexpr uint32_t kFirst = 1;
+
+Record first_record(const MakeRequest& request, const CreatedKey& made, const KeyCheck& check,
+                    const std::string& now) {
+  Version version;
+  version.created = now;
+  version.creator = request.creator;
+  version.bytes = request.bytes;
+  version.check = check;
+  for (const auto& [region, wrapped] : made.wrapped) {
+    Wrap wrap;
+    wrap.master = wrapped.master;
+    wrap.blob = wrapped.blob;
+    wrap.at = now;
+    version.wrapped[region] = std::move(wrap);
+  }
+  Record record;
+  record.id = request.id;
+  record.current = kFirst;
+  record.versions[kFirst] = std::move(version);
+  return record;
+}
+
+// Whether the record in the store is of the very key in our hands. The store's own word is not
+// enough: what is served must be what is stored.
+bool holds(const Record& stored, const Record& ours) {
+  const auto theirs = stored.versions.find(kFirst);
+  if (theirs == stored.versions.end() || stored.id != ours.id) return false;
+  const Version& mine = ours.versions.at(kFirst);
+  return theirs->second.check && constant_time_equal(*theirs->second.check, *mine.check) &&
+         theirs->second.bytes == mine.bytes && stored.current == kFirst &&
+         stored.state == KeyState::kEnabled;
+}
+
+}  // namespace
+
+Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeRequest request) {
+  const std::string what = "could not create key " + request.id;
+  EncryptionContext context = key_context(request.id, kFirst);
+  auto made = co_await regions.create(request.bytes, std::move(context), request.deadline);
+  if (!made) co_return fail(made.error().within(what));
+  if (made->key.size() != request.bytes) {
+    co_return fail(Code::kCorrupt, what + ": region " + made->region + " gave a key of " +
+                                       std::to_string(made->key.size()) + " bytes in place of " +
+                                       std::to_string(request.bytes));
+  }
+  const auto check = check_of(made->key, request.id, kFirst);
+  if (!check) co_return fail(check.error().within(what));
+  const Record record = first_record(request, *made, *check, to_rfc3339(loop.clock().wall()));
+  if (request.before_write) request.before_write();
+  auto put = co_await store.put_if_absent(record, request.deadline);
+  if (!put) co_return fail(put.error().within(what));
+
+  MadeKey result;
+  result.stored = std::move(put->winner);
+  // Not by put->stored: a write that was sent twice may have lost to its own first attempt.
+  result.ours = holds(result.stored.record, record);
+  if (result.ours) {
+    result.key = std::move(made->key);
+    result.region = std::move(made->region);
+    result.missing = std::move(made->missing);
+  } else if (put->stored) {
+    co_return fail(Code::kCorrupt,
+                   what + ": the store says that it was saved, and holds another record");
+  }
+  co_return result;
+}
+
+}  // namespace keyfs

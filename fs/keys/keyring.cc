@@ -1,0 +1,196 @@
+#include "fs/keys/keyring.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/keys/keyring_impl.h"
+
+namespace keyfs {
+namespace {
+
+// How much sooner than its waiters a flight gives up, so that they get its reasons.
+Duration margin(Duration left) {
+  return std::min<Duration>(std::chrono::milliseconds(100), left / 20);
+}
+
+std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {
+  const uint32_t version = asked != 0 ? asked : record.current;
+  return record.versions.contains(version) ? std::optional(version) : std::nullopt;
+}
+
+Error revoked(const std::string& id, KeyState state) {
+  return Error(Code::kRevoked, "key " + id + " is " + std::string(to_string(state)));
+}
+
+}  // namespace
+
+Keyring::Keyring(KeyringParts parts, KeyringOptions options)
+    : impl_(std::make_unique<Impl>(parts, std::move(options))) {}
+Keyring::~Keyring() = default;
+
+size_t Keyring::waiting() const { return impl_->waiting; }
+size_t Keyring::flights() const { return impl_->flights.size(); }
+
+Task<Result<std::optional<Opened>>> Keyring::open(OpenRequest request) {
+  Impl& impl = *impl_;
+  KeyringObserver* observer = impl.parts.observer;
+  const TimePoint begin = impl.now();
+  auto opened = co_await impl.open(std::move(request));
+  if (observer != nullptr) {
+    if (!opened) {
+      observer->on_failed(opened.error());
+    } else if (*opened) {
+      observer->on_opened((*opened)->source, (*opened)->created, impl.now() - begin);
+    }
+  }
+  co_return opened;
+}
+
+Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
+  const std::string id(request.entry->id());
+  auto peeked = parts.cache.peek(*request.entry, now(), request.version);
+  switch (peeked.what) {
+    case KeyCache::Peek::kServeAndRefresh:
+      start_refresh(request.entry);
+      [[fallthrough]];
+    case KeyCache::Peek::kServe:
+      co_return Opened{std::move(peeked.key), KeySource::kCache};
+    case KeyCache::Peek::kRevoked:
+      co_return fail(Code::kRevoked, "key " + id + " is disabled or deleted");
+    case KeyCache::Peek::kAsk:
+      break;
+  }
+  if (waiting >= options.waiting_opens) {
+    co_return fail(Code::kThrottled, "could not read key " + id + ": " + std::to_string(waiting) +
+                                         " others wait already (waiting_opens)");
+  }
+  const Counted counted(waiting);
+  const std::string what = "could not read key " + id;
+  bool again = false;
+  for (;;) {
+    const Duration left = request.deadline - now();
+    auto flight = fly(request, request.deadline - margin(left));
+    auto landed = co_await before(loop(), request.deadline, what, std::move(flight));
+    if (!landed) {
+      // The flight had the deadline of whoever was first; ours may be later.
+      const bool time_left = request.deadline - now() > 2 * margin(left);
+      if (landed.error().code == Code::kTimeout && time_left && !again) {
+        again = true;
+        continue;
+      }
+      co_return fail(std::move(landed.error()));
+    }
+    if (landed->key != nullptr) {
+      co_return Opened{std::move(landed->key), landed->source, landed->created};
+    }
+    // Absent. If we may create it we came too late for the flight to know; the next one does.
+    if (!request.may_create || request.version != 0) co_return std::nullopt;
+    if (now() >= request.deadline) {
+      co_return fail(Code::kTimeout, "could not create key " + id + ": the deadline passed");
+    }
+  }
+}
+
+Task<Result<Landed>> Keyring::Impl::fly(OpenRequest request, TimePoint deadline) {
+  std::string key(request.entry->id());
+  if (request.version != 0) key += "/" + std::to_string(request.version);
+  // From here to the flight's being joined nothing else runs: join() starts at once.
+  auto& place = flying[key];
+  if (place == nullptr) place = std::make_shared<Flying>();
+  const std::shared_ptr<Flying> mine = place;
+  std::optional<Counted> creator;
+  if (request.may_create && request.version == 0) creator.emplace(mine->creators);
+  // Named, since g++ 12 may destroy a temporary in a co_await twice.
+  Flights::Work work = [this, request, deadline, mine, key](Flights::Flight& flight) {
+    return fetch(request, deadline, mine, &flight, FlightEnd(*this, key));
+  };
+  auto landed = co_await flights.join(key, std::move(work));
+  co_return landed;
+}
+
+Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadline,
+                                          std::shared_ptr<Flying> flying_now,
+                                          Flights::Flight* flight, FlightEnd /*end*/) {
+  const std::string id(request.entry->id());
+  KeyEntry& entry = *request.entry;
+  Watch watch(*this, id);
+  std::optional<Stored> winner;  // of a race that we lost
+  for (int look = 1;; ++look) {
+    watch.reset();
+    uint32_t epoch = parts.cache.epoch();
+    Result<RecordSource::Seen> seen = RecordSource::Seen{std::exchange(winner, {}), false, now()};
+    if (!seen->stored) seen = co_await source.look_up(id, deadline);
+    if (!seen) {
+      if (seen.error().code == Code::kCorrupt) tell_corrupt(id, seen.error());
+      co_return fail(std::move(seen.error()));
+    }
+    if (watch.changed && look < kLooks) continue;
+    if (!seen->stored) {
+      if (request.version != 0) co_return Landed{};
+      if (auto lost = co_await lost_record(request.entry); !lost) co_return fail(lost.error());
+      if (flying_now->creators == 0) co_return Landed{};
+      auto created = co_await create(request, deadline, flight, epoch);
+      if (!created) co_return fail(std::move(created.error()));
+      if (created->key != nullptr) {
+        Landed landed{std::move(created->key), KeySource::kRegion, true};
+        co_return landed;
+      }
+      winner = std::move(created->winner);
+      continue;
+    }
+    const Record& record = seen->stored->record;
+    // What the replica says was true at some time; it is checked again as soon as it is used.
+    if (seen->from_replica || watch.changed) epoch = 0;
+    if (record.state != KeyState::kEnabled) {
+      revoke(entry, epoch);
+      co_return fail(revoked(id, record.state));
+    }
+    const auto version = wanted_version(record, request.version);
+    if (!version) {
+      if (request.version != 0) co_return Landed{};
+      const Error none(Code::kCorrupt, "the record of key " + id + " lacks its current version");
+      tell_corrupt(id, none);
+      co_return fail(none);
+    }
+    auto key = co_await unwrap(record, *version, deadline);
+    if (!key) co_return fail(std::move(key.error()));
+    if (watch.changed && look < kLooks) continue;
+    if (*version == record.current) parts.cache.put(entry, *key, seen->confirmed_at, epoch);
+    Landed landed{std::move(*key), seen->from_replica ? KeySource::kReplica : KeySource::kRegion};
+    co_return landed;
+  }
+}
+
+// A store that lost a record must not make us lose a key: see the law.
+Task<Result<void>> Keyring::Impl::lost_record(KeyRef entry) {
+  const std::string id(entry->id());
+  const bool cached = parts.cache.held(*entry) != nullptr;
+  const bool remembered = co_await source.remembers(id);
+  if (!cached && !remembered) co_return Result<void>();
+  const Error lost(Code::kCorrupt,
+                   "the store no longer has the record of key " + id +
+                       ", which this host has seen; no new key is made in its place. Restore the "
+                       "store, or, when the loss is meant, remove this host's replica");
+  tell_corrupt(id, lost);
+  co_return fail(lost);
+}
+
+Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint deadline) {
+  const auto seen = co_await impl_->source.look_up(id, deadline);
+  if (!seen) co_return fail(seen.error());
+  if (!seen->stored) co_return std::nullopt;
+  const Record& record = seen->stored->record;
+  const auto current = record.versions.find(record.current);
+  if (current == record.versions.end()) {
+    co_return fail(Code::kCorrupt, "the record of key " + id + " lacks its current version");
+  }
+  KeyInfo info;
+  info.state = record.state;
+  info.version = record.current;
+  info.bytes = current->second.bytes;
+  info.created = from_rfc3339(current->second.created).value_or(WallTime{});
+  info.regions = impl_->region_list(current->second);
+  co_return info;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,126 @@
+// The inside of the keyring, for its own sources only.
+//
+// One flight per id (and version) does the work for all who wait; see fs/keys/keyring.h.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "fs/keys/key_check.h"
+#include "fs/keys/keyring.h"
+#include "fs/keys/record_source.h"
+#include "fs/keys/replica.h"
+
+namespace keyfs {
+
+// What a flight brings to all who waited for it.
+struct Landed {
+  SharedKey key;  // null: there is no such key, and nobody who waited might create it
+  KeySource source = KeySource::kNone;
+  bool created = false;
+};
+using Flights = SingleFlight<Result<Landed>>;
+
+// The key that was made, or the record of whoever was first.
+struct Created {
+  SharedKey key;
+  std::optional<Stored> winner;
+};
+
+// How often an answer is thrown away because a change was announced while it was on its way.
+constexpr int kLooks = 5;
+
+struct Keyring::Impl {
+  // Several who wait for the same key.
+  struct Flying {
+    size_t creators = 0;  // how many of those who wait may create it
+  };
+  // Notices that a change of an id was announced while something else was going on.
+  class Watch {
+   public:
+    Watch(Impl& keyring, const std::string& id) : keyring_(keyring) {
+      place_ = keyring.watches.emplace(id, this);
+    }
+    ~Watch() { keyring_.watches.erase(place_); }
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
+    void reset() { changed = false; }
+    bool changed = false;
+
+   private:
+    Impl& keyring_;
+    std::multimap<std::string, Watch*>::iterator place_;
+  };
+  // Lives in the frame of a flight's work, and so goes together with the flight itself.
+  class FlightEnd {
+   public:
+    FlightEnd(Impl& keyring, std::string key) : keyring_(&keyring), key_(std::move(key)) {}
+    FlightEnd(FlightEnd&& other) noexcept
+        : keyring_(std::exchange(other.keyring_, nullptr)), key_(std::move(other.key_)) {}
+    FlightEnd& operator=(FlightEnd&&) = delete;
+    ~FlightEnd() {
+      if (keyring_ != nullptr) keyring_->flying.erase(key_);
+    }
+
+   private:
+    Impl* keyring_;
+    std::string key_;
+  };
+  struct Counted {
+    explicit Counted(size_t& count) : count_(count) { ++count_; }
+    ~Counted() { --count_; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    size_t& count_;
+  };
+
+  Impl(KeyringParts keyring_parts, KeyringOptions keyring_options)
+      : parts(keyring_parts),
+        options(std::move(keyring_options)),
+        source(parts.loop, parts.store, parts.replica,
+               {.serve_stale_for = parts.cache.options().serve_stale_for,
+                .store_patience = options.store_patience}),
+        flights(parts.loop) {}
+
+  Loop& loop() { return parts.loop; }
+  TimePoint now() const { return parts.loop.now(); }
+
+  Task<Result<std::optional<Opened>>> open(OpenRequest request);
+  Task<Result<Landed>> fly(OpenRequest request, TimePoint deadline);
+  Task<Result<Landed>> fetch(OpenRequest request, TimePoint deadline,
+                             std::shared_ptr<Flying> flying_now, Flights::Flight* flight,
+                             FlightEnd end);
+  Task<Result<void>> lost_record(KeyRef entry);
+  Task<Result<Created>> create(OpenRequest request, TimePoint deadline, Flights::Flight* flight,
+                               uint32_t epoch);
+  Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
+  Result<void> make_room(size_t bytes);
+  SharedKey make_data_key(SecretBytes key, const Record& record, uint32_t version,
+                          const std::string& region);
+  RegionList region_list(const Version& version);
+  void tell_degraded(const Record& record, uint32_t version, bool suspect);
+  void revoke(KeyEntry& entry, uint32_t epoch);
+  void tell_corrupt(const std::string& id, const Error& error);
+
+  void start_refresh(KeyRef entry);
+  Task<void> run_refreshes();
+  Task<bool> refresh(KeyRef entry);
+  Task<void> cool_down(KeyRef entry);
+
+  const KeyringParts parts;
+  const KeyringOptions options;
+  RecordSource source;
+  std::multimap<std::string, Watch*> watches;
+  std::map<std::string, std::shared_ptr<Flying>> flying;
+  Flights flights;  // goes before what its work refers to
+  size_t waiting = 0;
+  std::deque<KeyRef> to_refresh;
+  size_t refreshing = 0;
+  RegionList last_list;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,117 @@
+// Keyring: making a key, unwrapping one, and what is told of it.
+#include <algorithm>
+
+#include "fs/keys/key_maker.h"
+#include "fs/keys/keyring_impl.h"
+
+namespace keyfs {
+
+Task<Result<Created>> Keyring::Impl::create(OpenRequest request, TimePoint deadline,
+                                            Flights::Flight* flight, uint32_t epoch) {
+  const std::string id(request.entry->id());
+  if (auto room = make_room(options.key_bytes); !room) co_return fail(std::move(room.error()));
+  MakeRequest wish(id, options.key_bytes, options.creator, deadline, [flight] { flight->pin(); });
+  const TimePoint asked_at = now();
+  auto made = co_await make_key(loop(), parts.store, parts.regions, std::move(wish));
+  if (!made) {
+    if (made.error().code == Code::kCorrupt) tell_corrupt(id, made.error());
+    co_return fail(std::move(made.error()));
+  }
+  if (!made->ours) {
+    if (parts.observer != nullptr) parts.observer->on_lost_race();
+    if (parts.replica != nullptr) parts.replica->note(made->stored);
+    Created lost{nullptr, std::move(made->stored)};
+    co_return lost;
+  }
+  const Record& record = made->stored.record;
+  const SharedKey key = make_data_key(std::move(made->key), record, record.current, made->region);
+  parts.cache.put(*request.entry, key, asked_at, epoch);
+  if (parts.replica != nullptr) parts.replica->note(made->stored);
+  tell_degraded(record, record.current, false);
+  if (parts.observer != nullptr) parts.observer->on_created(id);
+  Created created{key, std::nullopt};
+  co_return created;
+}
+
+Task<Result<SharedKey>> Keyring::Impl::unwrap(const Record& record, uint32_t version,
+                                              TimePoint deadline) {
+  const Version& wanted = record.versions.at(version);
+  if (auto room = make_room(wanted.bytes); !room) co_return fail(std::move(room.error()));
+  // Named, since g++ 12 may destroy a temporary in a co_await twice.
+  WrappedKeys wraps = wraps_of(wanted);
+  EncryptionContext context = context_of(record, version);
+  KeyVerifier verifier = verifier_of(record, version);
+  auto unwrapped = co_await parts.regions.unwrap(std::move(wraps), std::move(context),
+                                                 std::move(verifier), deadline);
+  if (!unwrapped) {
+    const Error error = unwrapped.error().within("could not unwrap key " + record.id);
+    if (error.code == Code::kCorrupt) tell_corrupt(record.id, error);
+    co_return fail(error);
+  }
+  // The regions compared it; the law is dear enough to compare what is served.
+  if (auto right = verify_key(unwrapped->key, record.id, version, wanted); !right) {
+    const Error error = right.error().within("could not unwrap key " + record.id);
+    if (error.code == Code::kCorrupt) tell_corrupt(record.id, error);
+    co_return fail(error);
+  }
+  tell_degraded(record, version, unwrapped->suspect);
+  co_return make_data_key(std::move(unwrapped->key), record, version, unwrapped->region);
+}
+
+// Locked memory may run out: then the least used keys go, rather than this one fail.
+Result<void> Keyring::Impl::make_room(size_t bytes) {
+  auto probe = parts.arena.allocate(bytes);
+  if (probe) return {};
+  constexpr size_t kSome = 2048;
+  if (parts.cache.shrink(kSome) == 0) return fail(probe.error());
+  parts.log.warn("locked memory has run out: the least used keys were wiped from the cache",
+                 {{"reason", probe.error().message}});
+  probe = parts.arena.allocate(bytes);
+  if (!probe) return fail(probe.error());
+  return {};
+}
+
+SharedKey Keyring::Impl::make_data_key(SecretBytes key, const Record& record, uint32_t version,
+                                       const std::string& region) {
+  const Version& made = record.versions.at(version);
+  auto data = std::make_shared<DataKey>();
+  data->key = std::move(key);
+  data->version = version;
+  data->created = from_rfc3339(made.created).value_or(WallTime{});
+  data->regions = region_list(made);
+  data->region = parts.cache.region_name(region);
+  return data;
+}
+
+RegionList Keyring::Impl::region_list(const Version& version) {
+  std::vector<std::string> names;
+  for (const auto& [region, wrap] : version.wrapped) names.push_back(region);
+  // Nearly all keys are wrapped in the same regions.
+  if (last_list == nullptr || *last_list != names) {
+    last_list = std::make_shared<const std::vector<std::string>>(std::move(names));
+  }
+  return last_list;
+}
+
+void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool suspect) {
+  if (suspect) {
+    parts.log.error("a wrapped key in the record of key " + record.id +
+                        " is not what was wrapped; another region gave the key",
+                    {{"id", record.id}, {"version", version}});
+  }
+  if (parts.observer == nullptr) return;
+  const bool whole = parts.regions.lacking(wraps_of(record.versions.at(version))).empty();
+  if (suspect || !whole) parts.observer->on_degraded(record.id, suspect);
+}
+
+void Keyring::Impl::revoke(KeyEntry& entry, uint32_t epoch) {
+  parts.cache.revoke(entry, now(), epoch);
+  if (parts.observer != nullptr) parts.observer->on_ended(entry);
+}
+
+void Keyring::Impl::tell_corrupt(const std::string& id, const Error& error) {
+  parts.log.error("key " + id + " cannot be served, and is not made anew: " + error.message,
+                  {{"id", id}});
+}
+
+}  // namespace keyfs

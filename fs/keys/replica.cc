@@ -1,0 +1,314 @@
+#include "fs/keys/replica.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/worker.h"
+#include "fs/keys/replica_db.h"
+
+namespace keyfs {
+namespace {
+
+constexpr Duration kNothingNew = std::chrono::minutes(1);
+constexpr Duration kLiveBeat = std::chrono::seconds(30);
+// A confirmation may lie so far in the future: clocks are corrected by small steps.
+constexpr int64_t kClockSlackMs = 5 * 60 * 1000;
+// A disk that hangs must not fill the memory with what it is to do.
+constexpr size_t kMostPending = 20'000;
+constexpr size_t kMostReads = 1'000;
+
+// What was noted within kNothingNew, by a hash of id and revision. Two that fall into one slot push
+// each other out: one of them is written once more than need be.
+class RecentNotes {
+ public:
+  bool contains(uint64_t hash, TimePoint now) const {
+    const Note& note = notes_[hash % notes_.size()];
+    return note.hash == hash && now - note.at < kNothingNew;
+  }
+  void add(uint64_t hash, TimePoint now) { notes_[hash % notes_.size()] = {hash, now}; }
+  void clear() { notes_.fill({}); }
+
+ private:
+  struct Note {
+    uint64_t hash = 0;
+    TimePoint at{};
+  };
+  std::array<Note, 16'384> notes_{};
+};
+
+struct Waiting {
+  explicit Waiting(size_t& count) : count_(count) { ++count_; }
+  ~Waiting() { --count_; }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  size_t& count_;
+};
+
+}  // namespace
+
+struct Replica::Impl {
+  Impl(Loop& owner, Log& operators_log, std::unique_ptr<ReplicaDb> file, LiveTime last_live)
+      : loop(owner),
+        log(operators_log),
+        db(std::move(file)),
+        live_time(last_live),
+        worker(owner, "keyfs-replica") {}
+
+  int64_t wall_ms() const { return loop.clock().wall().time_since_epoch().count(); }
+
+  Result<std::optional<Found>> weigh(Result<std::optional<ReplicaDb::Row>> row);
+  void queue(ReplicaDb::Write write);
+  Task<void> write_pending();
+  // On the worker, after everything that was handed over before.
+  using Work = std::function<Result<void>(ReplicaDb&)>;
+  Task<Result<void>> on_worker(Work work);
+  Task<void> beat(uint64_t number);
+  void begin_live();
+  void note_error(const Error& error, std::string_view what);
+
+  Loop& loop;
+  Log& log;
+  std::unique_ptr<ReplicaDb> db;  // touched by the worker only
+  LiveTime live_time;
+  bool live = false;
+  uint64_t beats = 0;  // tells the beat of the feed of now from those before
+  std::unordered_map<std::string, ReplicaDb::Write> pending;
+  bool writing = false;
+  size_t waiting = 0;
+  std::atomic<size_t> reading{0};
+  RecentNotes recent;
+
+  std::atomic<uint64_t> hits{0}, misses{0}, errors{0};
+  mutable std::mutex error_mutex;
+  std::string last_error;
+
+  Worker worker;  // goes first
+};
+
+Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path) {
+  auto db = ReplicaDb::open(loop.clock(), path);
+  if (!db && db.error().code == Code::kCorrupt) {
+    log.warn("the replica is damaged; it is set aside and a new one is begun",
+             {{"file", path}, {"reason", db.error().message}});
+    for (const char* end : {"", "-wal", "-shm"}) {
+      std::error_code ignored;
+      std::filesystem::rename(path + end, path + ".damaged" + end, ignored);
+    }
+    db = ReplicaDb::open(loop.clock(), path);
+  }
+  if (!db) return fail(db.error().within("this host keeps no replica of records in " + path));
+  auto live = (*db)->live_time();
+  if (!live) return fail(live.error().within("this host keeps no replica of records in " + path));
+  return std::unique_ptr<Replica>(
+      new Replica(std::make_unique<Impl>(loop, log, std::move(*db), *live)));
+}
+
+Replica::Replica(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Replica::~Replica() = default;
+
+void Replica::Impl::note_error(const Error& error, std::string_view what) {
+  errors.fetch_add(1, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(error_mutex);
+    last_error = error.message;
+  }
+  log.warn("this host's replica of records " + std::string(what) + "; reads go on without it",
+           {{"reason", error.message}});
+}
+
+Result<std::optional<Replica::Found>> Replica::Impl::weigh(
+    Result<std::optional<ReplicaDb::Row>> row) {
+  if (!row) {
+    note_error(row.error(), "could not be read");
+    return fail(std::move(row.error()));
+  }
+  if (!*row) {
+    misses.fetch_add(1, std::memory_order_relaxed);
+    return std::optional<Found>();
+  }
+  hits.fetch_add(1, std::memory_order_relaxed);
+  int64_t confirmed = (*row)->confirmed;
+  const int64_t now = wall_ms();
+  if (!(*row)->doubted && confirmed >= live_time.since && confirmed <= live_time.until) {
+    confirmed = live ? now : live_time.until;
+  }
+  Found found;
+  found.stored = std::move((*row)->stored);
+  found.age = confirmed > now + kClockSlackMs
+                  ? Duration::max()
+                  : Duration(std::chrono::milliseconds(std::max<int64_t>(0, now - confirmed)));
+  return std::optional<Found>(std::move(found));
+}
+
+Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
+  Impl& impl = *impl_;
+  const auto pending = impl.pending.find(id);
+  if (pending != impl.pending.end() && !pending->second.json.empty()) {
+    auto record = parse_record(pending->second.json, id);
+    if (!record) co_return fail(std::move(record.error()));
+    ReplicaDb::Row row;
+    row.stored = {std::move(*record), pending->second.revision};
+    row.confirmed = pending->second.confirmed;
+    co_return impl.weigh(std::optional<ReplicaDb::Row>(std::move(row)));
+  }
+  const bool doubted = pending != impl.pending.end();
+  if (impl.reading >= kMostReads) {
+    co_return fail(Code::kUnavailable,
+                   "the disk of this host's replica of records does not answer");
+  }
+  // Counted until the work is done: a dropped task leaves it in the worker's queue.
+  ++impl.reading;
+  std::function<Result<std::optional<ReplicaDb::Row>>()> work = [&impl, id] {
+    auto row = impl.db->get(id);
+    --impl.reading;
+    return row;
+  };
+  const Waiting waiting(impl.waiting);
+  auto row = co_await impl.worker.run(std::move(work));
+  if (doubted && row && *row) (*row)->doubted = true;
+  co_return impl.weigh(std::move(row));
+}
+
+void Replica::note(const Stored& stored) {
+  Impl& impl = *impl_;
+  const std::string& id = stored.record.id;
+  const uint64_t hash = std::hash<std::string>()(id + '\0' + stored.revision);
+  const TimePoint now = impl.loop.now();
+  if (impl.recent.contains(hash, now)) return;
+  std::string json = stored.json;
+  if (json.empty()) {
+    auto made = to_json_unchecked(stored.record);
+    if (!made) return;  // a record that RKMS wrote has no form of ours
+    json = std::move(*made);
+  }
+  impl.recent.add(hash, now);
+  impl.queue({id, std::move(json), stored.revision, impl.wall_ms()});
+}
+
+void Replica::doubt(const std::string& id) {
+  Impl& impl = *impl_;
+  impl.recent.clear();  // whatever is noted next is news
+  impl.queue({id, "", "", impl.wall_ms()});
+}
+
+void Replica::Impl::queue(ReplicaDb::Write write) {
+  if (pending.size() >= kMostPending && !pending.contains(write.id)) {
+    errors.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  pending[write.id] = std::move(write);
+  if (writing) return;
+  writing = true;
+  loop.spawn(write_pending());
+}
+
+Task<void> Replica::Impl::write_pending() {
+  while (!pending.empty()) {
+    auto writes = std::make_shared<std::vector<ReplicaDb::Write>>();
+    writes->reserve(pending.size());
+    for (auto& [id, write] : pending) writes->push_back(write);
+    // They stay in `pending` until they are on disk, so that get() sees them all the while.
+    Work work = [writes](ReplicaDb& file) { return file.write(*writes); };
+    auto result = co_await on_worker(std::move(work));
+    if (!result) note_error(result.error(), "could not be written");
+    for (const ReplicaDb::Write& write : *writes) {
+      const auto now = pending.find(write.id);
+      if (now != pending.end() && now->second.json == write.json &&
+          now->second.confirmed == write.confirmed) {
+        pending.erase(now);
+      }
+    }
+  }
+  writing = false;
+}
+
+Task<Result<void>> Replica::Impl::on_worker(Work work) {
+  std::function<Result<void>()> job = [file = db.get(), work = std::move(work)] {
+    return work(*file);
+  };
+  const Waiting counted(waiting);
+  auto result = co_await worker.run(std::move(job));
+  co_return result;
+}
+
+void Replica::Impl::begin_live() {
+  const LiveTime before = live_time;
+  // Nothing that was confirmed up to now counts: what is settled may bear this very millisecond.
+  live_time = {wall_ms() + 1, wall_ms() + 1};
+  loop.spawn([](Impl* self, LiveTime old, LiveTime begun, uint64_t number) -> Task<void> {
+    Work work = [old, begun](ReplicaDb& file) -> Result<void> {
+      if (old.until >= old.since) {
+        if (auto ok = file.settle(old); !ok) return ok;
+      }
+      return file.set_live_time(begun);
+    };
+    auto settled = co_await self->on_worker(std::move(work));
+    if (!settled) self->note_error(settled.error(), "could not be written");
+    co_await self->beat(number);
+  }(this, before, live_time, ++beats));
+}
+
+// Writes down that the feed is live still.
+Task<void> Replica::Impl::beat(uint64_t number) {
+  while (live && number == beats) {
+    live_time.until = wall_ms();
+    const LiveTime now = live_time;
+    Work work = [now](ReplicaDb& file) { return file.set_live_time(now); };
+    auto result = co_await on_worker(std::move(work));
+    if (!result) note_error(result.error(), "could not be written");
+    co_await loop.sleep_for(kLiveBeat);
+  }
+}
+
+void Replica::on_live(bool live) {
+  Impl& impl = *impl_;
+  if (live == impl.live) return;
+  impl.live = live;
+  if (live) {
+    // A feed that was live before in this process has resumed without a gap.
+    if (impl.beats == 0) {
+      impl.begin_live();
+    } else {
+      impl.loop.spawn(impl.beat(++impl.beats));
+    }
+  } else {
+    impl.live_time.until = impl.wall_ms();
+    ++impl.beats;
+    const LiveTime last = impl.live_time;
+    impl.loop.spawn([](Impl* self, LiveTime ended) -> Task<void> {
+      Impl::Work work = [ended](ReplicaDb& file) { return file.set_live_time(ended); };
+      (void)co_await self->on_worker(std::move(work));
+    }(&impl, last));
+  }
+}
+
+void Replica::on_gap() {
+  // Up to the last beat the feed was whole; nobody knows since when it is not.
+  impl_->begin_live();
+}
+
+Task<void> Replica::flush() {
+  Impl& impl = *impl_;
+  do {
+    Impl::Work work = [](ReplicaDb&) -> Result<void> { return {}; };
+    (void)co_await impl.on_worker(std::move(work));
+  } while (impl.writing);
+}
+
+size_t Replica::under_way() const { return impl_->waiting; }
+
+Replica::Status Replica::status() const {
+  std::lock_guard lock(impl_->error_mutex);
+  return {impl_->hits.load(), impl_->misses.load(), impl_->errors.load(), impl_->last_error};
+}
+
+}  // namespace keyfs

@@ -1,0 +1,53 @@
+// What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
+// behind one interface, so that tests can hang it and fail it.
+//
+// Thread-safety: none; on the loop's thread, where the listings are also let go; but for
+// listed_bytes(), from any. Blocking: never; what waits is a task that ends when it is dropped.
+// Errors: those of fs/keys/keyring.h and fs/upkeep/key_list.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "fs/keys/keyring.h"
+#include "fs/upkeep/key_list.h"
+
+namespace keyfs {
+
+class FuseBackend {
+ public:
+  virtual ~FuseBackend() = default;
+  virtual Task<Result<std::optional<Opened>>> open(OpenRequest request) = 0;
+  virtual void refresh(KeyRef entry) = 0;
+  virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
+  // See KeyList::open().
+  virtual std::shared_ptr<KeyListing> list() = 0;
+  // See KeyList::listed_bytes().
+  virtual std::optional<uint32_t> listed_bytes(std::string_view id) const = 0;
+};
+
+class KeyringBackend final : public FuseBackend {
+ public:
+  KeyringBackend(Keyring& keyring, KeyList& list) : keyring_(keyring), list_(list) {}
+
+  Task<Result<std::optional<Opened>>> open(OpenRequest request) override {
+    return keyring_.open(std::move(request));
+  }
+  void refresh(KeyRef entry) override { keyring_.refresh(std::move(entry)); }
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) override {
+    return keyring_.describe(std::move(id), deadline);
+  }
+  std::shared_ptr<KeyListing> list() override { return list_.open(); }
+  std::optional<uint32_t> listed_bytes(std::string_view id) const override {
+    return list_.listed_bytes(id);
+  }
+
+ private:
+  Keyring& keyring_;
+  KeyList& list_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,116 @@
+// The operations' common ground; for fuse_ops*.cc only.
+#pragma once
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/mount/directory_handle.h"
+#include "fs/mount/ops.h"
+
+namespace keyfs {
+
+constexpr uint64_t kDirectoryNode = 2;  // .keyfs
+constexpr uint64_t kFirstFileNode = 3;
+
+// Names and attributes are kept by the kernel until they are dropped explicitly: entries when the
+// policy hides a name, attributes when a size is learned or the policy changes.
+constexpr double kLongTimeout = 86'400;
+
+// The caller's supplementary groups, read from /proc when they are asked for.
+class RequestGroups final : public SupplementaryGroups {
+ public:
+  explicit RequestGroups(fuse_req_t req) : req_(req) {}
+  std::optional<std::span<const gid_t>> get() override;
+
+ private:
+  fuse_req_t req_;
+  bool asked_ = false;
+  bool known_ = false;
+  std::array<gid_t, 64> few_;
+  std::vector<gid_t> many_;
+  std::span<const gid_t> groups_;
+};
+
+// A virtual file as one open(2) sees it.
+struct FileHandle {
+  std::shared_ptr<const std::string> text;
+};
+
+struct FuseHandlers {
+  static FuseOps& ops(fuse_req_t req) { return *static_cast<FuseOps*>(fuse_req_userdata(req)); }
+  static Caller caller(fuse_req_t req) {
+    const fuse_ctx* context = fuse_req_ctx(req);
+    return {context->uid, context->gid};
+  }
+  static bool is_admin(fuse_req_t req);
+
+  // fuse_ops.cc
+  static void init(void* self, fuse_conn_info* connection);
+  static void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
+  static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
+  static void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets);
+  static void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
+  static void access(fuse_req_t req, fuse_ino_t ino, int mask);
+  static void statfs(fuse_req_t req, fuse_ino_t ino);
+  static void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
+  static void read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* file);
+  static void release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
+
+  // fuse_ops_key.cc
+  static void open_key(fuse_req_t req, Inode& inode, const fuse_file_info& file);
+  static void read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
+                       const fuse_file_info& file);
+  struct Access;
+  static Task<void> serve_open(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
+                               bool may_create);
+  static Task<void> serve_read(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
+                               size_t size, off_t offset);
+
+  // fuse_ops_virtual.cc
+  static void getattr_virtual(fuse_req_t req, fuse_ino_t ino);
+  static void open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
+
+  // fuse_ops_dir.cc
+  static void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
+  static void readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                      fuse_file_info* file);
+  static void releasedir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
+  static Task<void> serve_opendir(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                  fuse_file_info file, TimePoint deadline);
+  static Task<void> serve_readdir(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                  std::shared_ptr<DirectoryHandle> handle, size_t size,
+                                  off_t offset);
+  // Adds what the page has for whoever opened the directory.
+  static void show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
+                   SupplementaryGroups& groups);
+  // The same for pages that come after what it has and were read already, some at once.
+  static void show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups);
+  static void tell_listed_size(FuseOps& self, const ListedKey& key);
+
+  // fuse_ops_xattr.cc
+  static void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size);
+  static void listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+  static Task<void> serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply, std::string id,
+                                std::string_view name, size_t size);
+
+  // fuse_ops_refuse.cc: what a read-only file system refuses, should it be asked.
+  static void refuse(fuse_lowlevel_ops& table);
+
+  // fuse_attributes.cc
+  // Of a key; also notes what the kernel is told.
+  static struct stat key_attributes(FuseOps& ops, Inode& inode);
+  static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);
+  static struct stat file_attributes(FuseOps& ops, fuse_ino_t ino);
+  static uint64_t stable_ino(std::string_view name);
+};
+
+}  // namespace keyfs

@@ -1,0 +1,105 @@
+#include "fs/mount/inode_table.h"
+
+namespace keyfs {
+
+InodeTable::InodeTable(InodeIds ids) : ids_(ids), top_(kTopSize) {}
+
+InodeTable::~InodeTable() {
+  for_each([](Inode& inode) { delete &inode; });
+  for (auto& slot : top_) {
+    const Middle* middle = slot.load();
+    if (middle == nullptr) continue;
+    for (const auto& leaf : middle->leaves) delete leaf.load();
+    delete middle;
+  }
+}
+
+InodeTable::Stripe& InodeTable::stripe_of(const KeyRef& entry) {
+  // Entries are at least 64 bytes apart; the product's high bits spread them.
+  const auto address = reinterpret_cast<uintptr_t>(entry.get());
+  return stripes_[(address >> 4) * 0x9e3779b97f4a7c15U >> 59];
+}
+
+Inode* InodeTable::look_up(const KeyRef& entry) {
+  std::lock_guard lock(stripe_of(entry).mutex);
+  if (Inode* known = find(entry->node()); known != nullptr) {
+    ++known->lookups_;
+    return known;
+  }
+  uint64_t id = 0;
+  std::atomic<Inode*>* slot = new_slot(id);
+  if (slot == nullptr) return nullptr;
+  auto* inode = new Inode(id, entry);
+  inode->lookups_ = 1;
+  slot->store(inode, std::memory_order_release);
+  entry->set_node(id);
+  ++size_;
+  return inode;
+}
+
+void InodeTable::forget(uint64_t id, uint64_t count) {
+  // The kernel still holds the references that it gives back here, so the inode is there.
+  Inode* inode = find(id);
+  if (inode == nullptr || count == 0) return;
+  const KeyRef entry = inode->entry;  // goes after the lock: it may be the last one
+  std::lock_guard lock(stripe_of(entry).mutex);
+  if (count < inode->lookups_) {
+    inode->lookups_ -= count;
+    return;
+  }
+  entry->set_node(0);
+  clear_slot(id);
+  delete inode;
+  --size_;
+}
+
+void InodeTable::for_each(const std::function<void(Inode&)>& use) {
+  const uint64_t end = next_.load();
+  for (uint64_t first = 0; first < end; first += kLeafSize) {
+    // With all stripes taken (always in the same order) no inode goes, and no leaf.
+    std::array<std::unique_lock<std::mutex>, kStripes> locks;
+    for (size_t i = 0; i < kStripes; ++i) locks[i] = std::unique_lock(stripes_[i].mutex);
+    const Leaf* leaf = leaf_at(first);
+    if (leaf == nullptr) continue;
+    for (const auto& slot : leaf->inodes) {
+      if (Inode* inode = slot.load(std::memory_order_acquire)) use(*inode);
+    }
+  }
+}
+
+std::atomic<Inode*>* InodeTable::new_slot(uint64_t& id) {
+  std::lock_guard lock(growing_);
+  if (next_ >> InodeIds::kBits != 0) return nullptr;
+  const uint64_t index = next_++;
+  id = ids_.first + index;
+  auto& middle_slot = top_[index >> (kMiddleBits + kLeafBits)];
+  Middle* middle = middle_slot.load(std::memory_order_relaxed);
+  if (middle == nullptr) {
+    middle = new Middle();
+    middle_slot.store(middle, std::memory_order_release);
+  }
+  auto& leaf_slot = middle->leaves[(index >> kLeafBits) & (kMiddleSize - 1)];
+  Leaf* leaf = leaf_slot.load(std::memory_order_relaxed);
+  if (leaf == nullptr) {
+    leaf = new Leaf();
+    leaf_slot.store(leaf, std::memory_order_release);
+  }
+  return &leaf->inodes[index & (kLeafSize - 1)];
+}
+
+// A leaf whose ids were all given out and all forgotten is freed, so that a mount whose names come
+// and go does not grow for ever. No reader can be in it: find() is for ids that the kernel still
+// refers to.
+void InodeTable::clear_slot(uint64_t id) {
+  const uint64_t index = id - ids_.first;
+  Middle* middle = top_[index >> (kMiddleBits + kLeafBits)].load(std::memory_order_acquire);
+  auto& leaf_slot = middle->leaves[(index >> kLeafBits) & (kMiddleSize - 1)];
+  Leaf* leaf = leaf_slot.load(std::memory_order_acquire);
+  leaf->inodes[index & (kLeafSize - 1)].store(nullptr, std::memory_order_release);
+  if (leaf->open.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    leaf_slot.store(nullptr, std::memory_order_release);
+    delete leaf;
+  }
+}
+
+}  // namespace keyfs

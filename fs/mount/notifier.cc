@@ -1,0 +1,76 @@
+#include "fs/mount/notifier.h"
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+
+#include <utility>
+
+namespace keyfs {
+
+FuseNotifier::~FuseNotifier() { close(); }
+
+void FuseNotifier::attach(fuse_session* session) {
+  std::lock_guard lock(mutex_);
+  session_ = session;
+  closed_ = false;
+  thread_ = std::thread([this] { work(); });
+  pthread_setname_np(thread_.native_handle(), "keyfs-notify");
+}
+
+void FuseNotifier::close() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    queue_.clear();
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void FuseNotifier::push(Drop drop) {
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    queue_.push_back(std::move(drop));
+  }
+  changed_.notify_one();
+}
+
+void FuseNotifier::drop_attributes_now(uint64_t id) {
+  fuse_lowlevel_notify_inval_inode(session_, id, -1, 0);
+}
+
+void FuseNotifier::drain() {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [this] { return closed_ || (queue_.empty() && !busy_); });
+}
+
+void FuseNotifier::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+    if (closed_) break;
+    const Drop drop = std::move(queue_.front());
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    switch (drop.what) {
+      case Drop::kPages:
+        fuse_lowlevel_notify_inval_inode(session_, drop.id, 0, 0);
+        break;
+      case Drop::kAttributes:
+        fuse_lowlevel_notify_inval_inode(session_, drop.id, -1, 0);
+        break;
+      case Drop::kName:
+        fuse_lowlevel_notify_inval_entry(session_, drop.id, drop.name.data(), drop.name.size());
+        break;
+    }
+    lock.lock();
+    busy_ = false;
+    if (queue_.empty()) done_.notify_all();
+  }
+  done_.notify_all();
+}
+
+}  // namespace keyfs

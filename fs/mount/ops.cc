@@ -1,0 +1,299 @@
+#include "fs/mount/ops.h"
+
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "fs/mount/handlers.h"
+#include "fs/policy/key_id.h"
+
+namespace keyfs {
+
+int errno_of(Code code) {
+  switch (code) {
+    case Code::kRevoked:
+      return EKEYREVOKED;
+    case Code::kTimeout:
+      return ETIMEDOUT;
+    case Code::kThrottled:
+      return EAGAIN;
+    case Code::kDenied:
+      return EACCES;
+    case Code::kCorrupt:
+      return EBADMSG;
+    case Code::kInvalid:
+    case Code::kUnauthenticated:
+    case Code::kUnavailable:
+      break;
+  }
+  return EIO;
+}
+
+FuseOps::Counters::Counters(Metrics& metrics)
+    : from_cache(metrics.counter("keyfs_opens_total", "Opens of keys, by outcome.",
+                                 {{"outcome", "cache"}})),
+      from_region(metrics.counter("keyfs_opens_total", "", {{"outcome", "region"}})),
+      from_replica(metrics.counter("keyfs_opens_total", "", {{"outcome", "replica"}})),
+      denied(metrics.counter("keyfs_opens_total", "", {{"outcome", "denied"}})),
+      absent(metrics.counter("keyfs_opens_total", "", {{"outcome", "absent"}})),
+      failed(metrics.counter("keyfs_opens_total", "", {{"outcome", "failed"}})),
+      interrupted(metrics.counter("keyfs_opens_total", "", {{"outcome", "interrupted"}})) {}
+
+FuseOps::FuseOps(FuseParts parts, FuseOptions options)
+    : parts_(parts),
+      options_(std::move(options)),
+      started_(parts.loop.clock().wall()),
+      counters_(parts.metrics),
+      replies_(parts.loop, options_.signals),
+      inodes_(parts.ids) {}
+
+FuseOps::~FuseOps() = default;
+
+const fuse_lowlevel_ops& FuseOps::table() {
+  static const fuse_lowlevel_ops operations = [] {
+    // No flush: the kernel is told once that there is none, and spares the upcall on each close.
+    // No poll, ioctl, lseek: the kernel's own answers are right for a file of constant size.
+    fuse_lowlevel_ops table{};
+    table.init = &FuseHandlers::init;
+    table.lookup = &FuseHandlers::lookup;
+    table.forget = &FuseHandlers::forget;
+    table.forget_multi = &FuseHandlers::forget_multi;
+    table.getattr = &FuseHandlers::getattr;
+    table.access = &FuseHandlers::access;
+    table.statfs = &FuseHandlers::statfs;
+    table.open = &FuseHandlers::open;
+    table.read = &FuseHandlers::read;
+    table.release = &FuseHandlers::release;
+    table.opendir = &FuseHandlers::opendir;
+    table.readdir = &FuseHandlers::readdir;
+    table.releasedir = &FuseHandlers::releasedir;
+    table.getxattr = &FuseHandlers::getxattr;
+    table.listxattr = &FuseHandlers::listxattr;
+    FuseHandlers::refuse(table);
+    return table;
+  }();
+  return operations;
+}
+
+void FuseOps::attach(fuse_session* session) { notifier_.attach(session); }
+
+void FuseOps::close() {
+  replies_.close();
+  // Those that are still open have no RELEASEDIR to wait for.
+  parts_.loop.post([all = directories_.remove_all()] {});
+  notifier_.close();
+}
+
+void FuseOps::policy_changed() {
+  struct Known {
+    uint64_t id;
+    std::string hidden_name;  // empty when it is still to be seen
+  };
+  std::vector<Known> known;
+  const Policy& policy = parts_.policy.current();
+  inodes_.for_each([&](Inode& inode) {
+    const bool hidden = inode.entry->section(policy).hidden;
+    known.push_back({inode.id, hidden ? std::string(inode.entry->id()) : std::string()});
+  });
+  for (auto& inode : known) {
+    if (!inode.hidden_name.empty()) {
+      notifier_.drop_name(FUSE_ROOT_ID, std::move(inode.hidden_name));
+    }
+    notifier_.drop_attributes(inode.id);
+  }
+}
+
+void FuseOps::key_ended(const KeyEntry& entry) {
+  // Whether there are such pages is in the inode, which may go at any time.
+  if (const uint64_t node = entry.node(); node != 0) notifier_.drop_pages(node);
+}
+
+MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
+
+std::optional<std::span<const gid_t>> RequestGroups::get() {
+  if (!asked_) {
+    asked_ = true;
+    int count = fuse_req_getgroups(req_, static_cast<int>(few_.size()), few_.data());
+    known_ = count >= 0;
+    if (count > static_cast<int>(few_.size())) {
+      many_.resize(static_cast<size_t>(count));
+      const int again = fuse_req_getgroups(req_, count, many_.data());
+      known_ = again == count;  // changed in between: not known
+      groups_ = many_;
+    } else if (known_) {
+      groups_ = std::span(few_).first(static_cast<size_t>(count));
+    }
+  }
+  if (!known_) return std::nullopt;
+  return groups_;
+}
+
+bool FuseHandlers::is_admin(fuse_req_t req) {
+  RequestGroups groups(req);
+  return ops(req).parts_.policy.current().is_admin(caller(req), groups);
+}
+
+void FuseHandlers::init(void*, fuse_conn_info* connection) {
+  connection->max_read = 4096;  // must agree with the mount option
+  connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
+}
+
+void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  FuseOps& self = ops(req);
+  fuse_entry_param entry{};
+  entry.attr_timeout = kLongTimeout;
+  entry.entry_timeout = kLongTimeout;
+  const std::string_view text(name);
+  if (parent == kDirectoryNode) {
+    const size_t index = self.parts_.files.find(text);
+    if (index == self.parts_.files.size()) {
+      fuse_reply_err(req, text.size() > kMaxKeyId ? ENAMETOOLONG : ENOENT);
+      return;
+    }
+    entry.ino = kFirstFileNode + index;
+    entry.attr = file_attributes(self, entry.ino);
+    entry.attr_timeout = 0;
+    fuse_reply_entry(req, &entry);
+    return;
+  }
+  if (parent != FUSE_ROOT_ID) {
+    fuse_reply_err(req, ENOTDIR);
+    return;
+  }
+  const NameKind kind = classify_name(text);
+  if (kind == NameKind::kReserved && text == VirtualFiles::kDirectory) {
+    entry.ino = kDirectoryNode;
+    entry.attr = directory_attributes(self, kDirectoryNode);
+    entry.attr_timeout = 0;  // its owner is the policy's
+    fuse_reply_entry(req, &entry);
+    return;
+  }
+  if (kind != NameKind::kKey) {
+    fuse_reply_err(req, kind == NameKind::kTooLong ? ENAMETOOLONG : ENOENT);
+    return;
+  }
+  // A name that the policy hides must not leave an entry behind, or anyone could fill the memory.
+  const Policy& policy = self.parts_.policy.current();
+  KeyRef key = self.parts_.cache.find(text);
+  const PolicySection& section = key ? key->section(policy) : policy.section_for(text);
+  if (section.hidden) {
+    fuse_reply_err(req, ENOENT);
+    return;
+  }
+  if (!key) key = self.parts_.cache.acquire(text);
+  Inode* inode = self.inodes_.look_up(key);
+  if (inode == nullptr) {
+    self.parts_.log.error("no node ids are left: restart keyfs to get new ones");
+    fuse_reply_err(req, ENFILE);
+    return;
+  }
+  entry.ino = inode->id;
+  entry.attr = key_attributes(self, *inode);
+  // The kernel did not take the answer, so it holds no reference.
+  if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
+}
+
+void FuseHandlers::forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
+  ops(req).inodes_.forget(ino, count);
+  fuse_reply_none(req);
+}
+
+void FuseHandlers::forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  for (size_t i = 0; i < count; ++i) ops(req).inodes_.forget(forgets[i].ino, forgets[i].nlookup);
+  fuse_reply_none(req);
+}
+
+void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  FuseOps& self = ops(req);
+  if (ino == FUSE_ROOT_ID || ino == kDirectoryNode) {
+    const struct stat attributes = directory_attributes(self, ino);
+    fuse_reply_attr(req, &attributes, ino == FUSE_ROOT_ID ? kLongTimeout : 0);
+    return;
+  }
+  if (ino - kFirstFileNode < self.parts_.files.size()) {
+    getattr_virtual(req, ino);
+    return;
+  }
+  Inode* inode = self.inodes_.find(ino);
+  if (inode == nullptr) {
+    fuse_reply_err(req, ENOENT);
+    return;
+  }
+  const struct stat attributes = key_attributes(self, *inode);
+  fuse_reply_attr(req, &attributes, kLongTimeout);
+}
+
+void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
+  FuseOps& self = ops(req);
+  const auto answer = [&]() -> int {
+    if ((mask & W_OK) != 0) return EROFS;
+    if (ino == FUSE_ROOT_ID) return 0;
+    if (ino == kDirectoryNode || ino - kFirstFileNode < self.parts_.files.size()) {
+      if (!is_admin(req)) return mask == F_OK ? 0 : EACCES;
+      return ino != kDirectoryNode && (mask & X_OK) != 0 ? EACCES : 0;
+    }
+    const Inode* inode = self.inodes_.find(ino);
+    if (inode == nullptr) return ENOENT;
+    const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+    if (section.hidden) return ENOENT;
+    if ((mask & X_OK) != 0) return EACCES;
+    RequestGroups groups(req);
+    if ((mask & R_OK) != 0 && !Policy::may_read(section, caller(req), groups)) return EACCES;
+    return 0;
+  };
+  fuse_reply_err(req, answer());
+}
+
+void FuseHandlers::statfs(fuse_req_t req, fuse_ino_t) {
+  struct statvfs figures {};
+  figures.f_bsize = 4096;
+  figures.f_frsize = 4096;
+  figures.f_files = ops(req).inodes_.size();
+  figures.f_namemax = kMaxKeyId;
+  figures.f_flag = ST_RDONLY | ST_NODEV | ST_NOSUID | ST_NOEXEC;
+  fuse_reply_statfs(req, &figures);
+}
+
+void FuseHandlers::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  if ((file->flags & O_ACCMODE) != O_RDONLY || (file->flags & O_TRUNC) != 0) {
+    fuse_reply_err(req, EROFS);
+  } else if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+    open_key(req, *inode, *file);
+  } else if (ino - kFirstFileNode < self.parts_.files.size()) {
+    open_virtual(req, ino, *file);
+  } else {
+    fuse_reply_err(req, ENOENT);
+  }
+}
+
+void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                        fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+    read_key(req, *inode, size, offset, *file);
+  } else if (ino - kFirstFileNode < self.parts_.files.size()) {
+    // Held: once the reply is out, a RELEASE may end the handle.
+    const auto text = reinterpret_cast<const FileHandle*>(file->fh)->text;
+    const size_t from = std::min(static_cast<size_t>(offset), text->size());
+    fuse_reply_buf(req, text->data() + from, std::min(size, text->size() - from));
+  } else {
+    fuse_reply_err(req, EBADF);
+  }
+}
+
+void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  if (const Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+    if (inode->paged.load(std::memory_order_relaxed)) self.notifier_.drop_pages(ino);
+  } else if (ino - kFirstFileNode < self.parts_.files.size()) {
+    delete reinterpret_cast<const FileHandle*>(file->fh);
+    // Its next reader is to see its own snapshot, also through mmap.
+    self.notifier_.drop_pages(ino);
+  }
+  fuse_reply_err(req, 0);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,255 @@
+// Directory listings: the keys that exist and that who opened the directory may read, page by page
+// as the store gives them. Nothing is created, unwrapped or looked up by listing.
+//
+// OPENDIR waits for the first page. A READDIR that has come to the end of what is known waits for
+// the next one, which has open_deadline; when it can't be had the answer is the error, and never an
+// empty one, which would be the end of the directory. The next READDIR asks again.
+//
+// A READDIR is not held for long, since all look-ups of names that the kernel does not know yet
+// would wait with it, in processes that can't be killed: behind the kernel's lock of a directory
+// without FUSE_PARALLEL_DIROPS (libfuse 3.14 does not pass it on), and with it as soon as somebody
+// else's mkdir(2) or open(2) with O_CREAT waits for the directory. So after kHold it is answered
+// with an entry that stands for a deleted one: inode number 0, which many C libraries (glibc 2.36)
+// and Go leave out, and the name ".", which the others know to pass by. Then they ask again.
+#include <cerrno>
+
+#include "fs/mount/handlers.h"
+
+namespace keyfs {
+namespace {
+
+constexpr std::array<std::string_view, 2> kDots = {".", ".."};
+constexpr off_t kOwn = 2;        // offset of .keyfs
+constexpr off_t kFirstName = 3;  // offset of the first key
+
+constexpr Duration kHold = std::chrono::milliseconds(20);
+
+// How many names that need not be waited for are looked at before others have their turn.
+constexpr size_t kSlice = 2'000;
+
+constexpr const char* kWhat = "could not list the keys";
+
+// Entries as the kernel wants them, up to the size that it asked for.
+class EntryBuffer {
+ public:
+  explicit EntryBuffer(size_t size) : bytes_(size) {}
+
+  // False when it is full. `next` is the offset of what follows.
+  bool add(std::string_view name, uint64_t ino, mode_t type, off_t next) {
+    struct stat attributes {};
+    attributes.st_ino = ino;
+    attributes.st_mode = type;
+    const std::string text(name);
+    const size_t room = bytes_.size() - used_;
+    const size_t needed =
+        fuse_add_direntry(nullptr, bytes_.data() + used_, room, text.c_str(), &attributes, next);
+    if (needed > room) return false;
+    used_ += needed;
+    return true;
+  }
+  bool empty() const { return used_ == 0; }
+  void reply(fuse_req_t req) const { fuse_reply_buf(req, bytes_.data(), used_); }
+
+ private:
+  std::vector<char> bytes_;
+  size_t used_ = 0;
+};
+
+// The page, or nullopt when there is none yet at that time.
+Task<std::optional<Result<KeyPageRef>>> page_by(Loop& loop, TimePoint until,
+                                                Task<Result<KeyPageRef>> page) {
+  TaskGroup<Result<KeyPageRef>> group(loop);
+  group.start(std::move(page));
+  auto finished = co_await group.next(until);
+  if (!finished) co_return std::nullopt;
+  co_return std::move(finished->value);
+}
+
+// What the keys' directory has from `offset` on. False when the buffer's room ended it.
+bool fill(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
+  if (offset <= kOwn && handle.shows_own &&
+      !buffer.add(VirtualFiles::kDirectory, kDirectoryNode, S_IFDIR, kFirstName)) {
+    return false;
+  }
+  const auto from = static_cast<size_t>(std::max(offset, kFirstName) - kFirstName);
+  return handle.names_from(from, [&](std::string_view name, size_t number) {
+    return buffer.add(name, FuseHandlers::stable_ino(name), S_IFREG,
+                      kFirstName + static_cast<off_t>(number) + 1);
+  });
+}
+
+}  // namespace
+
+void FuseHandlers::show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
+                        SupplementaryGroups& groups) {
+  const Policy& policy = self.parts_.policy.current();
+  std::vector<uint32_t> visible;
+  visible.reserve(page->size());
+  const PolicySection* last = nullptr;
+  bool readable = false;
+  for (size_t i = 0; i < page->size(); ++i) {
+    const ListedKey key = (*page)[i];
+    const PolicySection& section = policy.section_for(key.id);
+    if (&section != last) {
+      last = &section;
+      readable = !section.hidden && Policy::may_read(section, handle.opener, groups);
+    }
+    if (!readable) continue;
+    visible.push_back(static_cast<uint32_t>(i));
+    tell_listed_size(self, key);
+  }
+  handle.add(page, std::move(visible));
+}
+
+void FuseHandlers::show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups) {
+  for (size_t names = 0; names < kSlice && !handle.complete();) {
+    const KeyPageRef page = handle.listing().known(handle.pages());
+    if (page == nullptr) return;
+    show(self, handle, page, groups);
+    names += page->size();
+  }
+}
+
+Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                       fuse_file_info file, TimePoint deadline) {
+  auto handle = std::make_shared<DirectoryHandle>(self.parts_.backend.list());
+  auto first = before(self.parts_.loop, deadline, kWhat, handle->listing().page(0, deadline));
+  const auto page = co_await reply->unless_given_up(std::move(first));
+  if (page && *page) {
+    // Of the request, which is not yet answered.
+    RequestGroups groups(reply->request());
+    handle->opener = caller(reply->request());
+    handle->shows_own = self.parts_.policy.current().is_admin(handle->opener, groups);
+    show(self, *handle, **page, groups);
+    show_known(self, *handle, groups);
+    if (!handle->complete()) handle->groups.remember(groups.get());
+  }
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!page) {
+    fuse_reply_err(req, reply->errno_of_giving_up());
+  } else if (!*page) {
+    self.parts_.log.warn(kWhat, {{"reason", page->error().message}});
+    fuse_reply_err(req, errno_of(page->error().code));
+  } else {
+    file.fh = self.directories_.add(std::move(handle));
+    // The kernel did not take it, so there will be no RELEASEDIR.
+    if (fuse_reply_open(req, &file) != 0) self.directories_.remove(file.fh);
+  }
+}
+
+// The kernel may have been told the usual size of a key that has another one: before it was listed.
+void FuseHandlers::tell_listed_size(FuseOps& self, const ListedKey& key) {
+  if (key.corrupt || key.bytes == 0 || key.bytes == self.options_.key_bytes) return;
+  const KeyRef entry = self.parts_.cache.find(key.id);
+  if (!entry || !entry->learn_bytes(key.bytes)) return;
+  if (const uint64_t node = entry->node(); node != 0) self.notifier_.drop_attributes(node);
+}
+
+void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  if (ino == kDirectoryNode) {
+    if (!is_admin(req)) {
+      fuse_reply_err(req, EACCES);
+      return;
+    }
+    file->fh = self.directories_.add(std::make_shared<DirectoryHandle>());
+    if (fuse_reply_open(req, file) != 0) self.directories_.remove(file->fh);
+    return;
+  }
+  if (ino != FUSE_ROOT_ID) {
+    fuse_reply_err(req, ENOTDIR);
+    return;
+  }
+  auto reply = self.replies_.hold(req);
+  const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
+  self.parts_.loop.post([&self, reply, info = *file, deadline] {
+    self.parts_.loop.spawn(serve_opendir(self, reply, info, deadline));
+  });
+}
+
+void FuseHandlers::readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  EntryBuffer buffer(size);
+  bool room = true;
+  for (; room && offset < static_cast<off_t>(kDots.size()); ++offset) {
+    const bool self_entry = offset == 0;
+    room = buffer.add(kDots[static_cast<size_t>(offset)], self_entry ? ino : FUSE_ROOT_ID, S_IFDIR,
+                      offset + 1);
+  }
+  if (ino == kDirectoryNode) {
+    for (; room && offset - kOwn < static_cast<off_t>(self.parts_.files.size()); ++offset) {
+      const auto index = static_cast<size_t>(offset - kOwn);
+      room = buffer.add(self.parts_.files.at(index).name(), kFirstFileNode + index, S_IFREG,
+                        offset + 1);
+    }
+    buffer.reply(req);
+    return;
+  }
+  const DirectoryHandle& handle = OpenDirectories::at(file->fh);
+  // Asked before: what is there then is in the buffer.
+  const bool complete = handle.complete();
+  room = room && fill(buffer, handle, offset);
+  if (!room || !buffer.empty() || complete) {
+    buffer.reply(req);  // once it is out, a RELEASEDIR may end the handle
+    return;
+  }
+  auto reply = self.replies_.hold(req);
+  self.parts_.loop.post(
+      [&self, reply, handle = self.directories_.share(file->fh), size, offset]() mutable {
+        self.parts_.loop.spawn(serve_readdir(self, reply, std::move(handle), size, offset));
+      });
+}
+
+Task<void> FuseHandlers::serve_readdir(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                       std::shared_ptr<DirectoryHandle> handle, size_t size,
+                                       off_t offset) {
+  Loop& loop = self.parts_.loop;
+  const Duration patience = self.options_.open_deadline;
+  const TimePoint hold_until = loop.now() + kHold;
+  EntryBuffer buffer(size);
+  int error = 0;
+  while (fill(buffer, *handle, offset) && buffer.empty() && !handle->complete() && error == 0) {
+    const size_t number = handle->pages();
+    const TimePoint begin = loop.now();
+    const TimePoint deadline = begin + patience - handle->waited;
+    auto next =
+        page_by(loop, std::min(deadline, hold_until), handle->listing().page(number, deadline));
+    const auto came = co_await reply->unless_given_up(std::move(next));
+    if (!came) {
+      error = reply->errno_of_giving_up();
+    } else if (!*came && loop.now() < deadline) {
+      handle->waited += loop.now() - begin;
+      buffer.add(kDots[0], 0, S_IFDIR, offset);
+    } else {
+      handle->waited = {};
+      const Result<KeyPageRef> page =
+          *came
+              ? **came
+              : fail(Code::kTimeout, std::string(kWhat) + ": timed out after " + to_text(patience));
+      if (!page) {
+        self.parts_.log.warn(kWhat, {{"reason", page.error().message}});
+        error = errno_of(page.error().code);
+      } else if (handle->pages() == number) {  // else another READDIR of it was quicker
+        show(self, *handle, *page, handle->groups);
+        show_known(self, *handle, handle->groups);
+      }
+    }
+  }
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (error != 0) {
+    fuse_reply_err(req, error);
+  } else {
+    buffer.reply(req);
+  }
+}
+
+void FuseHandlers::releasedir(fuse_req_t req, fuse_ino_t, fuse_file_info* file) {
+  FuseOps& self = ops(req);
+  self.parts_.loop.post([handle = self.directories_.remove(file->fh)] {});
+  fuse_reply_err(req, 0);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,259 @@
+// OPEN and READ of a key: the way of a read.
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "fs/mount/handlers.h"
+#include "fs/mount/probed_names.h"
+#include "fs/policy/key_id.h"
+
+namespace keyfs {
+namespace {
+
+// How long past its deadline an open is waited for, so that the keyring's own report of what was
+// slow comes first.
+constexpr Duration kLastResort = std::chrono::milliseconds(250);
+
+}  // namespace
+
+// One OPEN or READ on its way. Copied from the FUSE thread to the loop when it has to wait.
+struct FuseHandlers::Access {
+  FuseOps& ops;
+  Inode& inode;  // the kernel holds it until the request is answered
+  TimePoint begin;
+  fuse_file_info file;
+  AuditEvent event;
+
+  Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
+      : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
+
+  // Who asks must be looked at while it waits for us.
+  void identify(fuse_req_t req, const PolicySection& section) {
+    if (!ops.parts_.audit.enabled()) return;
+    const fuse_ctx* context = fuse_req_ctx(req);
+    event.time = ops.parts_.loop.clock().wall();
+    event.key = inode.entry;
+    event.process = ops.parts_.processes.get(context->pid, begin);
+    event.section = &section;
+    event.uid = context->uid;
+    event.gid = context->gid;
+  }
+  // Before the reply: what was handed out has been noted.
+  void audit(AuditVerdict verdict, int error) {
+    if (!ops.parts_.audit.enabled()) return;
+    event.verdict = verdict;
+    event.error = error;
+    event.took = ops.parts_.loop.now() - begin;
+    ops.parts_.audit.write(std::move(event));
+  }
+
+  void refuse(fuse_req_t req, AuditVerdict verdict, int error) {
+    switch (verdict) {
+      case AuditVerdict::kDenied:
+        ops.counters_.denied.add();
+        break;
+      case AuditVerdict::kAbsent:
+        ops.counters_.absent.add();
+        break;
+      default:
+        (error == EINTR || error == ENOTCONN ? ops.counters_.interrupted : ops.counters_.failed)
+            .add();
+        break;
+    }
+    audit(verdict, error);
+    fuse_reply_err(req, error);
+  }
+
+  void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
+    switch (source) {
+      case KeySource::kRegion:
+        ops.counters_.from_region.add();
+        break;
+      case KeySource::kReplica:
+        ops.counters_.from_replica.add();
+        break;
+      default:
+        ops.counters_.from_cache.add();
+        break;
+    }
+    event.version = key.version;
+    event.source = source;
+    event.region = source == KeySource::kCache ? nullptr : key.region;
+    event.created = created;
+    audit(AuditVerdict::kAllowed, 0);
+    tell_size(key.key.size());
+    file.direct_io = 1;
+    file.keep_cache = 0;
+    file.fh = key.version;
+    fuse_reply_open(req, &file);
+  }
+
+  // The kernel may keep the size that it was told before this one was known: whoever opens the file
+  // and then asks for its size is told the true one. See key_attributes().
+  void tell_size(size_t size) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const uint32_t told = inode.told_bytes.load();
+    if (told == 0 || told == size) return;
+    inode.told_bytes.store(0);
+    ops.notifier_.drop_attributes_now(inode.id);
+  }
+
+  // A key that was ended goes from where it was mapped, too.
+  void ended() {
+    if (inode.paged.load(std::memory_order_relaxed)) ops.notifier_.drop_pages(inode.id);
+  }
+
+  // The keyring has told of a record that is damaged itself, once for all who wait for it.
+  void tell(std::string_view what, const Error& error) {
+    if (error.code == Code::kCorrupt) return;
+    ops.parts_.log.warn(what, {{"id", inode.entry->id()}, {"reason", error.message}});
+  }
+
+  int error_of(const Error& error) {
+    if (error.code == Code::kRevoked) ended();
+    return errno_of(error.code);
+  }
+
+  void refresh() {
+    ops.parts_.loop.post(
+        [&backend = ops.parts_.backend, entry = inode.entry] { backend.refresh(entry); });
+  }
+};
+
+namespace {
+
+void reply_bytes(fuse_req_t req, const DataKey& key, size_t size, off_t offset) {
+  const auto bytes = key.key.reveal();
+  if (static_cast<size_t>(offset) >= bytes.size()) {
+    fuse_reply_buf(req, nullptr, 0);
+    return;
+  }
+  // From locked memory straight into the kernel.
+  const auto wanted = bytes.subspan(static_cast<size_t>(offset));
+  fuse_reply_buf(req, reinterpret_cast<const char*>(wanted.data()), std::min(size, wanted.size()));
+}
+
+}  // namespace
+
+// The cache did not have it: ask the keyring.
+Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
+                                    std::shared_ptr<Access> access, bool may_create) {
+  FuseOps& self = access->ops;
+  const TimePoint deadline = access->begin + self.options_.open_deadline;
+  OpenRequest request(access->inode.entry, may_create, deadline);
+  auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
+                     self.parts_.backend.open(std::move(request)));
+  const auto opened = co_await reply->unless_given_up(std::move(task));
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!opened) {
+    access->refuse(req, AuditVerdict::kFailed, reply->errno_of_giving_up());
+  } else if (!*opened) {
+    const Error& error = opened->error();
+    access->tell("could not open a key", error);
+    access->event.reason = std::make_shared<const std::string>(error.message);
+    access->refuse(req, AuditVerdict::kFailed, access->error_of(error));
+  } else if (!**opened) {
+    access->refuse(req, AuditVerdict::kAbsent, ENOENT);
+  } else {
+    const Opened& got = ***opened;
+    access->serve(req, *got.key, got.source, got.created);
+  }
+}
+
+void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& file) {
+  FuseOps& self = ops(req);
+  const PolicySection& section = inode.entry->section(self.parts_.policy.current());
+  RequestGroups groups(req);
+  const Decision decision = Policy::decide(section, caller(req), groups);
+  Access access(self, inode, file);
+  access.identify(req, section);
+  if (decision.hidden() || !decision.read) {
+    if (decision.groups_unknown) {
+      self.parts_.log.warn(
+          "denied a caller whose supplementary groups cannot be read: is /proc mounted with "
+          "hidepid, or does keyfs run in a PID namespace of its own?",
+          {{"uid", fuse_req_ctx(req)->uid}, {"pid", fuse_req_ctx(req)->pid}});
+    }
+    access.refuse(req, AuditVerdict::kDenied, decision.hidden() ? ENOENT : EACCES);
+    return;
+  }
+  const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin);
+  switch (peeked.what) {
+    case KeyCache::Peek::kServeAndRefresh:
+      access.refresh();
+      [[fallthrough]];
+    case KeyCache::Peek::kServe:
+      access.serve(req, *peeked.key, KeySource::kCache, false);
+      return;
+    case KeyCache::Peek::kRevoked:
+      access.ended();
+      access.refuse(req, AuditVerdict::kFailed, EKEYREVOKED);
+      return;
+    case KeyCache::Peek::kAsk:
+      break;
+  }
+  const bool may_create = decision.create && !is_probed_name(inode.entry->id());
+  auto reply = self.replies_.hold(req);
+  auto waiting = std::make_shared<Access>(std::move(access));
+  self.parts_.loop.post([&self, reply, waiting, may_create] {
+    self.parts_.loop.spawn(serve_open(reply, waiting, may_create));
+  });
+}
+
+// The bytes of an open file went from the cache: evicted, or too old to be served unasked.
+Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
+                                    std::shared_ptr<Access> access, size_t size, off_t offset) {
+  FuseOps& self = access->ops;
+  const TimePoint deadline = access->begin + self.options_.open_deadline;
+  OpenRequest request(access->inode.entry, false, deadline, static_cast<uint32_t>(access->file.fh));
+  auto task = before(self.parts_.loop, deadline + kLastResort, "could not read the key",
+                     self.parts_.backend.open(std::move(request)));
+  const auto opened = co_await reply->unless_given_up(std::move(task));
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!opened) {
+    fuse_reply_err(req, reply->errno_of_giving_up());
+  } else if (!*opened || !**opened) {
+    const Error error =
+        *opened ? Error(Code::kUnavailable, "it is no longer there") : opened->error();
+    access->tell("could not read an open key", error);
+    fuse_reply_err(req, access->error_of(error));
+  } else {
+    reply_bytes(req, *(**opened)->key, size, offset);
+  }
+}
+
+void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
+                            const fuse_file_info& file) {
+  FuseOps& self = ops(req);
+  // A direct read names the reader's files as its lock owner; reading into the page cache (mmap,
+  // sendfile, readahead) has none (fs/fuse/file.c: fuse_direct_io, fuse_readpages).
+  if (file.lock_owner == 0 && !inode.paged.load(std::memory_order_relaxed)) {
+    inode.paged.store(true, std::memory_order_relaxed);
+  }
+  Access access(self, inode, file);
+  const auto version = static_cast<uint32_t>(file.fh);
+  const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin, version);
+  switch (peeked.what) {
+    case KeyCache::Peek::kServeAndRefresh:
+      access.refresh();
+      [[fallthrough]];
+    case KeyCache::Peek::kServe:
+      reply_bytes(req, *peeked.key, size, offset);
+      return;
+    case KeyCache::Peek::kRevoked:
+      access.ended();
+      fuse_reply_err(req, EKEYREVOKED);
+      return;
+    case KeyCache::Peek::kAsk:
+      break;
+  }
+  auto reply = self.replies_.hold(req);
+  auto waiting = std::make_shared<Access>(std::move(access));
+  self.parts_.loop.post([&self, reply, waiting, size, offset] {
+    self.parts_.loop.spawn(serve_read(reply, waiting, size, offset));
+  });
+}
+
+}  // namespace keyfs

@@ -1,0 +1,116 @@
+// user.keyfs.version, .state, .created, .regions: what can be told of a key without unwrapping it,
+// for callers who may read it.
+#include <cerrno>
+#include <cstring>
+
+#include "fs/mount/handlers.h"
+
+namespace keyfs {
+namespace {
+
+constexpr std::array<std::string_view, 4> kNames = {"user.keyfs.version", "user.keyfs.state",
+                                                    "user.keyfs.created", "user.keyfs.regions"};
+
+std::string value_of(std::string_view name, const KeyInfo& info) {
+  if (name == kNames[0]) return std::to_string(info.version);
+  if (name == kNames[1]) return std::string(to_string(info.state));
+  if (name == kNames[2]) return to_rfc3339(info.created);
+  std::string regions;
+  if (info.regions != nullptr) {
+    for (const auto& region : *info.regions) regions += (regions.empty() ? "" : ",") + region;
+  }
+  return regions;
+}
+
+// xattr(7): a size of 0 asks for the size.
+void reply_value(fuse_req_t req, std::string_view value, size_t size) {
+  if (size == 0) {
+    fuse_reply_xattr(req, value.size());
+  } else if (value.size() > size) {
+    fuse_reply_err(req, ERANGE);
+  } else {
+    fuse_reply_buf(req, value.data(), value.size());
+  }
+}
+
+}  // namespace
+
+Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                     std::string id, std::string_view name, size_t size) {
+  const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
+  auto task = before(self.parts_.loop, deadline, "could not look at the key",
+                     self.parts_.backend.describe(id, deadline));
+  const auto told = co_await reply->unless_given_up(std::move(task));
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!told) {
+    fuse_reply_err(req, reply->errno_of_giving_up());
+  } else if (!*told) {
+    self.parts_.log.warn("could not read the attributes of a key",
+                         {{"id", id}, {"reason", told->error().message}});
+    fuse_reply_err(req, errno_of(told->error().code));
+  } else if (!**told) {
+    fuse_reply_err(req, ENODATA);  // there is no such key
+  } else {
+    reply_value(req, value_of(name, ***told), size);
+  }
+}
+
+void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
+  FuseOps& self = ops(req);
+  const std::string_view wanted(name);
+  // `ls -l` and `cp -p` ask every file for these.
+  if (wanted.starts_with("system.")) {
+    fuse_reply_err(req, EOPNOTSUPP);
+    return;
+  }
+  const auto* known = std::find(kNames.begin(), kNames.end(), wanted);
+  const Inode* inode = self.inodes_.find(ino);
+  if (known == kNames.end() || inode == nullptr) {
+    fuse_reply_err(req, ENODATA);
+    return;
+  }
+  const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+  RequestGroups groups(req);
+  if (section.hidden || !Policy::may_read(section, caller(req), groups)) {
+    fuse_reply_err(req, section.hidden ? ENOENT : EACCES);
+    return;
+  }
+  const auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now());
+  if (peeked.what == KeyCache::Peek::kServe) {
+    const DataKey& key = *peeked.key;
+    const KeyInfo info{KeyState::kEnabled, key.version, static_cast<uint32_t>(key.key.size()),
+                       key.created, key.regions};
+    reply_value(req, value_of(*known, info), size);
+    return;
+  }
+  // To refresh what is cached is an OPEN's business, but this peek was told to see to it.
+  if (peeked.what == KeyCache::Peek::kServeAndRefresh) {
+    self.parts_.loop.post(
+        [&backend = self.parts_.backend, entry = inode->entry] { backend.refresh(entry); });
+  }
+  auto reply = self.replies_.hold(req);
+  self.parts_.loop.post([&self, reply, id = std::string(inode->entry->id()), name = *known, size] {
+    self.parts_.loop.spawn(serve_xattr(self, reply, id, name, size));
+  });
+}
+
+// Which attributes keys have, without asking whether this one exists: programs that list them go on
+// to read them, and are told ENODATA then.
+void FuseHandlers::listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
+  FuseOps& self = ops(req);
+  std::string names;
+  if (const Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+    const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+    RequestGroups groups(req);
+    if (!section.hidden && Policy::may_read(section, caller(req), groups)) {
+      for (const auto name : kNames) {
+        names += name;
+        names += '\0';
+      }
+    }
+  }
+  reply_value(req, names, size);
+}
+
+}  // namespace keyfs

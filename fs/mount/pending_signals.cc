@@ -1,0 +1,88 @@
+#include "fs/mount/pending_signals.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <initializer_list>
+#include <optional>
+
+namespace keyfs {
+namespace {
+
+constexpr uint64_t mask_of(std::initializer_list<int> signals) {
+  uint64_t mask = 0;
+  for (const int signal : signals) mask |= uint64_t{1} << (signal - 1);
+  return mask;
+}
+
+// Those whose default is to be ignored, to stop or to go on (signal(7)); all others kill.
+constexpr uint64_t kHarmless =
+    mask_of({SIGCHLD, SIGURG, SIGWINCH, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU});
+// Sent to ask a program to end. One with a handler for them wants to hear of it now.
+constexpr uint64_t kAsked = mask_of({SIGINT, SIGTERM, SIGHUP, SIGQUIT});
+// Sent by runtimes, profilers and terminals all the time; their handlers expect nothing of a
+// system call, least of all that it fails.
+constexpr uint64_t kAmbient =
+    mask_of({SIGURG, SIGPROF, SIGVTALRM, SIGCHLD, SIGWINCH, SIGCONT, SIGIO});
+
+std::optional<uint64_t> mask_in(std::string_view status, std::string_view field) {
+  size_t at = status.starts_with(field) ? 0 : std::string_view::npos;
+  for (size_t line = 0; at == std::string_view::npos;) {
+    line = status.find('\n', line);
+    if (line == std::string_view::npos) return std::nullopt;
+    ++line;
+    if (status.substr(line).starts_with(field)) at = line;
+  }
+  status.remove_prefix(at + field.size());
+  while (!status.empty() && (status.front() == '\t' || status.front() == ' ')) {
+    status.remove_prefix(1);
+  }
+  uint64_t mask = 0;
+  const auto [end, error] = std::from_chars(status.data(), status.data() + status.size(), mask, 16);
+  if (error != std::errc() || end == status.data()) return std::nullopt;
+  return mask;
+}
+
+}  // namespace
+
+Signalled signals_in(std::string_view status) {
+  const auto own = mask_in(status, "SigPnd:");
+  const auto shared = mask_in(status, "ShdPnd:");
+  const auto blocked = mask_in(status, "SigBlk:");
+  const auto ignored = mask_in(status, "SigIgn:");
+  const auto caught = mask_in(status, "SigCgt:");
+  if (!own || !shared || !blocked || !ignored || !caught) return Signalled::kUnknown;
+
+  // A process that is killed has SIGKILL pending in each of its threads, whatever killed it.
+  const uint64_t pending = *own | *shared;
+  if ((pending & mask_of({SIGKILL})) != 0) return Signalled::kStop;
+  const uint64_t due = pending & ~*blocked & ~*ignored;
+  if ((due & ~*caught & ~kHarmless) != 0) return Signalled::kStop;
+  if ((due & *caught & kAsked) != 0) return Signalled::kStop;
+  if ((due & *caught & ~kAmbient) != 0) return Signalled::kHandler;
+  return Signalled::kNo;
+}
+
+Signalled pending_signals(pid_t tid) {
+  if (tid <= 0) return Signalled::kUnknown;
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/status", static_cast<int>(tid));
+  const int file = ::open(path.data(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return Signalled::kUnknown;
+  std::array<char, 4096> text{};
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(file, text.data() + size, text.size() - size);
+    if (got <= 0) break;
+    size += static_cast<size_t>(got);
+  }
+  ::close(file);
+  return signals_in({text.data(), size});
+}
+
+}  // namespace keyfs

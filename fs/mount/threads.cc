@@ -1,0 +1,183 @@
+#include "fs/mount/threads.h"
+
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <system_error>
+#include <utility>
+
+namespace keyfs {
+namespace {
+
+constexpr int kKick = SIGUSR2;
+
+// What the kernel asks next, in memory that libfuse allocates with the first one.
+struct RequestBuffer {
+  RequestBuffer() = default;
+  ~RequestBuffer() { std::free(buffer.mem); }
+  RequestBuffer(const RequestBuffer&) = delete;
+  RequestBuffer& operator=(const RequestBuffer&) = delete;
+  fuse_buf buffer{};
+};
+
+// How often the calling thread has slept so far: it sleeps for want of requests, and hardly ever
+// for anything else.
+long times_slept() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
+}
+
+// Looks now and then at how many of a thread's last requests it had to wait for.
+class Demand {
+ public:
+  enum class Level { kUnknown, kScarce, kSome, kPlenty };
+
+  // After each request; kUnknown while it is not yet time to look.
+  Level note() {
+    if (++requests_ < kWindow) return Level::kUnknown;
+    requests_ = 0;
+    const long now = times_slept();
+    const long waits = now - std::exchange(slept_, now);
+    return waits <= kPlentyWaits   ? Level::kPlenty
+           : waits >= kScarceWaits ? Level::kScarce
+                                   : Level::kSome;
+  }
+
+ private:
+  static constexpr unsigned kWindow = 256;  // looking is a system call
+  static constexpr long kPlentyWaits = 8;
+  static constexpr long kScarceWaits = 32;
+
+  unsigned requests_ = 0;
+  long slept_ = times_slept();
+};
+
+constexpr unsigned kAlwaysThreads = 2;  // so that one slow answer does not hold up the rest
+constexpr unsigned kHelpers = 2;
+constexpr unsigned kPlentyWindows = 2;  // in a row, until help is called
+
+}  // namespace
+
+FuseThreads::FuseThreads(fuse_session* session, std::function<void()> on_end)
+    : session_(session), on_end_(std::move(on_end)) {
+  // Without SA_RESTART: a read that sleeps is interrupted, and looks at the exit flag.
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(kKick, &action, &before_);
+  std::lock_guard lock(mutex_);
+  if (start_one(Role::kAlways)) return;
+  outcome_ = -EAGAIN;
+  on_end_();
+}
+
+FuseThreads::~FuseThreads() {
+  stop();
+  sigaction(kKick, &before_, nullptr);
+}
+
+// False when the system has no thread to give.
+bool FuseThreads::start_one(Role role) {
+  ++running_;
+  try {
+    threads_.emplace_back([this, role] {
+      pthread_setname_np(pthread_self(), "keyfs-fuse");
+      if (role == Role::kHelper) {
+        help();
+      } else {
+        serve(role);
+      }
+      // The others sleep in a read that only stop() ends, which whoever hears on_end_ calls.
+      fuse_session_exit(session_);
+      --running_;
+      on_end_();
+    });
+  } catch (const std::system_error&) {
+    --running_;
+    return false;
+  }
+  return true;
+}
+
+// The buffers of all others have the size that INIT, which the kernel sends before all else, has
+// settled.
+void FuseThreads::start_the_others() {
+  std::lock_guard lock(mutex_);
+  for (unsigned i = 1; i < kAlwaysThreads && !stopping_; ++i) start_one(Role::kAlways);
+  for (unsigned i = 0; i < kHelpers && !stopping_; ++i) start_one(Role::kHelper);
+}
+
+// Until the session ends; a helper, until it is no longer needed.
+void FuseThreads::serve(Role role) {
+  RequestBuffer request;
+  Demand demand;
+  unsigned plenty = 0;
+  ++active_;
+  while (fuse_session_exited(session_) == 0) {
+    const int received = fuse_session_receive_buf(session_, &request.buffer);
+    if (received == -EINTR) continue;
+    if (received < 0) outcome_ = received;
+    if (received <= 0) {
+      fuse_session_exit(session_);
+      break;
+    }
+    fuse_session_process_buf(session_, &request.buffer);
+    if (!began_.load(std::memory_order_relaxed) && !began_.exchange(true)) start_the_others();
+    const auto level = demand.note();
+    if (level == Demand::Level::kUnknown) continue;
+    if (role == Role::kHelper) {
+      if (level == Demand::Level::kScarce) break;
+    } else if (level != Demand::Level::kPlenty) {
+      plenty = 0;
+    } else if (++plenty == kPlentyWindows) {
+      plenty = 0;
+      call_helpers();
+    }
+  }
+  --active_;
+}
+
+void FuseThreads::help() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_ && fuse_session_exited(session_) == 0) {
+    ++idle_;
+    called_.wait(lock, [this] { return calls_ > 0 || stopping_; });
+    --idle_;
+    if (stopping_) break;
+    --calls_;
+    lock.unlock();
+    serve(Role::kHelper);
+    lock.lock();
+  }
+}
+
+void FuseThreads::call_helpers() {
+  std::lock_guard lock(mutex_);
+  calls_ = idle_;
+  if (idle_ > 0) called_.notify_all();
+}
+
+int FuseThreads::stop() {
+  std::vector<std::thread> threads;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    threads.swap(threads_);
+  }
+  called_.notify_all();
+  fuse_session_exit(session_);
+  // The signal may come before a thread sleeps, so it is sent until all have heard it.
+  while (running_ > 0) {
+    for (auto& thread : threads) pthread_kill(thread.native_handle(), kKick);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (auto& thread : threads) thread.join();
+  return outcome_;
+}
+
+}  // namespace keyfs

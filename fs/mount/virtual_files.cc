@@ -1,0 +1,194 @@
+#include "fs/mount/virtual_files.h"
+
+#include <unistd.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json milliseconds(const std::optional<Duration>& duration) {
+  if (!duration) return nullptr;
+  return std::chrono::duration<double, std::milli>(*duration).count();
+}
+
+Json time(const std::optional<WallTime>& time) {
+  if (!time) return nullptr;
+  return to_rfc3339(*time);
+}
+
+Json text(const std::string& text) {
+  if (text.empty()) return nullptr;
+  return text;
+}
+
+class VersionFile final : public VirtualFile {
+ public:
+  explicit VersionFile(const std::string& version) : text_("keyfs " + version + "\n") {}
+  std::string_view name() const override { return "version"; }
+  std::string render() override { return text_; }
+
+ private:
+  const std::string text_;
+};
+
+class StatusFile final : public VirtualFile {
+ public:
+  explicit StatusFile(StatusParts parts)
+      : parts_(std::move(parts)), started_(parts_.clock.now()), started_at_(parts_.clock.wall()) {}
+  std::string_view name() const override { return "status"; }
+
+  std::string render() override {
+    const auto uptime = parts_.clock.now() - started_;
+    Json status;
+    status["version"] = parts_.version;
+    status["pid"] = ::getpid();
+    status["started"] = to_rfc3339(started_at_);
+    status["uptime_seconds"] = std::chrono::duration_cast<std::chrono::seconds>(uptime).count();
+    status["mountpoint"] = text(parts_.mountpoint);
+    status["store"] = parts_.store;
+    status["regions"] = regions();
+    status["create_min_regions"] = parts_.regions.create_min_regions();
+    const auto cache = parts_.cache.usage();
+    status["cache"] = {{"ids", cache.entries},
+                       {"keys", cache.keys},
+                       {"evictions", cache.evictions},
+                       {"watching", parts_.cache.live()}};
+    status["memory"] = memory();
+    const MountStatus mount = parts_.mount();
+    status["mount"] = {{"known_keys", mount.known_keys},
+                       {"waiting_requests", mount.waiting_requests}};
+    status["keyring"] = {{"waiting_opens", parts_.keyring.waiting()},
+                         {"flights", parts_.keyring.flights()}};
+    status["replica"] = replica();
+    const auto healer = parts_.healer.status();
+    status["healer"] = {{"waiting", healer.waiting},
+                        {"healed", healer.healed},
+                        {"failed", healer.failed},
+                        {"last_scan", time(healer.last_scan)}};
+    const auto audit = parts_.audit.status();
+    status["audit"] = {{"on", parts_.audit.enabled()},
+                       {"lines", audit.lines},
+                       {"lost", audit.lost},
+                       {"last_error", text(audit.last_error)}};
+    status["log"] = {{"lost", parts_.log.lost()}};
+    status["policy"] = {{"sections", parts_.policy.current().sections().size()}};
+    return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+
+ private:
+  Json regions() const {
+    Json all = Json::array();
+    for (const auto& region : parts_.regions.status()) {
+      Json one;
+      one["name"] = region.name;
+      one["state"] = to_string(region.state);
+      one["open_for_ms"] = milliseconds(region.open_for);
+      one["p50_ms"] = milliseconds(region.p50);
+      one["p95_ms"] = milliseconds(region.p95);
+      one["calls"] = region.calls;
+      one["failures"] = region.failures;
+      one["last_error"] = text(region.last_error ? region.last_error->message : "");
+      one["last_error_at"] = time(region.last_error_at);
+      all.push_back(std::move(one));
+    }
+    return all;
+  }
+  Json memory() const {
+    const auto usage = parts_.arena.usage();
+    const size_t most = SecretArena::lockable_bytes();
+    Json memory;
+    memory["locked_bytes"] = usage.locked_bytes;
+    memory["used_bytes"] = usage.used_bytes;
+    memory["lockable_bytes"] =
+        most == std::numeric_limits<size_t>::max() ? Json(nullptr) : Json(most);
+    return memory;
+  }
+  Json replica() const {
+    if (parts_.replica == nullptr) return nullptr;
+    const auto status = parts_.replica->status();
+    return {{"hits", status.hits},
+            {"misses", status.misses},
+            {"errors", status.errors},
+            {"last_error", text(status.last_error)}};
+  }
+
+  const StatusParts parts_;
+  const TimePoint started_;
+  const WallTime started_at_;
+};
+
+class MetricsFile final : public VirtualFile {
+ public:
+  MetricsFile(Metrics& metrics, StatusParts parts)
+      : metrics_(metrics),
+        parts_(std::move(parts)),
+        ids_(metrics.gauge("keyfs_cache_ids", "Key ids that are known.")),
+        keys_(metrics.gauge("keyfs_cache_keys", "Keys held in locked memory.")),
+        evictions_(metrics.gauge("keyfs_cache_evictions", "Keys wiped to make room, ever.")),
+        locked_(metrics.gauge("keyfs_locked_bytes", "Memory locked for secrets.")),
+        inodes_(metrics.gauge("keyfs_known_keys", "Keys that the kernel refers to.")),
+        requests_(metrics.gauge("keyfs_waiting_requests", "Requests that wait for an answer.")),
+        opens_(metrics.gauge("keyfs_waiting_opens", "Opens that wait for store or regions.")),
+        degraded_(metrics.gauge("keyfs_degraded_keys", "Keys known to lack a region.")),
+        audit_lost_(metrics.gauge("keyfs_audit_lost", "Audit lines that were lost, ever.")),
+        log_lost_(metrics.gauge("keyfs_log_lost", "Log lines that were lost, ever.")) {}
+  std::string_view name() const override { return "metrics"; }
+
+  std::string render() override {
+    const auto cache = parts_.cache.usage();
+    ids_.set(static_cast<double>(cache.entries));
+    keys_.set(static_cast<double>(cache.keys));
+    evictions_.set(static_cast<double>(cache.evictions));
+    locked_.set(static_cast<double>(parts_.arena.usage().locked_bytes));
+    const MountStatus mount = parts_.mount();
+    inodes_.set(static_cast<double>(mount.known_keys));
+    requests_.set(static_cast<double>(mount.waiting_requests));
+    opens_.set(static_cast<double>(parts_.keyring.waiting()));
+    degraded_.set(static_cast<double>(parts_.healer.status().waiting));
+    audit_lost_.set(static_cast<double>(parts_.audit.status().lost));
+    log_lost_.set(static_cast<double>(parts_.log.lost()));
+    return metrics_.text();
+  }
+
+ private:
+  Metrics& metrics_;
+  const StatusParts parts_;
+  Gauge& ids_;
+  Gauge& keys_;
+  Gauge& evictions_;
+  Gauge& locked_;
+  Gauge& inodes_;
+  Gauge& requests_;
+  Gauge& opens_;
+  Gauge& degraded_;
+  Gauge& audit_lost_;
+  Gauge& log_lost_;
+};
+
+}  // namespace
+
+std::unique_ptr<VirtualFile> make_version_file(const std::string& version) {
+  return std::make_unique<VersionFile>(version);
+}
+
+std::unique_ptr<VirtualFile> make_status_file(StatusParts parts) {
+  return std::make_unique<StatusFile>(std::move(parts));
+}
+
+std::unique_ptr<VirtualFile> make_metrics_file(Metrics& metrics, StatusParts parts) {
+  return std::make_unique<MetricsFile>(metrics, std::move(parts));
+}
+
+void add_virtual_files(VirtualFiles& files, Metrics& metrics, const StatusParts& parts) {
+  files.add(make_version_file(parts.version));
+  files.add(make_status_file(parts));
+  files.add(make_metrics_file(metrics, parts));
+}
+
+}  // namespace keyfs

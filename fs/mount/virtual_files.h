@@ -1,0 +1,74 @@
+// The files under .keyfs/: version, status (JSON), metrics (Prometheus text).
+//
+// Thread-safety, blocking, errors: as fs/mount/virtual_file.h. Ownership: the files refer to what
+// StatusParts names, all of which outlives them.
+//
+// status, one object; what is not there is null:
+//   {"version":S, "pid":N, "started":T, "uptime_seconds":N, "mountpoint":S, "store":S,
+//    "regions":[{"name":S, "state":"closed|half-open|open", "open_for_ms":N, "p50_ms":X,
+//    "p95_ms":X,
+//                "calls":N, "failures":N, "last_error":S, "last_error_at":T}, ...],
+//    "create_min_regions":N,
+//    "cache":{"ids":N, "keys":N, "evictions":N, "watching":B},
+//    "memory":{"locked_bytes":N, "used_bytes":N, "lockable_bytes":N},
+//    "mount":{"known_keys":N, "waiting_requests":N},
+//    "keyring":{"waiting_opens":N, "flights":N},
+//    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
+//    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
+//    "audit":{"on":B, "lines":N, "lost":N, "last_error":S},
+//    "log":{"lost":N},
+//    "policy":{"sections":N}}
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/secret.h"
+#include "fs/audit/audit.h"
+#include "fs/keys/key_cache.h"
+#include "fs/keys/keyring.h"
+#include "fs/keys/replica.h"
+#include "fs/mount/virtual_file.h"
+#include "fs/policy/policy.h"
+#include "fs/upkeep/healer.h"
+#include "kms/regions.h"
+
+namespace keyfs {
+
+struct MountStatus {
+  size_t known_keys = 0;
+  size_t waiting_requests = 0;
+};
+
+struct StatusParts {
+  std::string version;
+  std::string mountpoint;
+  std::string store;  // its type
+  const Clock& clock;
+  const SecretArena& arena;
+  const KeyCache& cache;
+  const PolicyHolder& policy;
+  const Keyring& keyring;
+  Regions& regions;
+  const Replica* replica;  // may be null
+  const Healer& healer;
+  const Audit& audit;
+  const Log& log;
+  // The FUSE side, which refers to the files and so comes later.
+  std::function<MountStatus()> mount;
+};
+
+std::unique_ptr<VirtualFile> make_version_file(const std::string& version);
+std::unique_ptr<VirtualFile> make_status_file(StatusParts parts);
+// Sets the gauges of what is only looked at (cache, memory, waiting requests), then tells all.
+std::unique_ptr<VirtualFile> make_metrics_file(Metrics& metrics, StatusParts parts);
+
+// All three, as they are listed and numbered.
+void add_virtual_files(VirtualFiles& files, Metrics& metrics, const StatusParts& parts);
+
+}  // namespace keyfs

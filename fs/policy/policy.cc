@@ -1,0 +1,320 @@
+#include "fs/policy/policy.h"
+
+#include <grp.h>
+#include <pwd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <limits>
+
+#include "base/config_reader.h"
+#include "fs/policy/key_id.h"
+
+namespace keyfs {
+namespace {
+
+// Asks again with more room for as long as the database says ERANGE.
+template <class Entry, class Ask>
+Result<std::optional<Entry>> ask_names(Ask ask) {
+  std::vector<char> buffer(1024);
+  for (;;) {
+    Entry entry{};
+    Entry* found = nullptr;
+    const int error = ask(&entry, buffer.data(), buffer.size(), &found);
+    if (error == ERANGE && buffer.size() < (size_t{16} << 20)) {
+      buffer.resize(buffer.size() * 2);
+      continue;
+    }
+    if (found != nullptr) return std::optional<Entry>(*found);
+    // What glibc's modules say when there is no such name.
+    if (error == 0 || error == ENOENT || error == ESRCH) return std::optional<Entry>();
+    return fail(Code::kUnavailable, std::strerror(error));
+  }
+}
+
+std::optional<uint32_t> id_number(std::string_view text) {
+  uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  // (uid_t)-1 stands for "nobody" in system calls.
+  if (number == std::numeric_limits<uint32_t>::max()) return std::nullopt;
+  return number;
+}
+
+// One item of a list, e.g. "user:app".
+void read_principal(ConfigReader& in, std::string_view key, const std::string& item,
+                    NameService& names, Principals& list) {
+  if (item == "any") {
+    list.any = true;
+    return;
+  }
+  const size_t colon = item.find(':');
+  const std::string kind = item.substr(0, colon);
+  const std::string name = colon == item.npos ? "" : item.substr(colon + 1);
+  const auto add = [](auto& numbers, auto number) {
+    if (std::find(numbers.begin(), numbers.end(), number) == numbers.end()) {
+      numbers.push_back(number);
+    }
+  };
+  const auto resolve = [&](auto result, const char* what, auto& numbers) {
+    if (!result) {
+      in.mistake(key, "could not look up " + std::string(what) + " \"" + name +
+                          "\": " + result.error().message);
+    } else if (!*result) {
+      in.mistake(key, "there is no " + std::string(what) + " \"" + name + "\"");
+    } else {
+      add(numbers, **result);
+    }
+  };
+  if (!name.empty() && kind == "user") {
+    resolve(names.uid_of(name), "user", list.uids);
+  } else if (!name.empty() && kind == "group") {
+    resolve(names.gid_of(name), "group", list.gids);
+  } else if (!name.empty() && (kind == "uid" || kind == "gid")) {
+    const auto number = id_number(name);
+    if (!number) {
+      in.mistake(key, "\"" + item + "\" has no number from 0 to 4294967294");
+    } else {
+      add(kind == "uid" ? list.uids : list.gids, *number);
+    }
+  } else {
+    in.mistake(key, "\"" + item + "\" is neither user:NAME, uid:N, group:NAME, gid:N, nor any");
+  }
+}
+
+Principals read_principals(ConfigReader& in, std::string_view key, NameService& names) {
+  Principals list;
+  const ConfigSection::Entry* entry = in.section().find(key);
+  for (const std::string& item : in.list(key)) read_principal(in, key, item, names, list);
+  if (entry != nullptr) {
+    list.text = entry->value;
+    list.line = entry->line;
+  }
+  return list;
+}
+
+// A pattern with a byte that no id has matches nothing: a slip of the pen, not a wish.
+std::optional<std::string> hopeless(std::string_view pattern) {
+  for (const char c : pattern) {
+    if (std::string_view("*?[]!").find(c) != std::string_view::npos) continue;
+    const char probe[2] = {'a', c};
+    if (!is_key_id({probe, 2})) {
+      return "the pattern holds a character that no key id has, so it can match nothing";
+    }
+  }
+  return std::nullopt;
+}
+
+void set_appearance(PolicySection& section) {
+  if (!section.read.uids.empty()) section.owner = section.read.uids.front();
+  if (!section.read.gids.empty()) {
+    section.group = section.read.gids.front();
+    section.mode = 0440;
+  }
+}
+
+Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& names) {
+  PolicySection section;
+  section.title = from.title();
+  section.file = from.file();
+  section.line = from.line();
+  auto glob = Glob::parse(from.argument());
+  if (!glob) return fail(from.mistake(glob.error().message));
+  if (const auto why = hopeless(from.argument())) return fail(from.mistake(*why));
+  section.glob = std::move(*glob);
+  ConfigReader in(from);
+  section.read = read_principals(in, "read", names);
+  section.create = read_principals(in, "create", names);
+  section.admin = read_principals(in, "admin", names);
+  if (section.create.line != 0 && section.read.line == 0) {
+    in.mistake("create", "permits creating keys that nobody may read: a read list is missing");
+  }
+  if (auto ok = in.finish(); !ok) return fail(ok.error());
+  set_appearance(section);
+  return section;
+}
+
+std::string fingerprint_of(const Principals& list) {
+  std::string text = std::to_string(list.line) + (list.any ? "any" : "");
+  for (const uid_t uid : list.uids) text += " u" + std::to_string(uid);
+  for (const gid_t gid : list.gids) text += " g" + std::to_string(gid);
+  return text + "|" + list.text + "\n";
+}
+
+std::string fingerprint_of(const PolicySection& section) {
+  return section.title + "|" + section.file + "|" + std::to_string(section.line) + "\n" +
+         fingerprint_of(section.read) + fingerprint_of(section.create) +
+         fingerprint_of(section.admin);
+}
+
+// The answers of one decision, with the groups asked for once.
+class Asker {
+ public:
+  Asker(const Caller& caller, SupplementaryGroups& groups) : caller_(caller), groups_(groups) {}
+
+  bool named_in(const Principals& list) {
+    if (list.name_user(caller_)) return true;
+    if (list.gids.empty()) return false;
+    if (!asked_) {
+      known_ = groups_.get();
+      asked_ = true;
+    }
+    return known_ && list.name_group(*known_);
+  }
+  bool groups_unknown() const { return asked_ && !known_; }
+
+ private:
+  const Caller& caller_;
+  SupplementaryGroups& groups_;
+  std::optional<std::span<const gid_t>> known_;
+  bool asked_ = false;
+};
+
+}  // namespace
+
+Result<std::optional<uid_t>> SystemNames::uid_of(const std::string& user) {
+  auto entry = ask_names<passwd>([&](passwd* out, char* buffer, size_t size, passwd** found) {
+    return getpwnam_r(user.c_str(), out, buffer, size, found);
+  });
+  if (!entry) return fail(entry.error());
+  if (!*entry) return std::optional<uid_t>();
+  return std::optional<uid_t>((*entry)->pw_uid);
+}
+
+Result<std::optional<gid_t>> SystemNames::gid_of(const std::string& group) {
+  auto entry = ask_names<::group>([&](::group* out, char* buffer, size_t size, ::group** found) {
+    return getgrnam_r(group.c_str(), out, buffer, size, found);
+  });
+  if (!entry) return fail(entry.error());
+  if (!*entry) return std::optional<gid_t>();
+  return std::optional<gid_t>((*entry)->gr_gid);
+}
+
+bool Principals::name_user(const Caller& caller) const {
+  return any || std::find(uids.begin(), uids.end(), caller.uid) != uids.end() ||
+         std::find(gids.begin(), gids.end(), caller.gid) != gids.end();
+}
+
+bool Principals::name_group(std::span<const gid_t> groups) const {
+  return std::any_of(groups.begin(), groups.end(), [this](gid_t gid) {
+    return std::find(gids.begin(), gids.end(), gid) != gids.end();
+  });
+}
+
+Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameService& names) {
+  std::unique_ptr<Policy> policy(new Policy);
+  for (const ConfigSection* from : file.all("keys")) {
+    auto section = read_keys_section(*from, names);
+    if (!section) return fail(section.error());
+    policy->sections_.push_back(std::move(*section));
+  }
+  policy->hidden_.hidden = true;
+  policy->admin_.title = "[admin]";
+  policy->admin_.file = file.name();
+  if (const ConfigSection* from = file.find("admin")) {
+    policy->admin_.line = from->line();
+    ConfigReader in(*from);
+    policy->admin_.read = read_principals(in, "read", names);
+    if (auto ok = in.finish(); !ok) return fail(ok.error());
+    set_appearance(policy->admin_);
+  }
+  for (PolicySection& section : policy->sections_) {
+    section.policy = policy.get();
+    policy->fingerprint_ += fingerprint_of(section);
+  }
+  policy->hidden_.policy = policy->admin_.policy = policy.get();
+  policy->fingerprint_ += fingerprint_of(policy->admin_);
+  return std::unique_ptr<const Policy>(std::move(policy));
+}
+
+const PolicySection& Policy::section_for(std::string_view id) const {
+  for (const PolicySection& section : sections_) {
+    if (section.glob->matches(id)) return section;
+  }
+  return hidden_;
+}
+
+Decision Policy::decide(const PolicySection& section, const Caller& caller,
+                        SupplementaryGroups& groups) {
+  Decision decision{&section};
+  Asker asker(caller, groups);
+  decision.read = asker.named_in(section.read);
+  decision.create = decision.read && asker.named_in(section.create);
+  decision.admin = asker.named_in(section.admin);
+  decision.groups_unknown = asker.groups_unknown();
+  return decision;
+}
+
+bool Policy::may_read(const PolicySection& section, const Caller& caller,
+                      SupplementaryGroups& groups) {
+  return Asker(caller, groups).named_in(section.read);
+}
+
+bool Policy::may_create(const PolicySection& section, const Caller& caller,
+                        SupplementaryGroups& groups) {
+  Asker asker(caller, groups);
+  return asker.named_in(section.read) && asker.named_in(section.create);
+}
+
+bool Policy::is_admin(const Caller& caller, SupplementaryGroups& groups) const {
+  return may_read(admin_, caller, groups);
+}
+
+std::string Policy::explain(std::string_view id, const Caller& caller,
+                            SupplementaryGroups& groups) const {
+  std::string text = std::string(id) + ": ";
+  switch (classify_name(id)) {
+    case NameKind::kKey:
+      break;
+    case NameKind::kReserved:
+      return text + "names that start with a dot are keyfs's own; no key has one\n";
+    case NameKind::kTooLong:
+      return text + "too long for a key id: at most 255 bytes\n";
+    case NameKind::kInvalid:
+      return text + "no key id: A-Z a-z 0-9 . _ : @ + = , ~ - with a letter or digit first\n";
+  }
+  const Decision decision = decide(id, caller, groups);
+  if (decision.hidden()) {
+    return text + "hidden: no [keys ...] section matches, so it does not exist for anybody\n";
+  }
+  const PolicySection& section = *decision.section;
+  text += section.title + " decides (" + section.file + ":" + std::to_string(section.line) +
+          "), the first section that matches\n";
+  text += "uid " + std::to_string(caller.uid) + ", gid " + std::to_string(caller.gid);
+  if (const auto known = groups.get(); !known) {
+    text += ", supplementary groups unknown (count as none)";
+  } else if (!known->empty()) {
+    text += ", groups";
+    for (const gid_t gid : *known) text += " " + std::to_string(gid);
+  }
+  text += "\n";
+  const auto line = [&](const char* what, bool permitted, const Principals& list) {
+    text += std::string("  ") + what + ": " + (permitted ? "yes" : "no");
+    if (list.line == 0) {
+      text += ", the section has no such list\n";
+    } else {
+      text += std::string(permitted ? ", by line " : ", not in line ") + std::to_string(list.line) +
+              " (" + what + " = " + list.text + ")\n";
+    }
+  };
+  line("read", decision.read, section.read);
+  line("create", decision.create, section.create);
+  line("admin", decision.admin, section.admin);
+  return text;
+}
+
+PolicyHolder::PolicyHolder(std::unique_ptr<const Policy> first) : current_(first.get()) {
+  all_.push_back(std::move(first));
+}
+
+bool PolicyHolder::replace(std::unique_ptr<const Policy> next) {
+  std::lock_guard lock(mutex_);
+  if (current().same_as(*next)) return false;
+  current_.store(next.get(), std::memory_order_release);
+  all_.push_back(std::move(next));
+  return true;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,101 @@
+#include "fs/upkeep/adoption.h"
+
+#include <string>
+#include <utility>
+
+#include "base/crypto.h"
+#include "fs/keys/key_check.h"
+#include "fs/policy/key_id.h"
+
+namespace keyfs {
+namespace {
+
+// What a record of ours names as the maker of such a key. When RKMS made it is not known: `created`
+// tells when it was taken over.
+constexpr const char* kCreator = "RKMS";
+
+// The one plaintext that all regions hold.
+Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, TimePoint deadline) {
+  SecretBytes key;
+  std::string first;
+  for (const auto& [region, wrap] : version.wrapped) {
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
+    WrappedKeys alone;
+    alone[region] = {wrap.master, wrap.blob};
+    EncryptionContext unbound;
+    KeyVerifier none;
+    auto unwrapped =
+        co_await regions.unwrap(std::move(alone), std::move(unbound), std::move(none), deadline);
+    if (!unwrapped) {
+      co_return fail(unwrapped.error().within("it cannot be compared in every region"));
+    }
+    if (first.empty()) {
+      key = std::move(unwrapped->key);
+      first = region;
+    } else if (!constant_time_equal(key.reveal(), unwrapped->key.reveal())) {
+      co_return fail(Code::kCorrupt,
+                     "regions " + first + " and " + region + " hold different keys under this id");
+    }
+  }
+  if (key.empty() || key.size() > kMaxKeyBytes) {
+    co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) +
+                                       " bytes, where 1 to " + std::to_string(kMaxKeyBytes) +
+                                       " are possible");
+  }
+  co_return std::move(key);
+}
+
+}  // namespace
+
+Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoint deadline) {
+  const std::string what = "could not adopt key " + record.id + ", which is left as it was";
+  const auto found = record.versions.find(record.current);
+  if (!record.from_rkms || found == record.versions.end() || found->second.wrapped.empty()) {
+    co_return fail(Code::kInvalid, what + ": it is no record of RKMS");
+  }
+  if (!is_key_id(record.id)) {
+    co_return fail(Code::kInvalid, what + ": its id is no key id of keyfs, and cannot be opened");
+  }
+  const uint32_t number = record.current;
+  Version& version = found->second;
+  for (const auto& [region, wrap] : version.wrapped) {
+    if (regions.has(region)) continue;
+    co_return fail(Code::kInvalid, what + ": region " + region +
+                                       " holds it too and is not configured here, so that nothing "
+                                       "tells whether all hold the same key");
+  }
+
+  auto key = co_await agreed_key(regions, version, deadline);
+  if (!key) co_return fail(key.error().within(what));
+  const auto check = check_of(*key, record.id, number);
+  if (!check) co_return fail(check.error().within(what));
+
+  std::vector<std::string> names = regions.names();
+  EncryptionContext context = key_context(record.id, number);
+  auto more = co_await regions.wrap_missing(*key, std::move(context), std::move(names), deadline);
+  Adopted adopted;
+  for (auto& failure : more.missing) {
+    if (version.wrapped.contains(failure.region)) {
+      co_return fail(failure.error.within(what + ": " + failure.region));
+    }
+    adopted.missing.push_back(std::move(failure));
+  }
+
+  const std::string now = to_rfc3339(loop.clock().wall());
+  version.created = now;
+  version.creator = kCreator;
+  version.bytes = static_cast<uint32_t>(key->size());
+  version.check = *check;
+  version.wrapped.clear();
+  for (auto& [region, wrapped] : more.wrapped) {
+    Wrap& wrap = version.wrapped[region];
+    wrap.master = std::move(wrapped.master);
+    wrap.blob = std::move(wrapped.blob);
+    wrap.at = now;
+  }
+  record.from_rkms = false;
+  adopted.record = std::move(record);
+  co_return adopted;
+}
+
+}  // namespace keyfs

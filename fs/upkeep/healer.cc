@@ -1,0 +1,406 @@
+#include "fs/upkeep/healer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/race.h"
+#include "fs/keys/key_check.h"
+#include "fs/upkeep/adoption.h"
+
+namespace keyfs {
+namespace {
+
+constexpr size_t kPage = 200;
+// How often a record that others keep changing is looked at again.
+constexpr int kTries = 3;
+// What is noted beyond this many keys is left to the next scan.
+constexpr size_t kMostWaiting = 100'000;
+
+std::string list_of(const std::vector<RegionFailure>& failures) {
+  std::string text;
+  for (const auto& failure : failures) {
+    if (!text.empty()) text += "; ";
+    text += failure.region + ": " + failure.error.message;
+  }
+  return text;
+}
+
+std::vector<std::string> names_of(const std::vector<RegionFailure>& failures) {
+  std::vector<std::string> names;
+  for (const auto& failure : failures) {
+    if (std::find(names.begin(), names.end(), failure.region) == names.end()) {
+      names.push_back(failure.region);
+    }
+  }
+  return names;
+}
+
+// The failure is not this key's own: the next one would fail as well.
+bool concerns_all(const Error& error) {
+  return error.code == Code::kUnavailable || error.code == Code::kTimeout ||
+         error.code == Code::kThrottled;
+}
+
+}  // namespace
+
+Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options)
+    : loop_(loop),
+      store_(store),
+      regions_(regions),
+      log_(log),
+      options_(options),
+      next_scan_(loop.now() + options.first_scan) {}
+
+Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
+  HealReport report;
+  if (ids.empty()) {
+    auto scanned = co_await scan(deadline, report);
+    if (!scanned) co_return fail(std::move(scanned.error()));
+  }
+  for (auto& id : ids) co_await heal(std::move(id), deadline, report);
+  co_return report;
+}
+
+Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
+  std::string after;
+  for (;;) {
+    auto page = co_await store_.list(after, kPage, deadline);
+    if (!page) co_return fail(page.error().within("could not go through the keys"));
+    for (const auto& entry : page->entries) {
+      if (entry.state == KeyState::kDeleted) continue;
+      // The list tells what the current version is wrapped in; only what may lack something is
+      // read.
+      const bool whole =
+          !entry.corrupt && !entry.from_rkms && regions_.lacking(entry.masters).empty();
+      if (whole) {
+        ++report.keys;
+        ++report.whole;
+      } else if (entry.from_rkms && !options_.adopt) {
+        ++report.keys;
+        ++report.rkms;
+      } else {
+        co_await heal(entry.id, deadline, report);
+      }
+      if (loop_.now() >= deadline) {
+        co_return fail(Code::kTimeout, "could not go through the keys: the deadline passed after " +
+                                           std::to_string(report.keys));
+      }
+    }
+    if (!page->next) break;
+    after = std::move(*page->next);
+  }
+  co_return Result<void>();
+}
+
+// Until the record is no longer changed by others meanwhile; counted and told.
+Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealReport& report) {
+  ++report.keys;
+  Attempt done;
+  for (int tries = 0; tries < kTries; ++tries) {
+    done = co_await attempt(id, deadline);
+    if (done.outcome != Outcome::kConflict) break;
+    log_.info("the record of key " + id + " was changed by another meanwhile", {{"id", id}});
+  }
+  if (done.outcome == Outcome::kConflict) {
+    done.outcome = Outcome::kFailed;
+    done.error.emplace(Code::kUnavailable, "others keep changing the record of key " + id);
+  }
+  if (done.adopted) {
+    ++report.adopted;
+    log_.info("key " + id + " was taken over from RKMS", {{"id", id}});
+  }
+  switch (done.outcome) {
+    case Outcome::kWhole:
+      if (!done.adopted) ++report.whole;
+      break;
+    case Outcome::kRkms:
+      ++report.rkms;
+      break;
+    case Outcome::kHealed:
+      ++healed_;
+      ++report.healed;
+      log_.info("key " + id + " is wrapped in every region now", {{"id", id}});
+      break;
+    case Outcome::kMissing:
+      report.missing.push_back({id, done.missing});
+      break;
+    case Outcome::kAbsent:
+      report.failures.push_back({id, Error(Code::kInvalid, "there is no key " + id)});
+      break;
+    case Outcome::kFailed:
+    case Outcome::kConflict:
+      ++failed_;
+      report.failures.push_back({id, *done.error});
+      break;
+  }
+  co_return done;
+}
+
+Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
+  Attempt done;
+  auto found = co_await store_.get(id, call_until(deadline));
+  if (!found || !*found) {
+    done.outcome = found ? Outcome::kAbsent : Outcome::kFailed;
+    if (!found) done.error = found.error().within("could not heal key " + id);
+    co_return done;
+  }
+  Stored stored = std::move(**found);
+  Record& record = stored.record;
+  // Deleted keys need no more copies.
+  if (record.state == KeyState::kDeleted) co_return done;
+  if (record.from_rkms && !options_.adopt) {
+    done.outcome = Outcome::kRkms;
+    co_return done;
+  }
+  const Record before = record;
+  auto filled = record.from_rkms ? take_over(record, deadline) : fill_in(record, deadline);
+  done = co_await std::move(filled);
+  if (record == before) co_return done;
+
+  // What did go well is kept, also when another version could not be helped.
+  auto replaced = co_await store_.replace(std::move(record), stored.revision, call_until(deadline));
+  if (!replaced) {
+    done.outcome = Outcome::kFailed;
+    done.adopted = false;
+    done.error = replaced.error().within("could not heal key " + id);
+  } else if (!*replaced) {
+    done.outcome = Outcome::kConflict;
+    done.adopted = false;
+  }
+  co_return done;
+}
+
+// All versions of a key: an old one may still be needed to decrypt what it encrypted.
+Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
+  Attempt done;
+  for (auto& [number, version] : record.versions) {
+    WrappedKeys wraps = wraps_of(version);
+    const auto lacking = regions_.lacking(wraps);
+    if (lacking.empty()) continue;
+    std::vector<std::string> wanted;
+    for (const auto& region : lacking) {
+      if (is_out(region)) {
+        done.missing.push_back({region, outages_.at(region).error});
+      } else {
+        wanted.push_back(region);
+      }
+    }
+    if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
+    if (wanted.empty()) continue;
+
+    co_await take_calls(1 + wanted.size());
+    const TimePoint until = call_until(deadline);
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
+    EncryptionContext context = context_of(record, number);
+    KeyVerifier verifier = verifier_of(record, number);
+    auto unwrapped =
+        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
+    if (!unwrapped) {
+      done.outcome = Outcome::kFailed;
+      done.error = unwrapped.error().within("could not unwrap key " + record.id);
+      continue;
+    }
+    if (unwrapped->suspect) {
+      log_.error("a wrapped key in the record of key " + record.id +
+                     " is not what was wrapped; another region gave the key",
+                 {{"id", record.id}, {"version", number}});
+    }
+    auto more = co_await regions_.wrap_missing(unwrapped->key, std::move(context),
+                                               std::move(wanted), until);
+    learn(more);
+    const std::string now = to_rfc3339(loop_.clock().wall());
+    for (auto& [region, wrapped] : more.wrapped) {
+      Wrap wrap;
+      wrap.master = std::move(wrapped.master);
+      wrap.blob = std::move(wrapped.blob);
+      wrap.at = now;
+      version.wrapped.emplace(region, std::move(wrap));
+    }
+    for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
+  }
+  if (done.outcome == Outcome::kHealed && !done.missing.empty()) done.outcome = Outcome::kMissing;
+  co_return done;
+}
+
+Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
+  Attempt done;
+  size_t calls = regions_.size();
+  for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
+  co_await take_calls(calls);
+  auto adopted = co_await adopt(loop_, regions_, record, call_until(deadline));
+  if (!adopted) {
+    done.outcome = Outcome::kFailed;
+    done.error = std::move(adopted.error());
+    co_return done;
+  }
+  record = std::move(adopted->record);
+  done.adopted = true;
+  done.missing = std::move(adopted->missing);
+  if (!done.missing.empty()) done.outcome = Outcome::kMissing;
+  co_return done;
+}
+
+TimePoint Healer::call_until(TimePoint deadline) const {
+  return std::min(deadline, loop_.now() + options_.call_deadline);
+}
+
+// Spreads calls over time: each takes its share of a second from the ones that come after it.
+Task<void> Healer::take_calls(size_t calls) {
+  if (options_.calls_per_second <= 0) co_return;
+  const TimePoint now = loop_.now();
+  const TimePoint turn = std::max(now, next_call_);
+  next_call_ = turn + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+                          static_cast<double>(calls) / options_.calls_per_second));
+  if (turn > now) co_await loop_.sleep_until(turn);
+}
+
+bool Healer::is_out(const std::string& region) const {
+  const auto outage = outages_.find(region);
+  return outage != outages_.end() && outage->second.until > loop_.now();
+}
+
+Duration Healer::longer(Duration pause) const {
+  return std::clamp(2 * pause, options_.back_off_least, options_.back_off_most);
+}
+
+void Healer::learn(const WrappedMore& more) {
+  for (const auto& [region, wrapped] : more.wrapped) outages_.erase(region);
+  for (const auto& failure : more.missing) {
+    if (failure.error.code == Code::kInvalid) continue;  // says nothing of the region
+    const auto known = outages_.find(failure.region);
+    const Duration pause = longer(known == outages_.end() ? Duration::zero() : known->second.pause);
+    outages_.insert_or_assign(failure.region, Outage{failure.error, pause, loop_.now() + pause});
+  }
+}
+
+void Healer::note_degraded(const std::string& id) {
+  if (waiting_.size() >= kMostWaiting || !waiting_.try_emplace(id).second) return;
+  if (wake_ != nullptr) wake_->set(true);
+}
+
+void Healer::note_recovered(const std::string& region) {
+  outages_.erase(region);
+  for (auto& [id, waiting] : waiting_) {
+    waiting.due = loop_.now();
+    waiting.pause = Duration::zero();
+  }
+  // Regions that come and go are not to cause one scan after the other.
+  const TimePoint now = loop_.now();
+  const TimePoint soon = scanned_at_ ? std::max(now, *scanned_at_ + options_.scan_pause) : now;
+  next_scan_ = std::min(next_scan_, soon);
+  if (wake_ != nullptr) wake_->set(true);
+}
+
+// A key that could not be healed now is tried again: when its regions may be back, or after a pause
+// of its own.
+void Healer::postpone(const std::string& id, const Attempt& attempt) {
+  if (waiting_.size() >= kMostWaiting && !waiting_.contains(id)) return;
+  Waiting& waiting = waiting_[id];
+  auto regions = names_of(attempt.missing);
+  if (attempt.outcome == Outcome::kMissing && regions != waiting.regions) {
+    log_.warn("key " + id + " lacks a region: " + list_of(attempt.missing), {{"id", id}});
+  } else if (attempt.outcome == Outcome::kFailed && waiting.pause == Duration::zero()) {
+    log_.warn(attempt.error->message, {{"id", id}});
+  }
+  waiting.regions =
+      attempt.outcome == Outcome::kMissing ? std::move(regions) : std::vector<std::string>();
+  waiting.pause = longer(waiting.pause);
+  waiting.due = loop_.now() + waiting.pause;
+}
+
+TimePoint Healer::next_due() const {
+  TimePoint due = TimePoint::max();
+  for (const auto& [id, waiting] : waiting_) due = std::min(due, waiting.due);
+  return due;
+}
+
+Task<void> Healer::wait_for_work(TimePoint until) {
+  OneShot<bool> woken(loop_);
+  struct Registration {
+    explicit Registration(OneShot<bool>*& place, OneShot<bool>& slot) : place_(place) {
+      place_ = &slot;
+    }
+    ~Registration() { place_ = nullptr; }
+    OneShot<bool>*& place_;
+  } registration(wake_, woken);
+  TaskGroup<bool> group(loop_);
+  const auto wait = [](OneShot<bool>& slot) -> Task<bool> { co_return co_await slot; };
+  group.start(wait(woken));
+  co_await group.next(until);
+}
+
+// Tries every key that is due.
+Task<void> Healer::work_off() {
+  std::vector<std::string> due;
+  for (auto& [id, waiting] : waiting_) {
+    if (waiting.due <= loop_.now()) due.push_back(id);
+  }
+  for (const auto& id : due) {
+    // Nothing is asked, not even the store, while all that it lacks is out.
+    Waiting& waiting = waiting_[id];
+    const auto& lacks = waiting.regions;
+    if (!lacks.empty() && std::all_of(lacks.begin(), lacks.end(),
+                                      [&](const auto& region) { return is_out(region); })) {
+      TimePoint back = TimePoint::max();
+      for (const auto& region : lacks) back = std::min(back, outages_.at(region).until);
+      waiting.due = back;
+      continue;
+    }
+    HealReport report;
+    const Attempt done = co_await heal(id, TimePoint::max(), report);
+    if (done.outcome == Outcome::kMissing || done.outcome == Outcome::kFailed) {
+      postpone(id, done);
+    } else {
+      waiting_.erase(id);
+    }
+    // The store or all regions are out: one try now and then is enough.
+    if (done.error && concerns_all(*done.error)) co_await loop_.sleep_for(options_.back_off_least);
+  }
+}
+
+Task<void> Healer::scan_all() {
+  HealReport report;
+  auto scanned = co_await scan(TimePoint::max(), report);
+  scanned_at_ = loop_.now();
+  next_scan_ = *scanned_at_ + options_.scan_every;
+  Attempt attempt;
+  attempt.outcome = Outcome::kMissing;
+  for (auto& missing : report.missing) {
+    attempt.missing = std::move(missing.regions);
+    postpone(missing.id, attempt);
+  }
+  attempt.outcome = Outcome::kFailed;
+  for (auto& failure : report.failures) {
+    attempt.missing.clear();
+    attempt.error = std::move(failure.error);
+    postpone(failure.id, attempt);
+  }
+  if (scanned) {
+    last_scan_ = loop_.clock().wall();
+  } else {
+    next_scan_ = *scanned_at_ + options_.scan_pause;
+    log_.warn("could not look for keys that lack a region: " + scanned.error().message);
+  }
+}
+
+Task<void> Healer::run() {
+  for (;;) {
+    co_await work_off();
+    if (loop_.now() >= next_scan_) {
+      co_await scan_all();
+    } else if (const TimePoint until = std::min(next_due(), next_scan_); until > loop_.now()) {
+      co_await wait_for_work(until);
+    }
+  }
+}
+
+Healer::Status Healer::status() const {
+  Status status;
+  status.waiting = waiting_.size();
+  status.healed = healed_;
+  status.failed = failed_;
+  status.last_scan = last_scan_;
+  return status;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,144 @@
+// Fills in what a key lacks: wraps in regions that were out when it was made, or that were added to
+// the configuration since.
+//
+// For each record: unwrap from any region, compare the check value, wrap in the missing regions,
+// replace the record by its revision. The plaintext never changes. A wrap that exists is never
+// touched, not even one that is suspect: it is told of. A region lacks nothing that another replica
+// of its multi-Region key has wrapped. A record that another writer changed meanwhile is looked at
+// again. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h).
+//
+// A region that could not wrap a key is left alone for a while, twice as long each time, and so are
+// all keys that lack nothing else; its return (note_recovered) ends that. A key that fails for a
+// reason of its own waits by itself, likewise twice as long each time.
+//
+// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
+// Blocking: never. Errors: per key, in the report; kUnavailable and the like of the store when the
+// pass itself cannot go on.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "kms/regions.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+struct HealOptions {
+  double calls_per_second = 5;  // to all regions together; 0: no bound
+  Duration call_deadline = std::chrono::seconds(10);
+  // Keys that lacked a region when the daemon before this one ended are known to none.
+  Duration first_scan = std::chrono::minutes(1);
+  Duration scan_every = std::chrono::hours(6);
+  // Between two scans, however often regions come and go.
+  Duration scan_pause = std::chrono::minutes(1);
+  Duration back_off_least = std::chrono::seconds(5);
+  Duration back_off_most = std::chrono::minutes(10);
+  bool adopt = false;  // take over what RKMS wrote
+};
+
+struct HealReport {
+  struct Missing {
+    std::string id;
+    std::vector<RegionFailure> regions;  // still missing, each with its reason
+  };
+  struct Failure {
+    std::string id;
+    Error error;
+  };
+  size_t keys = 0;     // looked at
+  size_t whole = 0;    // lacked nothing
+  size_t healed = 0;   // lack nothing any more
+  size_t adopted = 0;  // were RKMS's, and are ours now
+  size_t rkms = 0;     // RKMS's, and left alone
+  std::vector<Missing> missing;
+  std::vector<Failure> failures;  // could not be read, corrupt, changed under our hands
+
+  bool complete() const { return missing.empty() && failures.empty(); }
+};
+
+class Healer {
+ public:
+  Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options);
+
+  // One pass over `ids`, or over every key of the store when it is empty: `keyfs heal`.
+  Task<Result<HealReport>> run_once(std::vector<std::string> ids, TimePoint deadline);
+
+  // The background task: works off what was noted, goes through the whole store now and then.
+  // Endless; spawn it.
+  Task<void> run();
+  // A record that lacks a region was seen.
+  void note_degraded(const std::string& id);
+  // A region's breaker has closed: what it lacks can be filled in now.
+  void note_recovered(const std::string& region);
+
+  struct Status {
+    size_t waiting = 0;   // keys known to be degraded
+    uint64_t healed = 0;  // since the start
+    uint64_t failed = 0;
+    std::optional<WallTime> last_scan;
+  };
+  Status status() const;
+
+ private:
+  enum class Outcome { kWhole, kHealed, kMissing, kFailed, kConflict, kAbsent, kRkms };
+  struct Attempt {
+    Outcome outcome = Outcome::kWhole;
+    std::optional<Error> error;          // kFailed
+    std::vector<RegionFailure> missing;  // kMissing
+    bool adopted = false;
+  };
+  // A region that could not wrap: left alone until then.
+  struct Outage {
+    Error error;
+    Duration pause;
+    TimePoint until;
+  };
+  // A key that is known to be degraded.
+  struct Waiting {
+    TimePoint due{};
+    Duration pause{};                  // after its last failure
+    std::vector<std::string> regions;  // that it lacks, once known
+  };
+
+  Task<Attempt> heal(std::string id, TimePoint deadline, HealReport& report);
+  Task<Attempt> attempt(std::string id, TimePoint deadline);
+  Task<Attempt> fill_in(Record& record, TimePoint deadline);
+  Task<Attempt> take_over(Record& record, TimePoint deadline);
+  Task<Result<void>> scan(TimePoint deadline, HealReport& report);
+  Task<void> work_off();
+  Task<void> scan_all();
+  Task<void> take_calls(size_t calls);
+  Task<void> wait_for_work(TimePoint until);
+
+  TimePoint call_until(TimePoint deadline) const;
+  Duration longer(Duration pause) const;
+  bool is_out(const std::string& region) const;
+  void learn(const WrappedMore& more);
+  void postpone(const std::string& id, const Attempt& attempt);
+  TimePoint next_due() const;
+
+  Loop& loop_;
+  Store& store_;
+  Regions& regions_;
+  Log& log_;
+  const HealOptions options_;
+  TimePoint next_call_{};
+  std::map<std::string, Waiting> waiting_;
+  std::map<std::string, Outage> outages_;
+  TimePoint next_scan_{};
+  std::optional<TimePoint> scanned_at_;  // its end
+  uint64_t healed_ = 0;
+  uint64_t failed_ = 0;
+  std::optional<WallTime> last_scan_;
+  OneShot<bool>* wake_ = nullptr;
+};
+
+}  // namespace keyfs

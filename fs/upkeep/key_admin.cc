@@ -1,0 +1,117 @@
+#include "fs/upkeep/key_admin.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fs/keys/key_check.h"
+#include "fs/keys/key_maker.h"
+#include "fs/policy/key_id.h"
+
+namespace keyfs {
+namespace {
+
+// How often a change is tried again because somebody else changed the record meanwhile.
+constexpr int kTries = 5;
+
+Result<void> check_id(const std::string& id) {
+  if (is_key_id(id)) return {};
+  return fail(Code::kInvalid,
+              "this is no key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
+              "a digit");
+}
+
+tl::unexpected<Error> no_such_key(const std::string& id) {
+  return fail(Code::kInvalid, "there is no key " + id);
+}
+
+AdminCreated existing(const Record& record) {
+  AdminCreated found;
+  found.version = record.current;
+  found.state = record.state;
+  const auto current = record.versions.find(record.current);
+  if (current == record.versions.end()) return found;
+  for (const auto& [region, wrap] : current->second.wrapped) found.regions.push_back(region);
+  return found;
+}
+
+}  // namespace
+
+bool KeyDescription::degraded() const {
+  return std::any_of(versions.begin(), versions.end(), [this](const VersionInfo& info) {
+    return info.version == current && !info.missing.empty() && state != KeyState::kDeleted;
+  });
+}
+
+KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, std::string creator)
+    : loop_(loop), store_(store), regions_(regions), creator_(std::move(creator)) {}
+
+Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
+  if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
+  auto found = co_await store_.get(id, deadline);
+  if (!found) co_return fail(found.error().within("could not create key " + id));
+  if (*found) co_return existing((*found)->record);
+
+  MakeRequest wish(id, bytes, creator_, deadline);
+  auto made = co_await make_key(loop_, store_, regions_, std::move(wish));
+  if (!made) co_return fail(std::move(made.error()));
+  AdminCreated created = existing(made->stored.record);
+  created.created = made->ours;
+  created.missing = std::move(made->missing);
+  co_return created;
+}
+
+Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, TimePoint deadline) {
+  if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
+  const std::string what = "could not make key " + id + " " + std::string(to_string(state));
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    auto found = co_await store_.get(id, deadline);
+    if (!found) co_return fail(found.error().within(what));
+    if (!*found) co_return no_such_key(id);
+    Stored stored = std::move(**found);
+    StateChange change{stored.record.state, state};
+    if (change.before == state) co_return change;
+    if (change.before == KeyState::kDeleted) {
+      co_return fail(Code::kInvalid, what + ": it was deleted, and that is for good");
+    }
+    if (stored.record.from_rkms) {
+      co_return fail(Code::kInvalid, what +
+                                         ": RKMS wrote its record, which has no state; adopt it "
+                                         "first (keyfs heal --adopt)");
+    }
+    stored.record.state = state;
+    auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
+    if (!replaced) co_return fail(replaced.error().within(what));
+    if (*replaced) co_return change;
+  }
+  co_return fail(Code::kUnavailable, what + ": others keep changing its record; try again");
+}
+
+Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
+  if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
+  const auto found = co_await store_.get(id, deadline);
+  if (!found) co_return fail(found.error().within("could not describe key " + id));
+  if (!*found) co_return no_such_key(id);
+  const Record& record = (*found)->record;
+
+  KeyDescription told;
+  told.id = record.id;
+  told.state = record.state;
+  told.current = record.current;
+  told.from_rkms = record.from_rkms;
+  for (const auto& [number, version] : record.versions) {
+    KeyDescription::VersionInfo info;
+    info.version = number;
+    info.created = version.created;
+    info.creator = version.creator;
+    info.bytes = version.bytes;
+    info.has_check = version.check.has_value();
+    for (const auto& [region, wrap] : version.wrapped) {
+      info.wrapped.push_back({region, wrap.master, wrap.at});
+    }
+    info.missing = regions_.lacking(wraps_of(version));
+    told.versions.push_back(std::move(info));
+  }
+  co_return told;
+}
+
+}  // namespace keyfs

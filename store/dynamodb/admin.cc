@@ -1,0 +1,180 @@
+// What the operator asks of a DynamoDB store: keyfs check, with or without --create-table.
+#include <chrono>
+#include <utility>
+
+#include "base/aws/endpoint.h"
+#include "base/config_reader.h"
+#include "store/dynamodb/store.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kPoll = 1s;
+constexpr const char* kProbeId = ".keyfs-check";
+
+std::string remedy_for(const Error& error, const std::string& action) {
+  switch (error.code) {
+    case Code::kDenied:
+      return "allow " + action + " on the table to keyfs's role, and see that the table exists";
+    case Code::kUnauthenticated:
+      return "see to the credentials";
+    case Code::kThrottled:
+      return "raise the table's capacity, or make it pay per request";
+    case Code::kUnavailable:
+    case Code::kTimeout:
+      return "see that the region's endpoint can be reached from here";
+    default:
+      return "see the reason given";
+  }
+}
+
+CheckItem to_item(std::string what, const std::string& action, const Result<void>& result,
+                  std::string detail) {
+  if (result) return {std::move(what), true, std::move(detail), ""};
+  return {std::move(what), false, result.error().message, remedy_for(result.error(), action)};
+}
+
+// Keys are served without it, and an operator should know.
+CheckItem advice(std::string what, bool on) {
+  if (on) return {std::move(what), true, "on", ""};
+  return {std::move(what), true, "off", "turning it on is recommended"};
+}
+
+template <class T>
+Result<void> without_value(const Result<T>& result) {
+  if (!result) return fail(result.error());
+  return {};
+}
+
+}  // namespace
+
+void DynamoDbStore::check_topology(const Result<Topology>& topology, StoreCheck& check) const {
+  if (!topology) {
+    check.items.push_back({"table", false, topology.error().message,
+                           remedy_for(topology.error(), "dynamodb:DescribeTable")});
+    return;
+  }
+  if (topology->why_unknown) {
+    check.items.push_back({"table", false, topology->why_unknown->message,
+                           "list only regions which hold replicas of one Global Table"});
+    return;
+  }
+  const std::string& home = replicas_[0]->region();
+  std::string detail = "new keys are created in " + home + " alone";
+  if (topology->mode == Mode::kAnyDecides) detail = "new keys are created in any region";
+  check.items.push_back({"table " + names_.table, true, detail, ""});
+  for (size_t i = 1; i < replicas_.size(); ++i) {
+    if (topology->replica[i]) continue;
+    check.items.push_back({"replica " + replicas_[i]->region(), false,
+                           "the table in " + home + " has no replica there; it is never asked",
+                           "add a replica, or take the region out of [store] regions"});
+  }
+}
+
+Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
+  StoreCheck check;
+  const auto topology = co_await describe(deadline);
+  check_topology(topology, check);
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    DynamoDbReplica& replica = *replicas_[i];
+    const std::string& region = replica.region();
+    const TimePoint until = std::min(deadline, loop_.now() + 5s);
+    const TimePoint begin = loop_.now();
+    const auto got = co_await replica.get(kProbeId, true, until);
+    check.items.push_back(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
+                                  "took " + to_text(loop_.now() - begin)));
+    if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail alike
+    const auto scanned = co_await replica.scan("", 1, until);
+    check.items.push_back(
+        to_item(region + " may list", "dynamodb:Scan", without_value(scanned), "permitted"));
+    // Where nothing is ever written, nothing need be permitted.
+    if (i > 0 && (!topology || topology->mode != Mode::kAnyDecides)) continue;
+    const auto put = co_await replica.try_put(until);
+    check.items.push_back(to_item(region + " may create", "dynamodb:PutItem", put, "permitted"));
+    const auto updated = co_await replica.try_update(until);
+    check.items.push_back(
+        to_item(region + " may change", "dynamodb:UpdateItem", updated, "permitted"));
+    if (i > 0) continue;
+    if (const auto description = co_await replica.describe(until); description) {
+      check.items.push_back(advice("deletion protection", description->deletion_protection));
+    }
+    if (const auto recovery = co_await replica.is_protected_by_recovery(until); recovery) {
+      check.items.push_back(advice("point-in-time recovery", *recovery));
+    } else {
+      check.items.push_back(
+          {"point-in-time recovery", true, "can't be told: " + recovery.error().message, ""});
+    }
+  }
+  co_return check;
+}
+
+Task<Result<std::string>> DynamoDbStore::make_table(TimePoint deadline) {
+  DynamoDbReplica& home = *replicas_[0];
+  const std::string name = "table " + names_.table + " in " + home.region();
+  auto description = co_await home.describe(deadline);
+  if (description) {
+    if (!description->key_is_id) {
+      co_return fail(Code::kInvalid, name + " is there, and is not one of keyfs");
+    }
+    co_return name + " is there already; nothing was changed";
+  }
+  if (description.error().code != Code::kDenied) co_return fail(description.error());
+  if (auto made = co_await home.create_table(deadline); !made) {
+    co_return fail(made.error().within("could not make the table"));
+  }
+  for (;;) {
+    description = co_await home.describe(deadline);
+    if (description && description->active) break;
+    // It may take a moment until the table that is being made is known everywhere.
+    if (loop_.now() + kPoll >= deadline) {
+      co_return fail(Code::kTimeout, name + " is being made, and was not ready in time");
+    }
+    co_await loop_.sleep_for(kPoll);
+  }
+  if (auto ok = co_await home.protect_by_recovery(deadline); !ok) {
+    co_return fail(ok.error().within(name + " was made, but without point-in-time recovery"));
+  }
+  std::string done =
+      name + " was made: paid per request, with deletion protection and point-in-time recovery";
+  if (replicas_.size() > 1) done += "; its replicas in other regions are yours to add";
+  co_return done;
+}
+
+Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
+                                                   const DynamoDbParts& parts) {
+  ConfigReader in(section);
+  in.required("type");
+  DynamoDbNames names;
+  names.table = in.required("table");
+  names.accept_rkms_records = in.boolean("accept_rkms_records", false);
+  const auto regions = in.required_list("regions");
+  const auto endpoints = in.list("endpoint");
+  const std::string profile = in.string("profile", "");
+  const std::string role_arn = in.string("role_arn", "");
+  for (const auto& region : regions) {
+    if (!is_aws_region_name(region)) in.mistake("regions", region + " is no name of an AWS region");
+  }
+  if (endpoints.size() > 1 && endpoints.size() != regions.size()) {
+    in.mistake("endpoint", "has " + std::to_string(endpoints.size()) + " endpoints for " +
+                               std::to_string(regions.size()) +
+                               " regions; give one, or one for each");
+  }
+  if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
+
+  AwsCredentialProvider& credentials = parts.credentials(profile, role_arn);
+  std::vector<std::unique_ptr<DynamoDbReplica>> replicas;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    std::string configured;
+    if (!endpoints.empty()) configured = endpoints[endpoints.size() == 1 ? 0 : i];
+    auto endpoint = aws_endpoint("dynamodb", regions[i], configured, parts.environment);
+    if (!endpoint) return fail(section.mistake("endpoint", endpoint.error().message));
+    replicas.push_back(std::make_unique<DynamoDbReplica>(parts.loop, parts.http, credentials,
+                                                         regions[i], std::move(*endpoint), names));
+  }
+  return std::make_unique<DynamoDbStore>(parts.loop, parts.random, std::move(names),
+                                         std::move(replicas));
+}
+
+}  // namespace keyfs

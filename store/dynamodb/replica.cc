@@ -1,0 +1,216 @@
+#include "store/dynamodb/replica.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::array<std::string_view, 5> kThrottled = {
+    "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+    "LimitExceededException", "ThrottlingError"};
+// These may pass, though they come with status 400.
+constexpr std::array<std::string_view, 4> kTransient = {
+    "ReplicatedWriteConflictException", "TransactionConflictException", "ResourceInUseException",
+    "ItemCollectionSizeLimitExceededException"};
+
+template <size_t N>
+bool among(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// CRC-32 as in IEEE 802.3, which DynamoDB sends of each reply's body.
+uint32_t crc32(std::string_view text) {
+  uint32_t crc = 0xffffffff;
+  for (const char c : text) {
+    crc ^= static_cast<uint8_t>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320u : 0u);
+  }
+  return ~crc;
+}
+
+bool arrived_whole(const HttpResponse& response) {
+  const std::string* header = response.header("x-amz-crc32");
+  if (header == nullptr) return true;
+  uint32_t told = 0;
+  const auto [end, error] = std::from_chars(header->data(), header->data() + header->size(), told);
+  return error == std::errc() && end == header->data() + header->size() &&
+         told == crc32(response.text());
+}
+
+}  // namespace
+
+DynamoDbReplica::DynamoDbReplica(Loop& loop, HttpClient& http, AwsCredentialProvider& credentials,
+                                 std::string region, std::string endpoint, DynamoDbNames names)
+    : loop_(loop),
+      region_(std::move(region)),
+      names_(std::move(names)),
+      client_(http, credentials,
+              AwsServiceOptions{"dynamodb", region_, std::move(endpoint), "DynamoDB_20120810.",
+                                "1.0"}) {}
+
+Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& reply) const {
+  const std::string where = region_ + ": ";
+  const std::string reason = reply.reason();
+  if (among(kThrottled, reply.error) || reply.http.status == 429) {
+    return Error(Code::kThrottled,
+                 where + "DynamoDB throttles table " + names_.table + " (" + reason + ")");
+  }
+  if (reply.http.status >= 500 || reply.http.status == 408 || among(kTransient, reply.error)) {
+    return Error(Code::kUnavailable, where + "DynamoDB fails (" + reason + ")");
+  }
+  if (reply.error == "AccessDeniedException") {
+    return Error(Code::kDenied, where + "permission dynamodb:" + operation + " on table " +
+                                    names_.table + " is missing (" + reason + ")");
+  }
+  if (reply.error == "ResourceNotFoundException") {
+    return Error(Code::kDenied, where + "there is no table " + names_.table +
+                                    "; keyfs check --create-table makes it");
+  }
+  if (reply.error == "ValidationException" || reply.error == "SerializationException") {
+    return Error(Code::kInvalid, where + "DynamoDB refuses " + operation + " on table " +
+                                     names_.table + " as malformed (" + reason + ")");
+  }
+  return Error(Code::kDenied, where + "DynamoDB refuses " + operation + " on table " +
+                                  names_.table + " (" + reason + ")");
+}
+
+Task<Result<DynamoDbReplica::Reply>> DynamoDbReplica::call(std::string operation, std::string body,
+                                                           TimePoint deadline) {
+  AwsCall call(operation, std::move(body), deadline);
+  call.max_response = size_t{4} << 20;  // a page of a Scan has at most 1 MB, before it is escaped
+  auto reply = co_await client_.call(std::move(call));
+  if (!reply) co_return fail(reply.error().within(region_));
+  if (!arrived_whole(reply->http)) {
+    co_return fail(Code::kUnavailable, region_ + ": DynamoDB's reply was damaged on its way");
+  }
+  Reply result;
+  result.condition_failed = reply->error == "ConditionalCheckFailedException";
+  if (!reply->ok() && !result.condition_failed) co_return fail(to_error(operation, *reply));
+  result.body = std::move(reply->http.body);
+  co_return result;
+}
+
+Task<Result<std::optional<Stored>>> DynamoDbReplica::get(std::string id, bool consistent,
+                                                         TimePoint deadline) {
+  const auto reply = co_await call("GetItem", get_item_json(names_, id, consistent), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto found = parse_get_item(names_, reply->body, id);
+  if (!found) co_return fail(found.error().within(region_));
+  co_return std::move(*found);
+}
+
+Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::put(std::string id, std::string record,
+                                                            std::string revision,
+                                                            TimePoint deadline) {
+  const auto reply =
+      co_await call("PutItem", put_item_json(names_, id, record, revision), deadline);
+  if (!reply) co_return fail(reply.error());
+  Written written;
+  written.done = !reply->condition_failed;
+  if (written.done) co_return written;
+  auto found = parse_found_item(names_, reply->body, id);
+  if (!found) co_return fail(found.error().within(region_));
+  written.found = std::move(*found);
+  co_return written;
+}
+
+Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, std::string record,
+                                                               std::string revision,
+                                                               std::string old_revision,
+                                                               TimePoint deadline) {
+  auto body = update_item_json(names_, id, record, revision, old_revision);
+  if (!body) co_return fail(std::move(body.error()));
+  const auto reply = co_await call("UpdateItem", std::move(*body), deadline);
+  if (!reply) co_return fail(reply.error());
+  Written written;
+  written.done = !reply->condition_failed;
+  if (written.done) co_return written;
+  auto found = parse_found_item(names_, reply->body, id);
+  // What lies there now is nobody's business here, unless it is ours.
+  if (found) written.found = std::move(*found);
+  co_return written;
+}
+
+Task<Result<ListPage>> DynamoDbReplica::scan(std::string after, size_t limit, TimePoint deadline) {
+  const auto reply = co_await call("Scan", scan_json(names_, after, limit), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto page = parse_scan(names_, reply->body);
+  if (!page) co_return fail(page.error().within(region_));
+  co_return std::move(*page);
+}
+
+Task<Result<TableDescription>> DynamoDbReplica::describe(TimePoint deadline) {
+  const auto reply = co_await call("DescribeTable", table_json(names_), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto description = parse_table(reply->body);
+  if (!description) co_return fail(description.error().within(region_));
+  co_return std::move(*description);
+}
+
+Task<Result<void>> DynamoDbReplica::create_table(TimePoint deadline) {
+  const auto reply = co_await call("CreateTable", create_table_json(names_), deadline);
+  if (!reply) co_return fail(reply.error());
+  co_return Result<void>();
+}
+
+Task<Result<void>> DynamoDbReplica::protect_by_recovery(TimePoint deadline) {
+  const auto reply = co_await call("UpdateContinuousBackups", recovery_json(names_), deadline);
+  if (!reply) co_return fail(reply.error());
+  co_return Result<void>();
+}
+
+Task<Result<bool>> DynamoDbReplica::is_protected_by_recovery(TimePoint deadline) {
+  const auto reply = co_await call("DescribeContinuousBackups", table_json(names_), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto on = parse_recovery(reply->body);
+  if (!on) co_return fail(on.error().within(region_));
+  co_return *on;
+}
+
+Task<Result<void>> DynamoDbReplica::try_write(std::string operation, std::string body,
+                                              TimePoint deadline) {
+  const auto reply = co_await call(operation, std::move(body), deadline);
+  if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed) {
+    co_return fail(Code::kUnavailable,
+                   region_ + ": " + operation + " passed a condition that never holds");
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> DynamoDbReplica::try_put(TimePoint deadline) {
+  co_return co_await try_write("PutItem", try_put_json(names_), deadline);
+}
+
+Task<Result<void>> DynamoDbReplica::try_update(TimePoint deadline) {
+  co_return co_await try_write("UpdateItem", try_update_json(names_), deadline);
+}
+
+Duration DynamoDbReplica::patience() const {
+  if (!mean_) return 500ms;  // a first call has a handshake before it
+  return std::clamp<Duration>(*mean_ + 4 * deviation_, 50ms, 2s);
+}
+
+void DynamoDbReplica::succeeded(Duration took) {
+  failures_ = 0;
+  leave_alone_until_ = TimePoint();
+  if (!mean_) {
+    mean_ = took;
+    deviation_ = took / 2;
+    return;
+  }
+  const Duration error = took - *mean_;
+  deviation_ += (std::chrono::abs(error) - deviation_) / 4;
+  *mean_ += error / 8;
+}
+
+void DynamoDbReplica::failed() {
+  leave_alone_until_ = loop_.now() + std::min<Duration>(1s * (1 << std::min(failures_, 5)), 30s);
+  ++failures_;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,80 @@
+// One region's replica of the DynamoDB table: each function is one call to AWS, made once.
+//
+// Thread-safety: none; on the loop's thread. Ownership: owns its client; what the client refers to
+// outlives it. Blocking: never.
+// Errors, with the region's name in front:
+//   kUnavailable, kTimeout, kThrottled   may pass: another try or another replica
+//   kDenied           no permission, no such table: the message names the IAM action or the remedy
+//   kUnauthenticated  see base/aws/client.h
+//   kCorrupt          the item is there and is no record
+//   kInvalid          a mistake of ours
+// A write that fails with one of the first three may have been carried out all the same.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/aws/client.h"
+#include "base/loop.h"
+#include "store/dynamodb/item.h"
+
+namespace keyfs {
+
+class DynamoDbReplica {
+ public:
+  DynamoDbReplica(Loop& loop, HttpClient& http, AwsCredentialProvider& credentials,
+                  std::string region, std::string endpoint, DynamoDbNames names);
+
+  const std::string& region() const { return region_; }
+
+  Task<Result<std::optional<Stored>>> get(std::string id, bool consistent, TimePoint deadline);
+
+  struct Written {
+    bool done = false;  // the condition held
+    // Else what was there, when it was sent.
+    std::optional<Stored> found;
+  };
+  Task<Result<Written>> put(std::string id, std::string record, std::string revision,
+                            TimePoint deadline);
+  Task<Result<Written>> update(std::string id, std::string record, std::string revision,
+                               std::string old_revision, TimePoint deadline);
+  Task<Result<ListPage>> scan(std::string after, size_t limit, TimePoint deadline);
+  Task<Result<TableDescription>> describe(TimePoint deadline);
+  Task<Result<void>> create_table(TimePoint deadline);
+  Task<Result<void>> protect_by_recovery(TimePoint deadline);
+  Task<Result<bool>> is_protected_by_recovery(TimePoint deadline);
+  // Whether writes are permitted; nothing is written.
+  Task<Result<void>> try_put(TimePoint deadline);
+  Task<Result<void>> try_update(TimePoint deadline);
+
+  // How long a call may take before another replica is asked as well: from what calls took so far.
+  Duration patience() const;
+  // False for a while after failures; longer each time.
+  bool healthy() const { return loop_.now() >= leave_alone_until_; }
+  void succeeded(Duration took);
+  void failed();
+
+ private:
+  struct Reply {
+    bool condition_failed = false;
+    std::string body;
+  };
+  Task<Result<Reply>> call(std::string operation, std::string body, TimePoint deadline);
+  Task<Result<void>> try_write(std::string operation, std::string body, TimePoint deadline);
+  Error to_error(const std::string& operation, const AwsReply& reply) const;
+
+  Loop& loop_;
+  std::string region_;
+  DynamoDbNames names_;
+  AwsClient client_;
+
+  // As RFC 6298 estimates a round trip.
+  std::optional<Duration> mean_;
+  Duration deviation_{};
+  TimePoint leave_alone_until_{};
+  int failures_ = 0;
+};
+
+}  // namespace keyfs

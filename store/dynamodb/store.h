@@ -1,0 +1,128 @@
+// Records in a DynamoDB table, with replicas in several regions (a Global Table) or in one.
+//
+//   [store]
+//   type = dynamodb
+//   table = keyfs
+//   regions = us-east-1, us-west-2    ; replicas of one table; the first one's is its home
+//   endpoint = http://...             ; instead of AWS's: one for all regions, or a list, one for
+//   each accept_rkms_records = no          ; read items that RKMS wrote profile = ...   role_arn =
+//   ...    ; whose credentials, as in [region]
+//
+// A hit is good from any replica, since a version's plaintext never changes. Whether an id is
+// absent, and who was first to create it, is decided
+//   - by the home region alone, for a plain table and for a Global Table in the eventual mode
+//     (MREC), where each replica knows of its own writes only;
+//   - by any replica in the strongly consistent mode (MRSC).
+// The table is described once to learn which holds; as long as that fails, home decides, and
+// other regions are not asked at all: they might hold a table of their own. So when home is out,
+// creation in MREC fails, and never makes a second key.
+//
+// Reads ask the first healthy replica in the order of the configuration, and the next one too when
+// that fails or takes unusually long. Calls that may pass are made again until the deadline, with
+// growing random pauses, from a budget that all calls share.
+//
+// Thread-safety, blocking, ownership: see store/store.h; what the replicas refer to outlives the
+// store. Errors: as in store/dynamodb/replica.h.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/aws/credentials.h"
+#include "base/config.h"
+#include "base/crypto.h"
+#include "base/environment.h"
+#include "base/http.h"
+#include "base/loop.h"
+#include "base/race.h"
+#include "base/retry.h"
+#include "store/dynamodb/replica.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class DynamoDbStore final : public Store {
+ public:
+  // At least one replica; the first is home.
+  DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
+                std::vector<std::unique_ptr<DynamoDbReplica>> replicas);
+  ~DynamoDbStore() override;
+
+  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override;
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Task<StoreCheck> check(TimePoint deadline) override;
+
+  // Makes the table at home: paid per request, protected from deletion, with point-in-time
+  // recovery. One that is there already is left as it is. Tells in a line what was done.
+  Task<Result<std::string>> make_table(TimePoint deadline) override;
+
+ private:
+  enum class Mode { kUnknown, kHomeDecides, kAnyDecides };
+  struct Topology {
+    Mode mode = Mode::kUnknown;
+    std::vector<bool> replica;  // which of replicas_ are replicas of the one table
+    std::optional<Error> why_unknown;
+  };
+
+  // A call that may be made again, in the loop's turn.
+  template <class T>
+  using Attempt = std::function<Task<Result<T>>(unsigned number, TimePoint deadline)>;
+  template <class T>
+  Task<Result<T>> with_retries(TimePoint deadline, Attempt<T> attempt);
+
+  template <class T>
+  using Ask = std::function<Task<Result<T>>(DynamoDbReplica& replica, TimePoint deadline)>;
+  // The first answer of `replicas` (indices), which are asked one after another: the next one when
+  // the last failed or takes long.
+  template <class T>
+  Task<Result<T>> ask(std::vector<size_t> replicas, TimePoint deadline, Ask<T> question);
+  // The first answer of those that may be read from.
+  template <class T>
+  Task<Result<T>> ask_readable(TimePoint deadline, Ask<T> question);
+  // One call to one replica, which is noted in its health.
+  template <class T>
+  Task<Result<T>> ask_one(size_t replica, TimePoint deadline, Ask<T> question);
+
+  Task<Result<Topology>> describe(TimePoint deadline);
+  Task<Result<Topology>> describe_now();
+  Task<Result<Topology>> describe_by(DynamoDbReplica& replica, TimePoint deadline);
+  Task<bool> describe_in_background();
+  void start_describing();
+  Topology topology_from(size_t replica, const TableDescription& description) const;
+  // In the order in which to ask: healthy ones first.
+  std::vector<size_t> readable() const;
+  std::vector<size_t> deciding() const;
+  void check_topology(const Result<Topology>& topology, StoreCheck& check) const;
+  Result<std::string> new_revision();
+
+  Loop& loop_;
+  Random& random_;
+  DynamoDbNames names_;
+  std::vector<std::unique_ptr<DynamoDbReplica>> replicas_;
+  RetryBudget budget_;
+  Topology topology_;
+  TimePoint describe_again_{};
+  SingleFlight<Result<Topology>> describing_;
+  TaskGroup<bool> background_;
+};
+
+struct DynamoDbParts {
+  Loop& loop;
+  Random& random;
+  HttpClient& http;
+  // The credentials that `profile` and `role_arn` (may be empty) name.
+  std::function<AwsCredentialProvider&(const std::string& profile, const std::string& role_arn)>
+      credentials;
+  Environment environment;
+};
+// From the [store] section.
+Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
+                                                   const DynamoDbParts& parts);
+
+}  // namespace keyfs

@@ -1,0 +1,66 @@
+// EtcdStore: what `keyfs check` tells.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/race.h"
+#include "store/etcd/store.h"
+
+namespace keyfs {
+
+Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
+  const TimePoint begin = loop_.now();
+  EtcdRange range(registry_.key());
+  range.keys_only = true;
+  const EtcdCall call(kEtcdRangePath, to_json(range));
+  const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
+  CheckItem item;
+  item.essential = false;  // whether enough of them answer is the next item
+  item.what = client_.endpoints().host(endpoint);
+  item.ok = answer.has_value();
+  if (answer) {
+    item.detail = "answers in " + to_text((loop_.now() - begin) / 1'000'000 * 1'000'000);
+  } else {
+    item.detail = answer.error().error.message;
+    item.remedy = answer.error().next == EtcdNext::kGiveUp
+                      ? "correct the [store] section, or what etcd permits"
+                      : "look at this member; the others are used meanwhile";
+  }
+  co_return item;
+}
+
+Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
+  StoreCheck check;
+  TaskGroup<CheckItem> members(loop_);
+  const TimePoint until = std::min(deadline, loop_.now() + options_.attempt_timeout);
+  for (size_t i = 0; i < client_.endpoints().size(); ++i) members.start(check_member(i, until));
+  std::vector<CheckItem> told(members.size());
+  while (auto finished = co_await members.next()) {
+    told[finished->number] = std::move(finished->value);
+  }
+  check.items = std::move(told);
+
+  CheckItem cluster{"cluster", true, "is the one that this host knows", ""};
+  auto ok = co_await registry_.identify(deadline);
+  if (ok) ok = identity_.may_create();
+  if (!ok) cluster = {"cluster", false, ok.error().message, "make sure which cluster this is"};
+  check.items.push_back(std::move(cluster));
+  if (!ok) co_return check;
+
+  // Writing what is there already shows that we may write, and changes nothing.
+  EtcdCompare same;
+  same.value = identity_.known().store_id;
+  auto written =
+      co_await write(registry_.key(), identity_.known().store_id, std::move(same), deadline);
+  CheckItem may_write{"may write", written && written->ours, "", ""};
+  if (may_write.ok) {
+    may_write.detail = "under " + options_.prefix;
+  } else {
+    may_write.detail = written ? "the store's id changed" : written.error().message;
+    may_write.remedy = "grant readwrite on all keys that begin with " + options_.prefix + "/";
+  }
+  check.items.push_back(std::move(may_write));
+  co_return check;
+}
+
+}  // namespace keyfs

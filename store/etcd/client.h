@@ -1,0 +1,97 @@
+// Calls to an etcd cluster through the JSON gateways of its members.
+//
+// A call goes to the preferred member. When that one is silent for `hedge_after`, or cannot, the
+// next one is asked as well; the first answer counts. So every request may be carried out more than
+// once, also after the call has returned: callers send only what may be (a transaction that
+// compares revisions). What a call gives up is told member by member. Few calls at once race a
+// member that is merely slow, so that an overloaded cluster is not asked for more; once one of them
+// has shown that it is silent, all go on elsewhere.
+//
+// Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker and identity
+// outlive it; it outlives its tasks. Blocking: never.
+// Errors: kTimeout past the deadline, with what each member said; kDenied, kUnauthenticated,
+// kInvalid when all members would say the same; kUnavailable when a call of one round failed at
+// all of them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/http.h"
+#include "base/worker.h"
+#include "store/etcd/auth.h"
+#include "store/etcd/endpoints.h"
+#include "store/etcd/error.h"
+#include "store/etcd/identity.h"
+#include "store/etcd/messages.h"
+#include "store/etcd/options.h"
+#include "store/etcd/slots.h"
+
+namespace keyfs {
+
+struct EtcdCall {
+  EtcdCall(std::string call_path, std::string call_body)
+      : path(std::move(call_path)), body(std::move(call_body)) {}
+
+  std::string path;  // "/v3/kv/range"
+  std::string body;
+  // Linearizable: only members that see a leader can answer. Otherwise any member answers from
+  // what it has.
+  bool needs_leader = true;
+  // Each member is asked once at most; otherwise again and again until the deadline.
+  bool one_round = false;
+  // Does not wait for its turn at a member that has many requests of ours.
+  bool urgent = false;
+  // An answer for which this is false counts as if the member could not answer.
+  std::function<bool(const EtcdReply&)> useful;
+};
+
+class EtcdClient {
+ public:
+  EtcdClient(std::unique_ptr<HttpClient> http, Worker& files, EtcdIdentity& identity,
+             const EtcdOptions& options);
+
+  using Answer = tl::expected<EtcdReply, EtcdFailure>;
+
+  Task<Answer> call(EtcdCall call, TimePoint deadline);
+  // One member only, which is waited for no longer than `patience`.
+  Task<Answer> ask(size_t endpoint, const EtcdCall& call, TimePoint deadline, Duration patience);
+
+  // A stream from one member; the lines that come in are given to `on_data` (base/http.h). Ends
+  // when the member ends it.
+  Task<EtcdFailure> stream(size_t endpoint, std::string path, std::string body,
+                           std::function<bool(std::string_view)> on_data);
+
+  // No member could answer a linearizable call when last asked.
+  bool leaderless() const { return leaderless_; }
+
+  EtcdEndpoints& endpoints() { return endpoints_; }
+  Loop& loop() { return http_->loop(); }
+  const std::string& user() const { return auth_.user(); }
+
+ private:
+  struct Said {
+    size_t endpoint;
+    std::string what;
+  };
+  Task<Answer> one_try(size_t endpoint, const EtcdCall& call, TimePoint until, bool& again);
+  Task<Answer> round(const EtcdCall& call, TimePoint deadline, Duration patience,
+                     std::vector<Said>& said);
+  Answer judge(size_t endpoint, const EtcdCall& call, const HttpResponse& response,
+               int64_t sent_at_mark, bool with_token);
+  std::string told(const std::vector<Said>& said) const;
+
+  std::unique_ptr<HttpClient> http_;
+  EtcdIdentity& identity_;
+  const EtcdOptions& options_;
+  EtcdEndpoints endpoints_;
+  EtcdAuth auth_;
+  std::vector<std::unique_ptr<EtcdSlots>> slots_;  // of each member
+  size_t hedges_ = 0;                              // calls that ask more than one member now
+  bool leaderless_ = false;
+};
+
+}  // namespace keyfs

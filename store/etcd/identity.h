@@ -1,0 +1,87 @@
+// Which etcd cluster this host uses, and how far it had come: an empty cluster, one of somebody
+// else, or one that was restored from an old backup looks just like one in which a key was never
+// made, and keyfs would make a second key for an id.
+//
+// What is remembered in STATE_DIR/etcd-cluster, lines of "name value":
+//   cluster   the cluster id (hexadecimal), which every reply of etcd carries
+//   store     a random id that the first keyfs wrote into the cluster, at PREFIX/store-id. It is
+//             there even when a new cluster comes up with the very id of the old one, and every
+//             write compares it, on the server, in its own transaction
+//   revision  a revision that the cluster had reached. A linearizable reply below it means that
+//             writes were lost. Written when something is created, at most every few seconds, so
+//             a backup that is only seconds old may go unnoticed
+//   behind    1 when that was seen
+// When any of it does not fit, nothing is created or changed any more, and no miss is believed;
+// keys that are found are served. An operator who means it removes the file and restarts keyfs.
+//
+// Thread-safety: none, except for the static functions. Blocking: only load() and store() touch the
+// file. Errors: kInvalid for another cluster, kCorrupt for a file that is not well-formed, else
+// what the file system gives.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "store/etcd/messages.h"
+
+namespace keyfs {
+
+struct EtcdKnown {
+  uint64_t cluster_id = 0;
+  std::string store_id;
+  int64_t revision = 0;
+  bool behind = false;
+
+  bool operator==(const EtcdKnown&) const = default;
+};
+
+class EtcdIdentity {
+ public:
+  // nullopt: nothing is known yet.
+  static Result<std::optional<EtcdKnown>> load(const std::string& state_dir);
+  // Whole or not at all; a higher revision of the same store that stands there already is kept.
+  static Result<void> store(const std::string& state_dir, EtcdKnown known);
+
+  // `state_dir` empty: nothing is remembered.
+  EtcdIdentity(std::string state_dir, std::optional<EtcdKnown> known);
+
+  const std::string& state_dir() const { return state_dir_; }
+  bool established() const { return established_; }
+  const EtcdKnown& known() const { return known_; }
+  bool is_known() const { return known_.cluster_id != 0; }
+
+  // The revision that a linearizable reply to a request sent now must have reached.
+  int64_t mark() const { return known_.revision; }
+
+  // Whether a reply with this header may be used at all.
+  Result<void> accept_cluster(const EtcdHeader& header) const;
+  // A reply that was accepted; `sent_at_mark` is mark() as it was when a linearizable request was
+  // sent, 0 for others.
+  void note(const EtcdHeader& header, int64_t sent_at_mark);
+
+  // What was read at PREFIX/store-id in that cluster, or written there by us.
+  Result<void> establish(const EtcdHeader& header, const std::string& store_id);
+  // Nothing was there.
+  Result<void> may_found(const EtcdHeader& header) const;
+
+  // Whether a miss may be believed and something be created.
+  Result<void> may_create() const;
+
+  // Whether `known()` is to be stored, and that it was.
+  bool unsaved() const { return established_ && saved_ != known_; }
+  bool unsaved_but_revision() const;
+  void saved(const EtcdKnown& known) { saved_ = known; }
+
+ private:
+  std::string file() const;
+  std::string remedy() const;
+
+  std::string state_dir_;
+  EtcdKnown known_;
+  EtcdKnown saved_;
+  bool established_ = false;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,51 @@
+// Makes sure that keyfs talks to the cluster that this host knows, before anything is created in
+// it; founds the store in a cluster that is new to keyfs; and keeps what is known of the cluster on
+// disk (store/etcd/identity.h).
+//
+// Thread-safety: none; on the loop's thread. Ownership: refers to what EtcdStore owns or was given,
+// all of which outlives it. Blocking: never; the file is written on the worker.
+// Errors: kInvalid for another cluster, or one that has lost data; kCorrupt for a store-id that is
+// none; else what the cluster and the file system give.
+#pragma once
+
+#include <string>
+
+#include "base/crypto.h"
+#include "base/race.h"
+#include "base/worker.h"
+#include "store/etcd/client.h"
+#include "store/etcd/identity.h"
+#include "store/etcd/options.h"
+
+namespace keyfs {
+
+class EtcdRegistry {
+ public:
+  EtcdRegistry(EtcdClient& client, EtcdIdentity& identity, Worker& files, Random& random,
+               const EtcdOptions& options);
+
+  // PREFIX/store-id, which every write compares.
+  const std::string& key() const { return key_; }
+
+  // This is the cluster that this host knows (from now on, if it knew none), and that is on disk.
+  Task<Result<void>> identify(TimePoint deadline);
+  // Whether a miss may be believed and something be created; when not, that is remembered.
+  Task<Result<void>> may_create(TimePoint deadline);
+  // To be called when something was created; a failure to write only the revision is none.
+  Task<Result<void>> remember(bool even_if_recent);
+
+ private:
+  Task<Result<bool>> ask_store_id(TimePoint deadline);
+  Task<Result<EtcdReply>> found_store(EtcdHeader header, TimePoint deadline);
+
+  EtcdClient& client_;
+  EtcdIdentity& identity_;
+  Worker& files_;
+  Random& random_;
+  const EtcdOptions& options_;
+  const std::string key_;
+  SingleFlight<Result<bool>> identifying_;
+  TimePoint saved_at_{};
+};
+
+}  // namespace keyfs

@@ -1,0 +1,289 @@
+#include "store/etcd/watch.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "store/etcd/store.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kMaxBuffer = size_t{256} << 20;
+constexpr Duration kPatience = 2s;    // for a stream to begin, and to catch up
+constexpr Duration kStall = 500ms;    // for a change that a probe knows of to come through
+constexpr Duration kStagger = 100ms;  // the next member is probed when one is silent for so long
+constexpr Duration kLeastPause = 20ms;
+constexpr Duration kMostPause = 500ms;
+constexpr Duration kRememberEvery = 1s;
+constexpr Duration kKeepWarmEvery = 60s;
+
+}  // namespace
+
+// What a stream has brought and nobody has looked at.
+struct EtcdWatch::Incoming {
+  explicit Incoming(Loop& on) : loop(on) {}
+  void wake() {
+    fresh = true;
+    if (ready) ready->set(true);
+  }
+
+  Loop& loop;
+  std::string text;
+  bool fresh = false;
+  std::optional<OneShot<bool>> ready;
+};
+
+EtcdWatch::EtcdWatch(EtcdStore& store, ChangeListener& listener)
+    : store_(store), client_(store.client_), listener_(listener) {
+  store_.watch_ = this;
+}
+
+EtcdWatch::~EtcdWatch() { store_.watch_ = nullptr; }
+
+void EtcdWatch::set_live(bool live) {
+  if (live == live_) return;
+  live_ = live;
+  listener_.on_live(live, announced_);
+}
+
+void EtcdWatch::gap(int64_t next) {
+  next_ = next;
+  goal_ = 0;
+  listener_.on_gap();
+}
+
+void EtcdWatch::rewind(int64_t revision) {
+  if (next_ == 0 || revision + 1 >= next_) return;
+  next_ = revision + 1;
+  restart_ = true;
+  set_live(false);
+  if (incoming_ != nullptr) incoming_->wake();
+}
+
+void EtcdWatch::begin(const Probed& first) {
+  restart_ = false;
+  created_ = false;
+  goal_ = 0;
+  // Where nothing tells what the newest change is, what was missed cannot be known.
+  if (next_ == 0 || (first.changed == 0 && first.revision >= next_)) gap(first.revision + 1);
+  take_probe(first);
+}
+
+void EtcdWatch::take_probe(const Probed& probed) {
+  if (probed.changed < next_) {
+    if (caught_up()) announced_ = probed.sent;
+    return;
+  }
+  if (caught_up()) goal_by_ = client_.loop().now() + kStall;
+  goal_ = probed.changed;
+  goal_sent_ = probed.sent;
+}
+
+Task<EtcdWatch::Event> EtcdWatch::probe(size_t endpoint) {
+  EtcdRange range(store_.changed_key());
+  range.keys_only = true;
+  EtcdCall call(kEtcdRangePath, to_json(range));
+  call.urgent = true;
+  Event event{What::kProbed, std::nullopt, Probed{endpoint, client_.loop().now()}};
+  const Duration patience = store_.options_.probe_timeout;
+  const auto answer = co_await client_.ask(endpoint, call, event.probed.sent + patience, patience);
+  if (!answer) {
+    event.failure = answer.error();
+    co_return event;
+  }
+  event.probed.revision = answer->header.revision;
+  if (!answer->kvs.empty()) event.probed.changed = answer->kvs[0].mod_revision;
+  co_return event;
+}
+
+Task<EtcdWatch::Event> EtcdWatch::probe_later(size_t endpoint) {
+  co_await client_.loop().sleep_for(store_.options_.probe_every);
+  co_return co_await probe(endpoint);
+}
+
+Task<std::optional<EtcdWatch::Probed>> EtcdWatch::find_member() {
+  const std::vector<size_t> order = client_.endpoints().order(client_.loop().now(), true);
+  TaskGroup<Event> probes(client_.loop());
+  size_t next = 0;
+  while (next < order.size() || !probes.empty()) {
+    std::optional<TimePoint> until;
+    if (next < order.size()) probes.start(probe(order[next++]));
+    if (next < order.size()) until = client_.loop().now() + kStagger;
+    const auto finished = co_await probes.next(until);
+    if (finished && !finished->value.failure) co_return finished->value.probed;
+  }
+  co_return std::nullopt;
+}
+
+Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incoming& incoming) {
+  std::function<bool(std::string_view)> on_data = [&incoming](std::string_view piece) {
+    if (incoming.text.size() + piece.size() > kMaxBuffer) return false;
+    incoming.text.append(piece);
+    incoming.wake();
+    return true;
+  };
+  std::string body = watch_request(store_.records_, end_of_prefix(store_.records_), start);
+  EtcdFailure failure =
+      co_await client_.stream(endpoint, "/v3/watch", std::move(body), std::move(on_data));
+  co_return Event{What::kStreamEnded, std::move(failure), {}};
+}
+
+Task<EtcdWatch::Event> EtcdWatch::wait_for_data(Incoming& incoming) {
+  if (!incoming.fresh) {
+    incoming.ready.emplace(incoming.loop);
+    co_await *incoming.ready;
+  }
+  incoming.fresh = false;
+  co_return Event{What::kData, std::nullopt, {}};
+}
+
+bool EtcdWatch::take_lines(Incoming& incoming) {
+  size_t begin = 0;
+  for (;;) {
+    const size_t end = incoming.text.find('\n', begin);
+    if (end == std::string::npos) break;
+    const auto reply =
+        parse_etcd_watch_reply(std::string_view(incoming.text).substr(begin, end - begin));
+    begin = end + 1;
+    if (!reply) {
+      next_ = 0;  // what it said is not known
+      return false;
+    }
+    if (!take(*reply)) return false;
+  }
+  incoming.text.erase(0, begin);
+  return true;
+}
+
+bool EtcdWatch::take(const EtcdWatchReply& reply) {
+  if (reply.canceled) {
+    if (reply.compact_revision != 0) next_ = 0;
+    // Whether it was our token that was refused is the next probe's to find out.
+    return false;
+  }
+  if (!store_.identity_.accept_cluster(reply.header)) return false;
+  store_.identity_.note(reply.header, 0);
+  created_ = created_ || reply.created;
+  announce(reply);
+  return true;
+}
+
+void EtcdWatch::announce(const EtcdWatchReply& reply) {
+  std::map<std::string, const EtcdWatchReply::Event*> last;  // of each id in this reply
+  int64_t newest = 0;
+  for (const auto& event : reply.events) {
+    const EtcdKeyValue& kv = event.kv;
+    newest = std::max(newest, kv.mod_revision);
+    if (kv.mod_revision < next_ || !kv.key.starts_with(store_.records_)) continue;
+    last[kv.key.substr(store_.records_.size())] = &event;
+  }
+  if (newest == 0) return;
+  store_.note_record(newest);
+  next_ = std::max(next_, newest + 1);
+  for (const auto& [id, event] : last) {
+    std::optional<Stored> stored;
+    if (!event->deleted) {
+      // A record that does not parse is looked at by whoever asks for it.
+      if (auto parsed = store_.to_stored(event->kv, id)) stored = std::move(*parsed);
+    }
+    listener_.on_change(id, stored);
+  }
+  if (caught_up()) announced_ = std::max(announced_, goal_sent_);
+}
+
+Task<bool> EtcdWatch::follow(Probed first) {
+  Loop& loop = client_.loop();
+  const size_t endpoint = first.endpoint;
+  begin(first);
+
+  Incoming incoming(loop);
+  const Attached attached(*this, incoming);
+  TaskGroup<Event> events(loop);
+  events.start(stream(endpoint, next_, incoming));
+  events.start(wait_for_data(incoming));
+  events.start(probe_later(endpoint));
+  const TimePoint patience = loop.now() + kPatience;
+  bool was_live = false;
+  for (;;) {
+    std::optional<TimePoint> until;
+    if (!live_) until = patience;
+    if (live_ && !caught_up()) until = goal_by_;
+    auto event = co_await events.next(until);
+    if (!event && live_) {
+      co_return was_live;  // it is stuck
+    } else if (!event) {
+      if (!created_) {
+        client_.endpoints().failed(endpoint, loop.now(), false);
+        co_return was_live;
+      }
+      // What was to show that the stream has caught up never came: that key is not as keyfs wrote
+      // it.
+      gap(std::max(next_, goal_ + 1));
+    } else if (event->value.what == What::kStreamEnded) {
+      take_lines(incoming);
+      const EtcdFailure& failure = *event->value.failure;
+      if (!failure.alive || failure.error.code == Code::kUnavailable) {
+        client_.endpoints().failed(endpoint, loop.now(), failure.alive);
+      }
+      co_return was_live;
+    } else if (event->value.what == What::kData) {
+      if (!take_lines(incoming)) co_return was_live;
+      events.start(wait_for_data(incoming));
+    } else {
+      if (event->value.failure) co_return was_live;
+      take_probe(event->value.probed);
+      events.start(probe_later(endpoint));
+    }
+    if (restart_) co_return true;
+    if (created_ && caught_up()) {
+      set_live(true);
+      was_live = true;
+    }
+  }
+}
+
+Task<bool> EtcdWatch::keep_members_warm() {
+  Loop& loop = client_.loop();
+  for (;;) {
+    const TimePoint until = loop.now() + kKeepWarmEvery;
+    // Members forget a token that they have not seen for five minutes, and one that is left alone
+    // in an outage can give no new one.
+    for (size_t i = 0; i < client_.endpoints().size(); ++i) {
+      EtcdRange range(store_.registry_.key());
+      range.keys_only = true;
+      range.serializable = true;
+      EtcdCall call(kEtcdRangePath, to_json(range));
+      call.needs_leader = false;
+      (void)co_await client_.ask(i, call, until, store_.options_.attempt_timeout);
+    }
+    (void)co_await store_.registry_.identify(until);
+    co_await loop.sleep_until(until);
+  }
+}
+
+Task<bool> EtcdWatch::keep_remembering() {
+  for (;;) {
+    co_await client_.loop().sleep_for(kRememberEvery);
+    // A failure to note how far the cluster has come matters to nobody now.
+    (void)co_await store_.registry_.remember(false);
+  }
+}
+
+Task<void> EtcdWatch::run() {
+  Loop& loop = client_.loop();
+  TaskGroup<bool> beside(loop);
+  beside.start(keep_members_warm());
+  beside.start(keep_remembering());
+  for (Duration pause = kLeastPause;;) {
+    const auto member = co_await find_member();
+    const bool was_live = member && co_await follow(*member);
+    set_live(false);
+    pause = was_live ? kLeastPause : std::min(pause * 2, kMostPause);
+    co_await loop.sleep_for(pause);
+  }
+}
+
+}  // namespace keyfs

@@ -1,0 +1,109 @@
+// The change feed of an etcd cluster: one stream (POST /v3/watch) over all records, from one member
+// at a time.
+//
+// Every write of a record also writes PREFIX/changed, so the revision of that key is the one of the
+// newest change. Its linearizable read, the probe, is asked of the stream's member twice a second,
+// and tells two things: the member is up and follows its leader, and how far the stream must have
+// come. (etcd's own progress notifications come every ten minutes only.) The feed is live while
+// - the stream is open and has shown the newest change that a probe knew of, and
+// - probes are answered, and what they know of comes through the stream in kStall.
+// So a member that stops, or is cut off from the others, is noticed within probe_every +
+// probe_timeout, and a stream that has got stuck within probe_every + kStall.
+//
+// After a break it goes on from the revision that it had come to, at the member that answers a
+// probe first; when that revision has been compacted, the listener is told of a gap.
+//
+// A record that was read from a member's own copy (without a quorum) may be older than what was
+// announced already: the feed then starts again from there.
+//
+// Thread-safety: none; on the loop's thread. Ownership: the store outlives it, it outlives its
+// task. Blocking: never. Errors: none; it goes on trying until dropped.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/race.h"
+#include "store/etcd/client.h"
+#include "store/etcd/messages.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class EtcdStore;
+
+class EtcdWatch {
+ public:
+  EtcdWatch(EtcdStore& store, ChangeListener& listener);
+  ~EtcdWatch();
+  EtcdWatch(const EtcdWatch&) = delete;
+  EtcdWatch& operator=(const EtcdWatch&) = delete;
+
+  Task<void> run();
+
+  // Something of that revision was served that may be older than what was announced.
+  void rewind(int64_t revision);
+
+ private:
+  struct Probed {
+    size_t endpoint = 0;
+    TimePoint sent{};
+    int64_t revision = 0;  // of the whole cluster
+    int64_t changed = 0;   // of the newest change of a record; 0: none that is known
+  };
+  // What wakes the task that follows a stream.
+  enum class What { kStreamEnded, kData, kProbed };
+  struct Event {
+    What what;
+    std::optional<EtcdFailure> failure;
+    Probed probed;
+  };
+  struct Incoming;
+  // The stream that rewind() wakes.
+  struct Attached {
+    Attached(EtcdWatch& owner, Incoming& incoming) : watch(owner) { watch.incoming_ = &incoming; }
+    ~Attached() { watch.incoming_ = nullptr; }
+    Attached(const Attached&) = delete;
+    Attached& operator=(const Attached&) = delete;
+    EtcdWatch& watch;
+  };
+
+  // A member that answers a probe; nullopt: none did.
+  Task<std::optional<Probed>> find_member();
+  // Returns when the stream is no longer to be trusted; true: it was live.
+  Task<bool> follow(Probed first);
+  Task<Event> stream(size_t endpoint, int64_t start, Incoming& incoming);
+  Task<Event> wait_for_data(Incoming& incoming);
+  Task<Event> probe(size_t endpoint);
+  Task<Event> probe_later(size_t endpoint);
+  Task<bool> keep_members_warm();
+  Task<bool> keep_remembering();
+
+  // Decides from where to begin.
+  void begin(const Probed& first);
+  void take_probe(const Probed& probed);
+  bool caught_up() const { return goal_ < next_; }
+  // False: the stream is of no use any more.
+  bool take_lines(Incoming& incoming);
+  bool take(const EtcdWatchReply& reply);
+  void announce(const EtcdWatchReply& reply);
+  void gap(int64_t next);
+  void set_live(bool live);
+
+  EtcdStore& store_;
+  EtcdClient& client_;
+  ChangeListener& listener_;
+  int64_t next_ = 0;  // the first revision that was not yet announced; 0: none
+  int64_t goal_ = 0;  // the newest change that a probe told of
+  TimePoint goal_sent_{};
+  TimePoint goal_by_{};    // when it must have come
+  TimePoint announced_{};  // what was changed up to then has been announced
+  bool created_ = false;
+  bool live_ = false;
+  bool restart_ = false;
+  Incoming* incoming_ = nullptr;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,51 @@
+// The statements of the SQLite store over one connection. See store/sqlite/store.h.
+//
+// Thread-safety: none; used by one thread. Blocking: every call, until its deadline.
+// Errors: as in store/sqlite/db.h, and kCorrupt for a record that does not parse.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "store/sqlite/db.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class SqliteConnection {
+ public:
+  static Result<std::unique_ptr<SqliteConnection>> open(const Clock& clock, std::string path,
+                                                        TimePoint deadline, bool may_make);
+
+  Result<std::string> store_id(TimePoint deadline);
+  Result<std::optional<Stored>> get(const std::string& id, TimePoint deadline);
+  // `json` is what `record` is written as.
+  Result<PutResult> put_if_absent(const Record& record, const std::string& json,
+                                  TimePoint deadline);
+  Result<std::optional<Stored>> replace(const Record& record, const std::string& json,
+                                        int64_t revision, TimePoint deadline);
+  Result<ListPage> list(const std::string& after, size_t limit, TimePoint deadline);
+  Result<int64_t> count(TimePoint deadline);
+  // Takes the write lock, writes, and takes it back.
+  Result<void> try_write(TimePoint deadline);
+
+ private:
+  SqliteConnection() = default;
+  Result<std::optional<Stored>> find(const std::string& id);
+  Result<int64_t> next_revision();
+
+  std::unique_ptr<SqliteDb> db_;
+  SqliteStatement find_;
+  SqliteStatement list_;
+  SqliteStatement last_revision_;
+  SqliteStatement insert_;
+  SqliteStatement update_;
+  SqliteStatement count_;
+  SqliteStatement store_id_;
+  SqliteStatement touch_;
+};
+
+}  // namespace keyfs

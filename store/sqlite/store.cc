@@ -1,0 +1,172 @@
+#include "store/sqlite/store.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "base/deadline.h"
+#include "base/race.h"
+#include "base/worker.h"
+#include "store/sqlite/connection.h"
+
+namespace keyfs {
+namespace {
+
+// A page keeps the reading thread busy for some milliseconds, while gets wait behind it.
+constexpr size_t kMaxPage = 256;
+constexpr uint64_t kLeastSpace = uint64_t{64} << 20;
+
+std::optional<int64_t> parse_revision(const std::string& text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1) return std::nullopt;
+  return value;
+}
+
+CheckItem check_mode(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) {
+    return {"private", false, path + ": is not there", "restore the file"};
+  }
+  const bool ok = (info.st_mode & 077) == 0;
+  return {"private", ok,
+          path + (ok ? ": only its owner" : ": others than its owner") + " may read it",
+          ok ? "" : "chmod 600 " + path};
+}
+
+CheckItem check_space(const std::string& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0) {
+    return {"disk space", false, path + ": cannot be told", "look at its file system"};
+  }
+  const uint64_t free = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  const bool ok = free >= kLeastSpace;
+  return {"disk space", ok, std::to_string(free >> 20) + " MiB are free",
+          ok ? "" : "make room on the file system of " + path};
+}
+
+}  // namespace
+
+struct SqliteStore::Thread {
+  Thread(Loop& loop, std::string name, std::unique_ptr<SqliteConnection> opened)
+      : connection(std::move(opened)), worker(loop, std::move(name)) {}
+  std::unique_ptr<SqliteConnection> connection;
+  Worker worker;  // last: it ends before the connection closes
+};
+
+SqliteStore::SqliteStore(Loop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+
+SqliteStore::~SqliteStore() = default;
+
+Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, std::string path,
+                                                       TimePoint deadline, bool may_make) {
+  std::unique_ptr<SqliteStore> store(new SqliteStore(loop, path));
+  auto writer = SqliteConnection::open(loop.clock(), path, deadline, may_make);
+  if (!writer) return fail(std::move(writer.error()));
+  auto reader = SqliteConnection::open(loop.clock(), path, deadline, false);
+  if (!reader) return fail(std::move(reader.error()));
+  auto id = (*reader)->store_id(deadline);
+  if (!id) return fail(std::move(id.error()));
+  store->store_id_ = std::move(*id);
+  store->writer_ = std::make_unique<Thread>(loop, "keyfs-db-write", std::move(*writer));
+  store->reader_ = std::make_unique<Thread>(loop, "keyfs-db-read", std::move(*reader));
+  return store;
+}
+
+template <class T>
+Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint deadline,
+                                 std::function<Result<T>(SqliteConnection&, TimePoint)> work) {
+  const TimePoint give_up = sooner(deadline, loop_.now());
+  std::function<Result<T>()> job = [this, &thread, what, give_up,
+                                    work = std::move(work)]() -> Result<T> {
+    // Its caller is gone by now: so a pile of calls that waited for a slow disk is soon cleared.
+    if (loop_.now() >= give_up) return fail(Code::kTimeout, what + ": timed out");
+    return work(*thread.connection, give_up);
+  };
+  auto on_thread = thread.worker.template run<Result<T>>(std::move(job));
+  co_return co_await before(loop_, deadline, std::move(what), std::move(on_thread));
+}
+
+Task<Result<std::optional<Stored>>> SqliteStore::get(std::string id, TimePoint deadline) {
+  std::function<Result<std::optional<Stored>>(SqliteConnection&, TimePoint)> work =
+      [id](SqliteConnection& db, TimePoint until) { return db.get(id, until); };
+  co_return co_await run(*reader_, path_ + ": key " + id + " could not be read", deadline,
+                         std::move(work));
+}
+
+Task<Result<PutResult>> SqliteStore::put_if_absent(Record record, TimePoint deadline) {
+  auto json = to_json(record);
+  if (!json) co_return fail(std::move(json.error()));
+  std::string what = path_ + ": whether key " + record.id + " was saved is not known";
+  std::function<Result<PutResult>(SqliteConnection&, TimePoint)> work =
+      [record = std::move(record), json = std::move(*json)](SqliteConnection& db, TimePoint until) {
+        return db.put_if_absent(record, json, until);
+      };
+  co_return co_await run(*writer_, std::move(what), deadline, std::move(work));
+}
+
+Task<Result<std::optional<Stored>>> SqliteStore::replace(Record record, std::string revision,
+                                                         TimePoint deadline) {
+  auto json = to_json(record);
+  if (!json) co_return fail(std::move(json.error()));
+  const auto number = parse_revision(revision);
+  if (!number) co_return fail(Code::kInvalid, path_ + ": gave no such revision");
+  std::string what = path_ + ": whether key " + record.id + " was changed is not known";
+  std::function<Result<std::optional<Stored>>(SqliteConnection&, TimePoint)> work =
+      [record = std::move(record), json = std::move(*json), number = *number](SqliteConnection& db,
+                                                                              TimePoint until) {
+        return db.replace(record, json, number, until);
+      };
+  co_return co_await run(*writer_, std::move(what), deadline, std::move(work));
+}
+
+Task<Result<ListPage>> SqliteStore::list(std::string after, size_t limit, TimePoint deadline) {
+  limit = std::clamp<size_t>(limit, 1, kMaxPage);
+  std::function<Result<ListPage>(SqliteConnection&, TimePoint)> work =
+      [after = std::move(after), limit](SqliteConnection& db, TimePoint until) {
+        return db.list(after, limit, until);
+      };
+  co_return co_await run(*reader_, path_ + ": could not be listed", deadline, std::move(work));
+}
+
+Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
+  StoreCheck check;
+  TimePoint begin = loop_.now();
+  std::function<Result<int64_t>(SqliteConnection&, TimePoint)> count =
+      [](SqliteConnection& db, TimePoint until) { return db.count(until); };
+  const auto records =
+      co_await run(*reader_, path_ + ": could not be read", deadline, std::move(count));
+  if (records) {
+    check.items.push_back({"reachable", true,
+                           path_ + ": " + std::to_string(*records) + " records, counted in " +
+                               to_text(loop_.now() - begin),
+                           ""});
+  } else {
+    check.items.push_back({"reachable", false, records.error().message, "see the reason given"});
+  }
+  begin = loop_.now();
+  std::function<Result<bool>(SqliteConnection&, TimePoint)> write =
+      [](SqliteConnection& db, TimePoint until) -> Result<bool> {
+    if (auto ok = db.try_write(until); !ok) return fail(std::move(ok.error()));
+    return true;
+  };
+  const auto wrote =
+      co_await run(*writer_, path_ + ": could not be written", deadline, std::move(write));
+  if (wrote) {
+    check.items.push_back(
+        {"may write", true, "write lock had in " + to_text(loop_.now() - begin), ""});
+  } else {
+    const bool locked = wrote.error().code == Code::kTimeout;
+    check.items.push_back({"may write", false, wrote.error().message,
+                           locked ? "end the process that keeps it locked"
+                                  : "let the daemon's user write the file and its directory"});
+  }
+  check.items.push_back(check_mode(path_));
+  check.items.push_back(check_space(path_));
+  co_return check;
+}
+
+}  // namespace keyfs

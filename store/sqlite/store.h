@@ -1,0 +1,60 @@
+// Records in an SQLite database: for one machine, where several daemons may share the file.
+//
+// The file's layout (application_id "KEYF", user_version 1): table `records` with id, record (JSON
+// text) and revision, a number that grows with every write to the table; table `meta` with the
+// store's own random id under "store_id".
+//
+// Thread-safety: on the loop's thread, see store/store.h. Ownership: the store owns two threads,
+// one that reads and one that writes, so that reads never queue behind a write that waits for
+// another process. The loop outlives the store. Blocking: open() does, and the destructor waits for
+// what has begun; open it after the program forked (store/sqlite/db.h). Durability: what
+// put_if_absent and replace acknowledge is on the disk.
+// Errors: as in store/store.h and store/sqlite/db.h. When the file is moved, replaced or deleted
+// while it is open, every call fails with kUnavailable: nothing found there any more counts as a
+// miss.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/loop.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+class SqliteConnection;
+
+class SqliteStore final : public Store {
+ public:
+  // Makes the database when there is none, if `may_make`. `path` is absolute.
+  static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, std::string path, TimePoint deadline,
+                                                   bool may_make = true);
+  ~SqliteStore() override;
+
+  // The random id that the database was made with.
+  const std::string& store_id() const { return store_id_; }
+
+  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override;
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Task<StoreCheck> check(TimePoint deadline) override;
+
+ private:
+  struct Thread;
+
+  SqliteStore(Loop& loop, std::string path);
+  template <class T>
+  Task<Result<T>> run(Thread& thread, std::string what, TimePoint deadline,
+                      std::function<Result<T>(SqliteConnection&, TimePoint)> work);
+
+  Loop& loop_;
+  std::string path_;
+  std::string store_id_;
+  std::unique_ptr<Thread> reader_;
+  std::unique_ptr<Thread> writer_;
+};
+
+}  // namespace keyfs

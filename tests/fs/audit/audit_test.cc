@@ -1,0 +1,296 @@
+#include "fs/audit/audit.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+#include <vector>
+
+#include "fs/audit/audit_line.h"
+#include "support/log_capture.h"
+
+namespace keyfs {
+namespace {
+
+using nlohmann::json;
+
+// Keeps what it is given; can be made to fail or to hang.
+struct Kept {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string text;
+  int reopened = 0;
+  bool broken = false;
+  bool hang = false;
+
+  void set(bool& flag, bool value) {
+    {
+      std::lock_guard lock(mutex);
+      flag = value;
+    }
+    changed.notify_all();
+  }
+  std::vector<json> lines() {
+    std::lock_guard lock(mutex);
+    std::vector<json> all;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) all.push_back(json::parse(line));
+    return all;
+  }
+};
+
+class KeptSink final : public AuditSink {
+ public:
+  explicit KeptSink(std::shared_ptr<Kept> kept) : kept_(std::move(kept)) {}
+  Result<void> write(std::string_view lines, size_t) override {
+    std::unique_lock lock(kept_->mutex);
+    kept_->changed.wait(lock, [this] { return !kept_->hang; });
+    if (kept_->broken) return fail(Code::kUnavailable, "no space left on device");
+    kept_->text += lines;
+    return {};
+  }
+  Result<void> reopen() override {
+    std::lock_guard lock(kept_->mutex);
+    ++kept_->reopened;
+    return {};
+  }
+
+ private:
+  std::shared_ptr<Kept> kept_;
+};
+
+struct AuditTest : ::testing::Test {
+  AuditEvent event(const std::string& id = "orders") {
+    AuditEvent made;
+    made.time = clock.wall();
+    made.took = std::chrono::microseconds(1234);
+    made.key = cache.acquire(id);
+    made.process = process;
+    made.uid = 1000;
+    made.gid = 100;
+    made.version = 1;
+    made.verdict = AuditVerdict::kAllowed;
+    made.source = KeySource::kRegion;
+    made.region = &region;
+    return made;
+  }
+  std::unique_ptr<Audit> audit(size_t ring = 64) {
+    Audit::Options options;
+    options.ring = ring;
+    return std::make_unique<Audit>(std::make_unique<KeptSink>(kept), log.log(), clock, options);
+  }
+
+  FakeClock clock;
+  LogCapture log;
+  KeyCache cache{CacheOptions{}};
+  const std::string region = "us-east-1";
+  std::shared_ptr<const ProcessInfo> process =
+      std::make_shared<ProcessInfo>(ProcessInfo{4711, "/usr/bin/ca\"t\n", "/user.slice"});
+  std::shared_ptr<Kept> kept = std::make_shared<Kept>();
+};
+
+TEST_F(AuditTest, an_open_is_one_line_of_json_with_all_that_is_known) {
+  auto one = audit();
+  one->write(event());
+  one->flush();
+  const auto lines = kept->lines();
+  ASSERT_EQ(lines.size(), 1u);
+  const json& line = lines[0];
+  EXPECT_EQ(line["event"], "open");
+  EXPECT_EQ(line["id"], "orders");
+  EXPECT_EQ(line["version"], 1);
+  EXPECT_EQ(line["uid"], 1000);
+  EXPECT_EQ(line["gid"], 100);
+  EXPECT_EQ(line["pid"], 4711);
+  EXPECT_EQ(line["exe"], "/usr/bin/ca\"t\n");
+  EXPECT_EQ(line["cgroup"], "/user.slice");
+  EXPECT_EQ(line["verdict"], "allowed");
+  EXPECT_EQ(line["source"], "region");
+  EXPECT_EQ(line["region"], "us-east-1");
+  EXPECT_EQ(line["us"], 1234);
+  EXPECT_EQ(line["created"], false);
+  EXPECT_TRUE(line["errno"].is_null());
+  EXPECT_TRUE(line["section"].is_null());
+}
+
+TEST_F(AuditTest, a_denied_open_names_its_errno) {
+  auto one = audit();
+  AuditEvent denied = event();
+  denied.verdict = AuditVerdict::kDenied;
+  denied.error = EACCES;
+  one->write(std::move(denied));
+  one->flush();
+  EXPECT_EQ(kept->lines()[0]["verdict"], "denied");
+  EXPECT_EQ(kept->lines()[0]["errno"], "EACCES");
+}
+
+TEST_F(AuditTest, a_failed_open_names_its_reason) {
+  auto one = audit();
+  AuditEvent failed = event();
+  failed.verdict = AuditVerdict::kFailed;
+  failed.error = EIO;
+  failed.reason = std::make_shared<const std::string>("no region could unwrap it");
+  one->write(std::move(failed));
+  one->write(event());
+  one->flush();
+  EXPECT_EQ(kept->lines()[0]["reason"], "no region could unwrap it");
+  EXPECT_TRUE(kept->lines()[1]["reason"].is_null());
+}
+
+TEST_F(AuditTest, many_threads_lose_nothing_while_there_is_room) {
+  auto one = audit(1 << 15);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 2000; ++i) one->write(event("id" + std::to_string(t)));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  one->flush();
+  EXPECT_EQ(one->status().lines, 8000u);
+  EXPECT_EQ(one->status().lost, 0u);
+  EXPECT_EQ(kept->lines().size(), 8000u);
+}
+
+TEST_F(AuditTest, a_disk_that_hangs_holds_nobody_up_and_what_is_lost_is_told) {
+  auto one = audit(64);
+  kept->set(kept->hang, true);
+  for (int i = 0; i < 1000; ++i) one->write(event());
+  EXPECT_GE(one->status().lost, 1000u - 64u - 256u);
+  const uint64_t lost = one->status().lost;
+  kept->set(kept->hang, false);
+  one->flush();
+  one->write(event());
+  one->flush();
+  uint64_t told = 0;
+  size_t opens = 0;
+  for (const json& line : kept->lines()) {
+    line["event"] == "lost" ? told += line["lines"].get<uint64_t>() : ++opens;
+  }
+  EXPECT_EQ(told, lost);
+  EXPECT_EQ(opens + told, 1001u);
+  EXPECT_TRUE(log.has("audit lines were lost"));
+}
+
+TEST_F(AuditTest, a_disk_that_fails_loses_lines_and_says_so_until_it_is_mended) {
+  auto one = audit();
+  kept->set(kept->broken, true);
+  one->write(event());
+  one->flush();
+  EXPECT_EQ(one->status().lost, 1u);
+  EXPECT_EQ(one->status().last_error, "no space left on device");
+  kept->set(kept->broken, false);
+  one->write(event());
+  one->flush();
+  EXPECT_EQ(one->status().last_error, "");
+  const auto lines = kept->lines();
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0]["event"], "lost");
+  EXPECT_EQ(lines[0]["lines"], 1);
+  EXPECT_EQ(lines[1]["event"], "open");
+}
+
+TEST_F(AuditTest, the_end_writes_what_is_left) {
+  auto one = audit();
+  for (int i = 0; i < 10; ++i) one->write(event());
+  one.reset();
+  EXPECT_EQ(kept->lines().size(), 10u);
+}
+
+TEST_F(AuditTest, a_writer_that_sleeps_is_woken) {
+  // It goes to sleep whenever there is nothing to write: a wake-up that got lost would hang this.
+  Audit::Options options;
+  options.idle_after = Duration::zero();
+  Audit one(std::make_unique<KeptSink>(kept), log.log(), clock, options);
+  for (int i = 0; i < 2000; ++i) {
+    one.write(event());
+    one.flush();
+  }
+  EXPECT_EQ(kept->lines().size(), 2000u);
+}
+
+TEST_F(AuditTest, without_a_sink_nothing_is_kept_and_nothing_lost) {
+  Audit off(nullptr, log.log(), clock);
+  EXPECT_FALSE(off.enabled());
+  off.write(event());
+  off.flush();
+  EXPECT_EQ(off.status().lost, 0u);
+}
+
+struct AuditFile : AuditTest {
+  AuditFile() {
+    char name[] = "/tmp/keyfs-audit-XXXXXX";
+    dir = ::mkdtemp(name);
+    path = dir + "/audit.jsonl";
+  }
+  ~AuditFile() override { std::filesystem::remove_all(dir); }
+  std::string dir, path;
+};
+
+TEST_F(AuditFile, is_private_to_the_daemon) {
+  auto sink = open_audit_file(path, false);
+  ASSERT_TRUE(sink) << sink.error().message;
+  struct stat status {};
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  ASSERT_TRUE(open_audit_file(path, true));
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0640u);
+}
+
+TEST_F(AuditFile, goes_on_in_a_new_file_after_logrotate) {
+  Audit one(std::move(*open_audit_file(path, false)), log.log(), clock);
+  one.write(event("before"));
+  one.flush();
+  std::filesystem::rename(path, path + ".1");
+  one.reopen();
+  while (!std::filesystem::exists(path)) std::this_thread::yield();
+  one.write(event("after"));
+  one.flush();
+  std::string line;
+  std::ifstream(path) >> line;
+  EXPECT_EQ(json::parse(line)["id"], "after");
+}
+
+TEST_F(AuditFile, a_symbolic_link_is_not_followed) {
+  ASSERT_EQ(::symlink("/tmp/elsewhere", path.c_str()), 0);
+  const auto sink = open_audit_file(path, false);
+  ASSERT_FALSE(sink);
+  EXPECT_NE(sink.error().message.find("symbolic link"), std::string::npos);
+}
+
+TEST_F(AuditFile, a_full_disk_is_an_error_and_not_a_crash) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP();
+  EXPECT_FALSE(open_audit_file("/dev/full", false));  // no regular file
+  EXPECT_FALSE(open_audit_file(dir + "/no/such/dir", false));
+}
+
+TEST(ProcessCache, tells_who_we_are_and_asks_again_after_a_second) {
+  ProcessCache cache(audit_fields);
+  FakeClock clock;
+  const auto info = cache.get(::getpid(), clock.now());
+  EXPECT_EQ(info->pid, ::getpid());
+  EXPECT_EQ(info->executable, std::filesystem::read_symlink("/proc/self/exe").string());
+  EXPECT_EQ(cache.get(::getpid(), clock.now()), info);
+  clock.advance(ProcessCache::kReuse);
+  EXPECT_NE(cache.get(::getpid(), clock.now()), info);
+}
+
+TEST(ProcessCache, a_process_that_cannot_be_looked_at_is_empty) {
+  ProcessCache cache(audit_fields, "/nonexistent");
+  const auto info = cache.get(7, FakeClock().now());
+  EXPECT_EQ(info->pid, 7);
+  EXPECT_EQ(info->executable, "");
+  EXPECT_EQ(info->cgroup, "");
+}
+
+}  // namespace
+}  // namespace keyfs

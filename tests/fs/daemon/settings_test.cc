@@ -1,0 +1,97 @@
+#include "fs/daemon/settings.h"
+
+#include <gtest/gtest.h>
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+Result<Settings> read(const std::string& text, size_t regions = 3) {
+  auto file = ConfigFile::parse(text, "k.ini");
+  if (!file) return fail(file.error());
+  return read_settings(*file, regions);
+}
+
+TEST(Settings, defaults_are_those_of_the_manual) {
+  const auto settings = read("[store]\ntype = sqlite\n");
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->key_bytes, 32u);
+  EXPECT_EQ(settings->fresh_for, 5min);
+  EXPECT_EQ(settings->serve_stale_for, 24h);
+  EXPECT_EQ(settings->open_deadline, 10s);
+  EXPECT_EQ(settings->create_min_regions, 2u);
+  EXPECT_EQ(settings->audit_to, AuditTo::kJournal);
+}
+
+TEST(Settings, one_region_needs_no_second_one_by_default) {
+  EXPECT_EQ(read("[store]\ntype = x\n", 1)->create_min_regions, 1u);
+}
+
+TEST(Settings, every_key_is_read) {
+  const auto settings = read(
+      "[keyfs]\nstate_dir = /s\nkey_bytes = 64\nfresh_for = 1s\nserve_stale_for = 1m\n"
+      "open_deadline = 2s\ncreate_min_regions = 3\naudit = /a/b.jsonl\n"
+      "audit_group_readable = yes\ncache_keys = 10\nwaiting_opens = 20\nlist_cache_for = 3s\n"
+      "heal_calls_per_second = 7\nlog_level = debug\nlog_format = json\n");
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->state_dir, "/s");
+  EXPECT_EQ(settings->key_bytes, 64u);
+  EXPECT_EQ(settings->fresh_for, 1s);
+  EXPECT_EQ(settings->serve_stale_for, 1min);
+  EXPECT_EQ(settings->open_deadline, 2s);
+  EXPECT_EQ(settings->create_min_regions, 3u);
+  EXPECT_EQ(settings->audit_to, AuditTo::kFile);
+  EXPECT_EQ(settings->audit_path, "/a/b.jsonl");
+  EXPECT_TRUE(settings->audit_group_readable);
+  EXPECT_EQ(settings->cache_keys, 10u);
+  EXPECT_EQ(settings->waiting_opens, 20u);
+  EXPECT_EQ(settings->list_cache_for, 3s);
+  EXPECT_EQ(settings->heal_calls_per_second, 7u);
+  EXPECT_EQ(settings->log_level, LogLevel::kDebug);
+  EXPECT_EQ(settings->log_format, LogFormat::kJson);
+}
+
+TEST(Settings, a_mistake_is_one_line_with_file_and_line) {
+  const auto said = [](const std::string& text) {
+    const auto settings = read(text);
+    return settings ? std::string("no mistake") : settings.error().message;
+  };
+  EXPECT_EQ(said("[keyfs]\n\nfresh_four = 5m\n"),
+            "k.ini:3: [keyfs] fresh_four: unknown key (did you mean fresh_for?)");
+  EXPECT_EQ(said("[keyfs]\naudit = a.log\n"),
+            "k.ini:2: [keyfs] audit: \"a.log\" is not an absolute path, nor journal, nor off");
+  EXPECT_EQ(said("[keyfs]\ncreate_min_regions = 4\n"),
+            "k.ini:2: [keyfs] create_min_regions: asks for 4 regions, and 3 are configured");
+  EXPECT_EQ(said("[keyfs]\nfresh_for = 10m\nserve_stale_for = 5m\n"),
+            "k.ini:3: [keyfs] serve_stale_for: serve_stale_for must not be shorter than fresh_for");
+  EXPECT_EQ(said("[keyfs]\nstate_dir = here\n"),
+            "k.ini:2: [keyfs] state_dir: \"here\" is not an absolute path");
+  EXPECT_EQ(said("[keyfs]\naudit = off\naudit_group_readable = yes\n"),
+            "k.ini:3: [keyfs] audit_group_readable: is for an audit that goes to a file");
+}
+
+TEST(Settings, the_embedded_configuration_is_a_good_one) {
+  const auto text = embedded_config("/home/me/my keys", 1000);
+  ASSERT_TRUE(text) << text.error().message;
+  const auto file = ConfigFile::parse(*text, "--embedded");
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_TRUE(check_sections(*file));
+  EXPECT_EQ(file->all("region").size(), 3u);
+  const auto settings = read_settings(*file, 3);
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->state_dir, "/home/me/my keys/state");
+}
+
+TEST(Settings, a_directory_that_a_configuration_cannot_name_is_refused) {
+  EXPECT_FALSE(embedded_config("relative", 0));
+  EXPECT_FALSE(embedded_config("/a\nb", 0));
+  EXPECT_FALSE(embedded_config("/a ; b", 0));
+  EXPECT_FALSE(embedded_config("/" + std::string(200, 'd'), 0));
+  const auto longest = embedded_config("/" + std::string(164, 'd'), 0);
+  ASSERT_TRUE(longest) << longest.error().message;
+  EXPECT_TRUE(ConfigFile::parse(*longest, "--embedded"));
+}
+
+}  // namespace
+}  // namespace keyfs

@@ -1,0 +1,161 @@
+// Daemons without a file system: keyrings on one loop with fake time, one store and one set of
+// masters between them, each with faults of its own.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/crypto.h"
+#include "fs/keys/key_cache.h"
+#include "fs/keys/key_check.h"
+#include "fs/keys/keyring.h"
+#include "fs/keys/replica.h"
+#include "store/memory_store.h"
+#include "support/fake_time.h"
+#include "support/faulty_region.h"
+#include "support/faulty_store.h"
+#include "support/log_capture.h"
+#include "support/memory_region.h"
+
+namespace keyfs::testing {
+
+using namespace std::chrono_literals;
+
+struct Seen final : KeyringObserver {
+  void on_opened(KeySource, bool made, Duration) override { created += made; }
+  void on_failed(const Error&) override { ++failed; }
+  void on_refreshed(bool ok) override { ++(ok ? refreshed : refresh_failed); }
+  void on_lost_race() override { ++lost_races; }
+  void on_degraded(const std::string& id, bool) override { degraded.push_back(id); }
+  void on_ended(const KeyEntry& entry) override { ended.emplace_back(entry.id()); }
+  void on_created(const std::string&) override { ++made; }
+  int created = 0, failed = 0, refreshed = 0, refresh_failed = 0, lost_races = 0, made = 0;
+  std::vector<std::string> degraded, ended;
+};
+
+// What all daemons share.
+struct World {
+  World() {
+    for (int i = 0; i < 3; ++i) masters.push_back(MemoryMaster::random_key(arena, random));
+  }
+  FakeTimeLoop time;
+  SecretArena arena;
+  OsRandom random;
+  LogCapture log{time.clock};
+  std::shared_ptr<MemoryRecords> records = std::make_shared<MemoryRecords>();
+  std::vector<std::shared_ptr<const MasterKey>> masters;
+};
+
+struct Daemon {
+  explicit Daemon(World& shared, Replica* replica = nullptr, CacheOptions cache_options = {},
+                  KeyringOptions options = {}, size_t create_min_regions = 2)
+      : world(shared),
+        store(world.time.loop, std::make_unique<MemoryStore>(world.time.loop, world.records)),
+        cache(cache_options) {
+    std::vector<std::unique_ptr<Region>> all;
+    const char* names[] = {"a", "b", "c"};
+    for (size_t i = 0; i < 3; ++i) {
+      auto faulty = std::make_unique<FaultyRegion>(
+          world.time.loop,
+          memory_region(world.time.loop, arena, world.random, names[i], world.masters[i]));
+      region.push_back(faulty.get());
+      all.push_back(std::move(faulty));
+    }
+    RegionsOptions regions_options;
+    regions_options.create_min_regions = create_min_regions;
+    regions_options.health.explore_after = Duration::zero();
+    regions = std::move(*Regions::make(
+        world.time.loop, std::move(all), [] { return 0.5; }, regions_options));
+    options.creator = "here";
+    keyring = std::make_unique<Keyring>(KeyringParts{world.time.loop, store, *regions, cache, arena,
+                                                     world.log.log(), replica, &seen},
+                                        options);
+  }
+
+  // Background checks refer to the keyring: they come to their end first.
+  ~Daemon() {
+    store.heal();
+    const auto sleep = [](Loop& loop) -> Task<bool> {
+      co_await loop.sleep_for(1min);
+      co_return true;
+    };
+    world.time.loop.run_task(sleep(world.time.loop));
+  }
+
+  Task<Result<std::optional<Opened>>> opening(const std::string& id, bool create,
+                                              Duration time_left = 10s, uint32_t version = 0) {
+    OpenRequest request(cache.acquire(id), create, world.time.loop.now() + time_left, version);
+    return keyring->open(std::move(request));
+  }
+  Result<std::optional<Opened>> open(const std::string& id, bool create, Duration time_left = 10s) {
+    return world.time.loop.run_task(opening(id, create, time_left));
+  }
+  // The bytes, or what went wrong.
+  std::string read(const std::string& id, bool create = true) { return told(open(id, create)); }
+  static std::string told(const Result<std::optional<Opened>>& opened) {
+    if (!opened) return std::string(to_string(opened.error().code));
+    if (!*opened) return "absent";
+    return std::string((*opened)->key->key.reveal_text());
+  }
+  int unwraps() const {
+    int sum = 0;
+    for (const FaultyRegion* one : region) sum += one->calls.unwrap;
+    return sum;
+  }
+  int region_calls() const {
+    int sum = 0;
+    for (const FaultyRegion* one : region) sum += one->calls.all();
+    return sum;
+  }
+  void forget() {
+    for (FaultyRegion* one : region) one->calls = FaultyRegion::Calls{};
+    store.calls = FaultyStore::Calls{};
+  }
+  void regions_fail(Code code) {
+    for (FaultyRegion* one : region) one->fail_with(code);
+  }
+  void regions_heal() {
+    for (FaultyRegion* one : region) one->heal();
+  }
+
+  World& world;
+  SecretArena arena;
+  FaultyStore store;
+  KeyCache cache;
+  std::vector<FaultyRegion*> region;
+  std::unique_ptr<Regions> regions;
+  Seen seen;
+  std::unique_ptr<Keyring> keyring;
+};
+
+struct KeyringTest : ::testing::Test {
+  ~KeyringTest() override { world.time.loop.shutdown(); }
+
+  // Lets what goes on beside go on for so long.
+  void wait(Duration duration) {
+    const auto sleep = [&]() -> Task<bool> {
+      co_await world.time.loop.sleep_for(duration);
+      co_return true;
+    };
+    world.time.loop.run_task(sleep());
+  }
+  void turns(int count) {
+    for (int i = 0; i < count; ++i) world.time.loop.turn(false);
+  }
+  Record stored(const std::string& id) { return *parse_record(world.records->find(id)->json, id); }
+  void rewrite(const Record& record) { world.records->write_raw(record.id, *to_json(record)); }
+  void set_state(const std::string& id, KeyState state) {
+    Record record = stored(id);
+    record.state = state;
+    rewrite(record);
+  }
+  TimePoint now() { return world.time.loop.now(); }
+
+  World world;
+};
+
+}  // namespace keyfs::testing

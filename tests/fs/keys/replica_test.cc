@@ -1,0 +1,184 @@
+// How old the replica says that a record is: with a feed of changes, through its gaps, and after a
+// restart.
+#include "fs/keys/replica.h"
+
+#include "fs/keys/keyring_fixture.h"
+#include "support/temporary_directory.h"
+
+namespace keyfs {
+namespace {
+
+using testing::Daemon;
+using testing::FakeTimeLoop;
+using testing::KeyringTest;
+using namespace std::chrono_literals;
+
+struct ReplicaTest : KeyringTest {
+  ReplicaTest() {
+    Daemon(world).read("orders");
+    open();
+  }
+  ~ReplicaTest() override { close(); }
+  // On a loop of its own, which ends with it.
+  void open() {
+    time = std::make_unique<FakeTimeLoop>();
+    time->clock.advance(world.time.clock.now() - time->clock.now());
+    auto opened = Replica::open(time->loop, world.log.log(), dir.file("replica.db"));
+    ASSERT_TRUE(opened) << opened.error().message;
+    replica = std::move(*opened);
+    time->poller.busy = [this] { return replica->under_way() > 0; };
+  }
+  void close() {
+    time->poller.busy = nullptr;
+    time->loop.shutdown();
+    replica.reset();
+    world.time.clock.advance(time->clock.now() - world.time.clock.now());
+    time.reset();
+  }
+  void wait(Duration duration) {
+    const auto sleep = [&]() -> Task<bool> {
+      co_await time->loop.sleep_for(duration);
+      co_return true;
+    };
+    time->loop.run_task(sleep());
+  }
+  void note(const std::string& revision = "1") {
+    replica->note(Stored{stored("orders"), revision});
+    flush();
+  }
+  void flush() {
+    const auto flushed = [&]() -> Task<bool> {
+      co_await replica->flush();
+      co_return true;
+    };
+    time->loop.run_task(flushed());
+  }
+  std::optional<Duration> age() {
+    const auto found = time->loop.run_task(replica->get("orders"));
+    if (!found || !*found) return std::nullopt;
+    return (*found)->age;
+  }
+  // Ages are told in milliseconds, and the feed's beginning is one later than it was.
+  static void expect_near(std::optional<Duration> told, Duration wanted) {
+    ASSERT_TRUE(told);
+    EXPECT_GE(*told, wanted - 5ms);
+    EXPECT_LE(*told, wanted + 5ms);
+  }
+
+  std::unique_ptr<FakeTimeLoop> time;
+  std::unique_ptr<Replica> replica;
+  const testing::TemporaryDirectory dir;
+};
+
+TEST_F(ReplicaTest, without_a_feed_a_record_ages_from_its_confirmation) {
+  EXPECT_EQ(age(), std::nullopt);
+  note();
+  expect_near(age(), 0s);
+  wait(1h);
+  expect_near(age(), 1h);
+  note();
+  expect_near(age(), 0s);
+}
+
+TEST_F(ReplicaTest, a_confirmation_that_says_nothing_new_is_written_once_a_minute) {
+  note();
+  wait(30s);
+  note();
+  expect_near(age(), 30s);
+  wait(31s);
+  note();
+  expect_near(age(), 0s);
+}
+
+TEST_F(ReplicaTest, while_the_feed_is_live_what_was_noted_since_is_current) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  expect_near(age(), 0s);
+  replica->on_live(false);
+  wait(2h);
+  expect_near(age(), 2h);
+}
+
+TEST_F(ReplicaTest, what_was_noted_before_the_feed_began_ages) {
+  note();
+  wait(1h);
+  replica->on_live(true);
+  wait(1h);
+  expect_near(age(), 2h);
+}
+
+TEST_F(ReplicaTest, a_feed_that_resumes_without_a_gap_has_told_of_everything) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  replica->on_live(false);
+  wait(1h);
+  replica->on_live(true);
+  wait(1s);
+  expect_near(age(), 0s);
+}
+
+TEST_F(ReplicaTest, after_a_gap_a_record_is_as_old_as_when_the_feed_was_last_whole) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  replica->on_live(false);
+  wait(10min);
+  replica->on_gap();
+  replica->on_live(true);
+  flush();
+  wait(20min);
+  expect_near(age(), 30min);
+}
+
+TEST_F(ReplicaTest, a_gap_in_a_live_feed_makes_nothing_current) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  replica->on_gap();
+  flush();
+  wait(20min);
+  const auto told = age();
+  ASSERT_TRUE(told);
+  EXPECT_GE(*told, 20min);
+  EXPECT_LE(*told, 21min);  // the feed's last beat
+  note();                   // confirmed after the gap: the feed tells of its changes from here on
+  wait(1h);
+  expect_near(age(), 0s);
+}
+
+TEST_F(ReplicaTest, a_record_whose_change_was_announced_without_it_ages) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  replica->doubt("orders");
+  flush();
+  wait(1h);
+  expect_near(age(), 1h);
+  note("2");
+  wait(1h);
+  expect_near(age(), 0s);
+}
+
+TEST_F(ReplicaTest, after_a_restart_the_feed_is_believed_up_to_its_last_beat) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  close();
+  world.time.clock.advance(3h);
+  open();
+  const auto told = age();
+  ASSERT_TRUE(told);
+  EXPECT_GE(*told, 3h);
+  EXPECT_LE(*told, 3h + 1min);
+}
+
+}  // namespace
+}  // namespace keyfs

@@ -1,0 +1,150 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "fs/mount/fixture.h"
+#include "fs/mount/inode_ids.h"
+#include "fs/mount/inode_table.h"
+
+namespace keyfs {
+namespace {
+
+using testing::TemporaryDirectory;
+
+constexpr WallTime kNow{std::chrono::milliseconds(1'780'000'000'000)};
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(InodeIds, no_two_starts_share_a_block) {
+  const TemporaryDirectory dir;
+  std::set<uint64_t> firsts;
+  for (int i = 0; i < 20; ++i) {
+    const auto ids = take_inode_ids(dir.path(), kNow);
+    ASSERT_TRUE(ids) << ids.error().message;
+    EXPECT_TRUE(firsts.insert(ids->first >> InodeIds::kBits).second);
+    EXPECT_EQ(ids->first & ((uint64_t{1} << InodeIds::kBits) - 1), 0U);
+    EXPECT_GT(ids->first, uint64_t{1} << InodeIds::kBits);
+  }
+}
+
+TEST(InodeIds, daemons_that_start_together_on_one_directory_get_different_blocks) {
+  const TemporaryDirectory dir;
+  std::vector<uint64_t> firsts(8);
+  std::vector<std::thread> starts;
+  for (auto& first : firsts) {
+    starts.emplace_back([&] { first = take_inode_ids(dir.path(), kNow)->first; });
+  }
+  for (auto& start : starts) start.join();
+  EXPECT_EQ(std::set<uint64_t>(firsts.begin(), firsts.end()).size(), firsts.size());
+}
+
+TEST(InodeIds, a_lost_file_does_not_bring_old_ids_back) {
+  const TemporaryDirectory dir;
+  const auto before = take_inode_ids(dir.path(), kNow);
+  ASSERT_TRUE(before);
+  std::filesystem::remove(dir.path() + "/node_ids");
+  const auto after = take_inode_ids(dir.path(), kNow + std::chrono::minutes(2));
+  ASSERT_TRUE(after);
+  EXPECT_GT(after->first, before->first);
+}
+
+TEST(InodeIds, a_file_of_somebody_else_is_neither_used_nor_overwritten) {
+  const TemporaryDirectory dir;
+  for (const std::string text :
+       {"", "hello\n", "keyfs node ids 1 \n", "keyfs node ids 1 0\n", "keyfs node ids 1 12",
+        "keyfs node ids 1 99999999999999999999\n"}) {
+    std::ofstream(dir.path() + "/node_ids") << text;
+    const auto ids = take_inode_ids(dir.path(), kNow);
+    ASSERT_FALSE(ids) << text;
+    EXPECT_EQ(ids.error().code, Code::kCorrupt);
+    EXPECT_EQ(contents(dir.path() + "/node_ids"), text);
+  }
+}
+
+TEST(InodeIds, a_directory_that_is_not_there_is_named) {
+  const auto ids = take_inode_ids("/nonexistent/state", kNow);
+  ASSERT_FALSE(ids);
+  EXPECT_NE(ids.error().message.find("/nonexistent/state"), std::string::npos);
+}
+
+class InodeTableTest : public ::testing::Test {
+ protected:
+  KeyCache cache{CacheOptions()};
+  InodeTable table{InodeIds{uint64_t{5} << InodeIds::kBits}};
+};
+
+TEST_F(InodeTableTest, a_key_keeps_its_id_while_the_kernel_knows_it) {
+  const KeyRef key = cache.acquire("orders");
+  const Inode* inode = table.look_up(key);
+  EXPECT_EQ(table.look_up(key), inode);
+  EXPECT_EQ(table.find(inode->id), inode);
+  EXPECT_EQ(table.size(), 1U);
+  table.forget(inode->id, 1);
+  EXPECT_EQ(table.find(inode->id), inode);
+}
+
+TEST_F(InodeTableTest, an_id_is_gone_with_its_last_reference_and_never_comes_again) {
+  std::set<uint64_t> seen;
+  for (int i = 0; i < 5'000; ++i) {  // over several leaves
+    const KeyRef key = cache.acquire("orders");
+    table.look_up(key);
+    const uint64_t id = table.look_up(key)->id;
+    EXPECT_TRUE(seen.insert(id).second);
+    table.forget(id, 2);
+    EXPECT_EQ(table.find(id), nullptr);
+  }
+  EXPECT_EQ(table.size(), 0U);
+}
+
+TEST_F(InodeTableTest, forgetting_the_last_reference_lets_go_of_the_keys_entry) {
+  const uint64_t id = table.look_up(cache.acquire("orders"))->id;
+  EXPECT_EQ(cache.usage().entries, 1U);
+  table.forget(id, 1);
+  EXPECT_EQ(cache.usage().entries, 0U);
+}
+
+TEST_F(InodeTableTest, unknown_ids_are_nothing) {
+  for (const uint64_t id : {uint64_t{0}, uint64_t{1}, uint64_t{5} << InodeIds::kBits,
+                            (uint64_t{6} << InodeIds::kBits), UINT64_MAX}) {
+    EXPECT_EQ(table.find(id), nullptr);
+    table.forget(id, 1);
+  }
+}
+
+TEST_F(InodeTableTest, every_known_inode_is_visited_once) {
+  std::set<uint64_t> expected;
+  for (int i = 0; i < 3'000; ++i) {
+    expected.insert(table.look_up(cache.acquire("key-" + std::to_string(i)))->id);
+  }
+  std::set<uint64_t> visited;
+  table.for_each([&](Inode& inode) { EXPECT_TRUE(visited.insert(inode.id).second); });
+  EXPECT_EQ(visited, expected);
+}
+
+TEST_F(InodeTableTest, lookups_and_forgets_of_many_threads_add_up) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20'000; ++i) {
+        const KeyRef key = cache.acquire("key-" + std::to_string((i * 7 + t) % 50));
+        const Inode* inode = table.look_up(key);
+        EXPECT_EQ(table.find(inode->id), inode);
+        EXPECT_EQ(inode->entry, key);
+        if (i % 1'000 == 0) table.for_each([](Inode&) {});
+        table.forget(inode->id, 1);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(table.size(), 0U);
+  EXPECT_EQ(cache.usage().entries, 0U);
+}
+
+}  // namespace
+}  // namespace keyfs

@@ -1,0 +1,336 @@
+// The operations as the kernel's side of the protocol sees them (linux/fuse.h), over a socket: runs
+// without /dev/fuse, and says things that a kernel would rarely say.
+#include <linux/fuse.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "fs/mount/fixture.h"
+
+namespace keyfs {
+namespace {
+
+using namespace keyfs::testing;  // NOLINT: a test's own fixture
+
+struct Reply {
+  int error = 0;
+  uint64_t unique = 0;
+  std::vector<char> body;
+  template <class T>
+  T as() const {
+    T value{};
+    EXPECT_GE(body.size(), sizeof value);
+    std::memcpy(&value, body.data(), std::min(body.size(), sizeof value));
+    return value;
+  }
+  std::string text() const { return {body.begin(), body.end()}; }
+};
+
+class SocketTest : public ::testing::Test {
+ protected:
+  void SetUp() override { connect({}); }
+  void connect(FuseOptions options) {
+    side_ = std::make_unique<FuseSide>(std::move(options));
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+    kernel_ = ends[0];
+    const timeval patience{30, 0};
+    ASSERT_EQ(::setsockopt(kernel_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    auto session = FuseSession::over_socket(ends[1], side_->ops, side_->log.log());
+    ASSERT_TRUE(session) << session.error().message;
+    side_->serve(std::move(*session));
+    fuse_init_in init{};
+    init.major = FUSE_KERNEL_VERSION;
+    init.minor = 31;
+    init.max_readahead = 131'072;
+    EXPECT_EQ(call(FUSE_INIT, 0, &init, sizeof init).error, 0);
+  }
+  void TearDown() override {
+    side_.reset();
+    ::close(kernel_);
+  }
+
+  uint64_t send(uint32_t opcode, uint64_t node, const void* body, size_t size, uint32_t uid = 0,
+                uint32_t pid = 0) {
+    fuse_in_header header{};
+    header.len = static_cast<uint32_t>(sizeof header + size);
+    header.opcode = opcode;
+    header.unique = next_ += 2;
+    header.nodeid = node;
+    header.uid = header.gid = uid;
+    header.pid = pid;
+    std::vector<char> message(header.len);
+    std::memcpy(message.data(), &header, sizeof header);
+    if (size > 0) std::memcpy(message.data() + sizeof header, body, size);
+    EXPECT_EQ(::send(kernel_, message.data(), message.size(), 0),
+              static_cast<ssize_t>(message.size()));
+    return header.unique;
+  }
+  // The next answer. Notifications that come before it are kept.
+  Reply receive() {
+    for (;;) {
+      Reply message = receive_any();
+      if (message.unique != 0 || message.body.empty()) return message;
+      notices_.push_back(std::move(message));
+    }
+  }
+  Reply receive_any() {
+    std::vector<char> message(200'000);
+    const ssize_t got = ::recv(kernel_, message.data(), message.size(), 0);
+    Reply reply;
+    fuse_out_header header{};
+    EXPECT_GE(got, static_cast<ssize_t>(sizeof header));
+    if (got < static_cast<ssize_t>(sizeof header)) return reply;
+    std::memcpy(&header, message.data(), sizeof header);
+    EXPECT_EQ(header.len, static_cast<uint32_t>(got));
+    reply.error = -header.error;
+    reply.unique = header.unique;
+    reply.body.assign(message.begin() + sizeof header, message.begin() + got);
+    return reply;
+  }
+  Reply call(uint32_t opcode, uint64_t node, const void* body, size_t size, uint32_t uid = 0) {
+    const uint64_t unique = send(opcode, node, body, size, uid);
+    Reply reply = receive();
+    EXPECT_EQ(reply.unique, unique);
+    return reply;
+  }
+  Reply lookup(const std::string& name, uint64_t parent = 1) {
+    return call(FUSE_LOOKUP, parent, name.c_str(), name.size() + 1);
+  }
+  uint64_t node_of(const std::string& name) { return lookup(name).as<fuse_entry_out>().nodeid; }
+  Reply open(uint64_t node, uint32_t uid, uint32_t flags = O_RDONLY) {
+    fuse_open_in request{};
+    request.flags = flags;
+    return call(FUSE_OPEN, node, &request, sizeof request, uid);
+  }
+  Reply read(uint64_t node, uint64_t handle, uint64_t offset, uint32_t size) {
+    fuse_read_in request{};
+    request.fh = handle;
+    request.offset = offset;
+    request.size = size;
+    request.read_flags = FUSE_READ_LOCKOWNER;
+    request.lock_owner = 42;
+    return call(FUSE_READ, node, &request, sizeof request, 0);
+  }
+  bool silent() {
+    char byte = 0;
+    return ::recv(kernel_, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0;
+  }
+
+  std::unique_ptr<FuseSide> side_;
+  int kernel_ = -1;
+  uint64_t next_ = 0;
+  std::vector<Reply> notices_;
+};
+
+TEST_F(SocketTest, lookup_goes_by_grammar_and_policy_alone) {
+  const auto entry = lookup("app-a").as<fuse_entry_out>();
+  EXPECT_GE(entry.nodeid, uint64_t{1} << InodeIds::kBits);
+  EXPECT_GE(entry.entry_valid, 3'600U);
+  EXPECT_GE(entry.attr_valid, 3'600U);
+  EXPECT_EQ(entry.attr.size, 32U);
+  EXPECT_EQ(lookup("nobody").error, ENOENT);
+  EXPECT_EQ(lookup(".hidden").error, ENOENT);
+  EXPECT_EQ(lookup("app-a/b").error, ENOENT);
+  EXPECT_EQ(lookup("app-" + std::string(252, 'x')).error, ENAMETOOLONG);
+  EXPECT_EQ(lookup("app-b", 12'345).error, ENOTDIR);
+  EXPECT_EQ(side_->backend.opens + side_->backend.describes + side_->backend.lists, 0);
+}
+
+TEST_F(SocketTest, names_that_the_policy_hides_leave_nothing_behind) {
+  for (int i = 0; i < 100; ++i) lookup("nobody-" + std::to_string(i));
+  EXPECT_EQ(side_->cache.usage().entries, 0U);
+  EXPECT_EQ(side_->ops.status().known_keys, 0U);
+}
+
+TEST_F(SocketTest, a_forgotten_name_comes_back_under_another_id) {
+  const uint64_t first = node_of("app-a");
+  EXPECT_EQ(node_of("app-a"), first);
+  fuse_forget_in forget{};
+  forget.nlookup = 2;
+  send(FUSE_FORGET, first, &forget, sizeof forget);
+  // It has no reply, and what comes next may be read by another thread.
+  while (side_->ops.status().known_keys != 0) std::this_thread::yield();
+  EXPECT_NE(node_of("app-a"), first);
+  EXPECT_EQ(side_->ops.status().known_keys, 1U);
+}
+
+TEST_F(SocketTest, a_handle_says_no_more_than_node_and_version) {
+  const uint64_t node = node_of("app-a");
+  EXPECT_EQ(open(node, 1001).as<fuse_open_out>().fh, 1U);
+  const auto again = open(node, 1001).as<fuse_open_out>();
+  EXPECT_EQ(again.fh, 1U);
+  EXPECT_NE(again.open_flags & FOPEN_DIRECT_IO, 0U);
+  EXPECT_EQ(again.open_flags & FOPEN_KEEP_CACHE, 0U);
+}
+
+TEST_F(SocketTest, reads_are_exact_at_every_offset) {
+  side_->backend.add("app-a", "0123456789");
+  const uint64_t node = node_of("app-a");
+  const uint64_t handle = open(node, 1001).as<fuse_open_out>().fh;
+  EXPECT_EQ(read(node, handle, 0, 4096).text(), "0123456789");
+  EXPECT_EQ(read(node, handle, 3, 4).text(), "3456");
+  EXPECT_EQ(read(node, handle, 9, 100).text(), "9");
+  EXPECT_EQ(read(node, handle, 10, 100).text(), "");
+  EXPECT_EQ(read(node, handle, uint64_t{1} << 62, 100).text(), "");
+  EXPECT_EQ(read(node, handle, 0, 0).text(), "");
+}
+
+TEST_F(SocketTest, open_refuses_before_anything_is_fetched) {
+  const uint64_t node = node_of("app-a");
+  EXPECT_EQ(open(node, 1002).error, EACCES);
+  EXPECT_EQ(open(node, 0).error, EACCES);
+  EXPECT_EQ(open(node, 1001, O_RDWR).error, EROFS);
+  EXPECT_EQ(open(node, 1001, O_RDONLY | O_TRUNC).error, EROFS);
+  EXPECT_EQ(open(999'999, 1001).error, ENOENT);
+  EXPECT_EQ(side_->backend.opens, 0);
+}
+
+TEST_F(SocketTest, groups_that_cannot_be_read_permit_nothing) {
+  side_->backend.add("team-a", "x");
+  EXPECT_EQ(open(node_of("team-a"), 1001).error, EACCES);  // pid 0: of another PID namespace
+  EXPECT_TRUE(side_->log.has("supplementary groups cannot be read"));
+}
+
+TEST_F(SocketTest, a_waiting_open_holds_up_nothing_and_is_answered_once) {
+  side_->backend.hang(true);
+  const uint64_t node = node_of("app-a");
+  fuse_open_in request{};
+  std::set<uint64_t> waiting;
+  for (int i = 0; i < 50; ++i) {
+    waiting.insert(send(FUSE_OPEN, node, &request, sizeof request, 1001));
+  }
+  side_->backend.await_waiting(50);
+  EXPECT_EQ(side_->ops.status().waiting_requests, 50U);
+  EXPECT_EQ(lookup("app-b").error, 0);
+  side_->backend.hang(false);
+  while (!waiting.empty()) {
+    const Reply reply = receive();
+    EXPECT_EQ(reply.error, 0);
+    EXPECT_EQ(waiting.erase(reply.unique), 1U);
+  }
+  EXPECT_EQ(lookup("app-c").error, 0);  // nothing else came in between
+  EXPECT_TRUE(silent());
+}
+
+TEST_F(SocketTest, an_interrupted_open_whose_caller_cannot_be_seen_ends_soon) {
+  side_->backend.hang(true);
+  fuse_open_in request{};
+  const uint64_t unique = send(FUSE_OPEN, node_of("app-a"), &request, sizeof request, 1001);
+  side_->backend.await_waiting(1);
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = unique;
+  send(FUSE_INTERRUPT, 0, &interrupt, sizeof interrupt);
+  const Reply reply = receive();
+  EXPECT_EQ(reply.unique, unique);
+  EXPECT_EQ(reply.error, EINTR);
+  side_->backend.await_waiting(0);  // the last waiter has left the fetch
+}
+
+TEST_F(SocketTest, an_interrupt_that_overtakes_its_request_is_heeded) {
+  side_->backend.hang(true);
+  const uint64_t node = node_of("app-a");
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = next_ + 4;  // of the request after this one
+  send(FUSE_INTERRUPT, 0, &interrupt, sizeof interrupt);
+  fuse_open_in request{};
+  const uint64_t unique = send(FUSE_OPEN, node, &request, sizeof request, 1001);
+  EXPECT_EQ(unique, interrupt.unique);
+  // libfuse answers an interrupt for what it does not know with EAGAIN, or keeps it.
+  Reply reply = receive();
+  if (reply.unique != unique) {
+    EXPECT_EQ(reply.error, EAGAIN);
+    send(FUSE_INTERRUPT, 0, &interrupt, sizeof interrupt);
+    reply = receive();
+  }
+  EXPECT_EQ(reply.unique, unique);
+  EXPECT_EQ(reply.error, EINTR);
+}
+
+TEST_F(SocketTest, the_end_of_the_session_answers_those_who_wait) {
+  side_->backend.hang(true);
+  fuse_open_in request{};
+  const uint64_t unique = send(FUSE_OPEN, node_of("app-a"), &request, sizeof request, 1001);
+  side_->backend.await_waiting(1);
+  side_->end_session();
+  const Reply reply = receive();
+  EXPECT_EQ(reply.unique, unique);
+  EXPECT_EQ(reply.error, ENOTCONN);
+}
+
+TEST_F(SocketTest, a_key_that_ends_while_it_is_mapped_is_dropped_though_nobody_asks_for_it) {
+  const uint64_t node = node_of("app-a");
+  ASSERT_EQ(open(node, 1001).error, 0);
+  side_->ops.key_ended(*side_->cache.find("app-a"));
+  for (;;) {
+    const Reply notice = receive_any();
+    ASSERT_EQ(notice.unique, 0U);
+    const auto what = notice.as<fuse_notify_inval_inode_out>();
+    if (notice.error == -FUSE_NOTIFY_INVAL_INODE && what.ino == node && what.off == 0) break;
+  }
+}
+
+TEST_F(SocketTest, a_read_into_the_page_cache_leads_to_an_invalidation_after_release) {
+  const uint64_t node = node_of("app-a");
+  const uint64_t handle = open(node, 1001).as<fuse_open_out>().fh;
+  fuse_read_in request{};
+  request.fh = handle;
+  request.size = 4096;
+  EXPECT_EQ(call(FUSE_READ, node, &request, sizeof request).text(), "created-app-a");
+  fuse_release_in release{};
+  release.fh = handle;
+  EXPECT_EQ(call(FUSE_RELEASE, node, &release, sizeof release).error, 0);
+  // Its own thread tells the kernel, some time before or after that answer; sizes were told, too.
+  const auto pages_dropped = [&] {
+    for (const Reply& notice : notices_) {
+      const auto what = notice.as<fuse_notify_inval_inode_out>();
+      if (notice.error == -FUSE_NOTIFY_INVAL_INODE && what.ino == node && what.off == 0)
+        return true;
+    }
+    return false;
+  };
+  while (!pages_dropped()) {
+    Reply notice = receive_any();
+    ASSERT_EQ(notice.unique, 0U);
+    ASSERT_FALSE(notice.body.empty());
+    notices_.push_back(std::move(notice));
+  }
+}
+
+TEST_F(SocketTest, a_learned_size_is_told_before_open_is_answered) {
+  side_->backend.add("app-a", std::string(100, 'x'));
+  const uint64_t node = node_of("app-a");
+  fuse_open_in request{};
+  EXPECT_EQ(call(FUSE_OPEN, node, &request, sizeof request, 1001).error, 0);
+  ASSERT_EQ(notices_.size(), 1U);
+  EXPECT_EQ(notices_[0].error, -FUSE_NOTIFY_INVAL_INODE);
+  EXPECT_EQ(notices_[0].as<fuse_notify_inval_inode_out>().off, -1);
+  fuse_getattr_in ask{};
+  EXPECT_EQ(call(FUSE_GETATTR, node, &ask, sizeof ask).as<fuse_attr_out>().attr.size, 100U);
+  // Known now: the next open has nothing to tell.
+  EXPECT_EQ(open(node, 1001).error, 0);
+  EXPECT_EQ(notices_.size(), 1U);
+}
+
+TEST_F(SocketTest, there_is_no_flush) {
+  const uint64_t node = node_of("app-a");
+  fuse_flush_in flush{};
+  EXPECT_EQ(call(FUSE_FLUSH, node, &flush, sizeof flush).error, ENOSYS);
+}
+
+TEST_F(SocketTest, what_would_write_is_refused_by_whatever_kernel_asks) {
+  const uint64_t node = node_of("app-a");
+  fuse_setattr_in attributes{};
+  EXPECT_EQ(call(FUSE_SETATTR, node, &attributes, sizeof attributes).error, EROFS);
+  const std::string name("new\0", 4);
+  EXPECT_EQ(call(FUSE_UNLINK, 1, name.data(), name.size()).error, EROFS);
+  std::vector<char> mkdir(sizeof(fuse_mkdir_in) + name.size());
+  std::memcpy(mkdir.data() + sizeof(fuse_mkdir_in), name.data(), name.size());
+  EXPECT_EQ(call(FUSE_MKDIR, 1, mkdir.data(), mkdir.size()).error, EROFS);
+}
+
+}  // namespace
+}  // namespace keyfs

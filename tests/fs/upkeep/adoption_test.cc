@@ -1,0 +1,268 @@
+#include "fs/upkeep/adoption.h"
+
+#include <functional>
+#include <map>
+
+#include "fs/keys/keyring_fixture.h"
+#include "fs/upkeep/healer.h"
+
+namespace keyfs {
+namespace {
+
+using testing::Daemon;
+using testing::KeyringTest;
+using namespace std::chrono_literals;
+
+// A store in which RKMS wrote before: its records are there until they are replaced.
+class RkmsStore final : public Store {
+ public:
+  RkmsStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
+      : records_(records), ours_(loop, std::move(records)) {}
+
+  std::map<std::string, Record> rkms;
+  std::function<void()> before_replace;
+
+  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override {
+    if (!is_theirs(id)) co_return co_await ours_.get(std::move(id), deadline);
+    Stored stored{rkms.at(id), "rkms"};
+    co_return stored;
+  }
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override {
+    if (!is_theirs(record.id)) co_return co_await ours_.put_if_absent(std::move(record), deadline);
+    PutResult lost;
+    lost.winner = Stored{rkms.at(record.id), "rkms"};
+    co_return lost;
+  }
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override {
+    if (before_replace) std::exchange(before_replace, nullptr)();
+    if (revision != "rkms") {
+      co_return co_await ours_.replace(std::move(record), std::move(revision), deadline);
+    }
+    if (!is_theirs(record.id)) co_return std::nullopt;
+    auto put = co_await ours_.put_if_absent(std::move(record), deadline);
+    if (!put) co_return fail(put.error());
+    co_return std::move(put->winner);
+  }
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override {
+    auto page = co_await ours_.list(std::move(after), limit, deadline);
+    for (const auto& [id, record] : rkms) {
+      if (!is_theirs(id)) continue;
+      ListPage::Entry entry;
+      entry.id = id;
+      entry.current = 1;
+      entry.from_rkms = true;
+      for (const auto& [region, wrap] : record.versions.at(1).wrapped) {
+        entry.masters.emplace(region, wrap.master);
+      }
+      page->entries.push_back(std::move(entry));
+    }
+    co_return page;
+  }
+  Task<StoreCheck> check(TimePoint deadline) override { return ours_.check(deadline); }
+
+ private:
+  bool is_theirs(const std::string& id) const { return rkms.contains(id) && !records_->find(id); }
+
+  std::shared_ptr<MemoryRecords> records_;
+  MemoryStore ours_;
+};
+
+struct AdoptionTest : KeyringTest {
+  AdoptionTest() : daemon(world), store(world.time.loop, world.records) {
+    options.adopt = true;
+    daemon.forget();
+  }
+
+  // As RKMS did: the same key wrapped in each region, bound to nothing, and nothing said of it.
+  void write_rkms(const std::string& id, const std::map<size_t, std::string>& key_of_region) {
+    Record record;
+    record.id = id;
+    record.current = 1;
+    record.from_rkms = true;
+    const char* names[] = {"a", "b", "c"};
+    for (const auto& [region, text] : key_of_region) {
+      const SecretBytes key = world.arena.copy_of(std::string_view(text)).value();
+      const auto wrapped =
+          world.time.loop.run_task(daemon.region[region]->wrap(key, {}, now() + 10s)).value();
+      Wrap& wrap = record.versions[1].wrapped[names[region]];
+      wrap.master = wrapped.master;  // RKMS did not tell; a local region wants to know
+      wrap.blob = wrapped.blob;
+    }
+    daemon.forget();
+    store.rkms[id] = record;
+  }
+  HealReport heal(std::vector<std::string> ids = {}) {
+    Healer healer(world.time.loop, store, *daemon.regions, world.log.log(), options);
+    return world.time.loop.run_task(healer.run_once(std::move(ids), TimePoint::max())).value();
+  }
+  bool adopted(const std::string& id) { return world.records->find(id).has_value(); }
+  // The failure's words, and that the record was left alone.
+  std::string refused(const std::string& id) {
+    const HealReport report = heal();
+    EXPECT_FALSE(adopted(id));
+    EXPECT_EQ(report.adopted, 0u);
+    EXPECT_EQ(report.failures.size(), 1u);
+    if (report.failures.size() != 1) return "";
+    EXPECT_EQ(report.failures[0].id, id);
+    return report.failures[0].error.message;
+  }
+  static bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+
+  Daemon daemon;
+  RkmsStore store;
+  HealOptions options;
+  const std::string key = "0123456789abcdef0123456789abcdef";
+};
+
+TEST_F(AdoptionTest, the_key_stays_the_same_and_each_region_gives_it) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  const HealReport report = heal();
+  EXPECT_EQ(report.keys, 1u);
+  EXPECT_EQ(report.adopted, 1u);
+  EXPECT_TRUE(report.complete());
+  for (size_t alone = 0; alone < 3; ++alone) {
+    Daemon reader(world);
+    for (size_t i = 0; i < 3; ++i) {
+      if (i != alone) reader.region[i]->fail_with(Code::kDenied);
+    }
+    EXPECT_EQ(reader.read("old", false), key);
+  }
+}
+
+TEST_F(AdoptionTest, the_new_record_is_bound_to_its_id_and_has_a_check_value) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  heal();
+  const Record record = stored("old");
+  EXPECT_FALSE(record.from_rkms);
+  EXPECT_EQ(record.current, 1u);
+  const Version& version = record.versions.at(1);
+  EXPECT_EQ(version.bytes, 32u);
+  EXPECT_TRUE(version.check);
+  EXPECT_EQ(version.creator, "RKMS");
+  EXPECT_EQ(version.wrapped.size(), 3u);
+  WrappedKey wrapped{version.wrapped.at("a").master, version.wrapped.at("a").blob};
+  EXPECT_FALSE(world.time.loop.run_task(daemon.region[0]->unwrap(wrapped, {}, now() + 10s)));
+  EXPECT_TRUE(world.time.loop.run_task(
+      daemon.region[0]->unwrap(wrapped, key_context("old", 1), now() + 10s)));
+}
+
+TEST_F(AdoptionTest, keys_of_other_sizes_keep_theirs) {
+  write_rkms("short", {{0, "x"}});
+  write_rkms("long", {{0, std::string(4000, 'y')}});
+  EXPECT_EQ(heal().adopted, 2u);
+  EXPECT_EQ(Daemon(world).read("short", false), "x");
+  EXPECT_EQ(Daemon(world).read("long", false), std::string(4000, 'y'));
+}
+
+TEST_F(AdoptionTest, every_region_that_holds_the_key_is_asked) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  heal();
+  for (const auto* region : daemon.region) EXPECT_EQ(region->calls.unwrap, 1);
+}
+
+TEST_F(AdoptionTest, regions_that_hold_different_keys_are_told_and_the_record_is_left_alone) {
+  std::string other = key;
+  other.back() = 'g';
+  write_rkms("old", {{0, key}, {1, key}, {2, other}});
+  const std::string told = refused("old");
+  EXPECT_TRUE(has(told, "regions a and c hold different keys under this id")) << told;
+  EXPECT_FALSE(has(told, key));
+  for (const auto* region : daemon.region) EXPECT_EQ(region->calls.wrap, 0);
+}
+
+TEST_F(AdoptionTest, a_key_that_is_the_others_beginning_is_a_different_one) {
+  write_rkms("old", {{0, key}, {1, key + std::string(1, '\0')}});
+  EXPECT_TRUE(has(refused("old"), "different keys"));
+}
+
+TEST_F(AdoptionTest, a_region_that_cannot_be_compared_leaves_the_record_alone_until_it_can) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  daemon.region[1]->fail_with(Code::kUnavailable, "refuses connections");
+  const std::string told = refused("old");
+  EXPECT_TRUE(has(told, "cannot be compared in every region")) << told;
+  EXPECT_TRUE(has(told, "refuses connections")) << told;
+  daemon.region[1]->heal();
+  EXPECT_EQ(heal().adopted, 1u);
+}
+
+TEST_F(AdoptionTest, a_region_that_is_not_configured_leaves_the_record_alone) {
+  write_rkms("old", {{0, key}});
+  store.rkms.at("old").versions.at(1).wrapped["elsewhere"].blob = "blob";
+  const std::string told = refused("old");
+  EXPECT_TRUE(has(told, "elsewhere")) << told;
+  EXPECT_EQ(daemon.region_calls(), 0);
+}
+
+TEST_F(AdoptionTest, a_region_that_held_the_key_must_hold_it_afterwards) {
+  write_rkms("old", {{0, key}, {1, key}});
+  // It unwraps, and then refuses to wrap.
+  store.before_replace = [] { FAIL() << "the record is replaced"; };
+  daemon.region[1]->answer_after(1s);
+  const auto break_later = [&]() -> Task<bool> {
+    co_await world.time.loop.sleep_for(500ms);
+    daemon.region[1]->fail_with(Code::kDenied, "may not encrypt");
+    co_return true;
+  };
+  TaskGroup<bool> beside(world.time.loop);
+  beside.start(break_later());
+  EXPECT_TRUE(has(refused("old"), "may not encrypt"));
+  store.before_replace = nullptr;
+}
+
+TEST_F(AdoptionTest, a_region_that_held_nothing_may_be_filled_in_later) {
+  write_rkms("old", {{0, key}, {1, key}});
+  daemon.region[2]->fail_with(Code::kUnavailable);
+  const HealReport report = heal();
+  EXPECT_EQ(report.adopted, 1u);
+  ASSERT_EQ(report.missing.size(), 1u);
+  EXPECT_EQ(report.missing[0].regions.at(0).region, "c");
+  EXPECT_EQ(stored("old").versions.at(1).wrapped.size(), 2u);
+  daemon.region[2]->heal();
+  EXPECT_EQ(heal().healed, 1u);
+  EXPECT_EQ(stored("old").versions.at(1).wrapped.size(), 3u);
+}
+
+TEST_F(AdoptionTest, without_being_asked_to_it_leaves_them_alone_and_counts_them) {
+  write_rkms("old", {{0, key}, {1, key}});
+  options.adopt = false;
+  const HealReport all = heal();
+  EXPECT_EQ(all.rkms, 1u);
+  EXPECT_EQ(heal({"old"}).rkms, 1u);
+  EXPECT_TRUE(all.complete());
+  EXPECT_FALSE(adopted("old"));
+  EXPECT_EQ(daemon.region_calls(), 0);
+}
+
+TEST_F(AdoptionTest, loser_of_an_adoption_race_leaves_the_winners_record) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  auto other = world.time.loop.run_task(
+      adopt(world.time.loop, *daemon.regions, store.rkms.at("old"), now() + 10s));
+  const std::string winner = to_json(other->record).value();
+  store.before_replace = [&] { world.records->write_raw("old", winner); };
+  const HealReport report = heal();
+  EXPECT_EQ(report.adopted, 0u);
+  EXPECT_EQ(report.whole, 1u);
+  EXPECT_TRUE(report.complete());
+  EXPECT_EQ(world.records->find("old")->json, winner);
+}
+
+TEST_F(AdoptionTest, an_id_that_keyfs_cannot_open_is_left_alone) {
+  write_rkms("no/key id", {{0, key}});
+  EXPECT_TRUE(has(refused("no/key id"), "its id is no key id"));
+}
+
+TEST_F(AdoptionTest, a_record_of_rkms_reads_as_it_is_too) {
+  write_rkms("old", {{0, key}, {1, key}});
+  KeyCache cache{CacheOptions{}};
+  Keyring keyring(KeyringParts{world.time.loop, store, *daemon.regions, cache, world.arena,
+                               world.log.log(), nullptr, &daemon.seen},
+                  KeyringOptions{});
+  OpenRequest request(cache.acquire("old"), false, now() + 10s);
+  EXPECT_EQ(Daemon::told(world.time.loop.run_task(keyring.open(std::move(request)))), key);
+}
+
+}  // namespace
+}  // namespace keyfs

@@ -1,0 +1,233 @@
+#include "fs/upkeep/key_admin.h"
+
+#include <functional>
+
+#include "fs/keys/keyring_fixture.h"
+
+namespace keyfs {
+namespace {
+
+using testing::Daemon;
+using testing::KeyringTest;
+using namespace std::chrono_literals;
+
+struct KeyAdminTest : KeyringTest {
+  Result<AdminCreated> create(const std::string& id, uint32_t bytes = 32) {
+    return run(admin.create(id, bytes, now() + 10s));
+  }
+  Result<StateChange> set(const std::string& id, KeyState state) {
+    return run(admin.set_state(id, state, now() + 10s));
+  }
+  Result<KeyDescription> describe(const std::string& id) {
+    return run(admin.describe(id, now() + 10s));
+  }
+  template <class T>
+  T run(Task<T> task) {
+    return world.time.loop.run_task(std::move(task));
+  }
+
+  Daemon daemon{world};
+  KeyAdmin admin{world.time.loop, daemon.store, *daemon.regions, "admin-host"};
+};
+
+TEST_F(KeyAdminTest, creates_a_key_that_reads) {
+  const auto made = create("orders", 16);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_TRUE(made->created);
+  EXPECT_EQ(made->version, 1u);
+  EXPECT_EQ(made->regions, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_TRUE(made->missing.empty());
+  EXPECT_EQ(stored("orders").versions.at(1).creator, "admin-host");
+  EXPECT_EQ(daemon.read("orders", false).size(), 16u);
+}
+
+TEST_F(KeyAdminTest, creating_what_exists_returns_it_and_changes_nothing) {
+  create("orders");
+  set("orders", KeyState::kDisabled);
+  const std::string before = world.records->find("orders")->json;
+  daemon.forget();
+  const auto again = create("orders", 64);
+  ASSERT_TRUE(again);
+  EXPECT_FALSE(again->created);
+  EXPECT_EQ(again->state, KeyState::kDisabled);
+  EXPECT_EQ(again->regions.size(), 3u);
+  EXPECT_EQ(world.records->find("orders")->json, before);
+  EXPECT_EQ(daemon.region_calls(), 0);
+}
+
+TEST_F(KeyAdminTest, the_loser_of_a_create_race_is_told_that_it_exists) {
+  create("orders");
+  const std::string winner = world.records->find("orders")->json;
+  world.records->erase("orders");
+  daemon.store.before_write = [&] { world.records->write_raw("orders", winner); };
+  const auto made = create("orders");
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_FALSE(made->created);
+  EXPECT_EQ(world.records->find("orders")->json, winner);
+}
+
+TEST_F(KeyAdminTest, a_key_that_cannot_be_looked_for_is_not_made) {
+  daemon.store.fail_with(Code::kUnavailable, "refuses connections");
+  const auto made = create("orders");
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Code::kUnavailable);
+  EXPECT_NE(made.error().message.find("refuses connections"), std::string::npos);
+  EXPECT_EQ(daemon.region_calls(), 0);
+  daemon.store.heal();
+  world.records->write_raw("orders", "{");
+  EXPECT_EQ(create("orders").error().code, Code::kCorrupt);
+  EXPECT_EQ(world.records->find("orders")->json, "{");
+}
+
+TEST_F(KeyAdminTest, too_few_regions_make_no_key_and_the_missing_ones_are_told) {
+  daemon.region[2]->fail_with(Code::kUnavailable, "is down");
+  const auto made = create("orders");
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(made->regions, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(made->missing.size(), 1u);
+  EXPECT_EQ(made->missing[0].region, "c");
+
+  daemon.region[1]->fail_with(Code::kUnavailable, "is down");
+  const auto none = create("bills");
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().message.find("wrapped in 1 of 2 required regions"), std::string::npos)
+      << none.error().message;
+  EXPECT_FALSE(world.records->find("bills"));
+}
+
+TEST_F(KeyAdminTest, a_disabled_key_can_be_enabled_again_and_is_the_same) {
+  const std::string key = daemon.read("orders");
+  const auto disabled = set("orders", KeyState::kDisabled);
+  ASSERT_TRUE(disabled);
+  EXPECT_EQ(disabled->before, KeyState::kEnabled);
+  EXPECT_EQ(disabled->after, KeyState::kDisabled);
+  EXPECT_NE(Daemon(world).read("orders"), key);
+  ASSERT_TRUE(set("orders", KeyState::kEnabled));
+  EXPECT_EQ(Daemon(world).read("orders", false), key);
+}
+
+TEST_F(KeyAdminTest, the_state_that_it_has_already_costs_no_write) {
+  create("orders");
+  daemon.forget();
+  const auto same = set("orders", KeyState::kEnabled);
+  ASSERT_TRUE(same);
+  EXPECT_EQ(same->before, same->after);
+  EXPECT_EQ(daemon.store.calls.replace, 0);
+}
+
+TEST_F(KeyAdminTest, deleted_is_for_good_and_the_id_is_never_made_anew) {
+  const std::string key = daemon.read("orders");
+  ASSERT_TRUE(set("orders", KeyState::kDeleted));
+  const std::string before = world.records->find("orders")->json;
+  for (const KeyState state : {KeyState::kEnabled, KeyState::kDisabled}) {
+    const auto refused = set("orders", state);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kInvalid);
+    EXPECT_NE(refused.error().message.find("for good"), std::string::npos);
+  }
+  EXPECT_TRUE(set("orders", KeyState::kDeleted));
+  const auto made = create("orders");
+  ASSERT_TRUE(made);
+  EXPECT_FALSE(made->created);
+  EXPECT_EQ(made->state, KeyState::kDeleted);
+  EXPECT_EQ(world.records->find("orders")->json, before);
+}
+
+TEST_F(KeyAdminTest, a_key_that_is_not_there_is_told_and_not_made) {
+  for (const auto& error :
+       {set("orders", KeyState::kDisabled).error(), describe("orders").error()}) {
+    EXPECT_EQ(error.code, Code::kInvalid);
+    EXPECT_EQ(error.message, "there is no key orders");
+  }
+  EXPECT_FALSE(world.records->find("orders"));
+}
+
+TEST_F(KeyAdminTest, what_is_no_key_id_is_refused_before_anything_is_asked) {
+  for (const char* id : {"", ".keyfs", "a/b", "-x"}) {
+    EXPECT_EQ(create(id).error().code, Code::kInvalid);
+    EXPECT_EQ(set(id, KeyState::kDeleted).error().code, Code::kInvalid);
+    EXPECT_EQ(describe(id).error().code, Code::kInvalid);
+  }
+  EXPECT_EQ(daemon.store.calls.all(), 0);
+}
+
+TEST_F(KeyAdminTest, a_change_of_state_keeps_what_another_wrote_meanwhile) {
+  create("orders");
+  daemon.store.before_write = [&] {
+    Record record = stored("orders");
+    record.versions.at(1).wrapped.erase("c");
+    rewrite(record);
+  };
+  ASSERT_TRUE(set("orders", KeyState::kDisabled));
+  EXPECT_EQ(stored("orders").state, KeyState::kDisabled);
+  EXPECT_EQ(stored("orders").versions.at(1).wrapped.size(), 2u);
+}
+
+TEST_F(KeyAdminTest, a_delete_by_another_wins_over_an_enable) {
+  create("orders");
+  set("orders", KeyState::kDisabled);
+  daemon.store.before_write = [&] { set_state("orders", KeyState::kDeleted); };
+  EXPECT_FALSE(set("orders", KeyState::kEnabled));
+  EXPECT_EQ(stored("orders").state, KeyState::kDeleted);
+}
+
+TEST_F(KeyAdminTest, gives_up_on_a_record_that_others_keep_changing) {
+  create("orders");
+  std::function<void()> meddle = [&] {
+    rewrite(stored("orders"));
+    daemon.store.before_write = meddle;
+  };
+  daemon.store.before_write = meddle;
+  const auto changed = set("orders", KeyState::kDisabled);
+  daemon.store.before_write = nullptr;
+  ASSERT_FALSE(changed);
+  EXPECT_EQ(changed.error().code, Code::kUnavailable);
+  EXPECT_EQ(stored("orders").state, KeyState::kEnabled);
+}
+
+TEST_F(KeyAdminTest, describes_a_key_without_unwrapping_it) {
+  create("orders", 48);
+  daemon.forget();
+  const auto told = describe("orders");
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->id, "orders");
+  EXPECT_EQ(told->current, 1u);
+  EXPECT_FALSE(told->degraded());
+  ASSERT_EQ(told->versions.size(), 1u);
+  EXPECT_EQ(told->versions[0].bytes, 48u);
+  EXPECT_TRUE(told->versions[0].has_check);
+  EXPECT_EQ(told->versions[0].creator, "admin-host");
+  ASSERT_EQ(told->versions[0].wrapped.size(), 3u);
+  EXPECT_EQ(told->versions[0].wrapped[0].region, "a");
+  EXPECT_FALSE(told->versions[0].wrapped[0].master.empty());
+  EXPECT_EQ(daemon.region_calls(), 0);
+}
+
+TEST_F(KeyAdminTest, a_key_that_lacks_a_region_is_degraded) {
+  daemon.region[1]->fail_with(Code::kUnavailable);
+  create("orders");
+  const auto told = describe("orders");
+  ASSERT_TRUE(told);
+  EXPECT_TRUE(told->degraded());
+  EXPECT_EQ(told->versions[0].missing, std::vector<std::string>{"b"});
+}
+
+struct SharedMasterTest : KeyringTest {
+  SharedMasterTest() { world.masters[1] = world.masters[0]; }
+};
+
+TEST_F(SharedMasterTest,
+       a_key_that_a_regions_own_multi_region_key_wrapped_elsewhere_is_not_degraded) {
+  Daemon daemon(world);
+  KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, "here");
+  daemon.region[1]->fail_with(Code::kUnavailable);
+  ASSERT_TRUE(world.time.loop.run_task(admin.create("orders", 32, now() + 10s)));
+  ASSERT_EQ(stored("orders").versions.at(1).wrapped.size(), 2u);
+  const auto told = world.time.loop.run_task(admin.describe("orders", now() + 10s));
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->versions[0].missing, std::vector<std::string>());
+  EXPECT_FALSE(told->degraded());
+}
+
+}  // namespace
+}  // namespace keyfs
