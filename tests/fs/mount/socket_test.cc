@@ -1,5 +1,6 @@
 // The operations as the kernel's side of the protocol sees them (linux/fuse.h), over a socket: runs
 // without /dev/fuse, and says things that a kernel would rarely say.
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <sys/socket.h>
 
