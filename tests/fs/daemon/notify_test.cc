@@ -8,6 +8,9 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <memory>
 #include <string>
 
 namespace keyfs {
@@ -50,12 +53,34 @@ TEST(ServiceNotifier, tells_the_start_a_reload_and_the_end) {
   EXPECT_EQ(manager.heard(), "STOPPING=1");
 }
 
-TEST(ServiceNotifier, nobody_to_tell_is_no_failure) {
-  ServiceNotifier(nullptr).ready("x");
-  ServiceNotifier("").ready("x");
-  ServiceNotifier("relative").ready("x");
-  ServiceNotifier("/nowhere/at/all").ready("x");
-  ServiceNotifier(std::string(500, '/').c_str()).ready("x");
+size_t open_descriptors() {
+  namespace fs = std::filesystem;
+  return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
+}
+
+TEST(ServiceNotifier, without_a_usable_address_it_holds_no_socket_and_tells_nobody) {
+  const size_t before = open_descriptors();
+  const std::string too_long(500, '/');
+  for (const char* address : {static_cast<const char*>(nullptr), "", "@", "/", "relative",
+                              "/nowhere/at/all", "@nobody-listens-here", too_long.c_str()}) {
+    const ServiceNotifier notifier(address);
+    EXPECT_EQ(open_descriptors(), before) << (address == nullptr ? "null" : address);
+    notifier.ready("x");
+    notifier.stopping();
+  }
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST(ServiceNotifier, a_manager_that_went_away_is_no_failure) {
+  auto manager = std::make_unique<Manager>();
+  const ServiceNotifier notifier(manager->name());
+  notifier.status("first");
+  EXPECT_EQ(manager->heard(), "STATUS=first");
+  manager.reset();
+  notifier.ready("x");  // no signal, no exception: that we are here is the answer
+  notifier.stopping();
+  Manager next;
+  EXPECT_EQ(next.heard(), "");  // what was for the old one is not told to another
 }
 
 }  // namespace
