@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/encoding.h"
 #include "fs/keys/keyring_fixture.h"
 
 namespace keyfs {
