@@ -61,14 +61,14 @@ void MemoryRecords::erase(const std::string& id) {
   rows_.erase(id);
 }
 
-Task<Result<std::optional<Stored>>> MemoryStore::get(std::string id, TimePoint deadline) {
+Task<Result<Got>> MemoryStore::get(std::string id, Read, TimePoint deadline) {
   co_await loop_.yield();
   if (loop_.now() >= deadline) co_return fail(Code::kTimeout, "store: timed out");
   const auto row = records_->find(id);
-  if (!row) co_return std::nullopt;
+  if (!row) co_return Got{std::nullopt, true};
   auto stored = to_stored(*row, id);
   if (!stored) co_return fail(std::move(stored.error()));
-  co_return std::move(*stored);
+  co_return Got{std::move(*stored), true};
 }
 
 Task<Result<PutResult>> MemoryStore::put_if_absent(Record record, TimePoint deadline) {

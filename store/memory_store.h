@@ -50,7 +50,7 @@ class MemoryStore final : public Store {
   MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
       : loop_(loop), records_(std::move(records)) {}
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;

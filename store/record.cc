@@ -18,6 +18,7 @@ constexpr uint32_t kFormat = 1;
 constexpr size_t kMaxName = 255;     // ids, regions, hosts
 constexpr size_t kMaxMaster = 2048;  // ARNs
 constexpr size_t kMaxTime = 64;
+constexpr uint32_t kMaxVersion = std::numeric_limits<uint32_t>::max();
 
 std::string dump(const json& value) {
   // "replace" never throws; what was parsed is valid UTF-8 anyhow.
@@ -55,28 +56,18 @@ class Fields {
     error_ = Error(Code::kCorrupt, where_ + gap + std::string(what));
   }
 
-  std::string text(const char* name, size_t most) {
-    const json value = take(name);
-    const auto* text = value.get_ptr<const json::string_t*>();
-    if (text == nullptr) {
-      refuse(std::string(name) + " is missing or is no text");
-      return {};
-    }
-    if (text->empty() || text->size() > most || has_control_characters(*text)) {
-      refuse(std::string(name) + " is empty, too long or not printable");
-      return {};
-    }
-    return *text;
-  }
+  std::string text(const char* name, size_t most) { return to_text(name, most, take(name)); }
 
   uint32_t number(const char* name, uint32_t most) {
-    const json value = take(name);
-    const auto* number = value.get_ptr<const json::number_unsigned_t*>();
-    if (number == nullptr || *number < 1 || *number > most) {
-      refuse(std::string(name) + " is not a number from 1 to " + std::to_string(most));
-      return 0;
-    }
-    return static_cast<uint32_t>(*number);
+    return static_cast<uint32_t>(to_number(name, most, take(name)));
+  }
+
+  // Empty or 0 where the field is not there; what is there must say something.
+  std::string optional_text(const char* name, size_t most) {
+    return object_.contains(name) ? text(name, most) : std::string();
+  }
+  uint64_t optional_number(const char* name, uint64_t most) {
+    return object_.contains(name) ? to_number(name, most, take(name)) : 0;
   }
 
   json object(const char* name) {
@@ -92,6 +83,28 @@ class Fields {
   std::string rest() const { return object_.empty() ? std::string() : dump(object_); }
 
  private:
+  std::string to_text(const char* name, size_t most, const json& value) {
+    const auto* text = value.get_ptr<const json::string_t*>();
+    if (text == nullptr) {
+      refuse(std::string(name) + " is missing or is no text");
+      return {};
+    }
+    if (text->empty() || text->size() > most || has_control_characters(*text)) {
+      refuse(std::string(name) + " is empty, too long or not printable");
+      return {};
+    }
+    return *text;
+  }
+
+  uint64_t to_number(const char* name, uint64_t most, const json& value) {
+    const auto* number = value.get_ptr<const json::number_unsigned_t*>();
+    if (number == nullptr || *number < 1 || *number > most) {
+      refuse(std::string(name) + " is not a number from 1 to " + std::to_string(most));
+      return 0;
+    }
+    return *number;
+  }
+
   json take(const char* name) {
     const auto found = object_.find(name);
     if (found == object_.end()) return nullptr;
@@ -138,6 +151,9 @@ Result<Version> parse_one_version(json value, std::string where) {
   } else {
     std::copy(check->begin(), check->end(), version.check.emplace().begin());
   }
+  version.token = in.optional_text("token", kMaxName);
+  version.promoted = in.optional_text("promoted", kMaxTime);
+  version.destroyed = in.optional_text("destroyed", kMaxTime);
   json wrapped = in.object("wrapped");
   version.unknown = in.rest();
   if (in.error()) return fail(*in.error());
@@ -148,6 +164,9 @@ Result<Version> parse_one_version(json value, std::string where) {
     auto wrap = parse_wrap(std::move(blob), in.where() + ": region " + region);
     if (!wrap) return fail(std::move(wrap.error()));
     version.wrapped.emplace(region, std::move(*wrap));
+  }
+  if (!version.destroyed.empty() && !version.wrapped.empty()) {
+    return fail(Code::kCorrupt, in.where() + ": was destroyed and is still wrapped");
   }
   return version;
 }
@@ -168,7 +187,12 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   const auto state = parse_key_state(in.text("state", kMaxName));
   if (!state) in.refuse("state is none of enabled, disabled, deleted");
   record.state = state.value_or(KeyState::kDisabled);
-  record.current = in.number("current", std::numeric_limits<uint32_t>::max());
+  record.current = in.number("current", kMaxVersion);
+  record.origin = in.optional_text("origin", kMaxName);
+  record.serial = in.optional_number("serial", std::numeric_limits<uint64_t>::max());
+  record.last = static_cast<uint32_t>(in.optional_number("last", kMaxVersion));
+  record.min = static_cast<uint32_t>(in.optional_number("min", kMaxVersion));
+  record.pending = static_cast<uint32_t>(in.optional_number("pending", kMaxVersion));
   json versions = in.object("versions");
   record.unknown = in.rest();
   if (in.error()) return fail(*in.error());
@@ -182,6 +206,17 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   if (!record.versions.contains(record.current)) {
     return fail(Code::kCorrupt, "version " + std::to_string(record.current) +
                                     " is the current one and is not there");
+  }
+  if (record.pending != 0 && !record.versions.contains(record.pending)) {
+    return fail(Code::kCorrupt,
+                "version " + std::to_string(record.pending) + " is pending and is not there");
+  }
+  if (record.last != 0 && record.last < record.versions.rbegin()->first) {
+    return fail(Code::kCorrupt, "version " + std::to_string(record.last) +
+                                    " is the last one, and there are higher ones");
+  }
+  if (record.min > record.current) {
+    return fail(Code::kCorrupt, "the current version is below min");
   }
   return record;
 }
@@ -207,6 +242,9 @@ json to_tree(const Version& version) {
   out["bytes"] = version.bytes;
   if (version.check) out["check"] = hex_encode(*version.check);
   out["wrapped"] = std::move(wrapped);
+  if (!version.token.empty()) out["token"] = version.token;
+  if (!version.promoted.empty()) out["promoted"] = version.promoted;
+  if (!version.destroyed.empty()) out["destroyed"] = version.destroyed;
   return out;
 }
 
@@ -257,6 +295,11 @@ Result<std::string> to_json_unchecked(const Record& record) {
   out["state"] = std::string(to_string(record.state));
   out["current"] = record.current;
   out["versions"] = std::move(versions);
+  if (!record.origin.empty()) out["origin"] = record.origin;
+  if (record.serial != 0) out["serial"] = record.serial;
+  if (record.last != 0) out["last"] = record.last;
+  if (record.min != 0) out["min"] = record.min;
+  if (record.pending != 0) out["pending"] = record.pending;
   return dump(out);
 }
 

@@ -4,6 +4,8 @@
 //   {"keyfs":1, "id":S, "state":"enabled|disabled|deleted", "current":N, "versions":{"N":
 //     {"created":T, "creator":S, "bytes":B, "check":HEX, "wrapped":{REGION:
 //       {"key":ARN, "blob":BASE64, "at":T}}}}}
+// and, where they say something, "origin", "serial", "last", "min", "pending", and in a version
+// "token", "promoted", "destroyed" (the members of the same names below).
 // Times are RFC 3339 in UTC; whoever computes with one parses it (base/clock.h). Fields that this
 // version of keyfs does not know survive a rewrite, at every level.
 //
@@ -48,6 +50,9 @@ struct Version {
   // The key check value, compared after every unwrap. Absent only in records that RKMS wrote.
   std::optional<KeyCheck> check;
   std::map<std::string, Wrap> wrapped;  // by region; may be empty
+  std::string token;                    // of the ticket that made it, or empty
+  std::string promoted;                 // when it was made the current one, or empty
+  std::string destroyed;                // when its wraps were removed for good, or empty
   std::string unknown;
 
   bool operator==(const Version&) const = default;
@@ -58,6 +63,15 @@ struct Record {
   KeyState state = KeyState::kEnabled;
   uint32_t current = 0;
   std::map<uint32_t, Version> versions;  // 1, 2, ...
+  // The id of the store that it was made in and whose records its wraps are bound to; empty in old
+  // records, whose wraps are not.
+  std::string origin;
+  // Goes up by one whenever state, current or min changes, so that what is older can be told. 0 in
+  // old records.
+  uint64_t serial = 0;
+  uint32_t last = 0;     // the highest version that ever was, when not 0: never used again
+  uint32_t min = 0;      // lower versions are refused
+  uint32_t pending = 0;  // a version that was made and is not current yet; 0: none
   std::string unknown;
   // Written by RKMS: one version without check value, wrapped without an encryption context.
   bool from_rkms = false;

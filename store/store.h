@@ -32,6 +32,28 @@ struct Stored {
   std::string json{};
 };
 
+// How much an answer must prove.
+enum class Read {
+  kAny,     // a hit may be old: a replica's, or a member's own copy
+  kStrong,  // what all writers before the call have left, or an error
+};
+
+// What get() found. A miss is always strong.
+struct Got {
+  std::optional<Stored> stored;  // nullopt: there is no record
+  // Strongly consistent over all writers: etcd's linearizable read, SQLite, DynamoDB's strong read
+  // in the table's home region (in the strong mode, in any region). Only such an answer shows that
+  // a key is still what it was.
+  bool strong = false;
+
+  explicit operator bool() const { return stored.has_value(); }
+  Stored& operator*() { return *stored; }
+  const Stored& operator*() const { return *stored; }
+  Stored* operator->() { return &*stored; }
+  const Stored* operator->() const { return &*stored; }
+};
+
+// Decided by whoever decides for all writers, and so strongly consistent.
 struct PutResult {
   bool stored = false;  // ours was the first
   Stored winner;        // what is in the store now: ours, or the one that was there first
@@ -60,13 +82,14 @@ struct StoreCheck {
 class ChangeListener {
  public:
   virtual ~ChangeListener() = default;
-  // The record of `id` was written or removed; `stored` is what it is now, when the feed carries
-  // it.
+  // The record of `id` was written or removed; `stored` is what it was made then, when the feed
+  // carries it. An announcement, and no proof that nothing came after it: that is on_live()'s.
   virtual void on_change(const std::string& id, const std::optional<Stored>& stored) = 0;
   // Changes may have been missed: whatever is cached must be checked again.
   virtual void on_gap() = 0;
-  // True while the feed is live: what is cached and was not announced as changed is current. What
-  // was changed up to `as_of` has been announced, which matters when the feed ends.
+  // True while the feed is live, which is proven by strongly consistent reads: what is cached and
+  // was not announced as changed is current. What was changed up to `as_of` has been announced,
+  // which matters when the feed ends.
   virtual void on_live(bool live, TimePoint as_of) = 0;
 };
 
@@ -74,8 +97,9 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // nullopt only after a strongly consistent, well-formed miss. A hit may be slightly old.
-  virtual Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) = 0;
+  // A miss is told only after a strongly consistent, well-formed answer, whatever `read` is; a hit
+  // of Read::kStrong is strong.
+  virtual Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) = 0;
 
   // The first writer wins; the winner comes back in the same round trip. A write whose outcome is
   // unknown (timed out, reset) is resolved by reading again before this returns; where that cannot

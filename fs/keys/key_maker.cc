@@ -27,6 +27,7 @@ Record first_record(const MakeRequest& request, const CreatedKey& made, const Ke
   Record record;
   record.id = request.id;
   record.current = kFirst;
+  record.serial = 1;
   record.versions[kFirst] = std::move(version);
   return record;
 }

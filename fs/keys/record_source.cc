@@ -9,20 +9,20 @@
 namespace keyfs {
 
 Result<RecordSource::Seen> RecordSource::from_store(std::string_view id, TimePoint asked_at,
-                                                    Got got) {
+                                                    Result<Got> got) {
   if (!got) {
     if (got.error().code != Code::kCorrupt) store_out_at_ = loop_.now();
     return fail(got.error().within("could not read the record of key " + std::string(id)));
   }
   store_out_at_.reset();
   if (replica_ != nullptr && *got) replica_->note(**got);
-  return Seen{std::move(*got), false, asked_at};
+  return Seen{std::move(got->stored), false, asked_at};
 }
 
 Task<Result<RecordSource::Seen>> RecordSource::ask_store(std::string id, TimePoint deadline) {
   const TimePoint asked_at = loop_.now();
   const std::string what = "store";
-  auto get = store_.get(id, sooner(deadline, asked_at));
+  auto get = store_.get(id, Read::kAny, sooner(deadline, asked_at));
   auto got = co_await before(loop_, deadline, what, std::move(get));
   co_return from_store(id, asked_at, std::move(got));
 }
@@ -36,8 +36,8 @@ Duration RecordSource::patience(TimePoint deadline) const {
 
 Task<Result<RecordSource::Seen>> RecordSource::look_up(std::string id, TimePoint deadline) {
   const TimePoint asked_at = loop_.now();
-  TaskGroup<Got> asked(loop_);
-  asked.start(store_.get(id, sooner(deadline, asked_at)));
+  TaskGroup<Result<Got>> asked(loop_);
+  asked.start(store_.get(id, Read::kAny, sooner(deadline, asked_at)));
   const Duration patient_for = patience(deadline);
   auto answer = co_await asked.next(asked_at + patient_for);
   if (answer && (answer->value || answer->value.error().code == Code::kCorrupt)) {

@@ -43,10 +43,9 @@ class RecordSource {
   Task<bool> remembers(std::string id);
 
  private:
-  using Got = Result<std::optional<Stored>>;
   // From the replica, if it was confirmed recently enough; `why_not` says why not.
   Task<std::optional<Seen>> look_into_replica(std::string id, std::string& why_not);
-  Result<Seen> from_store(std::string_view id, TimePoint asked_at, Got got);
+  Result<Seen> from_store(std::string_view id, TimePoint asked_at, Result<Got> got);
   Duration patience(TimePoint deadline) const;
 
   Loop& loop_;

@@ -94,6 +94,7 @@ Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoi
     wrap.at = now;
   }
   record.from_rkms = false;
+  ++record.serial;
   adopted.record = std::move(record);
   co_return adopted;
 }

@@ -138,7 +138,7 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
 
 Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   Attempt done;
-  auto found = co_await store_.get(id, call_until(deadline));
+  auto found = co_await store_.get(id, Read::kStrong, call_until(deadline));
   if (!found || !*found) {
     done.outcome = found ? Outcome::kAbsent : Outcome::kFailed;
     if (!found) done.error = found.error().within("could not heal key " + id);

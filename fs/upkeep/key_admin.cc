@@ -47,7 +47,7 @@ KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, std::string creat
 
 Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  auto found = co_await store_.get(id, deadline);
+  auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) co_return fail(found.error().within("could not create key " + id));
   if (*found) co_return existing((*found)->record);
 
@@ -64,7 +64,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   const std::string what = "could not make key " + id + " " + std::string(to_string(state));
   for (int attempt = 0; attempt < kTries; ++attempt) {
-    auto found = co_await store_.get(id, deadline);
+    auto found = co_await store_.get(id, Read::kStrong, deadline);
     if (!found) co_return fail(found.error().within(what));
     if (!*found) co_return no_such_key(id);
     Stored stored = std::move(**found);
@@ -79,6 +79,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
                                          "first (keyfs heal --adopt)");
     }
     stored.record.state = state;
+    ++stored.record.serial;
     auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
     if (!replaced) co_return fail(replaced.error().within(what));
     if (*replaced) co_return change;
@@ -88,7 +89,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  const auto found = co_await store_.get(id, deadline);
+  const auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) co_return fail(found.error().within("could not describe key " + id));
   if (!*found) co_return no_such_key(id);
   const Record& record = (*found)->record;

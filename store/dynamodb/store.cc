@@ -251,23 +251,28 @@ std::vector<size_t> DynamoDbStore::deciding() const {
   return {0};
 }
 
-Task<Result<std::optional<Stored>>> DynamoDbStore::get(std::string id, TimePoint deadline) {
+Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadline) {
   using Found = std::optional<Stored>;
   if (replicas_.size() > 1) start_describing();
-  Attempt<Found> attempt = [this, id](unsigned, TimePoint until) -> Task<Result<Found>> {
-    Ask<Found> quickly = [id](DynamoDbReplica& replica, TimePoint end) {
-      return replica.get(id, false, end);
-    };
-    auto found = co_await ask_readable<Found>(until, quickly);
-    if (!found || *found) co_return found;
-    // Only who decides can say that there is none.
+  Attempt<Got> attempt = [this, id, read](unsigned, TimePoint until) -> Task<Result<Got>> {
+    if (read == Read::kAny) {
+      Ask<Found> quickly = [id](DynamoDbReplica& replica, TimePoint end) {
+        return replica.get(id, false, end);
+      };
+      auto found = co_await ask_readable<Found>(until, quickly);
+      if (!found) co_return fail(std::move(found.error()));
+      if (*found) co_return Got{std::move(*found), false};
+    }
+    // Only who decides can say that there is none, and what is so now.
     if (replicas_.size() > 1) (void)co_await describe(until);
     Ask<Found> strongly = [id](DynamoDbReplica& replica, TimePoint end) {
       return replica.get(id, true, end);
     };
-    co_return co_await ask<Found>(deciding(), until, strongly);
+    auto found = co_await ask<Found>(deciding(), until, strongly);
+    if (!found) co_return fail(std::move(found.error()));
+    co_return Got{std::move(*found), true};
   };
-  co_return co_await with_retries<Found>(deadline, std::move(attempt));
+  co_return co_await with_retries<Got>(deadline, std::move(attempt));
 }
 
 Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint deadline) {

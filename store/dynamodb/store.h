@@ -8,8 +8,9 @@
 //   each accept_rkms_records = no          ; read items that RKMS wrote profile = ...   role_arn =
 //   ...    ; whose credentials, as in [region]
 //
-// A hit is good from any replica, since a version's plaintext never changes. Whether an id is
-// absent, and who was first to create it, is decided
+// A hit is good from any replica, since a version's plaintext never changes, and is told as one
+// that may be old (Read::kAny). Whether an id is absent, what a strong read finds, and who was
+// first to create it, is decided
 //   - by the home region alone, for a plain table and for a Global Table in the eventual mode
 //     (MREC), where each replica knows of its own writes only;
 //   - by any replica in the strongly consistent mode (MRSC).
@@ -51,7 +52,7 @@ class DynamoDbStore final : public Store {
                 std::vector<std::unique_ptr<DynamoDbReplica>> replicas);
   ~DynamoDbStore() override;
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;

@@ -101,8 +101,8 @@ void EtcdStore::note_record(int64_t mod_revision) {
   newest_record_ = std::max(newest_record_, mod_revision);
 }
 
-Task<Result<std::optional<Stored>>> EtcdStore::found(std::string id, EtcdReply reply,
-                                                     bool linearizable, TimePoint deadline) {
+Task<Result<Got>> EtcdStore::found(std::string id, EtcdReply reply, bool linearizable,
+                                   TimePoint deadline) {
   if (reply.kvs.empty()) {
     // Only now it matters which cluster this is; and whether it was this one is only known of
     // replies that came afterwards.
@@ -114,13 +114,13 @@ Task<Result<std::optional<Stored>>> EtcdStore::found(std::string id, EtcdReply r
       reply = std::move(*again);
     }
     if (auto ok = co_await registry_.may_create(deadline); !ok) co_return fail(ok.error());
-    if (reply.kvs.empty()) co_return std::nullopt;
+    if (reply.kvs.empty()) co_return Got{std::nullopt, true};
   }
   note_record(reply.kvs[0].mod_revision);
   if (!linearizable) served_locally(reply.header.revision);
   auto stored = to_stored(reply.kvs[0], id);
   if (!stored) co_return fail(std::move(stored.error()));
-  co_return std::move(*stored);
+  co_return Got{std::move(*stored), linearizable};
 }
 
 namespace {
@@ -149,17 +149,19 @@ Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, const int
 
 }  // namespace
 
-Task<Result<std::optional<Stored>>> EtcdStore::get(std::string id, TimePoint deadline) {
+Task<Result<Got>> EtcdStore::get(std::string id, Read read, TimePoint deadline) {
   const TimePoint begin = loop_.now();
   const std::string what = "etcd: key " + id + " could not be read";
   if (begin >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
   TaskGroup<EtcdClient::Answer> group(loop_);
   EtcdCall call = range_call(EtcdRange(key_of(id)));
   const size_t linearizable = group.start(client_.call(std::move(call), deadline));
-  const Duration head_start =
-      client_.leaderless() ? kHeadStart : std::min(options_.local_after, (deadline - begin) / 4);
-  const TimePoint late = begin + (deadline - begin) / 2;
-  group.start(any_copy(client_, key_of(id), newest_record_, begin + head_start, late, deadline));
+  if (read == Read::kAny) {
+    const Duration head_start =
+        client_.leaderless() ? kHeadStart : std::min(options_.local_after, (deadline - begin) / 4);
+    const TimePoint late = begin + (deadline - begin) / 2;
+    group.start(any_copy(client_, key_of(id), newest_record_, begin + head_start, late, deadline));
+  }
   std::optional<Error> why;
   while (auto finished = co_await group.next()) {
     const bool first_hand = finished->number == linearizable;

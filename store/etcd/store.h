@@ -9,7 +9,7 @@
 //                  when one is silent: what is found there afterwards is ours when it is byte for
 //                  byte what we sent
 //   get            linearizable. When no member can answer so (no quorum), any member's own copy
-//                  serves for a hit, never for a miss
+//                  serves for a hit that need not be strong, never for a miss
 //   list           pages of one revision, while that is not compacted; then of the current one
 //   watch          see store/etcd/watch.h
 //
@@ -54,7 +54,7 @@ class EtcdStore final : public Store {
   static Result<std::unique_ptr<EtcdStore>> open(EtcdParts parts, EtcdOptions options);
   ~EtcdStore() override;
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;
@@ -73,8 +73,7 @@ class EtcdStore final : public Store {
   std::string changed_key() const { return options_.prefix + "/changed"; }
   Result<Stored> to_stored(const EtcdKeyValue& kv, const std::string& id) const;
 
-  Task<Result<std::optional<Stored>>> found(std::string id, EtcdReply reply, bool linearizable,
-                                            TimePoint deadline);
+  Task<Result<Got>> found(std::string id, EtcdReply reply, bool linearizable, TimePoint deadline);
   struct Written {
     bool ours = false;
     std::optional<EtcdKeyValue> there;  // what is there now, when it is not known to be ours

@@ -90,9 +90,13 @@ Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint dea
   co_return co_await before(loop_, deadline, std::move(what), std::move(on_thread));
 }
 
-Task<Result<std::optional<Stored>>> SqliteStore::get(std::string id, TimePoint deadline) {
-  std::function<Result<std::optional<Stored>>(SqliteConnection&, TimePoint)> work =
-      [id](SqliteConnection& db, TimePoint until) { return db.get(id, until); };
+Task<Result<Got>> SqliteStore::get(std::string id, Read, TimePoint deadline) {
+  std::function<Result<Got>(SqliteConnection&, TimePoint)> work =
+      [id](SqliteConnection& db, TimePoint until) -> Result<Got> {
+    auto found = db.get(id, until);
+    if (!found) return fail(std::move(found.error()));
+    return Got{std::move(*found), true};
+  };
   co_return co_await run(*reader_, path_ + ": key " + id + " could not be read", deadline,
                          std::move(work));
 }

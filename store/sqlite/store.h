@@ -35,7 +35,7 @@ class SqliteStore final : public Store {
   // The random id that the database was made with.
   const std::string& store_id() const { return store_id_; }
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override;
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;

@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "store/store_contract.h"
 
 namespace keyfs {
 namespace {
 
 using testing::example_record;
+using testing::full_record;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -65,6 +68,54 @@ TEST(Record, is_written_in_one_line_and_read_back_equal) {
   const auto again = parse_record(*text, "orders");
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(*again, record);
+}
+
+TEST(Record, with_every_optional_field_is_read_back_equal) {
+  Record record = full_record("orders");
+  record.origin = "store-1";
+  record.serial = std::numeric_limits<uint64_t>::max();
+  const auto text = to_json(record);
+  ASSERT_TRUE(text) << text.error().message;
+  const auto again = parse_record(*text, "orders");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, record);
+  EXPECT_TRUE(again->unknown.empty());
+}
+
+TEST(Record, of_an_older_keyfs_reads_and_is_rewritten_without_a_new_field) {
+  const auto record = parse_record(kGood, "orders");
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->origin, "");
+  EXPECT_EQ(record->serial, 0u);
+  EXPECT_EQ(record->last, 0u);
+  EXPECT_EQ(record->min, 0u);
+  EXPECT_EQ(record->pending, 0u);
+  const auto text = to_json(*record);
+  ASSERT_TRUE(text);
+  for (const char* name : {"origin", "serial", "last", "min", "pending", "token", "promoted",
+                           "destroyed"}) {
+    EXPECT_THAT(*text, Not(HasSubstr(name)));
+  }
+}
+
+TEST(Record, whose_optional_fields_contradict_the_rest_is_corrupt) {
+  const auto why = [](const std::string& field) {
+    return why_corrupt(with(R"("keyfs": 1,)", R"("keyfs": 1, )" + field + ","));
+  };
+  EXPECT_EQ(why(R"("pending": 2)"), "version 2 is pending and is not there");
+  EXPECT_EQ(why(R"("min": 2)"), "the current version is below min");
+  EXPECT_THAT(why(R"("serial": 0)"), HasSubstr("serial is not a number from 1"));
+  EXPECT_THAT(why(R"("serial": "1")"), HasSubstr("serial is not a number from 1"));
+  EXPECT_THAT(why(R"("origin": "")"), HasSubstr("origin is empty"));
+  EXPECT_THAT(why(R"("origin": null)"), HasSubstr("origin is missing or is no text"));
+  EXPECT_EQ(why_corrupt(with(R"("bytes")", R"("destroyed": "2026-11-24T00:00:00Z", "bytes")")),
+            "version 1: was destroyed and is still wrapped");
+  Record record = full_record("orders");
+  record.last = 2;
+  const auto text = to_json(record);
+  ASSERT_FALSE(text);
+  EXPECT_THAT(text.error().message,
+              HasSubstr("version 2 is the last one, and there are higher ones"));
 }
 
 TEST(Record, keeps_fields_it_does_not_know_at_every_level) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <vector>
@@ -26,6 +27,21 @@ Record example_record(const std::string& id, const std::string& mark) {
     wrap.blob = std::string(1, '\0') + region + mark + std::string(150, '\xff');
     wrap.at = version.created;
   }
+  return record;
+}
+
+Record full_record(const std::string& id) {
+  Record record = example_record(id);
+  record.versions[2] = record.versions[3] = record.versions[1];
+  record.current = 2;
+  record.pending = 3;
+  record.last = 7;
+  record.min = 1;
+  record.serial = 4;
+  record.versions[1].wrapped.clear();
+  record.versions[1].destroyed = "2026-11-24T00:00:00Z";
+  record.versions[2].promoted = "2026-11-23T00:00:00Z";
+  record.versions[3].token = "ticket-3";
   return record;
 }
 
@@ -70,7 +86,7 @@ std::string numbered(const std::string& prefix, int number) {
 TEST_P(StoreContract, what_was_never_put_is_absent_and_no_error) {
   const auto found = get("orders");
   ASSERT_TRUE(found) << found.error().message;
-  EXPECT_FALSE(found->has_value());
+  EXPECT_FALSE(found->stored);
 }
 
 TEST_P(StoreContract, what_was_put_comes_back_equal) {
@@ -83,6 +99,52 @@ TEST_P(StoreContract, what_was_put_comes_back_equal) {
   ASSERT_TRUE(found && *found);
   EXPECT_EQ((*found)->record, record);
   EXPECT_EQ((*found)->revision, put->winner.revision);
+}
+
+TEST_P(StoreContract, a_miss_is_strong_whatever_was_asked_for) {
+  for (const Read read : {Read::kAny, Read::kStrong}) {
+    const auto found = get("orders", read);
+    ASSERT_TRUE(found) << found.error().message;
+    EXPECT_FALSE(found->stored);
+    EXPECT_TRUE(found->strong);
+  }
+}
+
+TEST_P(StoreContract, a_strong_read_is_strong_and_shows_what_others_wrote_last) {
+  const auto other = under_test_->connect();
+  auto put = loop().run_task(other->put_if_absent(example_record("orders"), deadline()));
+  ASSERT_TRUE(put) << put.error().message;
+  Stored last = std::move(put->winner);
+  for (int change = 0; change < 5; ++change) {
+    last.record.state = change % 2 == 0 ? KeyState::kDisabled : KeyState::kEnabled;
+    ++last.record.serial;
+    const auto replaced = loop().run_task(other->replace(last.record, last.revision, deadline()));
+    ASSERT_TRUE(replaced && *replaced);
+    last = **replaced;
+    const auto found = get("orders", Read::kStrong);
+    ASSERT_TRUE(found && *found);
+    EXPECT_TRUE(found->strong);
+    EXPECT_EQ((*found)->record, last.record);
+  }
+}
+
+TEST_P(StoreContract, every_field_of_a_record_survives_put_replace_get_and_list) {
+  Record record = full_record("orders");
+  const auto put = this->put(record);
+  ASSERT_TRUE(put && put->stored) << put.error().message;
+  EXPECT_EQ(put->winner.record, record);
+  EXPECT_EQ((*get("orders"))->record, record);
+  record.serial = std::numeric_limits<uint64_t>::max();
+  record.min = 2;
+  record.versions[1].token = "another ticket";
+  const auto replaced = replace(record, put->winner.revision);
+  ASSERT_TRUE(replaced && *replaced);
+  EXPECT_EQ((*replaced)->record, record);
+  EXPECT_EQ((*get("orders", Read::kStrong))->record, record);
+  const auto listed = list_all(10);
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_FALSE(listed[0].corrupt);
+  EXPECT_EQ(listed[0].current, record.current);
 }
 
 TEST_P(StoreContract, the_text_that_goes_along_is_the_one_that_was_read) {
@@ -154,7 +216,7 @@ TEST_P(StoreContract, of_all_who_race_for_an_id_one_wins_and_all_see_its_record)
     EXPECT_EQ(seen.size(), 1u) << id;
     EXPECT_EQ(winners[id], 1) << id;
     for (const auto& client : clients) {
-      const auto found = loop().run_task(client->get(id, deadline()));
+      const auto found = loop().run_task(client->get(id, Read::kAny, deadline()));
       ASSERT_TRUE(found && *found);
       EXPECT_TRUE(seen.contains((*found)->record.versions.at(1).creator)) << id;
     }
@@ -356,7 +418,7 @@ TEST_P(StoreContract, a_record_that_could_not_be_read_again_is_not_written) {
 TEST_P(StoreContract, a_deadline_that_has_passed_gives_a_timeout) {
   ASSERT_TRUE(put(example_record("orders")));
   const TimePoint past = loop().now() - std::chrono::milliseconds(1);
-  const auto found = loop().run_task(store_->get("orders", past));
+  const auto found = loop().run_task(store_->get("orders", Read::kAny, past));
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, Code::kTimeout);
   const auto put = loop().run_task(store_->put_if_absent(example_record("other"), past));
@@ -376,10 +438,10 @@ TEST_P(StoreContract, calls_dropped_at_any_step_leave_the_store_usable) {
   bool stored = false;
   for (int turns = 0; turns < 12; ++turns) {
     TaskGroup<Result<PutResult>> puts(loop());
-    TaskGroup<Result<std::optional<Stored>>> gets(loop());
+    TaskGroup<Result<Got>> gets(loop());
     puts.start(store_->put_if_absent(record, deadline()));
-    gets.start(store_->get("orders", deadline()));
-    gets.start(store_->get("absent", deadline()));
+    gets.start(store_->get("orders", Read::kAny, deadline()));
+    gets.start(store_->get("absent", Read::kStrong, deadline()));
     for (int turn = 0; turn < turns; ++turn) loop().turn(false);
   }
   const auto put = this->put(record);

@@ -57,8 +57,8 @@ class StoreContract : public ::testing::TestWithParam<MakeStoreUnderTest> {
   Loop& loop() { return under_test_->loop(); }
   TimePoint deadline() { return loop().now() + under_test_->patience(); }
 
-  Result<std::optional<Stored>> get(const std::string& id) {
-    return loop().run_task(store_->get(id, deadline()));
+  Result<Got> get(const std::string& id, Read read = Read::kAny) {
+    return loop().run_task(store_->get(id, read, deadline()));
   }
   Result<PutResult> put(const Record& record) {
     return loop().run_task(store_->put_if_absent(record, deadline()));
@@ -75,5 +75,8 @@ class StoreContract : public ::testing::TestWithParam<MakeStoreUnderTest> {
 
 // A record as keyfs writes it; `mark` tells one from another of the same id.
 Record example_record(const std::string& id, const std::string& mark = "a");
+
+// One with every optional field, but for the origin: that is the store's own business.
+Record full_record(const std::string& id);
 
 }  // namespace keyfs::testing

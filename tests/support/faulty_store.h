@@ -53,12 +53,12 @@ class FaultyStore final : public Store {
   }
   void heal() { fault = StoreFault{}; }
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override {
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
     const UnderWay under_way(*this, calls.get);
     const StoreFault now = fault;
     co_await suffer(now);
     if (now.error) co_return fail(*now.error);
-    auto answer = co_await real_->get(std::move(id), deadline);
+    auto answer = co_await real_->get(std::move(id), read, deadline);
     co_await wait(now.late);
     co_return answer;
   }

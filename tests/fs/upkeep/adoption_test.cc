@@ -22,10 +22,9 @@ class RkmsStore final : public Store {
   std::map<std::string, Record> rkms;
   std::function<void()> before_replace;
 
-  Task<Result<std::optional<Stored>>> get(std::string id, TimePoint deadline) override {
-    if (!is_theirs(id)) co_return co_await ours_.get(std::move(id), deadline);
-    Stored stored{rkms.at(id), "rkms"};
-    co_return stored;
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
+    if (!is_theirs(id)) co_return co_await ours_.get(std::move(id), read, deadline);
+    co_return Got{Stored{rkms.at(id), "rkms"}, true};
   }
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override {
     if (!is_theirs(record.id)) co_return co_await ours_.put_if_absent(std::move(record), deadline);
@@ -138,6 +137,7 @@ TEST_F(AdoptionTest, the_new_record_is_bound_to_its_id_and_has_a_check_value) {
   const Record record = stored("old");
   EXPECT_FALSE(record.from_rkms);
   EXPECT_EQ(record.current, 1u);
+  EXPECT_EQ(record.serial, 1u);
   const Version& version = record.versions.at(1);
   EXPECT_EQ(version.bytes, 32u);
   EXPECT_TRUE(version.check);

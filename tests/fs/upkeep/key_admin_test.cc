@@ -106,6 +106,18 @@ TEST_F(KeyAdminTest, a_disabled_key_can_be_enabled_again_and_is_the_same) {
   EXPECT_EQ(Daemon(world).read("orders", false), key);
 }
 
+TEST_F(KeyAdminTest, each_change_of_state_raises_the_serial_and_nothing_else_does) {
+  create("orders");
+  EXPECT_EQ(stored("orders").serial, 1u);
+  set("orders", KeyState::kDisabled);
+  EXPECT_EQ(stored("orders").serial, 2u);
+  set("orders", KeyState::kDisabled);
+  create("orders");
+  EXPECT_EQ(stored("orders").serial, 2u);
+  set("orders", KeyState::kEnabled);
+  EXPECT_EQ(stored("orders").serial, 3u);
+}
+
 TEST_F(KeyAdminTest, the_state_that_it_has_already_costs_no_write) {
   create("orders");
   daemon.forget();

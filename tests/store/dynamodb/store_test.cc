@@ -53,8 +53,9 @@ class DynamoDbStoreTest : public ::testing::Test {
                         Duration within = 20s) {
     return run(store.put_if_absent(example_record(id, mark), bed_.in(within)));
   }
-  Result<std::optional<Stored>> get(Store& store, const std::string& id, Duration within = 20s) {
-    return run(store.get(id, bed_.in(within)));
+  Result<Got> get(Store& store, const std::string& id, Duration within = 20s,
+                  Read read = Read::kAny) {
+    return run(store.get(id, read, bed_.in(within)));
   }
   // A Global Table in the eventual mode, from now on.
   void eventual() {
@@ -113,6 +114,33 @@ TEST_F(DynamoDbStoreTest, only_a_strongly_consistent_read_says_that_there_is_non
     if (request["op"] == "GetItem") consistent.push_back(request["values"]["ConsistentRead"]);
   }
   EXPECT_EQ(consistent, (std::vector<bool>{false, true}));
+}
+
+TEST_F(DynamoDbStoreTest, an_eventual_hit_is_told_as_one_and_a_strong_read_asks_home_alone) {
+  eventual();
+  const auto store = bed_.connect(3);
+  ASSERT_TRUE(put(*store, "orders"));
+  const auto any = get(*store, "orders");
+  ASSERT_TRUE(any && *any);
+  EXPECT_FALSE(any->strong);
+  bed_.reset_counts();
+  bed_.control(1, "/record", {{"on", true}});
+  const auto strong = get(*store, "orders", 20s, Read::kStrong);
+  ASSERT_TRUE(strong && *strong) << strong.error().message;
+  EXPECT_TRUE(strong->strong);
+  const json requests = bed_.control(1, "/requests");
+  bed_.control(1, "/record", {{"on", false}});
+  for (const auto& request : requests.is_array() ? requests : requests["requests"]) {
+    if (request["op"] == "GetItem") {
+      EXPECT_TRUE(request["values"]["ConsistentRead"]);
+    }
+  }
+  EXPECT_EQ(bed_.calls(1, "GetItem"), 1);
+  EXPECT_EQ(bed_.calls(2, "GetItem") + bed_.calls(3, "GetItem"), 0);
+  // Without home there is no strong answer, and another region's is not taken for one.
+  bed_.fault(1, {{"do", "reset"}, {"op", "GetItem"}});
+  EXPECT_FALSE(get(*store, "orders", 3s, Read::kStrong));
+  EXPECT_TRUE(get(*store, "orders", 3s));
 }
 
 TEST_F(DynamoDbStoreTest, a_write_whose_reply_was_lost_is_known_as_our_own) {

@@ -24,9 +24,9 @@ class EtcdFaults : public ::testing::Test {
     store_.reset();
   }
 
-  Result<std::optional<Stored>> get(const std::string& id,
-                                    Duration within = std::chrono::seconds(20)) {
-    return world_.loop().run_task(store_->get(id, world_.within(within)));
+  Result<Got> get(const std::string& id, Duration within = std::chrono::seconds(20),
+                  Read read = Read::kAny) {
+    return world_.loop().run_task(store_->get(id, read, world_.within(within)));
   }
   Result<PutResult> put(const Record& record, Duration within = std::chrono::seconds(20)) {
     return world_.loop().run_task(store_->put_if_absent(record, world_.within(within)));

@@ -192,6 +192,25 @@ TEST_F(EtcdFaults, with_two_members_lost_keys_read_and_none_is_made) {
   EXPECT_TRUE(saved->stored);
 }
 
+TEST_F(EtcdFaults, a_members_own_copy_is_told_as_one_and_never_answers_a_strong_read) {
+  ASSERT_TRUE(put(example_record("orders")));
+  auto found = get("orders", 10s);
+  ASSERT_TRUE(found && *found);
+  EXPECT_TRUE(found->strong);
+  world_.act("/2/kill");
+  world_.act("/3/kill");
+  found = get("orders", 10s);
+  ASSERT_TRUE(found && *found) << found.error().message;
+  EXPECT_FALSE(found->strong);
+  found = get("orders", 3s, Read::kStrong);
+  ASSERT_FALSE(found) << "a member without a quorum answered a strong read";
+  EXPECT_EQ(found.error().code, Code::kTimeout);
+  world_.act("/heal");
+  found = get("orders", 20s, Read::kStrong);
+  ASSERT_TRUE(found && *found) << found.error().message;
+  EXPECT_TRUE(found->strong);
+}
+
 TEST_F(EtcdFaults, a_leader_that_is_cut_off_is_left_alone) {
   store_ = world_.open(leader_first());
   ASSERT_TRUE(put(example_record("orders", "a")));
@@ -226,7 +245,7 @@ TEST_F(EtcdFaults, a_member_that_lost_its_data_and_joined_anew_shows_the_same_re
   EtcdOptions one = world_.options();
   one.endpoints.resize(1);
   const auto other = world_.open(one);
-  const auto found = world_.loop().run_task(other->get("orders", world_.within(20s)));
+  const auto found = world_.loop().run_task(other->get("orders", Read::kAny, world_.within(20s)));
   ASSERT_TRUE(found && *found);
   EXPECT_EQ((*found)->revision, first->winner.revision);
   const auto again = world_.loop().run_task(

@@ -74,8 +74,8 @@ class EtcdKnownCluster : public ::testing::Test {
  protected:
   void TearDown() override { world_.loop().shutdown(); }
 
-  Result<std::optional<Stored>> get(EtcdStore& store, const std::string& id) {
-    return world_.loop().run_task(store.get(id, world_.within(15s)));
+  Result<Got> get(EtcdStore& store, const std::string& id) {
+    return world_.loop().run_task(store.get(id, Read::kAny, world_.within(15s)));
   }
   Result<PutResult> put(EtcdStore& store, const Record& record) {
     return world_.loop().run_task(store.put_if_absent(record, world_.within(15s)));

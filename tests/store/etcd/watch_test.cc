@@ -67,7 +67,7 @@ class EtcdWatched : public EtcdFaults {
     return world_.loop().run_task(writer_->put_if_absent(record, world_.within(20s)));
   }
   void disable(const std::string& id) {
-    auto found = world_.loop().run_task(writer_->get(id, world_.within(20s)));
+    auto found = world_.loop().run_task(writer_->get(id, Read::kStrong, world_.within(20s)));
     ASSERT_TRUE(found && *found);
     (*found)->record.state = KeyState::kDisabled;
     const auto done = world_.loop().run_task(

@@ -170,7 +170,7 @@ TEST_F(SqliteStoreTest, what_was_acknowledged_survives_kill_9) {
     ASSERT_GE(acknowledged.size(), 30u);
     const auto store = must_open();
     for (const auto& each : acknowledged) {
-      const auto found = run(store->get(each, in(20s)));
+      const auto found = run(store->get(each, Read::kAny, in(20s)));
       ASSERT_TRUE(found) << found.error().message;
       EXPECT_TRUE(*found) << each;
     }
@@ -191,9 +191,9 @@ TEST_F(SqliteStoreTest, reads_go_on_while_another_process_holds_the_write_lock) 
   auto waiting = store->put_if_absent(example_record("waiting"), in(20s));
   TaskGroup<Result<PutResult>> puts(time_.loop);
   puts.start(std::move(waiting));
-  const auto found = run(store->get("orders", in(10s)));
+  const auto found = run(store->get("orders", Read::kAny, in(10s)));
   ASSERT_TRUE(found && *found);
-  EXPECT_FALSE(*run(store->get("late", in(10s))));
+  EXPECT_FALSE(*run(store->get("late", Read::kAny, in(10s))));
   EXPECT_TRUE(run(store->list("", 10, in(10s))));
   EXPECT_EQ(puts.size(), 1u);
   other.run("COMMIT");
@@ -219,7 +219,7 @@ TEST_F(SqliteStoreTest, a_file_that_is_gone_is_no_miss) {
   ASSERT_TRUE(put(*store, "orders"));
   for (const char* suffix : {"", "-wal", "-shm"}) {
     files::rename(path_ + suffix, path_ + ".aside");
-    const auto found = run(store->get("absent", in(20s)));
+    const auto found = run(store->get("absent", Read::kAny, in(20s)));
     ASSERT_FALSE(found) << suffix;
     EXPECT_EQ(found.error().code, Code::kUnavailable);
     EXPECT_THAT(found.error().message, HasSubstr(path_ + suffix));
@@ -227,9 +227,9 @@ TEST_F(SqliteStoreTest, a_file_that_is_gone_is_no_miss) {
     EXPECT_FALSE(run(store->replace(example_record("orders", "b"), "1", in(20s))));
     EXPECT_FALSE(run(store->list("", 10, in(20s))));
     files::rename(path_ + ".aside", path_ + suffix);
-    EXPECT_FALSE(*run(store->get("absent", in(20s)))) << "put back, it works again";
+    EXPECT_FALSE(*run(store->get("absent", Read::kAny, in(20s)))) << "put back, it works again";
   }
-  EXPECT_FALSE(*run(store->get("new", in(20s)))) << "nothing was created";
+  EXPECT_FALSE(*run(store->get("new", Read::kAny, in(20s)))) << "nothing was created";
 }
 
 TEST_F(SqliteStoreTest, a_file_that_was_replaced_is_no_miss) {
@@ -237,9 +237,9 @@ TEST_F(SqliteStoreTest, a_file_that_was_replaced_is_no_miss) {
   ASSERT_TRUE(put(*store, "orders"));
   for (const char* suffix : {"", "-wal", "-shm"}) files::remove(path_ + suffix);
   const auto other = must_open();
-  ASSERT_FALSE(*run(other->get("orders", in(20s))));
+  ASSERT_FALSE(*run(other->get("orders", Read::kAny, in(20s))));
   EXPECT_NE(other->store_id(), store->store_id());
-  const auto found = run(store->get("orders", in(20s)));
+  const auto found = run(store->get("orders", Read::kAny, in(20s)));
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, Code::kUnavailable);
   EXPECT_THAT(found.error().message, HasSubstr("was replaced while keyfs had it open"));
@@ -290,7 +290,7 @@ TEST_F(SqliteStoreTest, a_damaged_database_is_never_read_as_empty) {
     EXPECT_EQ(store.error().code, Code::kCorrupt) << store.error().message;
     return;
   }
-  const auto found = run((*store)->get("key7", in(20s)));
+  const auto found = run((*store)->get("key7", Read::kAny, in(20s)));
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, Code::kCorrupt) << found.error().message;
   EXPECT_FALSE(put(**store, "key7"));
@@ -344,7 +344,7 @@ TEST_F(SqliteStoreTest, a_full_disk_is_told_and_survived) {
     ASSERT_TRUE(error);
     EXPECT_EQ(error->code, Code::kUnavailable) << error->message;
     EXPECT_THAT(error->message, HasSubstr("the disk is full"));
-    for (const auto& id : stored) EXPECT_TRUE(*run(store->get(id, in(20s)))) << id;
+    for (const auto& id : stored) EXPECT_TRUE(*run(store->get(id, Read::kAny, in(20s)))) << id;
     files::remove(disk + "/ballast");
     EXPECT_TRUE(put(*store, "after"));
   }
