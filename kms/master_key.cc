@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <optional>
@@ -14,18 +13,13 @@
 
 #include "base/encoding.h"
 #include "base/file.h"
+#include "base/private_file.h"
 
 namespace keyfs {
 namespace {
 
 constexpr std::string_view kFingerprintLabel = "keyfs local master v1";
 constexpr size_t kFingerprintBytes = 8;
-
-std::string octal(mode_t mode) {
-  char text[8];
-  std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode & 07777));
-  return text;
-}
 
 tl::unexpected<Error> cannot_open(int error, const std::string& path) {
   const std::string file = "master key " + path + ": ";
@@ -48,14 +42,8 @@ tl::unexpected<Error> cannot_open(int error, const std::string& path) {
 Result<void> judge(const struct stat& about, const std::string& path) {
   const std::string file = "master key " + path + ": ";
   if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, file + "is not a regular file");
-  if (about.st_uid != geteuid()) {
-    return fail(Code::kDenied, file + "is owned by uid " + std::to_string(about.st_uid) +
-                                   ", and keyfs runs as uid " + std::to_string(geteuid()) +
-                                   "; chown it");
-  }
-  if ((about.st_mode & 077) != 0) {
-    return fail(Code::kDenied, file + "others can use it (mode " + octal(about.st_mode) +
-                                   "); run: chmod 600 " + path);
+  if (auto ok = check_guard(path, about, Guard::kSecret); !ok) {
+    return fail(ok.error().code, "master key " + ok.error().message);
   }
   if (about.st_size != static_cast<off_t>(kMasterKeyBytes)) {
     return fail(Code::kUnavailable, file + "has " + std::to_string(about.st_size) +

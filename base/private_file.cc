@@ -1,0 +1,60 @@
+#include "base/private_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+namespace keyfs {
+namespace {
+
+std::string octal(mode_t mode) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode & 07777));
+  return text;
+}
+
+}  // namespace
+
+Result<void> check_guard(const std::string& path, const struct stat& about, Guard guard) {
+  const uid_t us = ::geteuid();
+  if (about.st_uid != us && !(guard == Guard::kTrusted && about.st_uid == 0)) {
+    return fail(Code::kDenied, path + ": is owned by uid " + std::to_string(about.st_uid) +
+                                   ", and keyfs runs as uid " + std::to_string(us) +
+                                   "; chown it");
+  }
+  const mode_t unwanted = guard == Guard::kSecret ? 077 : 022;
+  if ((about.st_mode & unwanted) == 0) return {};
+  const bool secret = guard == Guard::kSecret;
+  const char* right = S_ISDIR(about.st_mode) ? "700 " : "600 ";
+  return fail(Code::kDenied, path + ": others can " + (secret ? "use" : "write") + " it (mode " +
+                                 octal(about.st_mode) + "); run: chmod " +
+                                 (secret ? right : "go-w ") + path);
+}
+
+Result<void> check_private_directory(const std::string& path) {
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0) return fail(os_error(path, "cannot be used"));
+  if (!S_ISDIR(about.st_mode)) return fail(Code::kDenied, path + ": is not a directory");
+  return check_guard(path, about, Guard::kOurs);
+}
+
+Result<Descriptor> open_private_file(const std::string& path, int flags, Guard guard, mode_t mode) {
+  // O_NONBLOCK: were it a FIFO, open() would wait for its other end.
+  Descriptor file(
+      ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode));
+  if (!file.is_open()) {
+    if (errno == ELOOP) {
+      return fail(Code::kDenied, path + ": is a symbolic link; name the file itself");
+    }
+    return fail(os_error(path, "cannot be opened"));
+  }
+  struct stat about {};
+  if (::fstat(file.get(), &about) != 0) return fail(os_error(path, "cannot be opened"));
+  if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, path + ": is not a regular file");
+  if (auto ok = check_guard(path, about, guard); !ok) return fail(std::move(ok.error()));
+  return file;
+}
+
+}  // namespace keyfs
