@@ -43,6 +43,27 @@ bool write_all(int fd, std::string_view text) {
   return write_all(fd, std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
 
+std::optional<std::string> read_to_end(const std::string& path, size_t most) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!file.is_open()) return std::nullopt;
+  std::string text;
+  size_t size = 0;
+  for (;;) {
+    if (size == text.size()) text.resize(size == 0 ? 4096 : 2 * size);
+    const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::nullopt;
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+    if (size > most) {
+      errno = EFBIG;
+      return std::nullopt;
+    }
+  }
+  text.resize(size);
+  return text;
+}
+
 bool sync_directory(const std::string& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return directory.is_open() && ::fsync(directory.get()) == 0;

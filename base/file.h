@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,6 +42,10 @@ Error os_error(const std::string& path, const std::string& what, int why = errno
 // All of it, however many write(2) it takes; false with errno.
 bool write_all(int fd, std::span<const uint8_t> bytes);
 bool write_all(int fd, std::string_view text);
+
+// The whole of a file whose size is not told beforehand (/proc), up to `most` bytes; nullopt with
+// errno when it cannot be read, EFBIG when it is longer.
+std::optional<std::string> read_to_end(const std::string& path, size_t most = size_t{1} << 20);
 
 // What was made or renamed in a directory is there after a power failure; false with errno.
 bool sync_directory(const std::string& path);

@@ -1,6 +1,5 @@
 #include "fs/audit/process_info.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -8,19 +7,10 @@
 #include <string_view>
 #include <utility>
 
+#include "base/file.h"
+
 namespace keyfs {
 namespace {
-
-// What a small file of /proc holds; empty when it cannot be read.
-std::string read_small(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return {};
-  std::string text(4096, '\0');
-  const ssize_t got = ::read(fd, text.data(), text.size());
-  ::close(fd);
-  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
-  return text;
-}
 
 // The line that begins so, without its beginning and end.
 std::string_view line_of(std::string_view text, std::string_view begin) {
@@ -74,8 +64,8 @@ std::shared_ptr<const ProcessInfo> ProcessCache::read(pid_t thread) const {
   std::string target(4096, '\0');
   const ssize_t size = ::readlink((base + "/exe").c_str(), target.data(), target.size());
   if (size > 0) info->executable = target.substr(0, static_cast<size_t>(size));
-  info->cgroup = cgroup_of(read_small(base + "/cgroup"));
-  const std::string status = read_small(base + "/status");
+  info->cgroup = cgroup_of(read_to_end(base + "/cgroup").value_or(""));
+  const std::string status = read_to_end(base + "/status").value_or("");
   const std::string_view tgid = line_of(status, "Tgid:\t");
   pid_t pid = 0;
   if (std::from_chars(tgid.data(), tgid.data() + tgid.size(), pid).ec == std::errc() && pid > 0) {

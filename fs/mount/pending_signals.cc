@@ -1,15 +1,13 @@
 #include "fs/mount/pending_signals.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <array>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <initializer_list>
 #include <optional>
+#include <string>
+
+#include "base/file.h"
 
 namespace keyfs {
 namespace {
@@ -70,19 +68,8 @@ Signalled signals_in(std::string_view status) {
 
 Signalled pending_signals(pid_t tid) {
   if (tid <= 0) return Signalled::kUnknown;
-  std::array<char, 32> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%d/status", static_cast<int>(tid));
-  const int file = ::open(path.data(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return Signalled::kUnknown;
-  std::array<char, 4096> text{};
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(file, text.data() + size, text.size() - size);
-    if (got <= 0) break;
-    size += static_cast<size_t>(got);
-  }
-  ::close(file);
-  return signals_in({text.data(), size});
+  const auto status = read_to_end("/proc/" + std::to_string(tid) + "/status");
+  return status ? signals_in(*status) : Signalled::kUnknown;
 }
 
 }  // namespace keyfs
