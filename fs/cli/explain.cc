@@ -25,14 +25,17 @@ ExitCode explain_configuration(const Configuration& configuration, Output& outpu
 // null: the section has no such list.
 Json line_of(const Principals& list) { return list.line == 0 ? Json() : Json(list.line); }
 
-Json describe(const Decision& decision, std::string_view id, const User& user) {
+Json describe(const Policy& policy, const Decision& decision, std::string_view id,
+              const User& user) {
   const PolicySection& section = *decision.section;
   Json answer = {
       {"id", id}, {"user", user.name}, {"uid", user.caller.uid}, {"gid", user.caller.gid}};
   answer["groups"] = user.groups;
   answer["hidden"] = section.hidden;
   answer["read"] = decision.read;
-  answer["create"] = decision.create;
+  const bool never = policy.never_creates(id);
+  answer["create"] = decision.create && !never;
+  answer["never_create"] = never;
   answer["admin"] = decision.admin;
   if (!section.hidden) {
     answer["section"] = section.title;
@@ -73,7 +76,8 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   KnownGroups groups(user.groups);
   if (output.json()) {
     output.out()
-        << describe(policy.decide(arguments.id, user.caller, groups), arguments.id, user).dump()
+        << describe(policy, policy.decide(arguments.id, user.caller, groups), arguments.id, user)
+               .dump()
         << '\n';
   } else {
     output.out() << "user " << user.text() << '\n'

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <sstream>
 #include <system_error>
 
 #include "kms/master_key.h"
@@ -68,6 +69,22 @@ std::string milliseconds(Settings::Milliseconds time) {
     }
   }
   return std::to_string(time.count()) + "ms";
+}
+
+// Words on lines of their own, as long values are written.
+std::string folded(const std::string& words) {
+  constexpr size_t kWidth = 100;
+  std::string text;
+  size_t width = 15;
+  std::istringstream all(words);
+  for (std::string word; all >> word; width += word.size() + 1) {
+    if (width + word.size() > kWidth) {
+      text += "\n ";
+      width = 1;
+    }
+    text += " " + word;
+  }
+  return text + "\n";
 }
 
 }  // namespace
@@ -171,6 +188,7 @@ std::string effective_text(const Configuration& configuration) {
   text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
   text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
   text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
+  text += "never_create =" + folded(configuration.policy->never_create().text());
   for (const ConfigSection& section : configuration.file.sections()) {
     if (section.kind() == "keyfs") continue;
     text += "\n" + section.title() + "\n";

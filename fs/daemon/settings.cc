@@ -66,6 +66,7 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
     in.mistake("create_min_regions", "asks for " + std::to_string(least) + " regions, and " +
                                          std::to_string(regions) + " are configured");
   }
+  in.string("never_create");  // the policy's
   read_audit(in, settings);
   settings.log_level =
       *log_level_from(in.choice("log_level", {"debug", "info", "warn", "error"}, "info"));

@@ -1,4 +1,4 @@
-#include "fs/policy/policy.h"
+#include "fs/policy/glob.h"
 
 namespace keyfs {
 

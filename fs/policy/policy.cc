@@ -224,6 +224,16 @@ Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameS
     section.policy = policy.get();
     policy->fingerprint_ += fingerprint_of(section);
   }
+  const ConfigSection* own = file.find("keyfs");
+  const auto* written = own == nullptr ? nullptr : own->find("never_create");
+  auto never =
+      NeverCreate::parse(written != nullptr ? written->value : NeverCreate::default_text());
+  if (!never) {
+    return fail(own != nullptr ? own->mistake("never_create", never.error().message)
+                               : never.error());
+  }
+  policy->never_create_ = std::move(*never);
+  policy->fingerprint_ += policy->never_create_.text() + "\n";
   policy->hidden_.policy = policy->admin_.policy = policy.get();
   policy->fingerprint_ += fingerprint_of(policy->admin_);
   return std::unique_ptr<const Policy>(std::move(policy));
@@ -300,7 +310,11 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     }
   };
   line("read", decision.read, section.read);
-  line("create", decision.create, section.create);
+  if (decision.create && never_creates(id)) {
+    text += "  create: no, a name that tools probe (never_create): `keyfs create` makes it\n";
+  } else {
+    line("create", decision.create, section.create);
+  }
   line("admin", decision.admin, section.admin);
   return text;
 }

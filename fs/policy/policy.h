@@ -5,9 +5,7 @@
 // [admin] lists who may read .keyfs/ and administer the daemon. Names are resolved when the policy
 // is loaded, and an unknown one is a mistake. root has no privilege of its own.
 //
-// Globs match the whole id, byte by byte: `*` any bytes or none, `?` one byte, `[abc]` `[a-z]` one
-// of them, `[!abc]` one that is not; everything else stands for itself, there is no escape (ids
-// hold none of * ? [ ]). Matching takes at most length x length steps, whatever the glob.
+// [keyfs] never_create belongs to the policy: it is read anew with it, and `explain` tells of it.
 //
 // Thread-safety: a Policy never changes; a PolicyHolder is thread-safe, and current() is one atomic
 // load. Ownership: the holder keeps every policy that it was ever given until it goes itself, so
@@ -31,30 +29,10 @@
 
 #include "base/config.h"
 #include "base/result.h"
+#include "fs/policy/glob.h"
+#include "fs/policy/never_create.h"
 
 namespace keyfs {
-
-// One pattern. See above for what it may hold; kInvalid for an open or empty bracket.
-class Glob {
- public:
-  static Result<Glob> parse(std::string_view pattern);
-  bool matches(std::string_view text) const;
-  const std::string& pattern() const { return pattern_; }
-
- private:
-  struct Item {
-    enum class Kind : uint8_t { kByte, kOne, kSet, kStar } kind;
-    uint8_t byte = 0;
-    uint16_t set = 0;  // index into sets_
-  };
-  using Set = std::array<uint64_t, 4>;  // a bit for each byte
-
-  bool matches_one(const Item& item, uint8_t byte) const;
-
-  std::string pattern_;
-  std::vector<Item> items_;
-  std::vector<Set> sets_;
-};
 
 struct Caller {
   uid_t uid = 0;
@@ -135,7 +113,7 @@ struct Decision {
 
 class Policy {
  public:
-  // The [keys ...] and [admin] sections of `file`.
+  // The [keys ...] and [admin] sections of `file`, and never_create of [keyfs].
   static Result<std::unique_ptr<const Policy>> load(const ConfigFile& file, NameService& names);
 
   Policy(const Policy&) = delete;
@@ -162,6 +140,10 @@ class Policy {
   bool is_admin(const Caller& caller, SupplementaryGroups& groups) const;
   const PolicySection& admin_section() const { return admin_; }
 
+  // Opening does not make this name, whoever opens it.
+  const NeverCreate& never_create() const { return never_create_; }
+  bool never_creates(std::string_view id) const { return never_create_.matches(id); }
+
   // For people: which section and line decides for this caller and id, and what it permits.
   std::string explain(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const;
 
@@ -175,6 +157,7 @@ class Policy {
   std::vector<PolicySection> sections_;  // in file order
   PolicySection hidden_;
   PolicySection admin_;
+  NeverCreate never_create_;
   std::string fingerprint_;  // everything that was read, names resolved
 };
 

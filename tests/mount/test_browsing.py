@@ -61,7 +61,7 @@ def test_browsing_creates_nothing(keyfs, db, commands):
         assert seen.total(keyfs, "keyfs_region_calls_total", call="wrap") == seen.total(keyfs, "keyfs_region_calls_total", call="generate") == 0
 
 
-@pytest.mark.parametrize("name", ["HEAD", "Makefile", "package.json", "go.mod", "desktop.ini"])
+@pytest.mark.parametrize("name", ["HEAD", "Makefile", "package.json", "go.mod", "desktop.ini", "yarn.lock", "pom.xml", "tags", "libfoo.so", "libfoo.so.1"])
 def test_names_that_programs_try_everywhere_are_not_made_by_opening(launch, db, name):
     """git opens HEAD wherever it stands, make its makefiles: such names come to be by `keyfs create` only."""
     keyfs = launch()
@@ -69,6 +69,14 @@ def test_names_that_programs_try_everywhere_are_not_made_by_opening(launch, db, 
     assert name not in seen.records(db)
     assert keyfs.cli("create", name).returncode == 0
     assert len(keyfs.read(name)) == 32
+
+
+def test_the_loader_with_the_mount_as_working_directory_makes_nothing(launch, db):
+    """An empty entry in LD_LIBRARY_PATH is the working directory."""
+    keyfs = launch()
+    done = subprocess.run(["/bin/true"], cwd=keyfs.mount, env={"LD_LIBRARY_PATH": ":"}, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert seen.records(db) == {}
 
 
 def test_completion_in_a_real_shell(keyfs, db):

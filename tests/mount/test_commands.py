@@ -193,6 +193,14 @@ def test_explain_names_the_section_and_the_line(configure, people):
     assert "there is no user" in error_of(run("explain", "-c", config, "pay-eu", "--user", "nobody-here"), USAGE)
 
 
+def test_explain_says_which_names_opening_does_not_make(configure):
+    config = configure({"*": {"read": "uid:0", "create": "uid:0"}})
+    assert "create: no, a name that tools probe" in run("explain", "-c", config, "Makefile").stdout
+    assert "create: yes" in run("explain", "-c", config, "orders").stdout
+    answer = json.loads(run("explain", "-c", config, "--json", "libc.so.6").stdout)
+    assert (answer["create"], answer["never_create"]) == (False, True)
+
+
 def test_explain_without_a_key_prints_the_configuration_in_force(config, folder):
     text = run("explain", "-c", config).stdout
     assert text.startswith(f"[keyfs]\nstate_dir = {folder}/state\n") and "\nfresh_for = 5m\n" in text

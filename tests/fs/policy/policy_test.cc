@@ -223,6 +223,37 @@ TEST(Glob, bad_brackets_are_mistakes) {
   }
 }
 
+TEST(NeverCreate, names_that_tools_probe_are_not_made_by_opening) {
+  const auto policy = *load("[keys *]\nread = any\ncreate = any\n");
+  for (const char* name :
+       {"HEAD", "Makefile", "package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock",
+        "rust-toolchain", "rust-toolchain.toml", "pytest.toml", "pom.xml", "CMakeCache.txt",
+        "cscope.files", "tags", "libc.so.6", "libfoo.so", "libfoo.so.1.2.3", "desktop.ini"}) {
+    EXPECT_TRUE(policy->never_creates(name)) << name;
+    KnownGroups groups;
+    EXPECT_NE(policy->explain(name, {1, 1}, groups).find("create: no, a name that tools probe"),
+              std::string::npos)
+        << name;
+  }
+  for (const char* name : {"orders", "so", "libso", "app.sock", "HEAD-1", "soo.so-1"}) {
+    EXPECT_FALSE(policy->never_creates(name)) << name;
+  }
+}
+
+TEST(NeverCreate, the_configuration_says_which) {
+  const auto policy = *load(
+      "[keyfs]\nnever_create = HEAD, tmp-*\n  *.bak\n[keys *]\nread = any\ncreate = any\n");
+  EXPECT_TRUE(policy->never_creates("HEAD"));
+  EXPECT_TRUE(policy->never_creates("tmp-1"));
+  EXPECT_TRUE(policy->never_creates("a.bak"));
+  EXPECT_FALSE(policy->never_creates("Makefile"));
+  const auto none = *load("[keyfs]\nnever_create = none\n[keys *]\nread = any\n");
+  EXPECT_FALSE(none->never_creates("HEAD"));
+  EXPECT_FALSE(none->same_as(**load("[keyfs]\nnever_create = HEAD\n[keys *]\nread = any\n")));
+  EXPECT_EQ(mistake("[keyfs]\nnever_create = a b[\n"),
+            "k.ini:2: [keyfs] never_create: \"b[\": \"[\" without \"]\" in the pattern");
+}
+
 TEST(Glob, many_stars_cost_no_more_than_length_times_length) {
   std::string pattern;
   for (int i = 0; i < 120; ++i) pattern += "*a";
