@@ -39,6 +39,11 @@ ListedKey KeyPage::operator[](size_t index) const {
   return {std::string_view(text_).substr(key.place, key.length), key.state, key.bytes, key.corrupt};
 }
 
+uint64_t ListedNames::hash_of(std::string_view name) {
+  const uint64_t hash = std::hash<std::string_view>()(name);
+  return hash == 0 ? 1 : hash;
+}
+
 // A page that is being read belongs to the pass, not to those who wait for it: they may come back
 // for it (a READDIR that was interrupted is sent again). It ends by its deadline, or with the pass.
 class KeyList::Pass final : public KeyListing, public std::enable_shared_from_this<Pass> {
@@ -86,7 +91,10 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
   using Flights = SingleFlight<Result<KeyPageRef>>;
 
   Task<Result<KeyPageRef>> read(TimePoint deadline) {
-    if (pages_.empty()) began_ = list_.loop_.now();
+    if (pages_.empty()) {
+      began_ = list_.loop_.now();
+      list_.begin_names(usual_);
+    }
     const auto listed = co_await list_.store_.list(after_, kPage, deadline);
     if (!listed) co_return fail(listed.error().within(kWhat));
     std::vector<ListedKey> keys;
@@ -97,7 +105,8 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
     }
     const bool last = !listed->next;
     auto page = std::make_shared<const KeyPage>(keys, last);
-    list_.note_sizes(*page);
+    list_.note_sizes(*page, *usual_);
+    if (last) list_.keep_names(usual_);
     if (last) co_await list_.forget_sizes(number_);
     if (!last) after_ = *listed->next;
     pages_.push_back(page);
@@ -110,6 +119,7 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
   const uint64_t changes_;  // those that it is sure to show
   TimePoint began_;
   std::string after_;
+  const std::shared_ptr<ListedNames> usual_ = std::make_shared<ListedNames>();
   std::vector<KeyPageRef> pages_;
   Flights flights_;  // one at most, pinned
 };
@@ -159,21 +169,35 @@ void KeyList::expire() {
 
 std::optional<uint32_t> KeyList::listed_bytes(std::string_view id) const {
   std::lock_guard lock(sizes_mutex_);
-  const auto found = sizes_.find(id);
-  if (found == sizes_.end()) return std::nullopt;
-  return found->second.bytes;
+  if (const auto found = sizes_.find(id); found != sizes_.end()) return found->second.bytes;
+  for (const auto* names : {growing_.get(), complete_.get()}) {
+    if (names != nullptr && names->contains(id)) return usual_bytes_;
+  }
+  return std::nullopt;
 }
 
-void KeyList::note_sizes(const KeyPage& page) {
+void KeyList::begin_names(const std::shared_ptr<ListedNames>& usual) {
+  std::lock_guard lock(sizes_mutex_);
+  growing_ = usual;
+}
+
+void KeyList::keep_names(const std::shared_ptr<ListedNames>& usual) {
+  std::lock_guard lock(sizes_mutex_);
+  complete_ = usual;
+  if (growing_ == usual) growing_ = nullptr;
+}
+
+void KeyList::note_sizes(const KeyPage& page, ListedNames& usual) {
   std::lock_guard lock(sizes_mutex_);
   for (size_t i = 0; i < page.size(); ++i) {
     const ListedKey key = page[i];
     if (key.corrupt) continue;
     if (key.bytes != usual_bytes_) {
       sizes_.insert_or_assign(std::string(key.id), Size{key.bytes, passes_});
-    } else if (const auto other = sizes_.find(key.id); other != sizes_.end()) {
-      sizes_.erase(other);
+      continue;
     }
+    if (const auto other = sizes_.find(key.id); other != sizes_.end()) sizes_.erase(other);
+    usual.add(key.id);
   }
 }
 

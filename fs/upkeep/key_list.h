@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/upkeep/listed_names.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -91,8 +92,8 @@ class KeyList {
   // A key was made, disabled or deleted: the next open() asks the store.
   void changed();
 
-  // The size that this key was last listed with, in a pass that goes on or in the last complete
-  // one, however old; nullopt when it was the usual one, or the id was not in it. From any thread.
+  // The size that this key was last listed with, in the newest pass or in the last complete one,
+  // however old; nullopt when it was in neither. From any thread.
   std::optional<uint32_t> listed_bytes(std::string_view id) const;
 
  private:
@@ -111,7 +112,9 @@ class KeyList {
     KeyList& list;
   };
 
-  void note_sizes(const KeyPage& page);
+  void note_sizes(const KeyPage& page, ListedNames& usual);
+  void begin_names(const std::shared_ptr<ListedNames>& usual);
+  void keep_names(const std::shared_ptr<ListedNames>& usual);
   // Of keys that nobody has seen since this pass began.
   Task<void> forget_sizes(uint64_t pass);
   void keep(std::shared_ptr<Pass> complete);
@@ -128,8 +131,11 @@ class KeyList {
   std::shared_ptr<Pass> last_;  // complete, as long as it may be given again
   Expire expire_;
   Timer expiry_;
-  mutable std::mutex sizes_mutex_;
-  Sizes sizes_;  // those that are not usual
+  mutable std::mutex sizes_mutex_;  // guards what follows
+  Sizes sizes_;                     // those that are not usual
+  // Names of those that are: of the newest pass, and of the last complete one.
+  std::shared_ptr<ListedNames> growing_;
+  std::shared_ptr<ListedNames> complete_;
 };
 
 }  // namespace keyfs

@@ -328,7 +328,7 @@ TEST_F(KeyListTest, who_joins_a_page_with_less_time_than_their_own_is_not_ended_
   EXPECT_EQ((*second)->size(), 1u);
 }
 
-TEST_F(KeyListTest, sizes_that_are_not_the_usual_one_are_remembered) {
+TEST_F(KeyListTest, sizes_are_remembered) {
   daemon.read("usual");
   KeyringOptions options;
   options.key_bytes = 64;
@@ -337,8 +337,21 @@ TEST_F(KeyListTest, sizes_that_are_not_the_usual_one_are_remembered) {
   EXPECT_EQ(list.listed_bytes("large"), std::nullopt);
   ids();
   EXPECT_EQ(list.listed_bytes("large"), 64u);
-  EXPECT_EQ(list.listed_bytes("usual"), std::nullopt);
+  EXPECT_EQ(list.listed_bytes("usual"), 32u);
   EXPECT_EQ(list.listed_bytes("absent"), std::nullopt);
+}
+
+TEST_F(KeyListTest, usual_sizes_are_known_until_a_complete_pass_lacks_them) {
+  daemon.read("one");
+  daemon.read("two");
+  EXPECT_EQ(list.listed_bytes("one"), std::nullopt);
+  ids();
+  world.records->erase("two");
+  list.changed();
+  EXPECT_EQ(list.listed_bytes("two"), 32u);
+  ids();
+  EXPECT_EQ(list.listed_bytes("one"), 32u);
+  EXPECT_EQ(list.listed_bytes("two"), std::nullopt);
 }
 
 TEST_F(KeyListTest, a_size_is_known_as_soon_as_its_page_came_and_while_the_next_pass_goes_on) {
@@ -363,7 +376,7 @@ TEST_F(KeyListTest, a_size_is_known_as_soon_as_its_page_came_and_while_the_next_
   list.changed();
   const Listing next = list.open();
   page(next, 0).value();
-  EXPECT_EQ(list.listed_bytes("key10001"), std::nullopt);
+  EXPECT_EQ(list.listed_bytes("key10001"), 32u);
   EXPECT_EQ(list.listed_bytes("key12000"), 64u);
   EXPECT_EQ(list.listed_bytes("key12001"), 64u);
   rest(next);

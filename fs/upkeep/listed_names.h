@@ -1,0 +1,51 @@
+// Names that were seen in a list, to be asked for one by one: 64 bits of a hash each, at most half
+// full. Of a million names, one that was not seen is taken for one once in 2^44 times.
+//
+// Thread-safety: none. Ownership: its own memory. Blocking: never. Errors: none.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace keyfs {
+
+class ListedNames {
+ public:
+  void add(std::string_view name) {
+    if (2 * (size_ + 1) > places_.size()) grow();
+    if (put(hash_of(name))) ++size_;
+  }
+  bool contains(std::string_view name) const {
+    return !places_.empty() && places_[place_of(hash_of(name))] != 0;
+  }
+  size_t size() const { return size_; }
+
+ private:
+  static uint64_t hash_of(std::string_view name);
+
+  size_t place_of(uint64_t hash) const {
+    size_t place = hash & (places_.size() - 1);
+    while (places_[place] != 0 && places_[place] != hash) place = (place + 1) & (places_.size() - 1);
+    return place;
+  }
+  bool put(uint64_t hash) {
+    uint64_t& place = places_[place_of(hash)];
+    const bool is_new = place == 0;
+    place = hash;
+    return is_new;
+  }
+  void grow() {
+    std::vector<uint64_t> before(places_.empty() ? 64 : 2 * places_.size());
+    before.swap(places_);
+    for (const uint64_t hash : before) {
+      if (hash != 0) put(hash);
+    }
+  }
+
+  std::vector<uint64_t> places_;  // a power of two; 0 is free
+  size_t size_ = 0;
+};
+
+}  // namespace keyfs
