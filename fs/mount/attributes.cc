@@ -1,14 +1,24 @@
 // What stat(2) shows.
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "fs/mount/handlers.h"
+#include "store/record.h"
 
 namespace keyfs {
 namespace {
 
 constexpr uint32_t kBlock = 4096;
+
+// Below it are those of the root, .keyfs and its files.
+constexpr uint64_t kOwnNumbers = 64;
+
+// How long a stat(2) waits for the store to tell the size of a key, and for how long none asks after
+// one to which it did not tell.
+constexpr Duration kSizePatience = std::chrono::milliseconds(300);
+constexpr Duration kSizePause = std::chrono::seconds(1);
 
 timespec to_timespec(WallTime time) {
   const auto since = time.time_since_epoch();
@@ -31,17 +41,24 @@ void set_size(struct stat& attributes, uint64_t size) {
 
 }  // namespace
 
-// FNV-1a, 64 bits (draft-eastlake-fnv): the same on every host and in every version.
+// FNV-1a, 64 bits folded to 32 (draft-eastlake-fnv): the same on every host.
 uint64_t FuseHandlers::stable_ino(std::string_view name) {
   uint64_t hash = 0xcbf29ce484222325U;
   for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3U;
-  return hash < kFirstFileNode ? hash + kFirstFileNode : hash;
+  const uint64_t folded = (hash ^ hash >> 32) & 0xffffffff;
+  return folded < kOwnNumbers ? folded + kOwnNumbers : folded;
 }
 
-struct stat FuseHandlers::key_attributes(FuseOps& ops, Inode& inode) {
+uint32_t FuseHandlers::largest_size(const FuseOps& ops) {
+  return std::max(kMaxKeyBytes, ops.options_.key_bytes);
+}
+
+FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& inode,
+                                                         uint32_t unknown_as) {
   KeyEntry& entry = *inode.entry;
   const PolicySection& section = entry.section(ops.parts_.policy.current());
-  struct stat attributes {};
+  KeyAttributes told{};
+  struct stat& attributes = told.what;
   attributes.st_ino = stable_ino(entry.id());
   attributes.st_mode = S_IFREG | section.mode;
   attributes.st_nlink = 1;
@@ -52,17 +69,67 @@ struct stat FuseHandlers::key_attributes(FuseOps& ops, Inode& inode) {
   // An OPEN may learn another size while this answer is on its way. It looks at told_bytes after it
   // learned the size, we at the size after we noted what we tell: one of the two sees the other.
   uint32_t guess = 0;
-  if (entry.bytes_or(0) == 0) {
-    guess = ops.parts_.backend.listed_bytes(entry.id()).value_or(ops.options_.key_bytes);
-  }
+  if (entry.bytes_or(0) == 0) guess = ops.parts_.backend.listed_bytes(entry.id()).value_or(0);
+  uint32_t known = 0;
   uint32_t size = 0;
   do {
-    size = entry.bytes_or(guess);
+    known = entry.bytes_or(guess);
+    size = known != 0 ? known : unknown_as;
     inode.told_bytes.store(size);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-  } while (entry.bytes_or(guess) != size);
+  } while (entry.bytes_or(guess) != known);
   set_size(attributes, size);
-  return attributes;
+  told.size_known = known != 0;
+  told.timeout = told.size_known ? kLongTimeout : 0;
+  return told;
+}
+
+void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
+  FuseOps& self = ops(req);
+  const KeyAttributes told = key_attributes(self, inode, largest_size(self));
+  const TimePoint not_before{Duration(self.sizes_not_before_.load(std::memory_order_relaxed))};
+  const auto may_ask = [&] {
+    if (self.parts_.loop.now() < not_before) return false;
+    const PolicySection& section = inode.entry->section(self.parts_.policy.current());
+    RequestGroups groups(req);
+    return !section.hidden && Policy::may_read(section, caller(req), groups);
+  };
+  if (told.size_known || !may_ask()) {
+    fuse_reply_attr(req, &told.what, told.timeout);
+    return;
+  }
+  auto reply = self.replies_.hold(req);
+  self.parts_.loop.post([&self, reply, &inode] {
+    self.parts_.loop.spawn(serve_size(self, reply, inode));
+  });
+}
+
+// The store is asked for the record alone, and not for long: who only looks is to be told something.
+Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply> reply,
+                                    Inode& inode) {
+  const TimePoint deadline =
+      self.parts_.loop.now() + std::min<Duration>(kSizePatience, self.options_.open_deadline);
+  std::string id(inode.entry->id());
+  auto task = before(self.parts_.loop, deadline, "could not look at the key",
+                     self.parts_.backend.describe(std::move(id), deadline));
+  const auto seen = co_await reply->unless_given_up(std::move(task));
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!seen) {
+    fuse_reply_err(req, reply->errno_of_giving_up());
+    co_return;
+  }
+  uint32_t unknown_as = largest_size(self);
+  if (*seen && **seen) {
+    inode.entry->learn_bytes((**seen)->bytes);
+  } else if (*seen) {
+    unknown_as = self.options_.key_bytes;  // there is none; what would be made
+  } else if ((*seen).error().code != Code::kCorrupt) {
+    const TimePoint again = self.parts_.loop.now() + kSizePause;
+    self.sizes_not_before_.store(again.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+  const KeyAttributes told = key_attributes(self, inode, unknown_as);
+  fuse_reply_attr(req, &told.what, told.timeout);
 }
 
 struct stat FuseHandlers::directory_attributes(FuseOps& ops, fuse_ino_t ino) {

@@ -25,7 +25,7 @@ class FuseBackend {
   virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
   // See KeyList::open().
   virtual std::shared_ptr<KeyListing> list() = 0;
-  // See KeyList::listed_bytes().
+  // The size of a key that was listed; see KeyList::listed_bytes().
   virtual std::optional<uint32_t> listed_bytes(std::string_view id) const = 0;
 };
 

@@ -15,6 +15,7 @@
 
 #include "fs/mount/directory_handle.h"
 #include "fs/mount/ops.h"
+#include "fs/mount/request_groups.h"
 
 namespace keyfs {
 
@@ -22,23 +23,9 @@ constexpr uint64_t kDirectoryNode = 2;  // .keyfs
 constexpr uint64_t kFirstFileNode = 3;
 
 // Names and attributes are kept by the kernel until they are dropped explicitly: entries when the
-// policy hides a name, attributes when a size is learned or the policy changes.
+// policy hides a name, attributes when a size is learned or the policy changes. Attributes with a
+// size that is not known are not kept.
 constexpr double kLongTimeout = 86'400;
-
-// The caller's supplementary groups, read from /proc when they are asked for.
-class RequestGroups final : public SupplementaryGroups {
- public:
-  explicit RequestGroups(fuse_req_t req) : req_(req) {}
-  std::optional<std::span<const gid_t>> get() override;
-
- private:
-  fuse_req_t req_;
-  bool asked_ = false;
-  bool known_ = false;
-  std::array<gid_t, 64> few_;
-  std::vector<gid_t> many_;
-  std::span<const gid_t> groups_;
-};
 
 // A virtual file as one open(2) sees it.
 struct FileHandle {
@@ -56,7 +43,9 @@ struct FuseHandlers {
   // fuse_ops.cc
   static void init(void* self, fuse_conn_info* connection);
   static void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
+  static void lookup_key(fuse_req_t req, std::string_view name);
   static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
+  static void note_forgotten(FuseOps& ops, size_t count);
   static void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets);
   static void getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
   static void access(fuse_req_t req, fuse_ino_t ino, int mask);
@@ -70,6 +59,13 @@ struct FuseHandlers {
   static void read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
                        const fuse_file_info& file);
   struct Access;
+  // The policy has changed since this handle was opened: whether it still permits who opened it.
+  static bool still_permitted(FuseOps& ops, const Inode& inode, const fuse_file_info& file);
+  // Pages of it go into the page cache, or are to go from there.
+  static void note_pages(FuseOps& ops, Inode& inode);
+  static void drop_pages(FuseOps& ops, Inode& inode);
+  // Looks at the files with pages, as long as there are any.
+  static Task<void> watch_pages(FuseOps& ops);
   static Task<void> serve_open(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
                                bool may_create);
   static Task<void> serve_read(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
@@ -80,6 +76,8 @@ struct FuseHandlers {
   static void open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
 
   // fuse_ops_dir.cc
+  // Whether there is a section by which this caller might read anything.
+  static bool may_read_any(const Policy& policy, const Caller& caller, SupplementaryGroups& groups);
   static void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
   static void readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                       fuse_file_info* file);
@@ -106,10 +104,20 @@ struct FuseHandlers {
   static void refuse(fuse_lowlevel_ops& table);
 
   // fuse_attributes.cc
+  struct KeyAttributes {
+    struct stat what;
+    double timeout;   // how long the kernel may keep them
+    bool size_known;  // else it is `unknown_as`
+  };
   // Of a key; also notes what the kernel is told.
-  static struct stat key_attributes(FuseOps& ops, Inode& inode);
+  static KeyAttributes key_attributes(FuseOps& ops, Inode& inode, uint32_t unknown_as);
+  // No smaller than any key.
+  static uint32_t largest_size(const FuseOps& ops);
+  static void getattr_key(fuse_req_t req, Inode& inode);
+  static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode);
   static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);
   static struct stat file_attributes(FuseOps& ops, fuse_ino_t ino);
+  // Fits 32 bits, for programs whose ino_t has no more.
   static uint64_t stable_ino(std::string_view name);
 };
 

@@ -20,10 +20,18 @@ InodeTable::Stripe& InodeTable::stripe_of(const KeyRef& entry) {
   return stripes_[(address >> 4) * 0x9e3779b97f4a7c15U >> 59];
 }
 
-Inode* InodeTable::look_up(const KeyRef& entry) {
+Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
   std::lock_guard lock(stripe_of(entry).mutex);
   if (Inode* known = find(entry->node()); known != nullptr) {
     ++known->lookups_;
+    // The kernel was told to forget it, and has asked again: it may never hear of that twice.
+    if (known->known_.load(std::memory_order_relaxed) == Inode::Known::kLeaving) {
+      std::lock_guard list(lone_mutex_);
+      if (known->known_ == Inode::Known::kLeaving) {  // still
+        --leaving_;
+        append_lone_locked(*known);
+      }
+    }
     return known;
   }
   uint64_t id = 0;
@@ -34,6 +42,10 @@ Inode* InodeTable::look_up(const KeyRef& entry) {
   slot->store(inode, std::memory_order_release);
   entry->set_node(id);
   ++size_;
+  if (lone) {
+    std::lock_guard list(lone_mutex_);
+    append_lone_locked(*inode);
+  }
   return inode;
 }
 
@@ -47,10 +59,52 @@ void InodeTable::forget(uint64_t id, uint64_t count) {
     inode->lookups_ -= count;
     return;
   }
+  settle(*inode);
   entry->set_node(0);
   clear_slot(id);
   delete inode;
   --size_;
+}
+
+void InodeTable::append_lone_locked(Inode& inode) {
+  inode.known_ = Inode::Known::kLone;
+  inode.older_ = newest_lone_;
+  inode.newer_ = nullptr;
+  (newest_lone_ != nullptr ? newest_lone_->newer_ : oldest_lone_) = &inode;
+  newest_lone_ = &inode;
+  ++lone_;
+}
+
+void InodeTable::unlink_lone_locked(Inode& inode) {
+  (inode.older_ != nullptr ? inode.older_->newer_ : oldest_lone_) = inode.newer_;
+  (inode.newer_ != nullptr ? inode.newer_->older_ : newest_lone_) = inode.older_;
+  inode.older_ = inode.newer_ = nullptr;
+  --lone_;
+}
+
+void InodeTable::settle_slowly(Inode& inode) {
+  std::lock_guard list(lone_mutex_);
+  const auto before = inode.known_.exchange(Inode::Known::kSettled);
+  if (before == Inode::Known::kLone) unlink_lone_locked(inode);
+  if (before == Inode::Known::kLeaving) --leaving_;
+}
+
+std::optional<std::string> InodeTable::take_oldest_lone(size_t most) {
+  if (lone() <= most) return std::nullopt;
+  std::lock_guard list(lone_mutex_);
+  if (lone() <= most) return std::nullopt;
+  Inode& oldest = *oldest_lone_;  // forget() takes it from the list before it goes
+  unlink_lone_locked(oldest);
+  oldest.known_ = Inode::Known::kLeaving;
+  ++leaving_;
+  return std::string(oldest.entry->id());
+}
+
+void InodeTable::if_known(uint64_t id, const KeyRef& entry,
+                          const std::function<void(Inode&)>& use) {
+  std::lock_guard lock(stripe_of(entry).mutex);
+  if (entry->node() != id) return;
+  if (Inode* inode = find(id); inode != nullptr) use(*inode);
 }
 
 void InodeTable::for_each(const std::function<void(Inode&)>& use) {

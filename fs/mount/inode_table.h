@@ -11,14 +11,23 @@
 // which the kernel sends only when no request for the file is under way and no descriptor of it is
 // open. Only what works for such a request may keep the pointer; all others keep the id.
 // Blocking: never. Errors: look_up() gives nullptr when the block of ids is used up.
-// Cost: 8 bytes for the id and 48 for the inode.
+// Cost: 8 bytes for the id and 64 for the inode.
+//
+// Lone names: those of which nothing is known but that somebody has asked for them. Anybody may ask
+// for any number of names, and each costs memory here and more in the kernel. So these stand in a
+// list of their own, the oldest first; whoever made it too long takes from its beginning and has
+// the kernel forget. A name leaves the list when its key is opened (settle()).
 #pragma once
+
+#include <sys/types.h>
 
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "fs/keys/key_cache.h"
@@ -33,15 +42,24 @@ class Inode {
   const uint64_t id;
   const KeyRef entry;
 
-  // The size that the kernel was last told and may have cached; 0: it was told none.
+  // The size that the kernel was last told, and goes by; 0: it was told none.
   std::atomic<uint32_t> told_bytes{0};
-  // Pages of it were read into the page cache: through mmap or sendfile, which direct_io does not
-  // reach. Stays set: the pages of one descriptor may be read while another one is released.
+  // The thread that was last asked to look the name up anew; see FuseHandlers::Access::serve().
+  std::atomic<pid_t> asked_again{0};
+  // Its pages may be in the page cache; see fs/mount/paged_files.h, which alone changes it.
   std::atomic<bool> paged{false};
 
  private:
   friend class InodeTable;
+  enum class Known : uint8_t {
+    kSettled,
+    kLone,      // in the list
+    kLeaving,   // the kernel is being told to forget it
+  };
+  std::atomic<Known> known_{Known::kSettled};  // changed under lone_mutex_
   uint64_t lookups_ = 0;  // references that the kernel holds; guarded by the table
+  Inode* older_ = nullptr;  // in the list of lone names
+  Inode* newer_ = nullptr;
 };
 
 class InodeTable {
@@ -51,8 +69,19 @@ class InodeTable {
   InodeTable(const InodeTable&) = delete;
   InodeTable& operator=(const InodeTable&) = delete;
 
-  // The inode of a key, made if need be; the kernel gets one reference more.
-  Inode* look_up(const KeyRef& entry);
+  // The inode of a key, made if need be; the kernel gets one reference more. `lone`: it is to be a
+  // lone name when it is made.
+  Inode* look_up(const KeyRef& entry, bool lone = false);
+  // It is more than a name.
+  void settle(Inode& inode) {
+    if (inode.known_.load(std::memory_order_relaxed) != Inode::Known::kSettled) settle_slowly(inode);
+  }
+  // The oldest lone name when there are more than `most`: it is leaving from now on, and the kernel
+  // is to be told.
+  std::optional<std::string> take_oldest_lone(size_t most);
+  // Lone names that are leaving and that the kernel still holds.
+  size_t leaving() const { return leaving_.load(std::memory_order_relaxed); }
+  size_t lone() const { return lone_.load(std::memory_order_relaxed); }
   // Takes back `count` references: those the kernel gives back, or the one of a look_up() whose
   // reply never reached it. Unknown ids are left alone.
   void forget(uint64_t id, uint64_t count);
@@ -65,6 +94,10 @@ class InodeTable {
     if (leaf == nullptr) return nullptr;
     return leaf->inodes[index & (kLeafSize - 1)].load(std::memory_order_acquire);
   }
+
+  // Calls `use` with the inode of that id and entry, unless it is forgotten, with part of the table
+  // locked: as for_each(). For whoever has no request for it.
+  void if_known(uint64_t id, const KeyRef& entry, const std::function<void(Inode&)>& use);
 
   // Calls `use` with every inode, some at a time with the table locked: `use` must be quick and
   // must not call the table.
@@ -102,6 +135,9 @@ class InodeTable {
   Stripe& stripe_of(const KeyRef& entry);
   std::atomic<Inode*>* new_slot(uint64_t& id);
   void clear_slot(uint64_t id);
+  void settle_slowly(Inode& inode);
+  void unlink_lone_locked(Inode& inode);
+  void append_lone_locked(Inode& inode);
 
   const InodeIds ids_;
   std::vector<std::atomic<Middle*>> top_;
@@ -109,6 +145,11 @@ class InodeTable {
   std::atomic<size_t> size_{0};
   std::mutex growing_;             // held while an id is given out
   std::atomic<uint64_t> next_{0};  // index of the next id
+  std::mutex lone_mutex_;          // taken last
+  Inode* oldest_lone_ = nullptr;
+  Inode* newest_lone_ = nullptr;
+  std::atomic<size_t> lone_{0};
+  std::atomic<size_t> leaving_{0};
 };
 
 }  // namespace keyfs

@@ -2,6 +2,7 @@
 
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
+#include <malloc.h>
 #include <pthread.h>
 
 #include <utility>
@@ -37,6 +38,13 @@ void FuseNotifier::push(Drop drop) {
   changed_.notify_one();
 }
 
+void FuseNotifier::trim() {
+  std::lock_guard lock(mutex_);
+  if (closed_ || trim_at_) return;
+  trim_at_ = std::chrono::steady_clock::now() + kTrimEvery;
+  changed_.notify_one();
+}
+
 void FuseNotifier::drop_attributes_now(uint64_t id) {
   fuse_lowlevel_notify_inval_inode(session_, id, -1, 0);
 }
@@ -49,8 +57,17 @@ void FuseNotifier::drain() {
 void FuseNotifier::work() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+    const auto due = [this] { return closed_ || !queue_.empty(); };
+    if (!trim_at_) {
+      changed_.wait(lock, [&] { return due() || trim_at_; });
+    } else if (!changed_.wait_until(lock, *trim_at_, due)) {
+      lock.unlock();
+      ::malloc_trim(0);
+      lock.lock();
+      trim_at_.reset();
+    }
     if (closed_) break;
+    if (queue_.empty()) continue;
     const Drop drop = std::move(queue_.front());
     queue_.pop_front();
     busy_ = true;

@@ -8,10 +8,12 @@
 // the kernel does not know (any more) needs no dropping.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -40,6 +42,10 @@ class FuseNotifier {
     push({Drop::kName, directory, std::move(name)});
   }
 
+  // Memory that the kernel's forgetting has freed goes back to the system, a little later and no
+  // more than once in kTrimEvery.
+  void trim();
+
   // At once, on this thread. Safe on any: the kernel takes no lock for attributes alone
   // (fuse_reverse_inval_inode with a negative offset). Answers of ours that are under way with old
   // attributes are not taken by the kernel then.
@@ -54,6 +60,8 @@ class FuseNotifier {
     uint64_t id;
     std::string name;
   };
+  static constexpr auto kTrimEvery = std::chrono::seconds(1);
+
   void push(Drop drop);
   void work();
 
@@ -62,6 +70,7 @@ class FuseNotifier {
   std::condition_variable done_;
   std::deque<Drop> queue_;
   bool busy_ = false;
+  std::optional<std::chrono::steady_clock::time_point> trim_at_;
   bool closed_ = true;
   fuse_session* session_ = nullptr;
   std::thread thread_;

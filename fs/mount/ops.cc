@@ -2,6 +2,7 @@
 
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -10,6 +11,18 @@
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
+namespace {
+
+// What statfs(2) tells of files that there may be.
+constexpr fsfilcnt_t kFiles = fsfilcnt_t{1} << 31;
+
+// Names that were forgotten before the memory is worth giving back: some megabytes.
+constexpr size_t kTrimAfter = 8'192;
+
+// So many names that the kernel has been told to forget, and has not yet.
+size_t too_many(const FuseOptions& options) { return 2 * options.lone_names; }
+
+}  // namespace
 
 int errno_of(Code code) {
   switch (code) {
@@ -47,7 +60,9 @@ FuseOps::FuseOps(FuseParts parts, FuseOptions options)
       started_(parts.loop.clock().wall()),
       counters_(parts.metrics),
       replies_(parts.loop, options_.signals),
-      inodes_(parts.ids) {}
+      inodes_(parts.ids),
+      first_policy_(&parts.policy.current()),
+      sizes_not_before_(TimePoint::min().time_since_epoch().count()) {}
 
 FuseOps::~FuseOps() = default;
 
@@ -103,6 +118,8 @@ void FuseOps::policy_changed() {
     }
     notifier_.drop_attributes(inode.id);
   }
+  // Whoever reads them again is asked about.
+  for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
 }
 
 void FuseOps::key_ended(const KeyEntry& entry) {
@@ -112,24 +129,6 @@ void FuseOps::key_ended(const KeyEntry& entry) {
 
 MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
 
-std::optional<std::span<const gid_t>> RequestGroups::get() {
-  if (!asked_) {
-    asked_ = true;
-    int count = fuse_req_getgroups(req_, static_cast<int>(few_.size()), few_.data());
-    known_ = count >= 0;
-    if (count > static_cast<int>(few_.size())) {
-      many_.resize(static_cast<size_t>(count));
-      const int again = fuse_req_getgroups(req_, count, many_.data());
-      known_ = again == count;  // changed in between: not known
-      groups_ = many_;
-    } else if (known_) {
-      groups_ = std::span(few_).first(static_cast<size_t>(count));
-    }
-  }
-  if (!known_) return std::nullopt;
-  return groups_;
-}
-
 bool FuseHandlers::is_admin(fuse_req_t req) {
   RequestGroups groups(req);
   return ops(req).parts_.policy.current().is_admin(caller(req), groups);
@@ -138,6 +137,10 @@ bool FuseHandlers::is_admin(fuse_req_t req) {
 void FuseHandlers::init(void*, fuse_conn_info* connection) {
   connection->max_read = 4096;  // must agree with the mount option
   connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+  // MAP_SHARED, read-only as the mount is. Its pages are looked after like all others.
+  connection->want |= connection->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+#endif
 }
 
 void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
@@ -174,6 +177,11 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     fuse_reply_err(req, kind == NameKind::kTooLong ? ENAMETOOLONG : ENOENT);
     return;
   }
+  lookup_key(req, text);
+}
+
+void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
+  FuseOps& self = ops(req);
   // A name that the policy hides must not leave an entry behind, or anyone could fill the memory.
   const Policy& policy = self.parts_.policy.current();
   KeyRef key = self.parts_.cache.find(text);
@@ -183,26 +191,54 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     return;
   }
   if (!key) key = self.parts_.cache.acquire(text);
-  Inode* inode = self.inodes_.look_up(key);
+  const bool lone = key->node() == 0 && key->bytes_or(0) == 0 &&
+                    self.parts_.cache.held(*key) == nullptr &&
+                    !self.parts_.backend.listed_bytes(text);
+  if (lone && self.inodes_.leaving() > too_many(self.options_)) {
+    // The kernel forgets more slowly than somebody asks. Those who may use the key go first.
+    RequestGroups groups(req);
+    if (self.inodes_.leaving() > 2 * too_many(self.options_) ||
+        !Policy::may_read(section, caller(req), groups)) {
+      fuse_reply_err(req, EAGAIN);
+      return;
+    }
+  }
+  Inode* inode = self.inodes_.look_up(key, lone);
   if (inode == nullptr) {
     self.parts_.log.error("no node ids are left: restart keyfs to get new ones");
     fuse_reply_err(req, ENFILE);
     return;
   }
+  const KeyAttributes told = key_attributes(self, *inode, largest_size(self));
+  fuse_entry_param entry{};
   entry.ino = inode->id;
-  entry.attr = key_attributes(self, *inode);
+  entry.attr = told.what;
+  entry.attr_timeout = told.timeout;
+  entry.entry_timeout = kLongTimeout;
   // The kernel did not take the answer, so it holds no reference.
   if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
+  if (!lone) return;
+  while (auto oldest = self.inodes_.take_oldest_lone(self.options_.lone_names)) {
+    self.notifier_.drop_name(FUSE_ROOT_ID, std::move(*oldest));
+  }
 }
 
 void FuseHandlers::forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
   ops(req).inodes_.forget(ino, count);
+  note_forgotten(ops(req), 1);
   fuse_reply_none(req);
 }
 
 void FuseHandlers::forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
   for (size_t i = 0; i < count; ++i) ops(req).inodes_.forget(forgets[i].ino, forgets[i].nlookup);
+  note_forgotten(ops(req), count);
   fuse_reply_none(req);
+}
+
+void FuseHandlers::note_forgotten(FuseOps& self, size_t count) {
+  if (self.forgotten_.fetch_add(count, std::memory_order_relaxed) + count < kTrimAfter) return;
+  self.forgotten_.store(0, std::memory_order_relaxed);
+  self.notifier_.trim();
 }
 
 void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
@@ -221,8 +257,7 @@ void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
     fuse_reply_err(req, ENOENT);
     return;
   }
-  const struct stat attributes = key_attributes(self, *inode);
-  fuse_reply_attr(req, &attributes, kLongTimeout);
+  getattr_key(req, *inode);
 }
 
 void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
@@ -250,7 +285,10 @@ void FuseHandlers::statfs(fuse_req_t req, fuse_ino_t) {
   struct statvfs figures {};
   figures.f_bsize = 4096;
   figures.f_frsize = 4096;
-  figures.f_files = ops(req).inodes_.size();
+  // Any number of names may come to be. 32 bits hold it, for those who have no more.
+  const auto known = static_cast<fsfilcnt_t>(ops(req).inodes_.size());
+  figures.f_files = std::max(kFiles, 2 * known);
+  figures.f_ffree = figures.f_favail = figures.f_files - known;
   figures.f_namemax = kMaxKeyId;
   figures.f_flag = ST_RDONLY | ST_NODEV | ST_NOSUID | ST_NOEXEC;
   fuse_reply_statfs(req, &figures);
@@ -286,8 +324,9 @@ void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
 
 void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FuseOps& self = ops(req);
-  if (const Inode* inode = self.inodes_.find(ino); inode != nullptr) {
-    if (inode->paged.load(std::memory_order_relaxed)) self.notifier_.drop_pages(ino);
+  if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+    drop_pages(self, *inode);
+    self.openers_.give_back(static_cast<uint32_t>(file->fh >> 32));
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     delete reinterpret_cast<const FileHandle*>(file->fh);
     // Its next reader is to see its own snapshot, also through mmap.

@@ -8,16 +8,23 @@
 //   OPEN, ACCESS      decided for the caller, each time; OPEN is audited.
 //   READ              the version that was opened, of a file that OPEN let through: the one who
 //                     reads may have dropped the rights it opened with. Each one asks the cache
-//                     anew, so that a disabled key ends also for files that are open.
+//                     anew, so that a disabled key ends also for files that are open, and a policy
+//                     that no longer permits whoever opened it ends it, too.
 //   READDIR           the keys that exist and that whoever opened the directory may read; it waits
 //                     for more of them, though never for long (fs/fuse_ops_dir.cc says why).
 //   GETXATTR          for callers who may read.
 // No byte of a key gets into a reply in any other way. errno is made here (errno_of) and nowhere
 // else.
 //
-// File handles: of a key, the version that was opened; they say nothing that the node id and the
-// version do not, so that another process can take over open files. Of directories and virtual
-// files, a pointer to what is read.
+// Sizes: programs that copy within the kernel (sendfile, splice, copy_file_range) go by the size that
+// it was told last, and cut off what lies behind it, without a word; those that look before they open
+// (tar) go by what they saw. So a size that is not known is told as the largest that a key may have,
+// to be asked for again by the next stat(2), for which the store is asked, if the caller may read. An
+// OPEN that finds the kernel with a smaller one has it look the name up anew (ESTALE, of which the
+// caller sees nothing).
+//
+// File handles: of a key, the version that was opened, and who opened it (fs/mount/openers.h). Of
+// directories and virtual files, a pointer to what is read.
 //
 // Node ids: 1 the root, 2 .keyfs, 3... its files, from 2^38 on keys (fs/mount/inode_ids.h). st_ino is a
 // hash of the name, so that readdir's and stat's agree and stay the same.
@@ -35,6 +42,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/log.h"
@@ -48,6 +56,8 @@
 #include "fs/mount/directory_handle.h"
 #include "fs/mount/inode_table.h"
 #include "fs/mount/notifier.h"
+#include "fs/mount/openers.h"
+#include "fs/mount/paged_files.h"
 #include "fs/mount/pending_reply.h"
 #include "fs/mount/virtual_file.h"
 #include "fs/mount/virtual_files.h"
@@ -75,7 +85,10 @@ struct FuseParts {
 };
 
 struct FuseOptions {
-  uint32_t key_bytes = 32;  // the size that a key is said to have before it was ever read
+  uint32_t key_bytes = 32;  // the size of keys that are made here
+  // How many names that nobody has used the kernel may keep.
+  size_t lone_names = 10'000;
+  std::string proc = "/proc";
   Duration open_deadline = std::chrono::seconds(10);
   // Tests look at waiting signals in their own way.
   std::function<Signalled(pid_t)> signals = pending_signals;
@@ -103,6 +116,7 @@ class FuseOps {
   void key_ended(const KeyEntry& entry);
 
   MountStatus status() const;
+  const FuseOptions& options() const { return options_; }
 
   // For tests: until the kernel was told all that it was to be told so far.
   void drain_notifications() { notifier_.drain(); }
@@ -129,6 +143,12 @@ class FuseOps {
   PendingReplies replies_;
   InodeTable inodes_;
   OpenDirectories directories_;
+  Openers openers_;
+  PagedFiles paged_;
+  // The policy of the start: no handle can have been opened under an earlier one.
+  const Policy* const first_policy_;
+  std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
+  std::atomic<size_t> forgotten_{0};       // since memory was last given back
 };
 
 }  // namespace keyfs

@@ -11,6 +11,7 @@
 // else's mkdir(2) or open(2) with O_CREAT waits for the directory. So after kHold it is answered
 // with an entry that stands for a deleted one: inode number 0, which many C libraries (glibc 2.36)
 // and Go leave out, and the name ".", which the others know to pass by. Then they ask again.
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/mount/handlers.h"
@@ -146,6 +147,14 @@ void FuseHandlers::tell_listed_size(FuseOps& self, const ListedKey& key) {
   if (const uint64_t node = entry->node(); node != 0) self.notifier_.drop_attributes(node);
 }
 
+bool FuseHandlers::may_read_any(const Policy& policy, const Caller& caller,
+                                SupplementaryGroups& groups) {
+  const auto& sections = policy.sections();
+  return std::any_of(sections.begin(), sections.end(), [&](const PolicySection& section) {
+    return Policy::may_read(section, caller, groups);
+  });
+}
+
 void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FuseOps& self = ops(req);
   if (ino == kDirectoryNode) {
@@ -159,6 +168,16 @@ void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
   }
   if (ino != FUSE_ROOT_ID) {
     fuse_reply_err(req, ENOTDIR);
+    return;
+  }
+  const Policy& policy = self.parts_.policy.current();
+  RequestGroups groups(req);
+  if (!may_read_any(policy, caller(req), groups)) {
+    // Nothing that the store has could be shown: it is not asked.
+    auto empty = std::make_shared<DirectoryHandle>();
+    empty->shows_own = policy.is_admin(caller(req), groups);
+    file->fh = self.directories_.add(std::move(empty));
+    if (fuse_reply_open(req, file) != 0) self.directories_.remove(file->fh);
     return;
   }
   auto reply = self.replies_.hold(req);

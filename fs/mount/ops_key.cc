@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "fs/mount/handlers.h"
-#include "fs/mount/probed_names.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -22,6 +21,7 @@ struct FuseHandlers::Access {
   Inode& inode;  // the kernel holds it until the request is answered
   TimePoint begin;
   fuse_file_info file;
+  uint32_t opener = 0;  // of the handle that OPEN is to give
   AuditEvent event;
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
@@ -61,10 +61,16 @@ struct FuseHandlers::Access {
         break;
     }
     audit(verdict, error);
+    ops.openers_.give_back(opener);
     fuse_reply_err(req, error);
   }
 
   void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
+    if (!created && is_to_look_again(req, key.key.size())) {
+      ops.openers_.give_back(opener);
+      fuse_reply_err(req, ESTALE);
+      return;
+    }
     switch (source) {
       case KeySource::kRegion:
         ops.counters_.from_region.add();
@@ -84,8 +90,24 @@ struct FuseHandlers::Access {
     tell_size(key.key.size());
     file.direct_io = 1;
     file.keep_cache = 0;
-    file.fh = key.version;
-    fuse_reply_open(req, &file);
+    file.fh = uint64_t{opener} << 32 | key.version;
+    ops.inodes_.settle(inode);
+    // The kernel did not take it, so there will be no RELEASE.
+    if (fuse_reply_open(req, &file) != 0) ops.openers_.give_back(opener);
+  }
+
+  // The kernel goes by a size that is too small, and takes a larger one from an answer to LOOKUP or
+  // GETATTR only. On ESTALE the VFS looks the name up anew and opens it once more (do_filp_open), of
+  // which the caller sees nothing. What is opened by descriptor (/proc/self/fd, a bind mount of the
+  // file) is not looked up: the same thread comes again at once and gets the file as it is, which
+  // read(2) and fstat(2) show right all the same.
+  bool is_to_look_again(fuse_req_t req, size_t size) {
+    const uint32_t told = inode.told_bytes.load();
+    if (told == 0 || told >= size) return false;
+    const pid_t thread = fuse_req_ctx(req)->pid;
+    if (inode.asked_again.exchange(thread + 1) != thread + 1) return true;
+    inode.asked_again = 0;
+    return false;
   }
 
   // The kernel may keep the size that it was told before this one was known: whoever opens the file
@@ -94,14 +116,14 @@ struct FuseHandlers::Access {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told == size) return;
-    inode.told_bytes.store(0);
     ops.notifier_.drop_attributes_now(inode.id);
+    // Nobody needs to be told again; what an answer has told meanwhile stays.
+    uint32_t before = told;
+    if (told > size) inode.told_bytes.compare_exchange_strong(before, static_cast<uint32_t>(size));
   }
 
   // A key that was ended goes from where it was mapped, too.
-  void ended() {
-    if (inode.paged.load(std::memory_order_relaxed)) ops.notifier_.drop_pages(inode.id);
-  }
+  void ended() { drop_pages(ops, inode); }
 
   // The keyring has told of a record that is damaged itself, once for all who wait for it.
   void tell(std::string_view what, const Error& error) {
@@ -163,7 +185,8 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
 
 void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& file) {
   FuseOps& self = ops(req);
-  const PolicySection& section = inode.entry->section(self.parts_.policy.current());
+  const Policy& policy = self.parts_.policy.current();
+  const PolicySection& section = inode.entry->section(policy);
   RequestGroups groups(req);
   const Decision decision = Policy::decide(section, caller(req), groups);
   Access access(self, inode, file);
@@ -178,6 +201,8 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     access.refuse(req, AuditVerdict::kDenied, decision.hidden() ? ENOENT : EACCES);
     return;
   }
+  access.opener =
+      self.openers_.take(policy, caller(req), groups.asked() ? groups.get() : std::nullopt);
   const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin);
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
@@ -193,7 +218,7 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     case KeyCache::Peek::kAsk:
       break;
   }
-  const bool may_create = decision.create && !is_probed_name(inode.entry->id());
+  const bool may_create = decision.create && !policy.never_creates(inode.entry->id());
   auto reply = self.replies_.hold(req);
   auto waiting = std::make_shared<Access>(std::move(access));
   self.parts_.loop.post([&self, reply, waiting, may_create] {
@@ -229,8 +254,10 @@ void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t off
   FuseOps& self = ops(req);
   // A direct read names the reader's files as its lock owner; reading into the page cache (mmap,
   // sendfile, readahead) has none (fs/fuse/file.c: fuse_direct_io, fuse_readpages).
-  if (file.lock_owner == 0 && !inode.paged.load(std::memory_order_relaxed)) {
-    inode.paged.store(true, std::memory_order_relaxed);
+  if (file.lock_owner == 0) note_pages(self, inode);
+  if (!still_permitted(self, inode, file)) {
+    fuse_reply_err(req, EACCES);
+    return;
   }
   Access access(self, inode, file);
   const auto version = static_cast<uint32_t>(file.fh);

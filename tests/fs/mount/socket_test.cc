@@ -4,6 +4,7 @@
 #include <linux/fuse.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <thread>
@@ -131,8 +132,8 @@ TEST_F(SocketTest, lookup_goes_by_grammar_and_policy_alone) {
   const auto entry = lookup("app-a").as<fuse_entry_out>();
   EXPECT_GE(entry.nodeid, uint64_t{1} << InodeIds::kBits);
   EXPECT_GE(entry.entry_valid, 3'600U);
-  EXPECT_GE(entry.attr_valid, 3'600U);
-  EXPECT_EQ(entry.attr.size, 32U);
+  EXPECT_EQ(entry.attr_valid, 0U);  // of a size that is not known
+  EXPECT_EQ(entry.attr.size, 4096U);
   EXPECT_EQ(lookup("nobody").error, ENOENT);
   EXPECT_EQ(lookup(".hidden").error, ENOENT);
   EXPECT_EQ(lookup("app-a/b").error, ENOENT);
@@ -159,11 +160,12 @@ TEST_F(SocketTest, a_forgotten_name_comes_back_under_another_id) {
   EXPECT_EQ(side_->ops.status().known_keys, 1U);
 }
 
-TEST_F(SocketTest, a_handle_says_no_more_than_node_and_version) {
+TEST_F(SocketTest, a_handle_says_the_version_and_who_opened_it) {
   const uint64_t node = node_of("app-a");
-  EXPECT_EQ(open(node, 1001).as<fuse_open_out>().fh, 1U);
+  const uint64_t first = open(node, 1001).as<fuse_open_out>().fh;
+  EXPECT_EQ(first & 0xffffffff, 1U);
   const auto again = open(node, 1001).as<fuse_open_out>();
-  EXPECT_EQ(again.fh, 1U);
+  EXPECT_EQ(again.fh, first);
   EXPECT_NE(again.open_flags & FOPEN_DIRECT_IO, 0U);
   EXPECT_EQ(again.open_flags & FOPEN_KEEP_CACHE, 0U);
 }
@@ -314,6 +316,45 @@ TEST_F(SocketTest, a_learned_size_is_told_before_open_is_answered) {
   // Known now: the next open has nothing to tell.
   EXPECT_EQ(open(node, 1001).error, 0);
   EXPECT_EQ(notices_.size(), 1U);
+}
+
+TEST_F(SocketTest, an_open_that_finds_the_kernel_with_a_smaller_size_has_it_look_again) {
+  const uint64_t node = node_of("app-a");
+  fuse_getattr_in ask{};
+  const auto absent = call(FUSE_GETATTR, node, &ask, sizeof ask, 1001).as<fuse_attr_out>();
+  EXPECT_EQ(absent.attr.size, 32U);
+  EXPECT_EQ(absent.attr_valid, 0U);
+  side_->backend.add("app-a", std::string(64, 'x'));  // by another host
+  EXPECT_EQ(open(node, 1001).error, ESTALE);
+  EXPECT_EQ(lookup("app-a").as<fuse_entry_out>().attr.size, 64U);
+  EXPECT_EQ(open(node, 1001).error, 0);
+  EXPECT_EQ(side_->backend.opens, 1);
+  const std::string lines = side_->audit_lines();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1) << lines;
+}
+
+TEST_F(SocketTest, one_that_is_opened_without_a_look_is_refused_once_at_most) {
+  const uint64_t node = node_of("app-a");
+  fuse_getattr_in ask{};
+  call(FUSE_GETATTR, node, &ask, sizeof ask, 1001);
+  side_->backend.add("app-a", std::string(64, 'x'));
+  EXPECT_EQ(open(node, 1001).error, ESTALE);
+  const Reply again = open(node, 1001);
+  EXPECT_EQ(again.error, 0);
+  EXPECT_EQ(read(node, again.as<fuse_open_out>().fh, 0, 4096).text().size(), 64U);
+}
+
+TEST_F(SocketTest, attributes_are_kept_once_the_size_is_known) {
+  side_->backend.add("app-a", std::string(64, 'x'));
+  const uint64_t node = node_of("app-a");
+  fuse_getattr_in ask{};
+  const auto told = call(FUSE_GETATTR, node, &ask, sizeof ask, 1001).as<fuse_attr_out>();
+  EXPECT_EQ(told.attr.size, 64U);
+  EXPECT_GE(told.attr_valid, 3'600U);
+  const auto entry = lookup("app-a").as<fuse_entry_out>();
+  EXPECT_EQ(entry.attr.size, 64U);
+  EXPECT_GE(entry.attr_valid, 3'600U);
+  EXPECT_EQ(side_->backend.describes, 1);
 }
 
 TEST_F(SocketTest, there_is_no_flush) {

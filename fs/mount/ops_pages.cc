@@ -1,0 +1,58 @@
+// What bounds the reading of files that are open: the policy, and for what lies in the page cache the
+// checks that reading itself would start.
+#include <algorithm>
+
+#include "fs/mount/handlers.h"
+
+namespace keyfs {
+namespace {
+
+// How often the files with pages are looked at: a part of fresh_for, so that a check is hardly
+// later than the one that a read would have started.
+Duration round_of(Duration fresh_for) {
+  return std::clamp<Duration>(fresh_for / 8, std::chrono::milliseconds(50),
+                              std::chrono::seconds(5));
+}
+
+}  // namespace
+
+bool FuseHandlers::still_permitted(FuseOps& self, const Inode& inode, const fuse_file_info& file) {
+  const Policy& policy = self.parts_.policy.current();
+  const auto* opener = self.openers_.find(static_cast<uint32_t>(file.fh >> 32));
+  const Policy* then =
+      opener != nullptr ? opener->policy.load(std::memory_order_relaxed) : self.first_policy_;
+  if (then == &policy) return true;
+  return opener != nullptr && Openers::may_read(inode.entry->section(policy), *opener);
+}
+
+void FuseHandlers::note_pages(FuseOps& self, Inode& inode) {
+  if (!self.paged_.add(inode)) return;
+  self.parts_.loop.post([&self] { self.parts_.loop.spawn(watch_pages(self)); });
+}
+
+void FuseHandlers::drop_pages(FuseOps& self, Inode& inode) {
+  if (!inode.paged.load(std::memory_order_relaxed)) return;
+  if (self.paged_.remove(inode)) self.notifier_.drop_pages(inode.id);
+}
+
+Task<void> FuseHandlers::watch_pages(FuseOps& self) {
+  Loop& loop = self.parts_.loop;
+  do {
+    co_await loop.sleep_for(round_of(self.parts_.cache.options().fresh_for));
+    for (const auto& [id, entry] : self.paged_.all()) {
+      const auto peeked = self.parts_.cache.peek(*entry, loop.now());
+      if (peeked.what == KeyCache::Peek::kServe) continue;
+      if (peeked.what == KeyCache::Peek::kServeAndRefresh) {
+        self.parts_.backend.refresh(entry);
+        continue;
+      }
+      // Ended, or nobody could be asked for too long. One that is only gone from the cache comes
+      // back with the next page that is read.
+      self.inodes_.if_known(id, entry, [&self](Inode& inode) { self.paged_.remove(inode); });
+      self.paged_.remove_forgotten(id);
+      self.notifier_.drop_pages(id);
+    }
+  } while (!self.paged_.may_end());
+}
+
+}  // namespace keyfs
