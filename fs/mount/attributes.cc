@@ -15,8 +15,8 @@ constexpr uint32_t kBlock = 4096;
 // Below it are those of the root, .keyfs and its files.
 constexpr uint64_t kOwnNumbers = 64;
 
-// How long a stat(2) waits for the store to tell the size of a key, and for how long none asks after
-// one to which it did not tell.
+// How long a stat(2) waits for the store to tell the size of a key, and for how long none asks
+// after one to which it did not tell.
 constexpr Duration kSizePatience = std::chrono::milliseconds(300);
 constexpr Duration kSizePause = std::chrono::seconds(1);
 
@@ -104,7 +104,8 @@ void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
   });
 }
 
-// The store is asked for the record alone, and not for long: who only looks is to be told something.
+// The store is asked for the record alone, and not for long: who only looks is to be told
+// something.
 Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                     Inode& inode) {
   const TimePoint deadline =

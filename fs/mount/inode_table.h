@@ -1,8 +1,8 @@
 // The keys that the kernel knows, by node id.
 //
 // A key gets its node id at its first LOOKUP and keeps it until the kernel forgets it; an id never
-// comes again (fs/mount/inode_ids.h), not even for the same key when it is looked up anew. The way from
-// a name to its node is the key's entry in the cache, which each inode keeps alive.
+// comes again (fs/mount/inode_ids.h), not even for the same key when it is looked up anew. The way
+// from a name to its node is the key's entry in the cache, which each inode keeps alive.
 //
 // Thread-safety: everything may be called from any thread. find() takes no lock: ids are indices
 // into a radix tree of atomic pointers. look_up() and forget() take one lock of 32, by entry.
@@ -74,7 +74,8 @@ class InodeTable {
   Inode* look_up(const KeyRef& entry, bool lone = false);
   // It is more than a name.
   void settle(Inode& inode) {
-    if (inode.known_.load(std::memory_order_relaxed) != Inode::Known::kSettled) settle_slowly(inode);
+    if (inode.known_.load(std::memory_order_relaxed) == Inode::Known::kSettled) return;
+    settle_slowly(inode);
   }
   // The oldest lone name when there are more than `most`: it is leaving from now on, and the kernel
   // is to be told.

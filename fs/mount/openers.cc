@@ -35,8 +35,9 @@ class SameGroups final : public SupplementaryGroups {
 
 bool same(const Openers::Opener& opener, const Policy& policy, const Caller& caller,
           const std::optional<std::span<const gid_t>>& groups) {
-  return opener.policy.load(std::memory_order_relaxed) == &policy && opener.caller.uid == caller.uid &&
-         opener.caller.gid == caller.gid && opener.groups.has_value() == groups.has_value() &&
+  return opener.policy.load(std::memory_order_relaxed) == &policy &&
+         opener.caller.uid == caller.uid && opener.caller.gid == caller.gid &&
+         opener.groups.has_value() == groups.has_value() &&
          (!groups || std::equal(groups->begin(), groups->end(), opener.groups->begin(),
                                 opener.groups->end()));
 }

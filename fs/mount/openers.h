@@ -1,8 +1,8 @@
 // Who has files open, and under which policy they were let in.
 //
-// The right to a key is asked for at open(2), and whoever holds the descriptor may read, as with any
-// file; but a policy that no longer permits whoever opened it ends that, too. So each handle names
-// an Opener, which all handles share that the same user opened under the same policy; a READ
+// The right to a key is asked for at open(2), and whoever holds the descriptor may read, as with
+// any file; but a policy that no longer permits whoever opened it ends that, too. So each handle
+// names an Opener, which all handles share that the same user opened under the same policy; a READ
 // compares one pointer, and decides anew only when the policy has changed since.
 //
 // Groups are remembered when the decision at open(2) had to ask for them; otherwise they count as

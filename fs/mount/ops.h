@@ -16,18 +16,18 @@
 // No byte of a key gets into a reply in any other way. errno is made here (errno_of) and nowhere
 // else.
 //
-// Sizes: programs that copy within the kernel (sendfile, splice, copy_file_range) go by the size that
-// it was told last, and cut off what lies behind it, without a word; those that look before they open
-// (tar) go by what they saw. So a size that is not known is told as the largest that a key may have,
-// to be asked for again by the next stat(2), for which the store is asked, if the caller may read. An
-// OPEN that finds the kernel with a smaller one has it look the name up anew (ESTALE, of which the
-// caller sees nothing).
+// Sizes: programs that copy within the kernel (sendfile, splice, copy_file_range) go by the size
+// that it was told last, and cut off what lies behind it, without a word; those that look before
+// they open (tar) go by what they saw. So a size that is not known is told as the largest that a
+// key may have, to be asked for again by the next stat(2), for which the store is asked, if the
+// caller may read. An OPEN that finds the kernel with a smaller one has it look the name up anew
+// (ESTALE, of which the caller sees nothing).
 //
 // File handles: of a key, the version that was opened, and who opened it (fs/mount/openers.h). Of
 // directories and virtual files, a pointer to what is read.
 //
-// Node ids: 1 the root, 2 .keyfs, 3... its files, from 2^38 on keys (fs/mount/inode_ids.h). st_ino is a
-// hash of the name, so that readdir's and stat's agree and stay the same.
+// Node ids: 1 the root, 2 .keyfs, 3... its files, from 2^38 on keys (fs/mount/inode_ids.h). st_ino
+// is a hash of the name, so that readdir's and stat's agree and stay the same.
 //
 // Thread-safety: the operations run on libfuse's threads; attach(), policy_changed() and close() on
 // any one thread. Ownership: refers to what FuseParts names, all of which outlives it. The session

@@ -97,10 +97,10 @@ struct FuseHandlers::Access {
   }
 
   // The kernel goes by a size that is too small, and takes a larger one from an answer to LOOKUP or
-  // GETATTR only. On ESTALE the VFS looks the name up anew and opens it once more (do_filp_open), of
-  // which the caller sees nothing. What is opened by descriptor (/proc/self/fd, a bind mount of the
-  // file) is not looked up: the same thread comes again at once and gets the file as it is, which
-  // read(2) and fstat(2) show right all the same.
+  // GETATTR only. On ESTALE the VFS looks the name up anew and opens it once more (do_filp_open),
+  // of which the caller sees nothing. What is opened by descriptor (/proc/self/fd, a bind mount of
+  // the file) is not looked up: the same thread comes again at once and gets the file as it is,
+  // which read(2) and fstat(2) show right all the same.
   bool is_to_look_again(fuse_req_t req, size_t size) {
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told >= size) return false;

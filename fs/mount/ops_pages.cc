@@ -1,5 +1,5 @@
-// What bounds the reading of files that are open: the policy, and for what lies in the page cache the
-// checks that reading itself would start.
+// What bounds the reading of files that are open: the policy, and for what lies in the page cache
+// the checks that reading itself would start.
 #include <algorithm>
 
 #include "fs/mount/handlers.h"

@@ -26,8 +26,9 @@ class ListedNames {
   static uint64_t hash_of(std::string_view name);
 
   size_t place_of(uint64_t hash) const {
-    size_t place = hash & (places_.size() - 1);
-    while (places_[place] != 0 && places_[place] != hash) place = (place + 1) & (places_.size() - 1);
+    const size_t last = places_.size() - 1;
+    size_t place = hash & last;
+    while (places_[place] != 0 && places_[place] != hash) place = (place + 1) & last;
     return place;
   }
   bool put(uint64_t hash) {

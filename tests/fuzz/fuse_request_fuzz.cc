@@ -1,6 +1,7 @@
-// Requests of any contents, as the kernel's side of the protocol (linux/fuse.h), over a socket: each
-// that wants an answer gets one and only one, whatever it asks for. What the kernel vouches for holds:
-// the sizes of structures, the ends of names, handles that were given out, references that it has.
+// Requests of any contents, as the kernel's side of the protocol (linux/fuse.h), over a socket:
+// each that wants an answer gets one and only one, whatever it asks for. What the kernel vouches
+// for holds: the sizes of structures, the ends of names, handles that were given out, references
+// that it has.
 //
 // An input is a row of requests: opcode, node, uid, and what the request has for contents.
 #include <linux/fuse.h>
