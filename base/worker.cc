@@ -1,23 +1,14 @@
 #include "base/worker.h"
 
-#include <pthread.h>
-
-#include <csignal>
 #include <utility>
 
 #include "base/secret.h"
+#include "base/thread.h"
 
 namespace keyfs {
 
-Worker::Worker(Loop& loop, std::string name) : loop_(loop) {
-  // Signals are for the threads that were made to take them.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { work_until_closed(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
+Worker::Worker(Loop& loop, const std::string& name) : loop_(loop) {
+  thread_ = start_thread(name, [this] { work_until_closed(); });
 }
 
 Worker::~Worker() {

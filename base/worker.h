@@ -3,7 +3,8 @@
 // Thread-safety: run() on the loop's thread. Ownership: the worker outlives the tasks that use it,
 // and the loop outlives the worker. Its destructor finishes the work that was handed over, then
 // joins. Blocking: run() never; the work itself may. Cancellation: dropping the task does not stop
-// work that has begun; its result is dropped.
+// work that has begun; its result is dropped. Errors: the constructor throws std::system_error when
+// there is no thread to be had (base/thread.h).
 #pragma once
 
 #include <condition_variable>
@@ -22,7 +23,7 @@ namespace keyfs {
 class Worker {
  public:
   // `name` is what the thread is called in ps and gdb, at most 15 bytes.
-  Worker(Loop& loop, std::string name);
+  Worker(Loop& loop, const std::string& name);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;

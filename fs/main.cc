@@ -1,7 +1,9 @@
 // The program: takes the command line apart and runs the command. Owns nothing that outlives it.
 #include <iostream>
+#include <system_error>
 #include <variant>
 
+#include "base/thread.h"
 #include "fs/cli/command_line.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/mount.h"
@@ -49,23 +51,29 @@ struct Run {
   }
 };
 
+ExitCode run(const CommandLine& line, Output& output) {
+  try {
+    return std::visit(Run{line.common, output}, line.command);
+  } catch (const std::system_error& error) {
+    output.error(error_of(error).message);
+    return ExitCode::kFailed;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const auto line = parse_command_line(argc, argv);
   Output output(std::cout, std::cerr, line && line->common.json);
+  if (auto ok = set_up_process(); !ok) {
+    output.error(ok.error().message);
+    return static_cast<int>(ExitCode::kFailed);
+  }
   if (!line) {
     output.error(line.error().message);
     return static_cast<int>(ExitCode::kUsage);
   }
-  // The mount does it in the process that will hold the keys.
-  if (!std::holds_alternative<MountArguments>(line->command)) {
-    if (auto ok = harden_process(); !ok) {
-      output.error(ok.error().message);
-      return static_cast<int>(ExitCode::kFailed);
-    }
-  }
-  ExitCode code = std::visit(Run{line->common, output}, line->command);
+  ExitCode code = run(*line, output);
   if (!std::cout.flush() && code == ExitCode::kDone) {
     output.error("could not write the answer to standard output");
     code = ExitCode::kFailed;

@@ -1,13 +1,11 @@
 #include "fs/audit/audit.h"
 
-#include <pthread.h>
-
-#include <csignal>
 #include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "base/thread.h"
 #include "fs/audit/audit_line.h"
 #include "fs/audit/audit_ring.h"
 
@@ -74,14 +72,7 @@ struct Audit::Impl {
 Audit::Audit(std::unique_ptr<AuditSink> sink, Log& log, const Clock& clock, Options options)
     : impl_(std::make_unique<Impl>(std::move(sink), log, clock, options)) {
   if (impl_->sink == nullptr) return;
-  // Signals are for the threads that were made to take them.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  impl_->writer = std::thread([this] { impl_->run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_setname_np(impl_->writer.native_handle(), "keyfs-audit");
+  impl_->writer = start_thread("keyfs-audit", [this] { impl_->run(); });
 }
 
 Audit::~Audit() {

@@ -2,16 +2,15 @@
 
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <sstream>
-#include <thread>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "fs/daemon/background.h"
@@ -19,33 +18,39 @@
 #include "fs/daemon/daemon.h"
 #include "fs/daemon/notify.h"
 #include "fs/daemon/process.h"
-#include "fs/mount/mountpoint.h"
-#include "fs/mount/session.h"
+#include "fs/daemon/signals.h"
+#include "fs/mount/mountinfo.h"
 
 namespace keyfs {
 namespace {
 
-// What is on top at `path`.
-std::string type_mounted_at(const std::string& path) {
-  std::ifstream in("/proc/self/mountinfo");
-  std::ostringstream text;
-  text << in.rdbuf();
-  std::string type;
-  for (const auto& entry : parse_mountinfo(text.str())) {
-    if (entry.mountpoint == path) type = entry.type;
-  }
-  return type;
-}
+// What is taken down once it is unmounted gets so long: a thread that hangs in a call on a dead
+// disk would hold it up for ever.
+constexpr std::chrono::seconds kTakingDown{3};
 
-// Once unmounted, nobody waits for anything of ours any more; but the parts are taken down in
-// order, and a thread that hangs in a call on a dead disk would hold that up for ever.
-void end_soon(ExitCode code) {
-  static constexpr std::chrono::seconds kTakingDown(3);
-  std::thread([code] {
-    std::this_thread::sleep_for(kTakingDown);
-    ::_exit(static_cast<int>(code));
-  }).detach();
-}
+// The daemon that signals are for, from when it is there until it is taken down.
+class Running {
+ public:
+  void begin(Daemon& daemon) {
+    std::lock_guard lock(mutex_);
+    daemon_ = &daemon;
+    if (signal_) daemon.stop(*signal_);
+  }
+  void end() {
+    std::lock_guard lock(mutex_);
+    daemon_ = nullptr;
+  }
+  void stop(int signal) {
+    std::lock_guard lock(mutex_);
+    signal_ = signal;
+    if (daemon_ != nullptr) daemon_->stop(signal);
+  }
+
+ private:
+  std::mutex mutex_;
+  Daemon* daemon_ = nullptr;
+  std::optional<int> signal_;
+};
 
 // In the process that serves: the foreground one, or the child.
 ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output) {
@@ -57,31 +62,48 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
     }
     return exit_code_for(error);
   };
-  if (auto ok = harden_process(); !ok) return failed(ok.error());
+  if (auto ok = set_up_daemon(report.descriptor()); !ok) return failed(ok.error());
   if (auto ok = check_lockable_memory(); !ok) return failed(ok.error());
-  FuseSession::block_signals();
+  DaemonSignals::block();
   const ServiceNotifier notifier(::getenv("NOTIFY_SOCKET"));
-  auto daemon = Daemon::build(options);
-  if (!daemon) return failed(daemon.error());
+  std::unique_ptr<Daemon> daemon;
+  Running running;
+  DaemonHooks hooks;
+  auto signals = DaemonSignals::start(
+      {[&running](int signal) { running.stop(signal); },
+       [&] {
+         notifier.reloading();
+         daemon->reload();
+         notifier.ready("mounted on " + daemon->mountpoint());
+       }});
+  if (!signals) return failed(signals.error());
+  auto built = Daemon::build(options);
+  if (!built) return failed(built.error());
+  daemon = std::move(*built);
+  running.begin(*daemon);
 
   Result<void> detached;
-  DaemonHooks hooks;
   hooks.on_ready = [&] {
-    detached = report.up((*daemon)->mountpoint());
-    if (!detached) return (*daemon)->stop();
-    notifier.ready("mounted on " + (*daemon)->mountpoint());
+    detached = report.up(daemon->mountpoint());
+    if (!detached) return daemon->stop();
+    notifier.ready("mounted on " + daemon->mountpoint());
+    (*signals)->accept_reloads();
   };
-  hooks.on_reloading = [&] { notifier.reloading(); };
-  hooks.on_reloaded = [&] { notifier.ready("mounted on " + (*daemon)->mountpoint()); };
-  hooks.on_stopping = [&] { notifier.stopping(); };
-  const auto ended = (*daemon)->run(hooks);
-  end_soon(ended && detached ? ExitCode::kDone : ExitCode::kFailed);
+  hooks.on_stopping = [&](bool well) {
+    notifier.stopping();
+    (*signals)->end_within(kTakingDown, well && detached ? ExitCode::kDone : ExitCode::kFailed);
+    (*signals)->end_reloads();
+  };
+  const auto ended = daemon->run(hooks);
+  running.end();
+  daemon.reset();
   if (!detached) return failed(detached.error());
   if (!ended) return failed(ended.error());
   return ExitCode::kDone;
 }
 
-// In the process that was started: waits, then looks at the mount with its own eyes.
+// In the process that was started: waits, then looks at the mount with its own eyes, as far as it
+// sees: without /proc the type of a mount is not to be told, and the daemon is believed.
 ExitCode wait_until_usable(const Background& background, Output& output) {
   const StartOutcome outcome = background.wait_for_child();
   if (outcome.code != ExitCode::kDone) {
@@ -89,11 +111,14 @@ ExitCode wait_until_usable(const Background& background, Output& output) {
     return outcome.code;
   }
   const std::string& mountpoint = outcome.message;
+  const auto place = mount_at(mountpoint);
+  const auto mounts = read_mounts();
+  const MountEntry* entry = place && mounts ? find_mount(*mounts, place->mount.id) : nullptr;
+  const bool ours = place && place->is_root && (!entry || entry->type == kOurFileSystem);
   struct stat root {};
-  const std::string type = type_mounted_at(mountpoint);
-  if (type == "fuse.keyfs" && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
+  if (ours && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
   output.error("the daemon is up, and yet " + mountpoint + " can't be used: " +
-               (type == "fuse.keyfs" ? std::strerror(errno) : "no keyfs is mounted there"));
+               (ours ? std::strerror(errno) : "no keyfs is mounted there"));
   ::kill(background.pid, SIGTERM);
   while (::waitpid(background.pid, nullptr, 0) < 0 && errno == EINTR) {
   }

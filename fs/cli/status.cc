@@ -1,16 +1,19 @@
 // keyfs status.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
-#include <sstream>
 
 #include "fs/cli/commands.h"
 #include "fs/daemon/configuration.h"
+#include "fs/mount/apart.h"
+#include "fs/mount/mountinfo.h"
 #include "fs/mount/mountpoint.h"
 
 namespace keyfs {
@@ -18,47 +21,82 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Where each keyfs is to be seen, once.
 std::vector<std::string> keyfs_mounts() {
-  std::ifstream in("/proc/self/mountinfo");
-  std::ostringstream text;
-  text << in.rdbuf();
   std::vector<std::string> found;
-  for (const auto& entry : parse_mountinfo(text.str())) {
-    const bool known = std::find(found.begin(), found.end(), entry.mountpoint) != found.end();
-    if (entry.type == "fuse.keyfs" && !known) found.push_back(entry.mountpoint);
+  std::vector<dev_t> known;
+  for (const auto& entry : read_mounts().value_or(std::vector<MountEntry>())) {
+    if (entry.type != kOurFileSystem || entry.root != "/") continue;
+    if (std::find(known.begin(), known.end(), entry.device) != known.end()) continue;
+    const auto place = mount_at(entry.mountpoint);
+    if (!place || place->mount.id != entry.id) continue;  // something lies over it
+    known.push_back(entry.device);
+    found.push_back(entry.mountpoint);
   }
   return found;
 }
 
-Result<Json> read_status(const std::string& mountpoint) {
-  const std::string path = mountpoint + "/.keyfs/status";
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
-  if (file == nullptr) {
-    switch (errno) {
-      case ENOTCONN:
-        return fail(Code::kUnavailable,
-                    mountpoint +
-                        ": the daemon is gone and left its mount point; `keyfs mount` there "
-                        "again, or fusermount3 -u it");
-      case EACCES:
-      case EPERM:
-        return fail(Code::kDenied,
-                    mountpoint + ": may not read its status: [admin] does not name you in read");
-      case ENOENT:
-        return fail(
-            Code::kUnavailable,
-            mountpoint + ": no keyfs is mounted there, or [admin] does not name you in read");
-      default:
-        return fail(Code::kUnavailable, path + ": " + std::strerror(errno));
-    }
+// A key that was bound onto a file is no place to ask; where its keyfs is mounted is.
+std::optional<Error> is_bound_file(const std::string& path) {
+  const auto mounts = read_mounts();
+  const auto place = mount_at(path);
+  const MountEntry* entry =
+      mounts && place && place->is_root ? find_mount(*mounts, place->mount.id) : nullptr;
+  if (entry == nullptr || entry->type != kOurFileSystem || entry->root == "/") return std::nullopt;
+  std::string where;
+  for (const auto& other : *mounts) {
+    if (other.device == entry->device && other.root == "/") where = other.mountpoint;
   }
-  std::string text;
-  char piece[4096];
-  while (const size_t count = std::fread(piece, 1, sizeof piece, file.get()))
-    text.append(piece, count);
-  if (std::ferror(file.get()) != 0)
-    return fail(Code::kUnavailable, "could not read " + path + ": " + std::strerror(errno));
-  Json status = Json::parse(text, nullptr, false);
+  return Error(Code::kUnavailable,
+               path + ": is " + entry->root.substr(1) + " of a keyfs, bound to this place; " +
+                   (where.empty() ? "its mount point is not to be seen from here"
+                                  : "ask for the status of its mount point: " + where));
+}
+
+// In a process of its own: errno in decimals and a newline, or "0\n" and the text.
+std::string read_apart(const std::string& path) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
+  if (file == nullptr) return std::to_string(errno) + "\n";
+  std::string text = "0\n";
+  std::array<char, 4096> piece{};
+  while (const size_t count = std::fread(piece.data(), 1, piece.size(), file.get())) {
+    text.append(piece.data(), count);
+  }
+  return std::ferror(file.get()) != 0 ? std::to_string(errno) + "\n" : text;
+}
+
+Error cannot_read(const std::string& mountpoint, int why) {
+  switch (why) {
+    case ENOTCONN:
+      return Error(Code::kUnavailable,
+                   mountpoint +
+                       ": the daemon is gone and left its mount point; `keyfs mount` there again, "
+                       "or fusermount3 -u it");
+    case EACCES:
+    case EPERM:
+      return Error(Code::kDenied,
+                   mountpoint + ": may not read its status: [admin] does not name you in read");
+    case ENOENT:
+      return Error(Code::kUnavailable,
+                   mountpoint + ": no keyfs is mounted there, or [admin] does not name you in read");
+    default:
+      return Error(Code::kUnavailable,
+                   mountpoint + "/.keyfs/status: " + std::strerror(why));
+  }
+}
+
+Result<Json> read_status(const std::string& mountpoint) {
+  if (auto bound = is_bound_file(mountpoint)) return fail(std::move(*bound));
+  const std::string path = mountpoint + "/.keyfs/status";
+  const auto answer = work_apart([&path] { return read_apart(path); }, kMountPatience);
+  if (!answer) {
+    if (answer.error().code != Code::kTimeout) return fail(answer.error().within(mountpoint));
+    return fail(Code::kTimeout, mountpoint + ": does not answer; its daemon is stopped or hangs");
+  }
+  const size_t line = answer->find('\n');
+  const int why = std::atoi(answer->c_str());
+  if (line == std::string::npos || why != 0) return fail(cannot_read(mountpoint, why));
+  Json status = Json::parse(answer->substr(line + 1), nullptr, false);
   if (!status.is_object()) return fail(Code::kUnavailable, path + " holds no JSON");
   return status;
 }

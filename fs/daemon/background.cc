@@ -56,7 +56,7 @@ StartReport::~StartReport() {
 Result<void> StartReport::up(const std::string& text) {
   if (!background_) return {};
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0 || ::chdir("/") != 0) {
+  if (null < 0) {
     return fail(Code::kUnavailable, "could not leave the terminal: " + reason());
   }
   for (int fd = 0; fd <= 2; ++fd) ::dup2(null, fd);

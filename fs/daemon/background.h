@@ -25,12 +25,13 @@ class StartReport {
   StartReport& operator=(StartReport&& other) noexcept;
   ~StartReport();
 
-  // Lets go of the terminal too: descriptors 0, 1, 2 become /dev/null, the working directory "/".
+  // Lets go of the terminal too: descriptors 0, 1, 2 become /dev/null.
   // `text` is for the parent.
   Result<void> up(const std::string& text);
   // `message` is printed by the parent, which exits with `code`.
   void failed(ExitCode code, const std::string& message);
   bool in_background() const { return background_; }
+  int descriptor() const { return fd_; }  // -1: none
 
  private:
   friend struct Background;

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
+#include <future>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -10,6 +12,8 @@
 
 #include "base/log_sink.h"
 #include "base/metrics.h"
+#include "base/race.h"
+#include "base/thread.h"
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
 #include "fs/audit/process_info.h"
@@ -36,6 +40,7 @@ namespace fs = std::filesystem;
 
 constexpr Duration kKeepWarmEvery = std::chrono::seconds(30);
 constexpr Duration kHousekeepingEvery = std::chrono::seconds(60);
+constexpr Duration kFlushDeadline = std::chrono::seconds(2);
 
 Result<void> make_directory(const std::string& path) {
   std::error_code error;
@@ -108,13 +113,17 @@ struct Daemon::Parts {
   std::optional<KeyringBackend> fuse_backend;
   std::optional<FuseOps> ops;
   std::unique_ptr<FuseSession> session;
+  std::promise<bool> loop_begins;  // false: it never does
+  bool loop_began = false;
   std::thread loop_thread;
 
   Result<void> open_log();
   Result<void> open_keys();
   Result<void> open_file_system();
+  Result<void> make_loop_thread();
   void start_loop();
   void stop_loop();
+  void flush_replica();
   void reload();
   Task<void> keep_warm();
   Task<void> keep_house();
@@ -199,9 +208,20 @@ Result<void> Daemon::Parts::open_file_system() {
                         metrics, *log, *ids},
               fuse_options);
   observer->connect(*ops);
+  if (auto made = make_loop_thread(); !made) return made;
   auto mounted = FuseSession::mount(options.mount, *ops, *log);
   if (!mounted) return fail(mounted.error());
   session = std::move(*mounted);
+  return {};
+}
+
+// There, and waiting, before anything is mounted.
+Result<void> Daemon::Parts::make_loop_thread() {
+  auto thread = try_start_thread("keyfs-io", [this, begun = loop_begins.get_future().share()] {
+    if (begun.get()) backends->loop().run();
+  });
+  if (!thread) return fail(thread.error());
+  loop_thread = std::move(*thread);
   return {};
 }
 
@@ -211,16 +231,35 @@ void Daemon::Parts::start_loop() {
   loop.spawn(keep_warm());
   loop.spawn(keep_house());
   if (backends->store().can_watch()) loop.spawn(backends->store().watch(*keyring));
-  loop_thread = std::thread([&loop] {
-    pthread_setname_np(pthread_self(), "keyfs-io");
-    loop.run();
-  });
+  loop_begins.set_value(true);
+  loop_began = true;
 }
 
 void Daemon::Parts::stop_loop() {
   if (!loop_thread.joinable()) return;
-  backends->loop().stop();
+  if (loop_began) {
+    backends->loop().stop();
+  } else {
+    loop_begins.set_value(false);
+  }
   loop_thread.join();
+}
+
+// A disk that hangs must not hold up the end. What is not written is known less well after the
+// next start, and is not lost: the store has it.
+void Daemon::Parts::flush_replica() {
+  if (!replica) return;
+  Loop& loop = backends->loop();
+  const auto flushed = [](Replica& copy) -> Task<Result<bool>> {
+    co_await copy.flush();
+    co_return true;
+  };
+  const auto done = loop.run_task(
+      before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*replica)));
+  if (!done) {
+    log->warn("this host's replica of records may lack the last of them",
+              {{"reason", done.error().message}});
+  }
 }
 
 // What is slow to make anew is kept: connections to the regions.
@@ -262,6 +301,14 @@ Daemon::~Daemon() = default;
 const std::string& Daemon::mountpoint() const { return parts_->session->mountpoint(); }
 
 Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
+  try {
+    return build_parts(options);
+  } catch (const std::system_error& error) {  // of constructors that start a thread
+    return fail(error_of(error));
+  }
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options) {
   auto configuration = load_configuration(options.configuration);
   if (!configuration) return fail(configuration.error());
   auto parts = std::make_unique<Parts>(std::move(*configuration));
@@ -299,24 +346,24 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   Parts& parts = *parts_;
   if (!parts.curl.wipes_openssl()) parts.log->warn("memory that OpenSSL gives back is not wiped");
   parts.start_loop();
-  SessionHooks session_hooks;
-  session_hooks.on_ready = [&] {
+  const auto ended = parts.session->run([&] {
     parts.log->info("mounted", {{"mountpoint", parts.session->mountpoint()}});
     if (hooks.on_ready) hooks.on_ready();
-  };
-  session_hooks.on_reload = [&] {
-    if (hooks.on_reloading) hooks.on_reloading();
-    parts.reload();
-    if (hooks.on_reloaded) hooks.on_reloaded();
-  };
-  const auto ended = parts.session->run(session_hooks);
-  if (hooks.on_stopping) hooks.on_stopping();
+  });
+  if (hooks.on_stopping) hooks.on_stopping(ended.has_value());
   parts.stop_loop();
-  if (parts.replica) parts.backends->loop().run_task(parts.replica->flush());
+  parts.flush_replica();
   parts.log->info("unmounted", {{"mountpoint", parts.session->mountpoint()}});
   return ended;
 }
 
+void Daemon::reload() { parts_->reload(); }
+
 void Daemon::stop() { parts_->session->stop(); }
+
+void Daemon::stop(int signal) {
+  parts_->log->info("unmounting", {{"signal", ::strsignal(signal)}});
+  stop();
+}
 
 }  // namespace keyfs

@@ -24,9 +24,8 @@ struct DaemonOptions {
 
 struct DaemonHooks {
   std::function<void()> on_ready;
-  std::function<void()> on_reloading;
-  std::function<void()> on_reloaded;
-  std::function<void()> on_stopping;
+  // It is unmounted, and is taken down now: `well`, unless serving failed.
+  std::function<void(bool well)> on_stopping;
 };
 
 class Daemon {
@@ -39,11 +38,15 @@ class Daemon {
 
   const std::string& mountpoint() const;  // absolute
   Result<void> run(const DaemonHooks& hooks);
-  void stop();  // from any thread
+  // From any thread, until run() has called on_stopping.
+  void reload();
+  void stop();
+  void stop(int signal);  // tells the log why
 
  private:
   struct Parts;
   explicit Daemon(std::unique_ptr<Parts> parts);
+  static Result<std::unique_ptr<Daemon>> build_parts(const DaemonOptions& options);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -12,47 +12,16 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <memory>
-#include <optional>
-#include <sstream>
+
+#include "fs/mount/apart.h"
+#include "fs/mount/mountinfo.h"
 
 namespace keyfs {
 namespace {
-
-constexpr std::string_view kOurType = "fuse.keyfs";
-
-// \040 and the like (proc(5)).
-std::string unescape(std::string_view text) {
-  std::string result;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto octal = [&](size_t at) {
-      return at < text.size() && text[at] >= '0' && text[at] <= '7';
-    };
-    if (text[i] == '\\' && octal(i + 1) && octal(i + 2) && octal(i + 3)) {
-      result.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
-                                         (text[i + 3] - '0')));
-      i += 3;
-    } else {
-      result.push_back(text[i]);
-    }
-  }
-  return result;
-}
-
-// What is on top of `path`.
-std::optional<MountEntry> mounted_at(const std::string& path) {
-  std::ifstream file("/proc/self/mountinfo");
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  std::optional<MountEntry> top;
-  for (auto& entry : parse_mountinfo(text)) {
-    if (entry.mountpoint == path) top = std::move(entry);
-  }
-  return top;
-}
 
 // The last component is not looked at: it may be a dead mount, which realpath() fails on.
 Result<std::string> absolute(const std::string& path) {
@@ -62,9 +31,12 @@ Result<std::string> absolute(const std::string& path) {
   std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, slash);
   if (parent.empty()) parent = std::string(1, '/');
   const std::string last = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
-  struct stat link {};
+  // AT_STATX_DONT_SYNC: the server of what is mounted there may be stopped.
+  struct statx link {};
+  constexpr int kFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
   const bool plain = !last.empty() && last != "." && last != ".." &&
-                     (::lstat(trimmed.c_str(), &link) != 0 || !S_ISLNK(link.st_mode));
+                     (::statx(AT_FDCWD, trimmed.c_str(), kFlags, STATX_TYPE, &link) != 0 ||
+                      !S_ISLNK(link.stx_mode));
   std::array<char, PATH_MAX> buffer{};
   if (::realpath(plain ? parent.c_str() : trimmed.c_str(), buffer.data()) == nullptr) {
     return fail(Code::kInvalid,
@@ -86,26 +58,31 @@ bool is_empty(const std::string& path) {
   return true;
 }
 
-}  // namespace
+enum class Pulse { kAlive, kDead, kSilent };
 
-std::vector<MountEntry> parse_mountinfo(std::string_view text) {
-  std::vector<MountEntry> entries;
-  std::istringstream lines{std::string(text)};
-  for (std::string line; std::getline(lines, line);) {
-    // 36 35 98:0 /root /mountpoint rw,noatime master:1 - type source options
-    std::istringstream words(line);
-    std::string skipped;
-    std::string mountpoint;
-    for (int i = 0; i < 4; ++i) words >> skipped;
-    words >> mountpoint;
-    std::string word;
-    while (words >> word && word != "-") {
-    }
-    std::string type;
-    if (word == "-" && words >> type) entries.push_back({unescape(mountpoint), unescape(type)});
-  }
-  return entries;
+// Asked by a process of its own, since a keyfs that is stopped does not answer.
+Pulse pulse_of(const std::string& path) {
+  const auto answer = work_apart(
+      [&path]() -> std::string {
+        // Not stat(2): the kernel may still hold the attributes of a dead mount's root.
+        struct statfs figures {};
+        return ::statfs(path.c_str(), &figures) != 0 && errno == ENOTCONN ? "dead" : "";
+      },
+      kMountPatience);
+  if (!answer) return Pulse::kSilent;
+  return *answer == "dead" ? Pulse::kDead : Pulse::kAlive;
 }
+
+// What is mounted at `path`: its type, as far as that can be told; "": nothing.
+std::string type_at(const std::string& path) {
+  const auto place = mount_at(path);
+  if (!place || !place->is_root) return "";
+  const auto mounts = read_mounts();
+  const MountEntry* entry = mounts ? find_mount(*mounts, place->mount.id) : nullptr;
+  return entry != nullptr ? entry->type : "(unknown)";
+}
+
+}  // namespace
 
 Result<void> lazy_unmount(const std::string& path) {
   if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
@@ -116,7 +93,17 @@ Result<void> lazy_unmount(const std::string& path) {
                                     words[3].data(), nullptr};
   pid_t child = 0;
   int status = 0;
-  if (::posix_spawnp(&child, "fusermount3", nullptr, nullptr, arguments.data(), environ) == 0) {
+  // Ours are blocked, and a program may not unblock them itself.
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  const int started = ::posix_spawnp(&child, "fusermount3", nullptr, &attributes, arguments.data(),
+                                     environ);
+  posix_spawnattr_destroy(&attributes);
+  if (started == 0) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
@@ -124,22 +111,37 @@ Result<void> lazy_unmount(const std::string& path) {
   return fail(Code::kUnavailable, "cannot unmount " + path + ": " + std::strerror(refused));
 }
 
+Result<Unmounting> unmount_own(const MountId& own, const std::string& path) {
+  std::string where = path;
+  if (const auto mounts = read_mounts()) {
+    const MountEntry* entry = find_mount(*mounts, own.id);
+    if (entry == nullptr || entry->device != own.device) return Unmounting::kGone;
+    where = entry->mountpoint;
+  }
+  const auto place = mount_at(where);
+  if (!place) {
+    return fail(Code::kUnavailable, "cannot look at " + where + ": " + std::strerror(errno));
+  }
+  if (place->mount != own) return Unmounting::kCovered;
+  if (auto unmounted = lazy_unmount(where); !unmounted) return fail(unmounted.error());
+  return Unmounting::kDone;
+}
+
 Result<std::string> prepare_mountpoint(const std::string& path, Log& log) {
   const auto target = absolute(path);
   if (!target) return target;
   constexpr int kMostStacked = 16;
   for (int i = 0; i < kMostStacked; ++i) {
-    const auto mounted = mounted_at(*target);
-    if (!mounted) break;
-    if (mounted->type != kOurType) {
-      return fail(Code::kInvalid, "cannot mount on " + *target + ": a file system of type " +
-                                      mounted->type + " is mounted there");
+    const std::string type = type_at(*target);
+    if (type.empty()) break;
+    if (type != kOurFileSystem) {
+      return fail(Code::kInvalid, "cannot mount on " + *target + ": a file system of type " + type +
+                                      " is mounted there");
     }
-    // Not stat(2): the kernel may still hold the attributes of a dead mount's root.
-    struct statfs figures {};
-    if (::statfs(target->c_str(), &figures) == 0 || errno != ENOTCONN) {
+    if (const Pulse pulse = pulse_of(*target); pulse != Pulse::kDead) {
       return fail(Code::kInvalid, "cannot mount on " + *target +
-                                      ": a keyfs is mounted there already, and is alive");
+                                      ": a keyfs is mounted there already, and " +
+                                      (pulse == Pulse::kAlive ? "is alive" : "does not answer"));
     }
     if (auto unmounted = lazy_unmount(*target); !unmounted) {
       return fail(unmounted.error().within("a keyfs that died is still mounted there"));

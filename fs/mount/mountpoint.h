@@ -5,27 +5,33 @@
 // wrong with it), kUnavailable when the system refuses.
 #pragma once
 
+#include <chrono>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "base/log.h"
 #include "base/result.h"
+#include "fs/mount/mountinfo.h"
 
 namespace keyfs {
 
-struct MountEntry {
-  std::string mountpoint;
-  std::string type;  // "fuse.keyfs"
-};
-// Lines of /proc/self/mountinfo (proc(5)), in their order: the last of a path is on top.
-std::vector<MountEntry> parse_mountinfo(std::string_view text);
+// How long another keyfs is waited for before it counts as not answering.
+inline constexpr std::chrono::seconds kMountPatience{3};
 
 // The absolute path to mount on. A keyfs that died there ("Transport endpoint is not connected")
-// is unmounted first, and that is logged. Anything else that is mounted there is refused.
+// is unmounted first, and that is logged. Anything else that is to be seen there is refused; what
+// lies hidden beneath a mount of a folder above is not looked at.
 Result<std::string> prepare_mountpoint(const std::string& path, Log& log);
 
 // Detaches what is on top of `path`, also while it is in use.
 Result<void> lazy_unmount(const std::string& path);
+
+enum class Unmounting {
+  kDone,
+  kGone,     // it is mounted nowhere any more
+  kCovered,  // something is mounted over it: nothing was touched
+};
+// Detaches the mount `own` wherever it is now, and nothing else. `path` is where it was mounted; it
+// is believed where /proc can't tell.
+Result<Unmounting> unmount_own(const MountId& own, const std::string& path);
 
 }  // namespace keyfs

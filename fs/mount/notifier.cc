@@ -3,20 +3,21 @@
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
 #include <malloc.h>
-#include <pthread.h>
 
 #include <utility>
+
+#include "base/thread.h"
 
 namespace keyfs {
 
 FuseNotifier::~FuseNotifier() { close(); }
 
 void FuseNotifier::attach(fuse_session* session) {
+  close();
   std::lock_guard lock(mutex_);
   session_ = session;
   closed_ = false;
-  thread_ = std::thread([this] { work(); });
-  pthread_setname_np(thread_.native_handle(), "keyfs-notify");
+  thread_ = start_thread("keyfs-notify", [this] { work(); });
 }
 
 void FuseNotifier::close() {

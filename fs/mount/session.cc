@@ -1,17 +1,16 @@
 #include "fs/mount/session.h"
 
 #define FUSE_USE_VERSION 312
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -61,15 +60,6 @@ class LibfuseMessages {
   }
   std::string text_;
 };
-
-sigset_t session_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGHUP);
-  return signals;
-}
 
 void ring(int event) {
   const uint64_t one = 1;
@@ -137,35 +127,89 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
   return options;
 }
 
-void FuseSession::block_signals() {
-  const sigset_t signals = session_signals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-}
+namespace {
+
+// Options as libfuse takes them.
+class Arguments {
+ public:
+  explicit Arguments(const std::vector<std::string>& options) {
+    for (const auto& option : options) joined_ += (joined_.empty() ? "" : ",") + option;
+    words_ = {program_.data(), flag_.data(), joined_.data(), nullptr};
+    arguments_ = FUSE_ARGS_INIT(options.empty() ? 1 : 3, words_.data());
+  }
+  ~Arguments() { fuse_opt_free_args(&arguments_); }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+  fuse_args* get() { return &arguments_; }
+
+ private:
+  std::string program_ = "keyfs";
+  std::string flag_ = "-o";
+  std::string joined_;
+  std::array<char*, 4> words_{};
+  fuse_args arguments_{};
+};
+
+}  // namespace
 
 Result<void> FuseSession::create(const std::vector<std::string>& options) {
-  std::string joined;
-  for (const auto& option : options) joined += (joined.empty() ? "" : ",") + option;
-  std::string program = "keyfs";
-  std::string flag = "-o";
-  std::array<char*, 4> words = {program.data(), flag.data(), joined.data(), nullptr};
-  fuse_args arguments = FUSE_ARGS_INIT(options.empty() ? 1 : 3, words.data());
+  wake_ = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_.is_open()) {
+    return fail(Code::kUnavailable, std::string("cannot mount: eventfd: ") + std::strerror(errno));
+  }
+  Arguments arguments(options);
   const LibfuseMessages messages;
-  session_ = fuse_session_new(&arguments, &FuseOps::table(), sizeof(fuse_lowlevel_ops), &ops_);
-  fuse_opt_free_args(&arguments);
+  session_ =
+      fuse_session_new(arguments.get(), &FuseOps::table(), sizeof(fuse_lowlevel_ops), &ops_);
   if (session_ == nullptr) {
     return fail(Code::kInvalid, "cannot mount" + messages.suffix());
   }
-  wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_ < 0) {
-    return fail(Code::kUnavailable, std::string("cannot mount: eventfd: ") + std::strerror(errno));
-  }
+  // All that may fail for want of something does so before there is a mount.
+  auto threads = FuseThreads::make(session_, [this] {
+    served_ = true;
+    ring(wake_.get());
+  });
+  if (!threads) return fail(threads.error());
+  threads_ = std::move(*threads);
+  ops_.attach(session_);
   return {};
+}
+
+// libfuse unmounts whatever is at the path of a mount it has made. So a session of libfuse makes
+// it, and leaves it to ours as an open /dev/fuse.
+Result<void> FuseSession::mount_there(const std::vector<std::string>& options) {
+  Arguments arguments(options);
+  const LibfuseMessages messages;
+  fuse_session* maker =
+      fuse_session_new(arguments.get(), &FuseOps::table(), sizeof(fuse_lowlevel_ops), &ops_);
+  if (maker == nullptr) return fail(Code::kInvalid, "cannot mount" + messages.suffix());
+  if (fuse_session_mount(maker, mountpoint_.c_str()) != 0) {
+    fuse_session_destroy(maker);
+    std::string message = "cannot mount on " + mountpoint_ + messages.suffix();
+    if (::access("/dev/fuse", F_OK) != 0) message += "; there is no /dev/fuse (modprobe fuse)";
+    if (::geteuid() != 0) {
+      message +=
+          "; an ordinary user needs fusermount3 (package fuse3) and a directory of their own, and "
+          "user_allow_other in /etc/fuse.conf for allow_other";
+    }
+    return fail(Code::kUnavailable, std::move(message));
+  }
+  mounted_ = true;
+  if (const auto place = mount_at(mountpoint_); place && place->is_root) mount_ = place->mount;
+  const int device = ::fcntl(fuse_session_fd(maker), F_DUPFD_CLOEXEC, 3);
+  fuse_session_destroy(maker);
+  if (device >= 0 &&
+      fuse_session_mount(session_, ("/dev/fd/" + std::to_string(device)).c_str()) == 0) {
+    return {};
+  }
+  const Error error = os_error(mountpoint_, "cannot serve it");
+  if (device >= 0) ::close(device);
+  return fail(error);
 }
 
 Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& settings, FuseOps& ops,
                                                         Log& log) {
-  const bool is_root = ::geteuid() == 0;
-  const auto options = mount_options(settings.options, is_root);
+  const auto options = mount_options(settings.options, ::geteuid() == 0);
   if (!options) return fail(options.error());
   auto target = prepare_mountpoint(settings.mountpoint, log);
   if (!target) return fail(target.error());
@@ -173,22 +217,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& set
   std::unique_ptr<FuseSession> self(new FuseSession(ops, log));
   self->mountpoint_ = std::move(*target);
   if (auto created = self->create(*options); !created) return fail(created.error());
-  {
-    const LibfuseMessages messages;
-    if (fuse_session_mount(self->session_, self->mountpoint_.c_str()) != 0) {
-      std::string message = "cannot mount on " + self->mountpoint_ + messages.suffix();
-      if (::access("/dev/fuse", F_OK) != 0) message += "; there is no /dev/fuse (modprobe fuse)";
-      if (!is_root) {
-        message +=
-            "; an ordinary user needs fusermount3 (package fuse3) and a directory of their own, "
-            "and "
-            "user_allow_other in /etc/fuse.conf for allow_other";
-      }
-      return fail(Code::kUnavailable, std::move(message));
-    }
-  }
-  self->mounted_ = true;
-  ops.attach(self->session_);
+  if (auto mounted = self->mount_there(*options); !mounted) return fail(mounted.error());
   return self;
 }
 
@@ -215,32 +244,30 @@ Result<std::unique_ptr<FuseSession>> FuseSession::over_socket(int fd, FuseOps& o
     ::close(fd);
     return fail(Code::kInvalid, "cannot serve over a socket");
   }
-  ops.attach(self->session_);
   return self;
 }
 
+FuseSession::FuseSession(FuseOps& ops, Log& log) : ops_(ops), log_(log) {}
+
 FuseSession::~FuseSession() {
-  if (session_ != nullptr) {
-    unmount();
-    fuse_session_destroy(session_);
-  }
-  if (wake_ >= 0) ::close(wake_);
+  if (session_ == nullptr) return;
+  if (threads_) threads_->stop();
+  unmount();
+  threads_.reset();
+  fuse_session_destroy(session_);
 }
 
 void FuseSession::stop() {
   stopping_ = true;
-  ring(wake_);
+  ring(wake_.get());
 }
 
-Result<void> FuseSession::run(const SessionHooks& hooks) {
-  block_signals();
-  FuseThreads threads(session_, [this] {
-    served_ = true;
-    ring(wake_);
-  });
-  if (hooks.on_ready) hooks.on_ready();
-  wait_for_signals(hooks);
-  const int outcome = threads.stop();
+Result<void> FuseSession::run(const std::function<void()>& on_ready) {
+  threads_->serve();
+  if (on_ready && !stopping_) on_ready();
+  pollfd woken{wake_.get(), POLLIN, 0};
+  while (!served_ && !stopping_) ::poll(&woken, 1, -1);
+  const int outcome = threads_->stop();
   // No request comes in any more; those that wait get their answers, then the descriptor is closed.
   ops_.close();
   unmount();
@@ -251,30 +278,31 @@ Result<void> FuseSession::run(const SessionHooks& hooks) {
   return {};
 }
 
-void FuseSession::wait_for_signals(const SessionHooks& hooks) {
-  const sigset_t signals = session_signals();
-  const int signal_fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (signal_fd < 0) log_.error("cannot hear signals", {{"reason", std::strerror(errno)}});
-  std::array<pollfd, 2> waited = {pollfd{signal_fd, POLLIN, 0}, pollfd{wake_, POLLIN, 0}};
-  while (!served_ && !stopping_) {
-    if (::poll(waited.data(), waited.size(), -1) < 0) continue;
-    signalfd_siginfo signal{};
-    while (::read(signal_fd, &signal, sizeof signal) == sizeof signal) {
-      if (signal.ssi_signo != SIGHUP) {
-        log_.info("unmounting", {{"signal", strsignal(static_cast<int>(signal.ssi_signo))}});
-        stopping_ = true;
-      } else if (hooks.on_reload) {
-        hooks.on_reload();
-      }
-    }
-  }
-  if (signal_fd >= 0) ::close(signal_fd);
-}
-
 void FuseSession::unmount() {
   if (!mounted_) return;
   mounted_ = false;
-  fuse_session_unmount(session_);
+  // Nobody else has it mounted once the kernel has closed its end.
+  pollfd device{fuse_session_fd(session_), 0, 0};
+  const bool gone = device.fd >= 0 && ::poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
+  if (!gone && mount_) {
+    const auto done = unmount_own(*mount_, mountpoint_);
+    if (!done) {
+      log_.error("the mount could not be taken away, and is dead now",
+                 {{"mountpoint", mountpoint_}, {"reason", done.error().message}});
+    } else if (*done == Unmounting::kCovered) {
+      log_.warn(
+          "something else is mounted over this keyfs, and was left alone: unmount that, and then "
+          "what is left of this one",
+          {{"mountpoint", mountpoint_}});
+    }
+  } else if (!gone) {
+    log_.error("the mount could not be told apart from others, so it was left where it is",
+               {{"mountpoint", mountpoint_}});
+  }
+  // Whoever still has a file of it open gets ENOTCONN from now on: the last reference to the device
+  // goes.
+  const Descriptor null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (device.fd >= 0 && null.is_open()) ::dup3(null.get(), device.fd, O_CLOEXEC);
 }
 
 }  // namespace keyfs

@@ -1,36 +1,41 @@
 // A mount, from its beginning to its end.
 //
-//   FuseSession::block_signals();                 // in main(), before any thread is there
 //   auto session = FuseSession::mount(settings, ops, log);
-//   (*session)->run({.on_ready = ..., .on_reload = ...});
+//   (*session)->run([] { ... });  // until it is unmounted, or stop() is called
 //
 // Thread-safety: mount(), run() and the destructor on one thread; stop() on any.
 // Ownership: a FuseSession refers to the FuseOps and the Log, which outlive it. The loop that the
 // operations use must run (on another thread) until run() has returned.
-// Blocking: run() until the file system is unmounted from outside, or a signal or stop() ends it;
-// it is unmounted then, also while it is in use.
-// Errors: mount(): kInvalid (mount point or options), kUnavailable (the system refuses); nothing
-// stays mounted. run(): kUnavailable when serving failed.
+// Blocking: run() until the file system is unmounted from outside, or stop() ends it; it is
+// unmounted then, also while it is in use.
+// Errors: mount(): kInvalid (mount point or options), kUnavailable (the system refuses, or has no
+// threads to give); nothing stays mounted. run(): kUnavailable when serving failed.
 //
-// Signals: SIGTERM and SIGINT end run(), SIGHUP calls on_reload (on run()'s thread). They are taken
-// by signalfd(2), so they must be blocked in all threads. SIGUSR2 is given a handler while run()
-// runs.
+// What is unmounted in the end is this mount and no other, wherever it is by then: it is known by
+// its id. When something else was mounted over it, that is left alone, and so is this one, which is
+// dead then; the log says so.
+//
+// SIGUSR2 has a handler as long as a session is there. All other signals are somebody else's.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "fs/mount/mountinfo.h"
 
 struct fuse_session;
 
 namespace keyfs {
 
 class FuseOps;
+class FuseThreads;
 
 struct MountSettings {
   std::string mountpoint;
@@ -43,16 +48,8 @@ struct MountSettings {
 // (rw, dev, default_permissions, auto_unmount, ...), with the reason, and for what is not known.
 Result<std::vector<std::string>> mount_options(const std::string& user_options, bool is_root);
 
-struct SessionHooks {
-  std::function<void()> on_ready;   // the mount can be used
-  std::function<void()> on_reload;  // SIGHUP
-};
-
 class FuseSession {
  public:
-  // For the calling thread and those it starts.
-  static void block_signals();
-
   static Result<std::unique_ptr<FuseSession>> mount(const MountSettings& settings, FuseOps& ops,
                                                     Log& log);
   // Speaks to a peer over `fd` (a SOCK_SEQPACKET socket) in place of the kernel: for tests. Takes
@@ -65,23 +62,26 @@ class FuseSession {
   // Absolute; empty over a socket.
   const std::string& mountpoint() const { return mountpoint_; }
 
-  Result<void> run(const SessionHooks& hooks);
-  void stop();
+  // `on_ready`: the mount can be used.
+  Result<void> run(const std::function<void()>& on_ready);
+  void stop();  // from any thread, also before run()
 
  private:
-  FuseSession(FuseOps& ops, Log& log) : ops_(ops), log_(log) {}
+  FuseSession(FuseOps& ops, Log& log);
   Result<void> create(const std::vector<std::string>& options);
-  void wait_for_signals(const SessionHooks& hooks);
+  Result<void> mount_there(const std::vector<std::string>& options);
   void unmount();
 
   FuseOps& ops_;
   Log& log_;
   fuse_session* session_ = nullptr;
   std::string mountpoint_;
+  std::optional<MountId> mount_;
   bool mounted_ = false;
-  int wake_ = -1;  // eventfd: stop() was called, or serving ended
+  Descriptor wake_;  // eventfd: stop() was called, or serving ended
   std::atomic<bool> stopping_{false};
   std::atomic<bool> served_{false};
+  std::unique_ptr<FuseThreads> threads_;
 };
 
 }  // namespace keyfs

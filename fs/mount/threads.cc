@@ -8,8 +8,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
-#include <system_error>
 #include <utility>
+
+#include "base/thread.h"
 
 namespace keyfs {
 namespace {
@@ -70,10 +71,18 @@ FuseThreads::FuseThreads(fuse_session* session, std::function<void()> on_end)
   struct sigaction action {};
   action.sa_handler = [](int) {};
   sigaction(kKick, &action, &before_);
-  std::lock_guard lock(mutex_);
-  if (start_one(Role::kAlways)) return;
-  outcome_ = -EAGAIN;
-  on_end_();
+}
+
+Result<std::unique_ptr<FuseThreads>> FuseThreads::make(fuse_session* session,
+                                                       std::function<void()> on_end) {
+  std::unique_ptr<FuseThreads> self(new FuseThreads(session, std::move(on_end)));
+  for (unsigned i = 0; i < kAlwaysThreads + kHelpers; ++i) {
+    const Role role = i == 0               ? Role::kFirst
+                      : i < kAlwaysThreads ? Role::kAlways
+                                           : Role::kHelper;
+    if (auto started = self->start_one(role); !started) return fail(started.error());
+  }
+  return self;
 }
 
 FuseThreads::~FuseThreads() {
@@ -81,39 +90,54 @@ FuseThreads::~FuseThreads() {
   sigaction(kKick, &before_, nullptr);
 }
 
-// False when the system has no thread to give.
-bool FuseThreads::start_one(Role role) {
+Result<void> FuseThreads::start_one(Role role) {
   ++running_;
-  try {
-    threads_.emplace_back([this, role] {
-      pthread_setname_np(pthread_self(), "keyfs-fuse");
-      if (role == Role::kHelper) {
-        help();
-      } else {
-        serve(role);
-      }
-      // The others sleep in a read that only stop() ends, which whoever hears on_end_ calls.
-      fuse_session_exit(session_);
-      --running_;
-      on_end_();
-    });
-  } catch (const std::system_error&) {
+  auto thread = try_start_thread("keyfs-fuse", [this, role] { run(role); });
+  if (!thread) {
     --running_;
-    return false;
+    return fail(thread.error());
   }
-  return true;
+  std::lock_guard lock(mutex_);
+  threads_.push_back(std::move(*thread));
+  return {};
 }
 
-// The buffers of all others have the size that INIT, which the kernel sends before all else, has
-// settled.
-void FuseThreads::start_the_others() {
+void FuseThreads::serve() { advance(Stage::kFirst); }
+
+void FuseThreads::advance(Stage stage) {
   std::lock_guard lock(mutex_);
-  for (unsigned i = 1; i < kAlwaysThreads && !stopping_; ++i) start_one(Role::kAlways);
-  for (unsigned i = 0; i < kHelpers && !stopping_; ++i) start_one(Role::kHelper);
+  stage_ = stage;
+  called_.notify_all();
+}
+
+void FuseThreads::run(Role role) {
+  sigset_t kick;
+  sigemptyset(&kick);
+  sigaddset(&kick, kKick);
+  pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
+  bool served = false;
+  {
+    // The buffers of all others have the size that INIT, which the kernel sends before all else,
+    // has settled.
+    const Stage stage = role == Role::kFirst ? Stage::kFirst : Stage::kAll;
+    std::unique_lock lock(mutex_);
+    called_.wait(lock, [&] { return stopping_ || stage_ >= stage; });
+    served = !stopping_;
+  }
+  if (served && role == Role::kHelper) {
+    help();
+  } else if (served) {
+    take_requests(role);
+  }
+  // The others sleep in a read that only stop() ends, which whoever hears on_end_ calls.
+  fuse_session_exit(session_);
+  advance(Stage::kAll);
+  --running_;
+  on_end_();
 }
 
 // Until the session ends; a helper, until it is no longer needed.
-void FuseThreads::serve(Role role) {
+void FuseThreads::take_requests(Role role) {
   RequestBuffer request;
   Demand demand;
   unsigned plenty = 0;
@@ -127,7 +151,7 @@ void FuseThreads::serve(Role role) {
       break;
     }
     fuse_session_process_buf(session_, &request.buffer);
-    if (!began_.load(std::memory_order_relaxed) && !began_.exchange(true)) start_the_others();
+    if (!began_.load(std::memory_order_relaxed) && !began_.exchange(true)) advance(Stage::kAll);
     const auto level = demand.note();
     if (level == Demand::Level::kUnknown) continue;
     if (role == Role::kHelper) {
@@ -151,7 +175,7 @@ void FuseThreads::help() {
     if (stopping_) break;
     --calls_;
     lock.unlock();
-    serve(Role::kHelper);
+    take_requests(Role::kHelper);
     lock.lock();
   }
 }

@@ -1,8 +1,9 @@
 // The threads that take requests from the kernel.
 //
-//   FuseThreads threads(session, [] { ... });   // they serve from now on
+//   auto threads = FuseThreads::make(session, [] { ... });  // all of them are there, and wait
+//   (*threads)->serve();                                    // from now on they serve
 //   ...
-//   const int outcome = threads.stop();
+//   const int outcome = (*threads)->stop();
 //
 // In place of fuse_session_loop_mt(), whose pool takes a lock of all its threads twice for each
 // request and only grows. Two threads wait for requests: the kernel wakes a sleeping one for each
@@ -10,9 +11,10 @@
 // these two never have to wait, since the processors are then shared with many readers, and more
 // threads get a larger share (bench/, group waits).
 //
-// Thread-safety: construction, stop() and destruction on one thread. Ownership: refers to the
-// session, which outlives it. Blocking: stop(), for as long as handlers run; they never wait for
-// anything but the kernel. Errors: stop() gives an errno of /dev/fuse, negative, or 0.
+// Thread-safety: all on one thread. Ownership: refers to the session, which outlives it. Blocking:
+// stop(), for as long as handlers run; they never wait for anything but the kernel. Errors: make():
+// kUnavailable when there are no threads to be had, which is known before anything is mounted;
+// stop() gives an errno of /dev/fuse, negative, or 0.
 //
 // SIGUSR2 has a handler while this exists: it ends the wait for a request.
 #pragma once
@@ -22,9 +24,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/result.h"
 
 struct fuse_session;
 
@@ -34,10 +39,14 @@ class FuseThreads {
  public:
   // `on_end` is called, on each of the threads, when serving has ended: stop() was called, the file
   // system was unmounted, or /dev/fuse failed.
-  FuseThreads(fuse_session* session, std::function<void()> on_end);
+  static Result<std::unique_ptr<FuseThreads>> make(fuse_session* session,
+                                                   std::function<void()> on_end);
   ~FuseThreads();  // stops
   FuseThreads(const FuseThreads&) = delete;
   FuseThreads& operator=(const FuseThreads&) = delete;
+
+  // The session has its descriptor by now.
+  void serve();
 
   // Requests that were taken are answered or handed on; none is taken any more.
   int stop();
@@ -46,11 +55,14 @@ class FuseThreads {
   unsigned active() const { return active_; }
 
  private:
-  enum class Role { kAlways, kHelper };
+  enum class Role { kFirst, kAlways, kHelper };
+  enum class Stage { kParked, kFirst, kAll };
 
-  bool start_one(Role role);
-  void start_the_others();
-  void serve(Role role);
+  FuseThreads(fuse_session* session, std::function<void()> on_end);
+  Result<void> start_one(Role role);
+  void run(Role role);
+  void advance(Stage stage);
+  void take_requests(Role role);
   void help();
   void call_helpers();
 
@@ -64,6 +76,7 @@ class FuseThreads {
   unsigned idle_ = 0;   // helpers that wait to be called
   unsigned calls_ = 0;  // of them, those that were
   bool stopping_ = false;
+  Stage stage_ = Stage::kParked;
 
   std::atomic<bool> began_{false};
   std::atomic<unsigned> running_{0};

@@ -1,9 +1,12 @@
 // Mounting and unmounting: options, mount points that can't be, signals, what a dead daemon leaves.
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <cerrno>
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "fs/mount/mount_fixture.h"
 #include "fs/mount/mountpoint.h"
@@ -56,6 +59,10 @@ TEST(Mountinfo, is_read_with_its_escapes) {
   ASSERT_EQ(entries.size(), 2U);
   EXPECT_EQ(entries[0].mountpoint, "/mnt/a b");
   EXPECT_EQ(entries[0].type, "fuse.keyfs");
+  EXPECT_EQ(entries[0].id, 36U);
+  EXPECT_EQ(entries[0].parent, 35U);
+  EXPECT_EQ(entries[0].device, ::makedev(98, 0));
+  EXPECT_EQ(entries[0].root, "/");
   EXPECT_EQ(entries[1].type, "ext4");
 }
 
@@ -67,18 +74,27 @@ class SessionTest : public ::testing::Test {
     root_ = dir_.path() + "/mnt";
     std::filesystem::create_directory(root_);
   }
-  // A daemon of its own process. Reloads are appended to "reloads".
+  // A daemon of its own process, which SIGTERM stops.
   pid_t start_daemon() {
     const pid_t child = start([&] {
-      FuseSession::block_signals();
+      sigset_t term;
+      sigemptyset(&term);
+      sigaddset(&term, SIGTERM);
+      pthread_sigmask(SIG_BLOCK, &term, nullptr);
       FuseSide side;
       side.backend.add("root-a", "x");
       auto session = FuseSession::mount({root_, ""}, side.ops, side.log.log());
       if (!session) return 9;
-      SessionHooks hooks;
-      hooks.on_ready = [&] { std::ofstream(dir_.path() + "/ready") << "ready"; };
-      hooks.on_reload = [&] { std::ofstream(dir_.path() + "/reloads", std::ios::app) << "r"; };
-      return (*session)->run(hooks) ? 0 : 8;
+      std::thread stopper([&] {
+        int signal = 0;
+        sigwait(&term, &signal);
+        (*session)->stop();
+      });
+      const auto ended =
+          (*session)->run([&] { std::ofstream(dir_.path() + "/ready") << "ready"; });
+      stopper.detach();
+      if (side.log.has("was left alone")) std::ofstream(dir_.path() + "/covered") << "told";
+      return ended ? 0 : 8;
     });
     until([&] { return std::filesystem::exists(dir_.path() + "/ready"); });
     std::filesystem::remove(dir_.path() + "/ready");
@@ -89,9 +105,7 @@ class SessionTest : public ::testing::Test {
     EXPECT_TRUE(holds());
   }
   bool mounted() const {
-    std::ifstream file("/proc/self/mountinfo");
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    for (const auto& entry : parse_mountinfo(text)) {
+    for (const auto& entry : *read_mounts()) {
       if (entry.mountpoint == root_) return true;
     }
     return false;
@@ -102,32 +116,72 @@ class SessionTest : public ::testing::Test {
   LogCapture log_;
 };
 
-TEST_F(SessionTest, signals_unmount_also_while_files_are_open) {
-  for (const int signal : {SIGTERM, SIGINT}) {
-    const pid_t daemon = start_daemon();
-    const int file = ::open((root_ + "/root-a").c_str(), O_RDONLY | O_CLOEXEC);
-    EXPECT_GE(file, 0);
-    ::kill(daemon, signal);
-    EXPECT_EQ(wait_for(daemon), 0);
-    EXPECT_FALSE(mounted());
-    char byte = 0;
-    EXPECT_EQ(::read(file, &byte, 1), -1);
-    EXPECT_EQ(errno, ENOTCONN);
-    ::close(file);
-  }
+TEST_F(SessionTest, stop_unmounts_also_while_files_are_open) {
+  const pid_t daemon = start_daemon();
+  const int file = ::open((root_ + "/root-a").c_str(), O_RDONLY | O_CLOEXEC);
+  EXPECT_GE(file, 0);
+  ::kill(daemon, SIGTERM);
+  EXPECT_EQ(wait_for(daemon), 0);
+  EXPECT_FALSE(mounted());
+  char byte = 0;
+  EXPECT_EQ(::read(file, &byte, 1), -1);
+  EXPECT_EQ(errno, ENOTCONN);
+  ::close(file);
 }
 
-TEST_F(SessionTest, hangup_reloads_and_goes_on) {
+TEST_F(SessionTest, what_was_mounted_over_it_is_left_alone_at_its_end) {
   const pid_t daemon = start_daemon();
-  for (int i = 1; i <= 3; ++i) {
-    ::kill(daemon, SIGHUP);
-    until([&] {
-      std::error_code none;
-      return std::filesystem::file_size(dir_.path() + "/reloads", none) ==
-             static_cast<uintmax_t>(i);
-    });
-  }
+  ASSERT_EQ(::mount("none", root_.c_str(), "tmpfs", 0, nullptr), 0);
+  std::ofstream(root_ + "/theirs") << "x";
+  ::kill(daemon, SIGTERM);
+  EXPECT_EQ(wait_for(daemon), 0);
+  EXPECT_TRUE(std::filesystem::exists(root_ + "/theirs"));
+  EXPECT_TRUE(std::filesystem::exists(dir_.path() + "/covered"));
+  ASSERT_EQ(::umount2(root_.c_str(), 0), 0);
+  EXPECT_EQ(open_error(root_ + "/root-a"), ENOTCONN);
+  // What is left is cleaned up by the next one.
+  EXPECT_TRUE(prepare_mountpoint(root_, log_.log()));
+  EXPECT_FALSE(mounted());
+}
+
+TEST_F(SessionTest, moved_to_another_path_it_unmounts_itself_and_not_who_came_to_its_old_place) {
+  const std::string folder = dir_.path() + "/p";
+  const std::string moved = dir_.path() + "/q";
+  root_ = folder + "/keys";
+  std::filesystem::create_directories(root_);
+  const pid_t first = start_daemon();
+  std::filesystem::rename(folder, moved);
+  std::filesystem::create_directories(root_);
+  const pid_t second = start_daemon();
+  ::kill(first, SIGTERM);
+  EXPECT_EQ(wait_for(first), 0);
+  EXPECT_FALSE(mount_at(moved + "/keys")->is_root);
   EXPECT_EQ(run("cat " + root_ + "/root-a").output, "x");
+  ::kill(second, SIGTERM);
+  EXPECT_EQ(wait_for(second), 0);
+  EXPECT_FALSE(mounted());
+  ::umount2((moved + "/keys").c_str(), MNT_DETACH);
+  ::umount2(root_.c_str(), MNT_DETACH);
+}
+
+TEST_F(SessionTest, a_mount_that_is_hidden_beneath_another_one_does_not_count_as_mounted) {
+  const pid_t daemon = start_daemon();
+  ASSERT_EQ(::mount("none", dir_.path().c_str(), "tmpfs", 0, nullptr), 0);
+  std::filesystem::create_directory(root_);
+  const auto prepared = prepare_mountpoint(root_, log_.log());
+  EXPECT_TRUE(prepared) << prepared.error().message;
+  ASSERT_EQ(::umount2(dir_.path().c_str(), MNT_DETACH), 0);
+  ::kill(daemon, SIGTERM);
+  EXPECT_EQ(wait_for(daemon), 0);
+}
+
+TEST_F(SessionTest, one_that_does_not_answer_is_told_of_in_time) {
+  const pid_t daemon = start_daemon();
+  ::kill(daemon, SIGSTOP);
+  const auto prepared = prepare_mountpoint(root_, log_.log());
+  ASSERT_FALSE(prepared);
+  EXPECT_NE(prepared.error().message.find("does not answer"), std::string::npos);
+  ::kill(daemon, SIGCONT);
   ::kill(daemon, SIGTERM);
   EXPECT_EQ(wait_for(daemon), 0);
 }

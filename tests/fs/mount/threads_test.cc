@@ -5,12 +5,16 @@
 #include <fuse_lowlevel.h>
 #include <gtest/gtest.h>
 #include <linux/fuse.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <vector>
@@ -65,9 +69,12 @@ class FuseThreadsTest : public ::testing::Test {
   }
 
   void serve() {
-    threads_ = std::make_unique<FuseThreads>(session_, [this] {
+    auto made = FuseThreads::make(session_, [this] {
       if (!ended_told_.exchange(true)) ended_.set_value();
     });
+    ASSERT_TRUE(made) << made.error().message;
+    threads_ = std::move(*made);
+    threads_->serve();
     fuse_init_in init{};
     init.major = FUSE_KERNEL_VERSION;
     init.minor = 31;
@@ -139,6 +146,35 @@ TEST_F(FuseThreadsTest, stop_ends_those_that_wait_for_a_request_and_answers_what
   EXPECT_EQ(threads_->stop(), 0);
   later.join();
   EXPECT_EQ(receive(), slow);
+}
+
+TEST_F(FuseThreadsTest, all_of_them_are_there_before_any_serves_and_can_be_let_go) {
+  auto made = FuseThreads::make(session_, [] {});
+  ASSERT_TRUE(made) << made.error().message;
+  threads_ = std::move(*made);
+  size_t named = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream in(thread.path() / "comm");
+    std::string name;
+    in >> name;
+    if (name == "keyfs-fuse") ++named;
+  }
+  EXPECT_EQ(named, 4U);
+  EXPECT_EQ(threads_->stop(), 0);
+}
+
+TEST_F(FuseThreadsTest, no_threads_to_be_had_is_an_error) {
+  // RLIMIT_NPROC does not bind root.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit few{1, 1};
+    if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setuid(64'123) != 0) ::_exit(2);
+    const auto made = FuseThreads::make(session_, [] {});
+    ::_exit(!made && made.error().message.find("could not start a thread") == 0 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(FuseThreadsTest, tells_when_the_file_system_was_unmounted) {

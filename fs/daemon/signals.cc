@@ -1,0 +1,178 @@
+#include "fs/daemon/signals.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/file.h"
+#include "base/thread.h"
+
+namespace keyfs {
+namespace {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+sigset_t our_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  return signals;
+}
+
+}  // namespace
+
+struct DaemonSignals::Impl {
+  Hooks hooks;
+  Descriptor signals;  // signalfd
+  Descriptor wake;     // eventfd: something below has changed
+
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  bool closed = false;
+  bool accepting = false;
+  bool reload = false;  // is wanted
+  bool reloading = false;
+  std::optional<SteadyTime> end_at;
+  ExitCode end_code = ExitCode::kFailed;
+
+  std::thread listener, reloader;
+
+  ~Impl() {
+    {
+      std::lock_guard lock(mutex);
+      closed = true;
+    }
+    ring();
+    if (listener.joinable()) listener.join();
+    if (reloader.joinable()) reloader.join();
+  }
+
+  void ring() {
+    changed.notify_all();
+    const uint64_t one = 1;
+    // Can only fail when the counter is full, and then it has been rung.
+    [[maybe_unused]] const ssize_t put = ::write(wake.get(), &one, sizeof one);
+  }
+
+  void set_end(SteadyTime at, ExitCode code) {
+    {
+      std::lock_guard lock(mutex);
+      if (end_at && *end_at <= at) return;
+      end_at = at;
+      end_code = code;
+    }
+    ring();
+  }
+
+  // Milliseconds for poll(2); does not return once the time is over.
+  int time_left() {
+    std::lock_guard lock(mutex);
+    if (!end_at) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+        *end_at - std::chrono::steady_clock::now());
+    if (left.count() > 0) return static_cast<int>(left.count());
+    ::_exit(static_cast<int>(end_code));
+  }
+
+  void listen() {
+    std::array<pollfd, 2> waited = {pollfd{signals.get(), POLLIN, 0},
+                                    pollfd{wake.get(), POLLIN, 0}};
+    for (;;) {
+      {
+        std::lock_guard lock(mutex);
+        if (closed) return;
+      }
+      if (::poll(waited.data(), waited.size(), time_left()) < 0) continue;
+      uint64_t rung = 0;
+      if (::read(wake.get(), &rung, sizeof rung) > 0) continue;
+      signalfd_siginfo signal{};
+      while (::read(signals.get(), &signal, sizeof signal) == sizeof signal) {
+        hear(static_cast<int>(signal.ssi_signo));
+      }
+    }
+  }
+
+  void hear(int signal) {
+    if (signal == SIGHUP) {
+      std::lock_guard lock(mutex);
+      reload = true;
+      changed.notify_all();
+      return;
+    }
+    set_end(std::chrono::steady_clock::now() + kLongestEnd, ExitCode::kFailed);
+    hooks.on_end(signal);
+  }
+
+  void reload_when_asked() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [this] { return closed || (accepting && reload); });
+      if (closed) return;
+      reload = false;
+      reloading = true;
+      lock.unlock();
+      if (hooks.on_reload) hooks.on_reload();
+      lock.lock();
+      reloading = false;
+      changed.notify_all();
+    }
+  }
+};
+
+void DaemonSignals::block() {
+  const sigset_t signals = our_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+DaemonSignals::DaemonSignals(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DaemonSignals::~DaemonSignals() = default;
+
+Result<std::unique_ptr<DaemonSignals>> DaemonSignals::start(Hooks hooks) {
+  auto impl = std::make_unique<Impl>();
+  impl->hooks = std::move(hooks);
+  const sigset_t signals = our_signals();
+  impl->signals = Descriptor(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!impl->signals.is_open()) return fail(os_error("signalfd", "cannot hear signals"));
+  impl->wake = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!impl->wake.is_open()) return fail(os_error("eventfd", "cannot hear signals"));
+  auto listener = try_start_thread("keyfs-signals", [self = impl.get()] { self->listen(); });
+  if (!listener) return fail(listener.error());
+  impl->listener = std::move(*listener);
+  auto reloader =
+      try_start_thread("keyfs-reload", [self = impl.get()] { self->reload_when_asked(); });
+  if (!reloader) return fail(reloader.error());
+  impl->reloader = std::move(*reloader);
+  return std::unique_ptr<DaemonSignals>(new DaemonSignals(std::move(impl)));
+}
+
+void DaemonSignals::accept_reloads() {
+  std::lock_guard lock(impl_->mutex);
+  impl_->accepting = true;
+  impl_->changed.notify_all();
+}
+
+void DaemonSignals::end_reloads() {
+  std::unique_lock lock(impl_->mutex);
+  impl_->accepting = false;
+  impl_->changed.wait(lock, [this] { return !impl_->reloading; });
+}
+
+void DaemonSignals::end_within(std::chrono::milliseconds time, ExitCode code) {
+  impl_->set_end(std::chrono::steady_clock::now() + time, code);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,61 @@
+// The signals of a daemon: SIGTERM and SIGINT end it, SIGHUP reloads it; and the last word on how
+// long an end may take.
+//
+//   DaemonSignals::block();               // before the first thread
+//   auto signals = DaemonSignals::start({.on_end = ..., .on_reload = ...});
+//   ...
+//   (*signals)->end_within(3s, code);     // what is taken down now must not hang
+//
+// Thread-safety: any thread. Ownership: the hooks may refer to whatever outlives this object.
+// Blocking: never; the destructor waits for a hook under way. Errors: start(): kUnavailable when
+// there is no thread or descriptor to be had.
+//
+// on_end and on_reload run on threads of their own, one each, so that a reload that hangs on a dead
+// disk does not keep the daemon from being ended.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "base/result.h"
+#include "fs/daemon/exit_code.h"
+
+namespace keyfs {
+
+class DaemonSignals {
+ public:
+  // Longer than this after SIGTERM or SIGINT nothing goes on, whatever hangs.
+  static constexpr std::chrono::seconds kLongestEnd{10};
+
+  struct Hooks {
+    std::function<void(int signal)> on_end;
+    std::function<void()> on_reload;
+  };
+
+  // For the calling thread and those it starts.
+  static void block();
+
+  static Result<std::unique_ptr<DaemonSignals>> start(Hooks hooks);
+  ~DaemonSignals();
+  DaemonSignals(const DaemonSignals&) = delete;
+  DaemonSignals& operator=(const DaemonSignals&) = delete;
+
+  // From now on SIGHUP is acted on; one that came before is not forgotten.
+  void accept_reloads();
+  // No reload begins any more; waits for the one under way.
+  void end_reloads();
+
+  // The process ends with `code` when this object is still there after so long. The first call
+  // counts.
+  void end_within(std::chrono::milliseconds time, ExitCode code);
+
+ private:
+  struct Impl;
+  explicit DaemonSignals(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyfs
