@@ -1,6 +1,7 @@
 #include "base/config.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,9 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+
+#include "base/file.h"
+#include "base/private_file.h"
 
 namespace keyfs {
 namespace {
@@ -44,20 +48,26 @@ Result<ConfigFile> ConfigFile::read(const std::string& path) {
     return fail(Code::kInvalid,
                 "could not read the configuration " + path + ": " + std::strerror(errno));
   };
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return failed();
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) return failed();
+  struct stat about {};
+  if (fstat(file.get(), &about) != 0) return failed();
+  // Whoever writes it says who may read which key. A pipe is whose that gave it to us.
+  if (S_ISREG(about.st_mode)) {
+    if (auto trusted = check_guard(path, about, Guard::kTrusted); !trusted) {
+      return fail(Code::kInvalid, "the configuration is not to be trusted: " +
+                                      trusted.error().message);
+    }
+  }
   std::string text;
   std::array<char, 16384> buffer{};
   ssize_t got = 0;
   while (text.size() <= kMaxBytes) {
-    got = ::read(fd, buffer.data(), buffer.size());
+    got = ::read(file.get(), buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     text.append(buffer.data(), static_cast<size_t>(got));
   }
-  const int error = errno;
-  close(fd);
-  errno = error;
   if (got < 0) return failed();
   return parse(text, path);
 }

@@ -1,8 +1,13 @@
 // keyfs check.
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/file.h"
+#include "base/private_file.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/daemon/process.h"
@@ -63,6 +68,40 @@ Part check_memory() {
   return {"memory", {item}};
 }
 
+// What the daemon writes to, as far as it is there: nobody else may own it or write to it.
+Part check_files(const Configuration& configuration) {
+  const Settings& settings = configuration.settings;
+  const auto look = [](const char* what, const std::string& path, bool directory) {
+    CheckItem item{what, true, path, ""};
+    struct stat about {};
+    Result<void> good;
+    if (::lstat(path.c_str(), &about) != 0) {
+      if (errno != ENOENT) good = fail(os_error(path, "cannot be looked at"));
+      if (errno == ENOENT) item.detail += ": is not there yet";
+    } else if (directory) {
+      good = check_private_directory(path);
+    } else {
+      good = S_ISLNK(about.st_mode) ? fail(Code::kDenied, path + ": is a symbolic link")
+                                    : check_guard(path, about, Guard::kOurs);
+    }
+    if (!good) {
+      item.ok = false;
+      item.detail = good.error().message;
+      item.remedy = "make it the daemon's user's own, and writable for nobody else";
+    }
+    return item;
+  };
+  Part part{"files", {look("state_dir", settings.state_dir, true)}};
+  part.items.push_back(look("log", settings.state_dir + "/keyfs.log", false));
+  if (settings.audit_to == AuditTo::kFile) {
+    part.items.push_back(look("audit", settings.audit_path, false));
+  }
+  const auto* store = configuration.file.find("store");
+  const auto* path = store == nullptr ? nullptr : store->find("path");
+  if (path != nullptr) part.items.push_back(look("database", path->value, false));
+  return part;
+}
+
 Part check_policy(const Policy& policy) {
   const size_t sections = policy.sections().size();
   CheckItem item{"[keys ...] sections", sections != 0, std::to_string(sections), ""};
@@ -92,7 +131,8 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     }
     if (!output.json()) output.out() << *made << '\n';
   }
-  std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy)};
+  std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy),
+                             check_files(context.configuration)};
   const auto* store = context.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),

@@ -148,7 +148,7 @@ bool is_degraded(const Json& status) {
   }
   const Json waiting = at("healer", "waiting");
   return (waiting.is_number() && waiting != 0) || !at("audit", "last_error").is_null() ||
-         !at("replica", "last_error").is_null();
+         !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null();
 }
 
 }  // namespace

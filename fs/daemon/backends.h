@@ -7,6 +7,7 @@
 // configuration, kUnavailable for the system.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,8 +27,13 @@ namespace keyfs {
 
 class Backends {
  public:
+  // `state_dir` tells where the store that this host knows is remembered, or "": nowhere. It is
+  // asked once the regions have turned out well. Without it: state_dir of the configuration, if
+  // this user may use it.
+  using FindStateDir = std::function<Result<std::string>()>;
   static Result<std::unique_ptr<Backends>> open(const Configuration& configuration, CurlGlobal& curl,
-                                               const Clock& clock, RegionObserver* observer);
+                                               const Clock& clock, RegionObserver* observer,
+                                               const FindStateDir& state_dir = {});
   // Cancels every task of the loop first.
   ~Backends();
   Backends(const Backends&) = delete;

@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
+#include "base/private_file.h"
 #include "kms/master_key.h"
 #include "store/known_store.h"
 
@@ -32,12 +34,8 @@ Result<void> check_directory(const std::string& path) {
                                     (errno == ENOENT ? "; `keyfs mount --embedded` makes it" : ""));
   }
   if (!S_ISDIR(found.st_mode)) return fail(Code::kInvalid, path + " is not a directory");
-  if (found.st_uid != ::geteuid()) {
-    return fail(Code::kInvalid, path + " belongs to uid " + std::to_string(found.st_uid) +
-                                    ", and you are uid " + std::to_string(::geteuid()));
-  }
-  if ((found.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return fail(Code::kInvalid, path + " can be written by others: chmod 700 " + path);
+  if (auto trusted = check_guard(path, found, Guard::kOurs); !trusted) {
+    return fail(Code::kInvalid, trusted.error().message);
   }
   return {};
 }
@@ -54,6 +52,25 @@ std::string store_file(const Configuration& configuration) {
   const ConfigSection* store = configuration.file.find("store");
   const auto* path = store == nullptr ? nullptr : store->find("path");
   return path == nullptr ? "" : path->value;
+}
+
+// What is in force until a restart, by name.
+using Entries = std::vector<std::pair<std::string, std::string>>;
+Entries fixed_entries(const Configuration& configuration) {
+  Entries entries;
+  std::istringstream lines(effective_text(configuration));
+  std::string section;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('[')) section = line;
+    const size_t equals = line.find(" = ");
+    if (equals == std::string::npos || section.starts_with("[keys ") || section == "[admin]") {
+      continue;
+    }
+    const std::string key = line.substr(0, equals);
+    entries.emplace_back(section == "[keyfs]" ? key : section + " " + key,
+                         line.substr(equals + 3));
+  }
+  return entries;
 }
 
 // A whole number of the largest unit that fits, as the configuration is written.
@@ -110,10 +127,24 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
                        source.embedded.empty() ? "" : absolute_path(source.embedded)};
 }
 
-Result<std::unique_ptr<const Policy>> reload_policy(const ConfigurationSource& source) {
-  auto configuration = load_configuration(source);
-  if (!configuration) return fail(configuration.error());
-  return std::move(configuration->policy);
+std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after) {
+  const Entries old = fixed_entries(before);
+  const Entries now = fixed_entries(after);
+  const auto value_in = [](const Entries& entries, const std::string& name) -> const std::string* {
+    for (const auto& [known, value] : entries) {
+      if (known == name) return &value;
+    }
+    return nullptr;
+  };
+  std::vector<std::string> names;
+  for (const auto& [name, value] : now) {
+    const std::string* was = value_in(old, name);
+    if (was == nullptr || *was != value) names.push_back(name);
+  }
+  for (const auto& [name, value] : old) {
+    if (value_in(now, name) == nullptr) names.push_back(name);
+  }
+  return names;
 }
 
 Result<void> check_embedded(const Configuration& configuration) {

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/config.h"
 #include "base/crypto.h"
@@ -36,8 +37,10 @@ std::string absolute_path(const std::string& path);
 // Checks all of it but the sections of store and regions, which those who build them check.
 Result<Configuration> load_configuration(const ConfigurationSource& source);
 
-// The policy as the file says it now; for a reload.
-Result<std::unique_ptr<const Policy>> reload_policy(const ConfigurationSource& source);
+// What a running daemon does not take over: the names of the keys outside of [keys ...] and [admin]
+// that differ, as "fresh_for" or "[store] path", in the order of the file. Filled-in defaults count
+// as written.
+std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after);
 
 // Makes what --embedded needs and is not there: the directory (mode 0700) and the masters. A master
 // is made only as long as there is no store: one that was lost later is not replaced, since the

@@ -13,6 +13,7 @@
 #include "base/log_sink.h"
 #include "base/metrics.h"
 #include "base/race.h"
+#include "base/syslog_sink.h"
 #include "base/thread.h"
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
@@ -20,6 +21,8 @@
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/observer.h"
+#include "fs/daemon/state_dir.h"
+#include "fs/daemon/switch_sink.h"
 #include "fs/keys/key_cache.h"
 #include "fs/keys/keyring.h"
 #include "fs/keys/replica.h"
@@ -96,8 +99,9 @@ struct Daemon::Parts {
   SystemClock clock;
   DaemonOptions options;
   Configuration configuration;
-  std::unique_ptr<LogSink> sink;
+  SwitchSink sink{make_stderr_sink()};
   std::optional<Log> log;
+  std::optional<StateDir> state;
   Metrics metrics;
   std::optional<DaemonObserver> observer;
   std::unique_ptr<Backends> backends;
@@ -117,7 +121,10 @@ struct Daemon::Parts {
   bool loop_began = false;
   std::thread loop_thread;
 
-  Result<void> open_log();
+  void begin_log();
+  Result<void> move_log();
+  Result<std::string> open_state_dir();
+  Result<InodeIds> number_files();
   Result<void> open_keys();
   Result<void> open_file_system();
   Result<void> make_loop_thread();
@@ -129,17 +136,44 @@ struct Daemon::Parts {
   Task<void> keep_house();
 };
 
-Result<void> Daemon::Parts::open_log() {
-  if (!options.log_to_file) {
-    sink = make_stderr_sink();
-    log.emplace(*sink, clock, log_options(configuration.settings, stderr_is_journal()));
-    return {};
+void Daemon::Parts::begin_log() {
+  log.emplace(sink, clock, log_options(configuration.settings, stderr_is_journal()));
+}
+
+// To its file, for a daemon that will have no standard error. Without state_dir to the system's
+// log; where there is none it stays here, and is lost with the terminal.
+Result<void> Daemon::Parts::move_log() {
+  if (!options.log_to_file) return {};
+  auto file = open_file_sink(state->path() + "/keyfs.log");
+  if (file) {
+    sink.use(std::move(*file));
+  } else if (state->usable()) {
+    return fail(file.error());
+  } else if (auto syslog = open_syslog_sink()) {
+    sink.use(std::move(*syslog));
   }
-  auto file = open_file_sink(configuration.settings.state_dir + "/keyfs.log");
-  if (!file) return fail(file.error());
-  sink = std::move(*file);
-  log.emplace(*sink, clock, log_options(configuration.settings, false));
   return {};
+}
+
+Result<std::string> Daemon::Parts::open_state_dir() {
+  auto prepared = StateDir::prepare(configuration.settings.state_dir);
+  if (!prepared) return fail(prepared.error());
+  state = std::move(*prepared);
+  if (auto moved = move_log(); !moved) return fail(moved.error());
+  if (!state->usable()) {
+    log->error(
+        "state_dir can't be written: keys are served, and none is made, since this host can't "
+        "remember it; there may be no log in it either",
+        {{"reason", state->trouble()}});
+  }
+  return state->for_known_store();
+}
+
+Result<InodeIds> Daemon::Parts::number_files() {
+  auto ids = take_inode_ids(configuration.settings.state_dir, clock.wall());
+  if (ids || state->usable() || ids.error().code == Code::kCorrupt) return ids;
+  log->warn("files are numbered by the clock", {{"reason", ids.error().message}});
+  return inode_ids_by_clock(configuration.settings.state_dir, clock.wall());
 }
 
 Result<void> Daemon::Parts::open_keys() {
@@ -148,8 +182,12 @@ Result<void> Daemon::Parts::open_keys() {
   for (const ConfigSection* section : configuration.file.all("region"))
     regions.push_back(section->argument());
   observer.emplace(metrics, *log, regions);
-  auto opened = Backends::open(configuration, curl, clock, &*observer);
-  if (!opened) return fail(opened.error());
+  auto opened =
+      Backends::open(configuration, curl, clock, &*observer, [this] { return open_state_dir(); });
+  if (!opened) {
+    if (state) state->take_back();
+    return fail(opened.error());
+  }
   backends = std::move(*opened);
   Loop& loop = backends->loop();
 
@@ -190,7 +228,7 @@ Result<void> Daemon::Parts::open_file_system() {
   auto audit_sink = open_audit(configuration, *log);
   if (!audit_sink) return fail(audit_sink.error());
   audit.emplace(std::move(*audit_sink), *log, clock);
-  auto ids = take_inode_ids(settings.state_dir, clock.wall());
+  auto ids = number_files();
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
@@ -199,7 +237,7 @@ Result<void> Daemon::Parts::open_file_system() {
       StatusParts{KEYFS_VERSION, options.mount.mountpoint,
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
                   *policy, *keyring, backends->regions(), replica.get(), *healer, *audit, *log,
-                  [this] { return ops ? ops->status() : MountStatus{}; }});
+                  [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble()});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
@@ -281,17 +319,24 @@ Task<void> Daemon::Parts::keep_house() {
 
 void Daemon::Parts::reload() {
   audit->reopen();
-  auto next = reload_policy(options.configuration);
+  auto next = load_configuration(options.configuration);
   if (!next) {
     log->error("the configuration was not taken, the policy stays as it was",
                {{"reason", next.error().message}});
     return;
   }
-  if (policy->replace(std::move(*next))) {
+  std::string names;
+  for (const auto& name : needs_restart(configuration, *next)) {
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (policy->replace(std::move(next->policy))) {
     ops->policy_changed();
-    log->info("the policy was read anew");
+    log->info("configuration reloaded; the policy was read anew");
   } else {
-    log->info("the policy is as it was");
+    log->info("configuration reloaded; policy unchanged");
+  }
+  if (!names.empty()) {
+    log->warn("what else was changed in the configuration needs a restart", {{"changed", names}});
   }
 }
 
@@ -313,30 +358,18 @@ Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options
   if (!configuration) return fail(configuration.error());
   auto parts = std::make_unique<Parts>(std::move(*configuration));
   parts->options = options;
-  {
-    // Before anything is made for a mount that can't be. The log may have no place yet: this goes
-    // to standard error.
-    const auto early_sink = make_stderr_sink();
-    Log early(*early_sink, parts->clock);
-    if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
-      return fail(ok.error());
-    if (auto fit = prepare_mountpoint(options.mount.mountpoint, early); !fit)
-      return fail(fit.error());
-  }
-  // Nor for mistakes in [store] and [region ...], which come to light when these are built.
-  if (parts->configuration.embedded.empty()) {
-    auto fit = Backends::open(parts->configuration, parts->curl, parts->clock, nullptr);
-    if (!fit) return fail(fit.error());
-  }
+  parts->begin_log();
+  // Before anything is made for a mount that can't be.
+  if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
+    return fail(ok.error());
+  if (auto fit = prepare_mountpoint(options.mount.mountpoint, *parts->log); !fit)
+    return fail(fit.error());
   if (!parts->configuration.embedded.empty()) {
     SecretArena arena;
     OsRandom random;
     if (auto ok = prepare_embedded(parts->configuration, arena, random); !ok)
       return fail(ok.error());
   }
-  if (auto ok = make_directory(parts->configuration.settings.state_dir); !ok)
-    return fail(ok.error());
-  if (auto ok = parts->open_log(); !ok) return fail(ok.error());
   if (auto ok = parts->open_keys(); !ok) return fail(ok.error());
   if (auto ok = parts->open_file_system(); !ok) return fail(ok.error());
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));

@@ -109,4 +109,14 @@ Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   return InodeIds{block << InodeIds::kBits};
 }
 
+InodeIds inode_ids_by_clock(const std::string& state_dir, WallTime now) {
+  uint64_t block = block_by_clock(now);
+  const Descriptor dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir.is_open()) {
+    const auto next = read_block(dir.get(), state_dir + "/node_ids");
+    if (next && *next) block = std::max(block, **next);
+  }
+  return InodeIds{std::min(block, kLastBlock) << InodeIds::kBits};
+}
+
 }  // namespace keyfs

@@ -30,4 +30,9 @@ struct InodeIds {
 
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now);
 
+// For a start without a state_dir that can be written: the block of this minute by the wall clock,
+// or the one that the file names if that is higher. Another start within the minute takes the same
+// one, so this is better than not to start, and no more.
+InodeIds inode_ids_by_clock(const std::string& state_dir, WallTime now);
+
 }  // namespace keyfs

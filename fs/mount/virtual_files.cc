@@ -66,6 +66,7 @@ class StatusFile final : public VirtualFile {
     status["keyring"] = {{"waiting_opens", parts_.keyring.waiting()},
                          {"flights", parts_.keyring.flights()}};
     status["replica"] = replica();
+    status["state_dir"] = {{"trouble", text(parts_.state_dir_trouble)}};
     const auto healer = parts_.healer.status();
     status["healer"] = {{"waiting", healer.waiting},
                         {"healed", healer.healed},

@@ -14,6 +14,7 @@
 //    "mount":{"known_keys":N, "waiting_requests":N},
 //    "keyring":{"waiting_opens":N, "flights":N},
 //    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
+//    "state_dir":{"trouble":S},
 //    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
 //    "audit":{"on":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
@@ -61,6 +62,7 @@ struct StatusParts {
   const Log& log;
   // The FUSE side, which refers to the files and so comes later.
   std::function<MountStatus()> mount;
+  std::string state_dir_trouble = {};  // why it can't be written
 };
 
 std::unique_ptr<VirtualFile> make_version_file(const std::string& version);

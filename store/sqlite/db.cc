@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/deadline.h"
+#include "base/private_file.h"
 
 namespace keyfs {
 namespace {
@@ -114,6 +115,9 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
   }
   if (!S_ISREG(info.st_mode)) {
     return fail(Code::kInvalid, db->path_ + ": is not a regular file");
+  }
+  if (auto trusted = check_guard(db->path_, info, Guard::kOurs); !trusted) {
+    return fail(std::move(trusted.error()));
   }
   if (is_network_file_system(db->path_)) {
     return fail(Code::kInvalid, db->path_ +

@@ -1,0 +1,19 @@
+// The system's log, for a daemon that has no file to write to and no standard error.
+//
+// Thread-safety: as LogSink, any thread. Ownership: the caller's. Blocking: never; a line that the
+// socket does not take at once is lost and counted. Errors: kUnavailable where there is no
+// /dev/log.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/log.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+// `path` is for tests.
+Result<std::unique_ptr<LogSink>> open_syslog_sink(const std::string& path = "/dev/log");
+
+}  // namespace keyfs

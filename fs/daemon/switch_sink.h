@@ -1,0 +1,37 @@
+// A log's sink that is exchanged while the log is in use: standard error until the daemon's own
+// place is there.
+//
+// Thread-safety: any thread, as LogSink. Ownership: of all sinks that it was given, to its end,
+// since a line may be on its way to the one before. Blocking, errors: as those.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+
+namespace keyfs {
+
+class SwitchSink final : public LogSink {
+ public:
+  explicit SwitchSink(std::unique_ptr<LogSink> first) { use(std::move(first)); }
+
+  // On one thread.
+  void use(std::unique_ptr<LogSink> next) {
+    all_.push_back(std::move(next));
+    now_ = all_.back().get();
+  }
+
+  void write(LogLevel level, std::string_view line) noexcept override {
+    now_.load()->write(level, line);
+  }
+  uint64_t lost() const noexcept override { return now_.load()->lost(); }
+
+ private:
+  std::vector<std::unique_ptr<LogSink>> all_;
+  std::atomic<LogSink*> now_{nullptr};
+};
+
+}  // namespace keyfs
