@@ -161,5 +161,45 @@ TEST(FindUser, takes_names_and_numbers) {
   EXPECT_FALSE(find_user("-1"));
 }
 
+TEST_F(EmbeddedTest, what_a_reload_does_not_take_over_is_named) {
+  const auto read = [this](const std::string& keyfs, const std::string& rest) {
+    const std::string path = folder_ + "/keyfs.ini";
+    std::ofstream(path) << "[keyfs]\n" << keyfs << "[store]\ntype = sqlite\n" << rest;
+    ConfigurationSource source;
+    source.config = path;
+    auto loaded = load_configuration(source);
+    EXPECT_TRUE(loaded) << loaded.error().message;
+    return std::move(*loaded);
+  };
+  const auto before = read("fresh_for = 1m\n", "path = /a\n[keys *]\nread = uid:1\n");
+  EXPECT_TRUE(needs_restart(before, before).empty());
+  const auto policy = read("fresh_for = 60s\n", "path = /a\n[keys *]\nread = uid:2\n");
+  EXPECT_TRUE(needs_restart(before, policy).empty());
+  const auto all = read("log_level = debug\n", "path = /b\nkeep = 1\n[keys *]\nread = uid:1\n");
+  EXPECT_EQ(needs_restart(before, all),
+            (std::vector<std::string>{"fresh_for", "log_level", "[store] path", "[store] keep"}));
+  EXPECT_EQ(needs_restart(all, before),
+            (std::vector<std::string>{"fresh_for", "log_level", "[store] path", "[store] keep"}));
+}
+
+TEST_F(EmbeddedTest, a_configuration_that_others_can_write_or_own_is_refused) {
+  const std::string path = folder_ + "/keyfs.ini";
+  std::ofstream(path) << "[store]\ntype = sqlite\n";
+  ConfigurationSource source;
+  source.config = path;
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_TRUE(load_configuration(source));
+  ASSERT_EQ(::chmod(path.c_str(), 0664), 0);
+  const auto open = load_configuration(source);
+  ASSERT_FALSE(open);
+  EXPECT_EQ(open.error().code, Code::kInvalid);
+  EXPECT_NE(open.error().message.find("others can write it"), std::string::npos);
+  ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+  if (::chown(path.c_str(), 12345, 0) != 0) GTEST_SKIP() << "needs root";
+  const auto foreign = load_configuration(source);
+  ASSERT_FALSE(foreign);
+  EXPECT_NE(foreign.error().message.find("is owned by uid 12345"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace keyfs

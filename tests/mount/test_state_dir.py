@@ -1,0 +1,168 @@
+"""state_dir full, read-only, hanging, or somebody else's."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import seen
+from support import daemon as d
+from support.process import eventually
+
+# As a disk that hangs: whatever is written to a replica waits, once the file named by HANG is there.
+HANGING_DISK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+static void look(int fd) {
+  char link[64], path[512] = "";
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, "replica.db") && access(getenv("HANG"), F_OK) == 0)
+    for (;;) pause();
+}
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
+  static ssize_t (*real)(int, const void *, size_t, off64_t);
+  if (!real) real = dlsym(RTLD_NEXT, "pwrite64");
+  look(fd);
+  return real(fd, data, size, at);
+}
+int fdatasync(int fd) {
+  static int (*real)(int);
+  if (!real) real = dlsym(RTLD_NEXT, "fdatasync");
+  look(fd);
+  return real(fd);
+}
+int fsync(int fd) {
+  static int (*real)(int);
+  if (!real) real = dlsym(RTLD_NEXT, "fsync");
+  look(fd);
+  return real(fd);
+}
+"""
+
+
+@pytest.fixture
+def disk(folder):
+    """A small file system for state_dir."""
+    path = folder / "disk"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", path], check=True)
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def fill(path):
+    with open(path / "filler", "wb") as f:
+        try:
+            while f.write(b"x" * 4096):
+                f.flush()
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("how", ["full", "read-only", "full from the beginning"])
+def test_without_a_state_dir_that_can_be_written_keys_are_served(launch, folder, disk, how):
+    keyfs = launch(state_dir=str(disk / "state"), audit=str(folder / "audit.jsonl"), start=False)
+    if how != "full from the beginning":
+        keyfs.start()
+        key = keyfs.read("orders")
+        assert keyfs.terminate() == 0
+    else:
+        other = launch()
+        key = other.read("orders")
+        assert other.terminate() == 0
+    if how == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    else:
+        fill(disk)
+    keyfs.start()
+    assert keyfs.read("orders") == key
+    trouble = seen.status(keyfs)["state_dir"]["trouble"]
+    assert ("Read-only" if how == "read-only" else "No space left") in trouble
+    assert "state_dir can't be written" in keyfs.log()
+    assert subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True).returncode == 3
+    assert keyfs.terminate() == 0
+
+
+def test_in_the_background_too_though_there_is_no_log(launch, folder, disk):
+    keyfs = launch(state_dir=str(disk / "state"), audit=str(folder / "audit.jsonl"), start=False)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = subprocess.run([keyfs.program, "mount", *keyfs.source, keyfs.mount], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    try:
+        assert done.returncode == 0
+        assert os.listdir(keyfs.path(".keyfs"))
+        os.kill(seen.status(keyfs)["pid"], signal.SIGTERM)
+    finally:
+        d.unmount(keyfs.mount)
+
+
+def spoil(path, how):
+    if how == "another's":
+        os.chown(path, 4711, -1)
+    elif how == "writable for others":
+        os.chmod(path, os.stat(path).st_mode | 0o022)
+    else:
+        shutil.move(path, str(path) + ".real")
+        os.symlink(str(path) + ".real", path)
+
+
+@pytest.mark.parametrize("what, how", [("state_dir", "another's"), ("state_dir", "writable for others"), ("log", "another's"), ("log", "writable for others"),
+                                       ("log", "a link"), ("audit", "another's"), ("audit", "writable for others"), ("audit", "a link"),
+                                       ("database", "another's"), ("database", "writable for others"), ("configuration", "another's"),
+                                       ("configuration", "writable for others")])
+def test_what_somebody_else_may_have_written_is_refused_and_check_tells_it(launch, db, what, how):
+    keyfs = launch()
+    keyfs.read("orders")
+    assert keyfs.terminate() == 0
+    log = os.path.join(keyfs.state_dir, "keyfs.log")
+    with open(log, "a"):
+        os.chmod(log, 0o640)
+    path = {"state_dir": keyfs.state_dir, "log": log, "audit": keyfs.audit_file, "database": db, "configuration": keyfs.config_file}[what]
+    spoil(path, how)
+    done = keyfs.mount_in_vain()
+    try:
+        assert done.returncode in (1, 2), "it is not mounted"
+        assert path in done.stderr and done.stderr.count("\n") == 1
+        words = {"another's": "is owned by uid 4711", "writable for others": "others can write it", "a link": "symbolic link"}[how]
+        assert words in done.stderr
+        checked = keyfs.cli("check")
+        assert checked.returncode != 0
+        assert words in checked.stdout + checked.stderr
+    finally:
+        d.unmount(keyfs.mount)
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end(launch, folder):
+    source, library, flag = folder / "hang.c", folder / "hang.so", folder / "hang"
+    source.write_text(HANGING_DISK)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    keyfs = launch(env={"LD_PRELOAD": str(library), "HANG": str(flag)}, fresh_for="0s")
+    keyfs.read("orders")
+    flag.touch()
+    keyfs.read("payments")  # its note waits for the disk
+    begin = time.monotonic()
+    keyfs.process.send_signal(signal.SIGTERM)
+    assert keyfs.process.wait(30) == 0
+    assert time.monotonic() - begin < 8
+    assert d.mounted(keyfs.mount) is None
+
+
+def test_a_reload_tells_what_needs_a_restart(launch):
+    keyfs = launch(fresh_for="1m")
+    keyfs.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "configuration reloaded; policy unchanged" in keyfs.log(), what="told")
+    assert "needs a restart" not in keyfs.log()
+    with open(keyfs.config_file) as f:
+        text = f.read()
+    with open(keyfs.config_file, "w") as f:
+        f.write(text.replace("fresh_for = 1m", "fresh_for = 2m\nkey_bytes = 64"))
+    keyfs.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "needs a restart" in keyfs.log(), what="told")
+    (line,) = [line for line in keyfs.log().splitlines() if "needs a restart" in line]
+    assert 'changed="key_bytes, fresh_for"' in line
