@@ -137,7 +137,8 @@ struct Daemon::Parts {
 };
 
 void Daemon::Parts::begin_log() {
-  log.emplace(sink, clock, log_options(configuration.settings, stderr_is_journal()));
+  const bool journal = !options.log_to_file && stderr_is_journal();
+  log.emplace(sink, clock, log_options(configuration.settings, journal));
 }
 
 // To its file, for a daemon that will have no standard error. Without state_dir to the system's
@@ -159,13 +160,6 @@ Result<std::string> Daemon::Parts::open_state_dir() {
   auto prepared = StateDir::prepare(configuration.settings.state_dir);
   if (!prepared) return fail(prepared.error());
   state = std::move(*prepared);
-  if (auto moved = move_log(); !moved) return fail(moved.error());
-  if (!state->usable()) {
-    log->error(
-        "state_dir can't be written: keys are served, and none is made, since this host can't "
-        "remember it; there may be no log in it either",
-        {{"reason", state->trouble()}});
-  }
   return state->for_known_store();
 }
 
@@ -189,6 +183,14 @@ Result<void> Daemon::Parts::open_keys() {
     return fail(opened.error());
   }
   backends = std::move(*opened);
+  // Now that there is no mistake in [store] and [region ...], which would leave nothing behind.
+  if (auto moved = move_log(); !moved) return moved;
+  if (!state->usable()) {
+    log->error(
+        "state_dir can't be written: keys are served, and none is made, since this host can't "
+        "remember it; there may be no log in it either",
+        {{"reason", state->trouble()}});
+  }
   Loop& loop = backends->loop();
 
   if (configuration.policy->sections().empty()) {
