@@ -27,7 +27,8 @@ Backends::Backends(CurlGlobal& curl, const Clock& clock)
 Backends::~Backends() { loop_.shutdown(); }
 
 Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration, CurlGlobal& curl,
-                                               const Clock& clock, RegionObserver* observer) {
+                                               const Clock& clock, RegionObserver* observer,
+                                               bool may_make_database) {
   std::unique_ptr<Backends> self(new Backends(curl, clock));
   RemoteParts& remote = self->remote_;
   const RegionParts parts{self->loop_, self->arena_, self->random_,
@@ -40,7 +41,8 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
                            observer);
   if (!set) return fail(set.error());
   self->regions_ = std::move(*set);
-  StoreParts store_parts{self->loop_, usable_state_dir(configuration), {}, {}};
+  StoreParts store_parts{self->loop_, usable_state_dir(configuration), {}, {},
+                         may_make_database};
   store_parts.dynamodb = [&](const ConfigSection& section) {
     return remote.dynamodb_store(section);
   };

@@ -27,7 +27,8 @@ namespace keyfs {
 class Backends {
  public:
   static Result<std::unique_ptr<Backends>> open(const Configuration& configuration, CurlGlobal& curl,
-                                               const Clock& clock, RegionObserver* observer);
+                                               const Clock& clock, RegionObserver* observer,
+                                               bool may_make_database = true);
   // Cancels every task of the loop first.
   ~Backends();
   Backends(const Backends&) = delete;
@@ -38,6 +39,7 @@ class Backends {
   Random& random() { return random_; }
   Store& store() { return *store_; }
   Regions& regions() { return *regions_; }
+  RemoteParts& remote() { return remote_; }
 
  private:
   Backends(CurlGlobal& curl, const Clock& clock);

@@ -142,6 +142,7 @@ Result<void> Daemon::Parts::open_keys() {
   auto opened = Backends::open(configuration, curl, clock, &*observer);
   if (!opened) return fail(opened.error());
   backends = std::move(*opened);
+  backends->remote().on_warning([this](const std::string& message) { log->warn(message); });
   Loop& loop = backends->loop();
 
   if (configuration.policy->sections().empty()) {
