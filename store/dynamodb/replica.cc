@@ -81,7 +81,7 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
 Task<Result<DynamoDbReplica::Reply>> DynamoDbReplica::call(std::string operation, std::string body,
                                                            TimePoint deadline) {
   AwsCall call(operation, std::move(body), deadline);
-  call.max_response = size_t{4} << 20;  // a page of a Scan has at most 1 MB, before it is escaped
+  call.max_response = kMaxReplyBytes;
   auto reply = co_await client_.call(std::move(call));
   if (!reply) co_return fail(reply.error().within(region_));
   if (!arrived_whole(reply->http)) {
