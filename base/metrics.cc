@@ -216,8 +216,8 @@ std::string Metrics::text() const {
     if (family.series.empty()) continue;
     Lines lines(out, name);
     lines.heading(family);
-    for (const auto& [labels, metric] : family.series) {
-      std::visit([&](const auto& pointer) { lines.series(labels, *pointer); }, metric);
+    for (const auto& series : family.series) {
+      std::visit([&](const auto& pointer) { lines.series(series.first, *pointer); }, series.second);
     }
   }
   return out;
