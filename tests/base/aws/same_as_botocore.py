@@ -85,12 +85,14 @@ def keyfs(*arguments, env=None):
     return json.loads(done.stdout)
 
 
-class Files(unittest.TestCase):
+class InAFolder(unittest.TestCase):
     def setUp(self):
         made = tempfile.TemporaryDirectory(prefix="keyfs-botocore-")
         self.addCleanup(made.cleanup)
         self.folder = made.name
 
+
+class Files(InAFolder):
     def botocore(self, config, credentials):
         """{profile: {name: value}} without blocks, or None for files that it refuses."""
         with mock.patch.dict(os.environ, {"AWS_CONFIG_FILE": config, "AWS_SHARED_CREDENTIALS_FILE": credentials}, clear=True):
@@ -200,7 +202,7 @@ def their_chain(credentials):
         credentials = credentials._refresh_using.__self__._source_credentials
 
 
-class Sources(Files):
+class Sources(InAFolder):
     def test_each_source_has_its_place_in_botocores_order(self):
         with open(os.path.join(self.folder, "token"), "w") as out:
             out.write("web identity token 1")
