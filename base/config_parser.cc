@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/text.h"
+
 namespace keyfs {
 namespace {
 
@@ -38,13 +40,6 @@ std::string shown(std::string_view text) {
     }
   }
   return text.size() > kMost ? result + "..." : result;
-}
-
-bool is_name(std::string_view text, std::string_view more) {
-  return !text.empty() && text[0] >= 'a' && text[0] <= 'z' &&
-         std::all_of(text.begin(), text.end(), [&](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || more.find(c) != more.npos;
-         });
 }
 
 bool is_key(std::string_view text) {

@@ -118,14 +118,6 @@ Result<std::vector<uint8_t>> base64_decode(std::string_view text) {
   return bytes;
 }
 
-Result<void> base64_encode_into(std::span<const uint8_t> bytes, std::span<char> out) {
-  if (out.size() != base64_size(bytes.size())) {
-    return fail(Code::kInvalid, "the room for base64 text is not of the text's size");
-  }
-  encode(bytes, out.data());
-  return {};
-}
-
 Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes) {
   auto text = arena.allocate(base64_size(bytes.size()));
   if (!text) return text;

@@ -27,9 +27,7 @@ std::string base64_encode(std::span<const uint8_t> bytes);
 std::string base64_encode(std::string_view bytes);
 Result<std::vector<uint8_t>> base64_decode(std::string_view text);
 
-// For secrets: no copy is left anywhere but in the result. `out` has base64_size(bytes.size())
-// characters exactly; no NUL is added. Any other size of `out` is an error.
-Result<void> base64_encode_into(std::span<const uint8_t> bytes, std::span<char> out);
+// For secrets: no copy is left anywhere but in the result.
 Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
 Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view text);
 

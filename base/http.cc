@@ -5,23 +5,17 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstring>
 #include <fstream>
 #include <limits>
 
 #include "base/curl_handles.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
 
 constexpr size_t kMaxHeaderBytes = 64 * 1024;
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
 
 // A line end in a header would make two headers of it.
 bool header_safe(std::string_view text) {
@@ -169,7 +163,9 @@ Result<void> HttpTransfer::start() {
   set(CURLOPT_TCP_KEEPINTVL, 10L);
   set(CURLOPT_MAXAGE_CONN, 300L);
   set(CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, static_cast<long>(options.connect_timeout.count())));
-  set(CURLOPT_PROXY, options.proxy.c_str());  // "" also means: not the environment's
+  const bool https = lower(std::string_view(request_.url).substr(0, 6)) == "https:";
+  // "" also means: not the environment's.
+  set(CURLOPT_PROXY, (https ? options.https_proxy : options.http_proxy).c_str());
   set(CURLOPT_NOPROXY, options.no_proxy.c_str());
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_USERAGENT, options.user_agent.c_str());
@@ -302,7 +298,6 @@ bool HttpTransfer::take_header(std::string_view line) {
     long status = 0;
     curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
     response_.status = static_cast<int>(status);
-    if (status >= 200 && request_.on_headers) request_.on_headers(response_.status);
     return true;
   }
   const size_t colon = line.find(':');

@@ -117,8 +117,6 @@ struct HttpRequest {
   // called from inside libcurl: it takes the bytes and wakes somebody (OneShot::set,
   // Loop::make_ready, Loop::post), and neither sends nor drops a request itself.
   std::function<bool(std::string_view piece)> on_data;
-  // Called like on_data, once, when the status line and the headers of a streamed reply are there.
-  std::function<void(int status)> on_headers;
 };
 
 struct HttpResponse {
@@ -142,7 +140,9 @@ struct HttpClientOptions {
   std::string ca_file;                              // PEM; empty: the system's
   std::string client_cert;                          // PEM file; empty: none
   std::string client_key;                           // PEM file, not encrypted
-  std::string proxy;     // e.g. http://proxy:3128; empty: none, whatever the environment says
+  // Of https:// and of http:// URLs: http://proxy:3128; empty: none, whatever the environment says.
+  std::string https_proxy;
+  std::string http_proxy;
   std::string no_proxy;  // comma separated hosts that are asked directly
   std::string user_agent = "keyfs";
   bool http2 = true;

@@ -51,7 +51,7 @@ Error http_error(CURL* easy, CURLcode code, int verify_error, const std::string&
     case CURLE_COULDNT_RESOLVE_HOST:
       return unavailable("could not resolve the host name");
     case CURLE_COULDNT_RESOLVE_PROXY:
-      return unavailable("could not resolve the proxy's host name (" + options.proxy + ")");
+      return unavailable("could not resolve the proxy's host name (http_proxy, https_proxy)");
     case CURLE_COULDNT_CONNECT:
       return unavailable("could not connect" + os_reason(easy));
     case CURLE_OPERATION_TIMEDOUT:  // only the connect time-out is curl's; the deadline is ours

@@ -1,22 +1,16 @@
 #include "base/metrics.h"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
 #include <algorithm>
-#include <limits>
-#include <sstream>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <utility>
 #include <variant>
+
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
-
-bool is_name(std::string_view text) {
-  return !text.empty() && text[0] >= 'a' && text[0] <= 'z' &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-         });
-}
 
 // Printable ASCII, so that neither UTF-8 nor line ends are of concern to a reader.
 std::string told(std::string_view text, size_t most) {
@@ -29,38 +23,92 @@ std::string told(std::string_view text, size_t most) {
 using Metric =
     std::variant<std::unique_ptr<Counter>, std::unique_ptr<Gauge>, std::unique_ptr<Histogram>>;
 
+// By their place in Metric.
+constexpr std::array<std::string_view, 3> kTypes = {"counter", "gauge", "histogram"};
+constexpr size_t kCounter = 0;
+constexpr size_t kGauge = 1;
+constexpr size_t kHistogram = 2;
+
 struct Family {
-  prometheus::MetricType type;
+  size_t type;
   std::string help;
   std::map<Metrics::Labels, Metric> series;
 };
 
-prometheus::ClientMetric collect(const Counter& counter) {
-  prometheus::ClientMetric told;
-  told.counter.value = static_cast<double>(counter.value());
-  return told;
-}
-
-prometheus::ClientMetric collect(const Gauge& gauge) {
-  prometheus::ClientMetric told;
-  told.gauge.value = gauge.value();
-  return told;
-}
-
-prometheus::ClientMetric collect(const Histogram& histogram) {
-  prometheus::ClientMetric told;
-  const std::vector<uint64_t> counts = histogram.counts();
-  uint64_t so_far = 0;
-  for (size_t i = 0; i < counts.size(); ++i) {
-    so_far += counts[i];
-    const bool last = i == histogram.bounds().size();
-    told.histogram.bucket.push_back(
-        {so_far, last ? std::numeric_limits<double>::infinity() : histogram.bounds()[i]});
+void append_number(std::string& out, double value) {
+  if (!std::isfinite(value)) {
+    out += std::isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf";
+    return;
   }
-  told.histogram.sample_count = so_far;
-  told.histogram.sample_sum = histogram.sum();
-  return told;
+  std::array<char, 64> text{};
+  // Whole numbers without an exponent, as people read them.
+  const auto end = std::abs(value) < 1e15 && value == std::trunc(value)
+                       ? std::to_chars(text.begin(), text.end(), static_cast<int64_t>(value)).ptr
+                       : std::to_chars(text.begin(), text.end(), value).ptr;
+  out.append(text.begin(), end);
 }
+
+// The text of one name, line by line.
+class Lines {
+ public:
+  Lines(std::string& out, std::string_view name) : out_(out), name_(name) {}
+
+  void heading(const Family& family) {
+    out_.append("# HELP ").append(name_).append(" ");
+    for (const char c : family.help) out_.append(c == '\\' ? 2 : 1, c);
+    out_.append("\n# TYPE ").append(name_).append(" ").append(kTypes[family.type]).append("\n");
+  }
+  void series(const Metrics::Labels& labels, const Counter& counter) {
+    begin("", labels);
+    end(std::to_string(counter.value()));
+  }
+  void series(const Metrics::Labels& labels, const Gauge& gauge) {
+    begin("", labels);
+    end(number(gauge.value()));
+  }
+  void series(const Metrics::Labels& labels, const Histogram& histogram) {
+    const std::vector<uint64_t> counts = histogram.counts();
+    uint64_t all = 0;
+    for (const uint64_t count : counts) all += count;
+    begin("_count", labels);
+    end(std::to_string(all));
+    begin("_sum", labels);
+    end(number(histogram.sum()));
+    uint64_t so_far = 0;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      so_far += counts[i];
+      const bool last = i == histogram.bounds().size();
+      begin("_bucket", labels, last ? "+Inf" : number(histogram.bounds()[i]));
+      end(std::to_string(so_far));
+    }
+  }
+
+ private:
+  static std::string number(double value) {
+    std::string text;
+    append_number(text, value);
+    return text;
+  }
+  void label(std::string_view name, std::string_view value, bool first) {
+    out_.append(first ? "{" : ",").append(name).append("=\"");
+    for (const char c : value) {  // printable ASCII
+      if (c == '"' || c == '\\') out_ += '\\';
+      out_ += c;
+    }
+    out_ += '"';
+  }
+  void begin(std::string_view suffix, const Metrics::Labels& labels, std::string_view bound = {}) {
+    out_.append(name_).append(suffix);
+    bool first = true;
+    for (const auto& [name, value] : labels) label(name, value, std::exchange(first, false));
+    if (!bound.empty()) label("le", bound, std::exchange(first, false));
+    if (!first) out_ += '}';
+  }
+  void end(std::string_view value) { out_.append(" ").append(value).append("\n"); }
+
+  std::string& out_;
+  std::string_view name_;
+};
 
 }  // namespace
 
@@ -92,23 +140,24 @@ struct Metrics::State {
   mutable std::mutex mutex;
   std::map<std::string, Family, std::less<>> families;
   std::vector<Metric> refused;  // handles that are not told
-  Gauge* refused_gauge = nullptr;
+  Counter* told_refused = nullptr;
 
   template <class T, class... Arguments>
-  T& get(prometheus::MetricType type, std::string_view name, std::string_view help,
+  T& get(size_t type, std::string_view name, std::string_view help,
          const Labels& labels, const Arguments&... arguments);
 };
 
 template <class T, class... Arguments>
-T& Metrics::State::get(prometheus::MetricType type, std::string_view name, std::string_view help,
+T& Metrics::State::get(size_t type, std::string_view name, std::string_view help,
                        const Labels& labels, const Arguments&... arguments) {
   std::lock_guard lock(mutex);
   const auto refuse = [&]() -> T& {
     refused.emplace_back(std::make_unique<T>(arguments...));
-    refused_gauge->set(static_cast<double>(refused.size()));
+    told_refused->add();
     return *std::get<std::unique_ptr<T>>(refused.back());
   };
-  if (!name.starts_with("keyfs_") || !is_name(name)) return refuse();
+  const bool good_end = name.ends_with("_total") == (type == kCounter);
+  if (!name.starts_with("keyfs_") || !is_name(name, "_") || !good_end) return refuse();
   auto family = families.find(name);
   if (family == families.end()) {
     family = families.try_emplace(std::string(name)).first;
@@ -121,7 +170,7 @@ T& Metrics::State::get(prometheus::MetricType type, std::string_view name, std::
   Labels good;
   for (const auto& [label, value] : labels) {
     // "le" is the histograms' own.
-    if (!is_name(label) || label == "le") return refuse();
+    if (!is_name(label, "_") || label == "le") return refuse();
     good.emplace(label, told(value, kMaxLabelValue));
   }
   auto found = series.find(good);
@@ -136,24 +185,24 @@ T& Metrics::State::get(prometheus::MetricType type, std::string_view name, std::
 }
 
 Metrics::Metrics() : state_(std::make_unique<State>()) {
-  state_->refused_gauge =
-      &gauge("keyfs_metrics_refused", "Metrics that could not be registered: a mistake in keyfs.");
+  state_->told_refused = &counter("keyfs_metrics_refused_total",
+                                  "Metrics that could not be registered: a mistake in keyfs.");
 }
 Metrics::~Metrics() = default;
 
 Counter& Metrics::counter(std::string_view name, std::string_view help, const Labels& labels) {
-  return state_->get<Counter>(prometheus::MetricType::Counter, name, help, labels);
+  return state_->get<Counter>(kCounter, name, help, labels);
 }
 
 Gauge& Metrics::gauge(std::string_view name, std::string_view help, const Labels& labels) {
-  return state_->get<Gauge>(prometheus::MetricType::Gauge, name, help, labels);
+  return state_->get<Gauge>(kGauge, name, help, labels);
 }
 
 Histogram& Metrics::histogram(std::string_view name, std::string_view help, const Labels& labels,
                               std::vector<double> bounds) {
   if (bounds.empty()) bounds = latency_bounds();
   std::sort(bounds.begin(), bounds.end());
-  return state_->get<Histogram>(prometheus::MetricType::Histogram, name, help, labels, bounds);
+  return state_->get<Histogram>(kHistogram, name, help, labels, bounds);
 }
 
 std::vector<double> Metrics::latency_bounds() {
@@ -161,22 +210,17 @@ std::vector<double> Metrics::latency_bounds() {
 }
 
 std::string Metrics::text() const {
-  std::vector<prometheus::MetricFamily> families;
-  {
-    std::lock_guard lock(state_->mutex);
-    for (const auto& [name, family] : state_->families) {
-      if (family.series.empty()) continue;
-      families.push_back({name, family.help, family.type, {}});
-      for (const auto& [labels, metric] : family.series) {
-        auto told = std::visit([](const auto& pointer) { return collect(*pointer); }, metric);
-        for (const auto& [label, value] : labels) told.label.push_back({label, value});
-        families.back().metric.push_back(std::move(told));
-      }
+  std::string out;
+  std::lock_guard lock(state_->mutex);
+  for (const auto& [name, family] : state_->families) {
+    if (family.series.empty()) continue;
+    Lines lines(out, name);
+    lines.heading(family);
+    for (const auto& series : family.series) {
+      std::visit([&](const auto& pointer) { lines.series(series.first, *pointer); }, series.second);
     }
   }
-  std::ostringstream out;
-  prometheus::TextSerializer().Serialize(out, families);
-  return std::move(out).str();
+  return out;
 }
 
 }  // namespace keyfs

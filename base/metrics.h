@@ -9,8 +9,9 @@
 // Thread-safety: everything may be called from any thread. Handles are atomics without a lock.
 // Ownership: Metrics owns what it hands out; handles stay good as long as it lives. Blocking:
 // never. Errors: none. A handle is always given; the mistakes of a caller (a name that is not
-// keyfs_[a-z0-9_]+, a name asked for as two kinds of metric, a label that is none) give one that
-// works but is not told, and are counted in keyfs_metrics_refused.
+// keyfs_[a-z0-9_]+, a counter that does not end with _total or something else that does, a name
+// asked for as two kinds of metric, a label that is none) give one that works but is not told, and
+// are counted in keyfs_metrics_refused_total.
 //
 // Names follow Prometheus's practices: base units (seconds, bytes), _total on counters. Label
 // values come from a small set: regions, outcomes, error classes; never ids, users or messages.
@@ -39,6 +40,12 @@ namespace keyfs {
 class alignas(64) Counter {
  public:
   void add(uint64_t by = 1) noexcept { value_.fetch_add(by, std::memory_order_relaxed); }
+  // For what somebody else counts: never goes back.
+  void raise_to(uint64_t total) noexcept {
+    uint64_t now = value();
+    while (now < total && !value_.compare_exchange_weak(now, total, std::memory_order_relaxed)) {
+    }
+  }
   uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
 
  private:

@@ -15,8 +15,14 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "base/result.h"
 
 namespace keyfs {
+
+// Whether the same call may succeed a moment later.
+constexpr bool may_pass(Code code) {
+  return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kThrottled;
+}
 
 // A bucket of tokens: each retry costs some, each success gives some back.
 class RetryBudget {

@@ -8,6 +8,7 @@ namespace keyfs {
 namespace {
 
 constexpr int kMaxDepth = 32;
+constexpr size_t kMaxMembers = 256;
 
 // Walks over a JSON text and checks its form; what it has passed over is told by position.
 class Scanner {
@@ -202,6 +203,9 @@ Result<SecretJson> SecretJson::parse(std::string_view text) {
       scanner.blanks();
       const size_t value = scanner.at();
       if (!scanner.value()) return not_json();
+      if (out.members_.size() == kMaxMembers) {
+        return fail(Code::kCorrupt, "the JSON object has too many members");
+      }
       out.members_.push_back(
           {text.substr(name + 1, name_end - name - 2), text.substr(value, scanner.at() - value)});
       scanner.blanks();

@@ -2,7 +2,8 @@
 // memory. nlohmann-json leaves copies on the heap, and quotes the text in its exceptions.
 //
 // Thread-safety: plain functions. Blocking: never. Errors: Code::kCorrupt for a text that is no
-// JSON object (RFC 8259), a member that stands twice, or one that is not of the kind that was asked
+// JSON object (RFC 8259), is nested deeper than 32 levels or has more than 256 members, a member
+// that stands twice, or one that is not of the kind that was asked
 // for; messages name the member, and quote nothing.
 #pragma once
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/encoding.h"
-#include "base/secret_json.h"
 #include "kms/kms_error.h"
+#include "kms/kms_reply.h"
 
 namespace keyfs {
 namespace {
@@ -22,11 +22,6 @@ constexpr size_t kMaxReply = 64 * 1024;
 // What cannot be said in UTF-8 must not throw; an id's grammar has ASCII only.
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string text_member(const Json& json, const char* name) {
-  const auto it = json.find(name);
-  return it != json.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
 Error not_kms(const std::string& operation) {
@@ -76,27 +71,18 @@ Task<Result<GeneratedKey>> AwsRegion::generate(size_t bytes, EncryptionContext c
   if (!reply) co_return fail(reply.error());
   if (!reply->ok()) co_return fail(failed(*reply, "GenerateDataKey"));
 
-  auto json = SecretJson::parse(reply->http.text());
-  if (!json) co_return fail(not_kms("GenerateDataKey"));
-  auto key_id = json->string("KeyId");
-  auto blob_text = json->string("CiphertextBlob");
-  auto plain_text = json->secret(arena_, "Plaintext");
-  if (!key_id || !*key_id || !blob_text || !*blob_text || !plain_text || !*plain_text) {
-    co_return fail(not_kms("GenerateDataKey"));
-  }
-  auto blob = base64_decode(**blob_text);
-  auto plain = base64_decode_secret(arena_, (*plain_text)->reveal_text());
-  if (!blob || blob->empty() || !plain) co_return fail(not_kms("GenerateDataKey"));
-  if (plain->size() != bytes) {
+  auto parsed = parse_kms_reply(arena_, reply->http.text(), {.blob = true, .key = true});
+  if (!parsed) co_return fail(not_kms("GenerateDataKey"));
+  if (parsed->key.size() != bytes) {
     co_return fail(Code::kCorrupt, "KMS in " + options_.region +
                                        " generated a key of another size than was asked for");
   }
-  auto master = own_key(**key_id);
+  auto master = own_key(parsed->key_id);
   if (!master) co_return fail(master.error());
   GeneratedKey out;
-  out.key = std::move(*plain);
+  out.key = std::move(parsed->key);
   out.wrapped.master = std::move(*master);
-  out.wrapped.blob.assign(blob->begin(), blob->end());
+  out.wrapped.blob.assign(parsed->blob.begin(), parsed->blob.end());
   co_return out;
 }
 
@@ -122,15 +108,13 @@ Task<Result<WrappedKey>> AwsRegion::wrap(const SecretBytes& key, EncryptionConte
   if (!reply) co_return fail(reply.error());
   if (!reply->ok()) co_return fail(failed(*reply, "Encrypt"));
 
-  const Json json = Json::parse(reply->http.text(), nullptr, false);
-  if (!json.is_object()) co_return fail(not_kms("Encrypt"));
-  auto blob = base64_decode(text_member(json, "CiphertextBlob"));
-  if (!blob || blob->empty()) co_return fail(not_kms("Encrypt"));
-  auto master = own_key(text_member(json, "KeyId"));
+  const auto parsed = parse_kms_reply(arena_, reply->http.text(), {.blob = true, .key = false});
+  if (!parsed) co_return fail(not_kms("Encrypt"));
+  auto master = own_key(parsed->key_id);
   if (!master) co_return fail(master.error());
   WrappedKey out;
   out.master = std::move(*master);
-  out.blob.assign(blob->begin(), blob->end());
+  out.blob.assign(parsed->blob.begin(), parsed->blob.end());
   co_return out;
 }
 
@@ -155,28 +139,24 @@ Task<Result<SecretBytes>> AwsRegion::decrypt(const WrappedKey& wrapped,
   if (!reply) co_return fail(reply.error());
   if (!reply->ok()) co_return fail(failed(*reply, "Decrypt"));
 
-  auto json = SecretJson::parse(reply->http.text());
-  if (!json) co_return fail(not_kms("Decrypt"));
-  auto key_id = json->string("KeyId");
-  auto plain_text = json->secret(arena_, "Plaintext");
-  if (!key_id || !*key_id || !plain_text || !*plain_text) co_return fail(not_kms("Decrypt"));
-  auto plain = base64_decode_secret(arena_, (*plain_text)->reveal_text());
-  if (!plain || plain->empty()) co_return fail(not_kms("Decrypt"));
+  auto parsed = parse_kms_reply(arena_, reply->http.text(), {.blob = false, .key = true});
+  if (!parsed) co_return fail(not_kms("Decrypt"));
+  const std::string& key_id = parsed->key_id;
 
   const Error other_key(Code::kCorrupt, "KMS in " + options_.region +
                                             " decrypted with another key than the one asked for");
   if (pin == options_.key) {
-    if (auto master = own_key(**key_id); !master) co_return fail(other_key);
-  } else if (**key_id != pin) {
+    if (auto master = own_key(key_id); !master) co_return fail(other_key);
+  } else if (key_id != pin) {
     co_return fail(other_key);
   }
   // The record says who wrapped it, and that must be the one who unwrapped it.
-  const auto used = KmsKeyArn::parse(**key_id);
+  const auto used = KmsKeyArn::parse(key_id);
   const auto said = KmsKeyArn::parse(wrapped.master);
   if (said && (!used || (*used != *said && !used->replica_of(*said)))) {
     co_return fail(other_key);
   }
-  co_return std::move(*plain);
+  co_return std::move(parsed->key);
 }
 
 Task<Result<SecretBytes>> AwsRegion::unwrap(WrappedKey wrapped, EncryptionContext context,
@@ -228,12 +208,9 @@ Task<Result<void>> AwsRegion::describe(TimePoint deadline) {
   auto reply = co_await client_->call(std::move(call));
   if (!reply) co_return fail(reply.error());
   if (!reply->ok()) co_return fail(failed(*reply, "DescribeKey"));
-  const Json json = Json::parse(reply->http.text(), nullptr, false);
-  const auto metadata = json.is_object() ? json.find("KeyMetadata") : json.end();
-  if (!json.is_object() || metadata == json.end() || !metadata->is_object()) {
-    co_return fail(not_kms("DescribeKey"));
-  }
-  auto master = own_key(text_member(*metadata, "Arn"));
+  const auto arn = parse_kms_description(reply->http.text());
+  if (!arn) co_return fail(not_kms("DescribeKey"));
+  auto master = own_key(*arn);
   if (!master) co_return fail(master.error());
   co_return Result<void>();
 }

@@ -8,9 +8,13 @@
 
 namespace keyfs {
 
-AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct, Worker& worker,
-                                   Environment environment)
-    : http_(http), direct_(direct), worker_(worker), environment_(std::move(environment)) {}
+AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct,
+                                   Environment environment,
+                                   std::function<void(const std::string&)> warn)
+    : http_(http),
+      direct_(direct),
+      environment_(std::move(environment)),
+      warn_(std::move(warn)) {}
 
 AwsRegionFactory::~AwsRegionFactory() = default;
 
@@ -21,7 +25,8 @@ AwsCredentialProvider& AwsRegionFactory::credentials(const std::string& profile,
     AwsCredentialOptions options;
     options.profile = profile;
     options.role_arn = role_arn;
-    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, worker_, environment_,
+    options.warn = warn_;
+    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, environment_,
                                                        std::move(options));
   }
   return *provider;
@@ -35,6 +40,7 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   options.key = in.required("key");
   options.region = in.string("aws_region", options.name);
   const std::string endpoint = in.string("endpoint", "");
+  const bool allow_plain_http = in.boolean("allow_plain_http", false);
   AwsCredentialOptions credentials;
   credentials.profile = in.string("profile", "");
   credentials.role_arn = in.string("role_arn", "");
@@ -50,7 +56,8 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   if (!credentials.role_arn.empty() && !credentials.role_arn.starts_with("arn:")) {
     in.mistake("role_arn", "is no ARN");
   }
-  auto url = aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_);
+  auto url = aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_,
+                          allow_plain_http);
   if (!url && is_aws_region_name(options.region)) {
     in.mistake(endpoint.empty() ? "type" : "endpoint", url.error().message);
   }
@@ -58,6 +65,7 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
 
   AwsCredentialProvider& provider = this->credentials(credentials.profile, credentials.role_arn);
   provider.add_sts_region(options.region);
+  if (allow_plain_http) provider.allow_plain_http();
   AwsServiceOptions service;
   service.service = AwsRegion::kService;
   service.region = options.region;

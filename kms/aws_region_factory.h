@@ -5,6 +5,7 @@
 //   key = alias/keyfs        ; id, ARN or alias of a symmetric master key
 //   ; aws_region = ...       ; when NAME is not AWS's name of the region
 //   ; endpoint = http://...  ; host and port only
+//   ; allow_plain_http = yes ; http:// also to other machines
 //   ; profile = ...          ; of ~/.aws/config and ~/.aws/credentials
 //   ; role_arn = ...         ; assumed with what the credentials' order gives
 //
@@ -13,6 +14,7 @@
 // Errors: kInvalid with file and line (base/config.h).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,7 +24,6 @@
 #include "base/config.h"
 #include "base/environment.h"
 #include "base/http.h"
-#include "base/worker.h"
 #include "kms/region.h"
 
 namespace keyfs {
@@ -30,7 +31,9 @@ namespace keyfs {
 class AwsRegionFactory {
  public:
   // `direct` is a client without a proxy, for the metadata services of container and instance.
-  AwsRegionFactory(HttpClient& http, HttpClient& direct, Worker& worker, Environment environment);
+  // `warn` as AwsCredentialOptions has it.
+  AwsRegionFactory(HttpClient& http, HttpClient& direct, Environment environment,
+                   std::function<void(const std::string&)> warn = {});
   ~AwsRegionFactory();
   AwsRegionFactory(const AwsRegionFactory&) = delete;
   AwsRegionFactory& operator=(const AwsRegionFactory&) = delete;
@@ -44,8 +47,8 @@ class AwsRegionFactory {
  private:
   HttpClient& http_;
   HttpClient& direct_;
-  Worker& worker_;
   Environment environment_;
+  std::function<void(const std::string&)> warn_;
   std::map<std::pair<std::string, std::string>, std::unique_ptr<AwsCredentialProvider>> providers_;
 };
 

@@ -88,10 +88,6 @@ std::vector<RegionSlot*> healthy_first(const std::vector<RegionSlot*>& order) {
   return sorted;
 }
 
-bool may_pass(Code code) {
-  return code == Code::kUnavailable || code == Code::kThrottled || code == Code::kTimeout;
-}
-
 Duration pause_before_round(const RegionsOptions& options, const RandomFraction& random,
                             unsigned round) {
   const double doubled = std::exp2(static_cast<int>(std::clamp(round, 2u, 20u)) - 2);

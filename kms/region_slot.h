@@ -42,7 +42,6 @@ struct RegionSlot {
   RegionHealth health;
   RegionObserver* observer;     // may be null
   std::optional<size_t> probe;  // its number among the probes
-  bool probe_done = false;
 
  private:
   void tell_breaker(bool was_closed, const Error* reason);
@@ -55,9 +54,6 @@ void reorder(std::vector<RegionSlot*>& order);
 
 // Those of `order` that are closed, then half-open, then open.
 std::vector<RegionSlot*> healthy_first(const std::vector<RegionSlot*>& order);
-
-// Whether the same call may succeed in the same region a moment later.
-bool may_pass(Code code);
 
 // Before the second and later rounds: at least half of the pause, the rest by chance, so that not
 // all callers come back at once.

@@ -12,6 +12,7 @@
 
 #include "base/loop.h"
 #include "base/race.h"
+#include "base/retry.h"
 #include "kms/region_slot.h"
 #include "kms/regions.h"
 

@@ -1,5 +1,8 @@
 #include "store/factory.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -23,15 +26,22 @@ Result<std::unique_ptr<Store>> sqlite_from(const ConfigSection& section, const S
   }
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
 
-  bool may_make = true;
+  bool known_here = false;
+  bool may_make = parts.may_make_database;
   if (!parts.state_dir.empty()) {
     const auto known = read_known_store(parts.state_dir);
     if (!known) return fail(known.error());
-    may_make = !*known;
+    known_here = known->has_value();
+    may_make = may_make && !*known;
   }
   auto store = SqliteStore::open(parts.loop, path, parts.loop.now() + kOpenWithin, may_make);
   if (!store) {
-    if (may_make || store.error().code != Code::kUnavailable) return fail(store.error());
+    struct stat info {};
+    if (!known_here && !may_make && ::stat(path.c_str(), &info) != 0 && errno == ENOENT) {
+      return fail(Code::kUnavailable,
+                  "there is no database at " + path + " ([store] path); `keyfs mount` makes it");
+    }
+    if (!known_here || store.error().code != Code::kUnavailable) return fail(store.error());
     return fail(lost_store(parts.state_dir, store.error()));
   }
   if (!parts.state_dir.empty()) {

@@ -31,6 +31,7 @@ struct StoreParts {
   std::string state_dir;
   MakeStore dynamodb;  // need what only those have who speak HTTP; may be empty
   MakeStore etcd;
+  bool may_make_database = true;  // of SQLite, where there is none
 };
 
 // kInvalid when there is no [store] section.

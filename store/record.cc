@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/encoding.h"
-#include "store/strict_json.h"
+#include "base/strict_json.h"
 
 namespace keyfs {
 namespace {

@@ -93,6 +93,11 @@ class ChangeListener {
   virtual void on_live(bool live, TimePoint as_of) = 0;
 };
 
+struct TableMade {
+  std::string done;              // in a line
+  std::optional<Error> missing;  // the table is there, and lacks something that it should have
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -121,8 +126,8 @@ class Store {
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
 
   // Makes the table that the store needs, where that is the operator's decision and not made by
-  // itself; tells in a line what was done. kInvalid where there is no such thing.
-  virtual Task<Result<std::string>> make_table(TimePoint deadline);
+  // itself. kInvalid where there is no such thing.
+  virtual Task<Result<TableMade>> make_table(TimePoint deadline);
 };
 
 }  // namespace keyfs

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <nlohmann/json.hpp>
+
+#include "base/secret_json.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
-
-using Json = nlohmann::json;
 
 // The credentials themselves are refused; new ones may be taken.
 constexpr std::array<std::string_view, 8> kRefused = {
@@ -22,11 +21,6 @@ constexpr std::array<std::string_view, 6> kSignature = {
     "RequestTimeTooSkewed",      "IncompleteSignature",   "IncompleteSignatureException",
 };
 
-bool is_name(std::string_view text) {
-  return !text.empty() && text.size() <= 80 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c); });
-}
-
 // "com.amazon.coral.service#AccessDeniedException", "X:http://internal.amazon.com/...": the name
 // alone; empty for anything that is no name, which may then stand in a message.
 std::string short_name(std::string_view text) {
@@ -34,24 +28,19 @@ std::string short_name(std::string_view text) {
   if (const size_t hash = text.rfind('#'); hash != std::string_view::npos) {
     text.remove_prefix(hash + 1);
   }
-  return is_name(text) ? std::string(text) : "";
+  return is_error_name(text) ? std::string(text) : "";
 }
 
 // Where AWS puts the name: https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 std::string error_name(const HttpResponse& response) {
   if (const std::string* header = response.header("x-amzn-errortype")) return short_name(*header);
-  const Json body = Json::parse(response.text(), nullptr, false);
-  if (!body.is_object()) return "";
+  const auto body = SecretJson::parse(response.text());
+  if (!body) return "";
   for (const char* field : {"__type", "code"}) {
-    const auto it = body.find(field);
-    if (it != body.end() && it->is_string()) return short_name(it->get_ref<const std::string&>());
+    const auto name = body->string(field);
+    if (name && *name) return short_name(**name);
   }
   return "";
-}
-
-template <size_t N>
-bool among(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 }  // namespace

@@ -1,11 +1,11 @@
 #include "base/aws/credentials.h"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "base/aws/credentials_sources.h"
 #include "base/aws/endpoint.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
@@ -21,18 +21,19 @@ constexpr auto kRetryBackground = 15s;  // while the old ones are still good
 // running daemon.
 class Chain final : public AwsCredentialSource {
  public:
-  Chain(HttpClient& http, HttpClient& direct, Worker& worker, Environment environment,
-        AwsCredentialOptions options, std::shared_ptr<const std::vector<std::string>> sts_regions)
+  Chain(HttpClient& http, HttpClient& direct, LazyWorker& worker, Environment environment,
+        AwsCredentialOptions options, std::shared_ptr<const std::vector<std::string>> sts_regions,
+        const bool& allow_plain_http)
       : clock_(http.loop().clock()),
-        parts_{http, direct, worker, std::move(environment), {}, clock_},
+        parts_{http, direct, worker, std::move(environment), {}, clock_, allow_plain_http},
         options_(std::move(options)),
         sts_regions_(std::move(sts_regions)) {}
 
   std::string name() const override { return name_; }
+  bool good_past_expiration() const override { return good_past_expiration_; }
 
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
-    using Read = Result<AwsProfiles>;
-    const std::function<Read()> read = [&arena = parts_.http.arena(),
+    const std::function<Result<AwsProfiles>()> read = [&arena = parts_.http.arena(),
                                         files =
                                             aws_profile_files(parts_.environment, options_.home)] {
       return read_aws_profiles(arena, files);
@@ -47,6 +48,7 @@ class Chain final : public AwsCredentialSource {
       *source = assumed_role(parts_, std::move(role), std::move(*source));
     }
     name_ = (*source)->name();
+    good_past_expiration_ = (*source)->good_past_expiration();
     co_return co_await (*source)->fetch(deadline);
   }
 
@@ -59,27 +61,19 @@ class Chain final : public AwsCredentialSource {
     if (options_.profile.empty()) {
       auto given = environment_credentials(parts_);
       if (!given || *given) return given;
-      auto token_file = parts_.environment("AWS_WEB_IDENTITY_TOKEN_FILE");
-      auto role_arn = parts_.environment("AWS_ROLE_ARN");
-      if (token_file && role_arn) {
-        AwsRole role;
-        role.arn = *role_arn;
-        role.session_name = parts_.environment("AWS_ROLE_SESSION_NAME").value_or("keyfs");
-        return web_identity(parts_, std::move(role), *token_file);
-      }
     }
-    if (!options_.profile.empty() || named || profiles.contains(profile)) {
-      auto source = profile_credentials(parts_, profiles, profile);
-      if (!source || *source) return source;
-      if (!options_.profile.empty()) {
-        return fail(Code::kUnauthenticated, "AWS profile " + profile + " has no credentials");
-      }
+    if ((!options_.profile.empty() || named) && !profiles.contains(profile)) {
+      return fail(Code::kInvalid, "there is no AWS profile " + profile);
+    }
+    auto source = profile_credentials(parts_, profiles, profile, options_.profile.empty());
+    if (!source || *source) return source;
+    if (!options_.profile.empty()) {
+      return fail(Code::kUnauthenticated, "AWS profile " + profile + " has no credentials");
     }
     auto container = container_credentials(parts_);
     if (!container || *container) return container;
-    std::string disabled = parts_.environment("AWS_EC2_METADATA_DISABLED").value_or("");
-    for (char& c : disabled) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (disabled != "true") return instance_credentials(parts_);
+    const std::string disabled = parts_.environment("AWS_EC2_METADATA_DISABLED").value_or("");
+    if (lower(disabled) != "true") return instance_credentials(parts_);
     return fail(Code::kUnauthenticated,
                 "no AWS credentials: none in the environment, no web identity, no profile " +
                     profile +
@@ -106,16 +100,19 @@ class Chain final : public AwsCredentialSource {
   AwsCredentialOptions options_;
   std::shared_ptr<const std::vector<std::string>> sts_regions_;
   std::string name_;
+  bool good_past_expiration_ = false;
 };
 
 }  // namespace
 
-AwsCredentialProvider::AwsCredentialProvider(HttpClient& http, HttpClient& direct, Worker& worker,
+AwsCredentialProvider::AwsCredentialProvider(HttpClient& http, HttpClient& direct,
                                              Environment environment, AwsCredentialOptions options)
     : AwsCredentialProvider(http, nullptr) {
   *sts_regions_ = options.sts_regions;
-  source_ = std::make_unique<Chain>(http, direct, worker, std::move(environment),
-                                    std::move(options), sts_regions_);
+  warn_ = std::move(options.warn);
+  worker_ = std::make_unique<LazyWorker>(loop_, "keyfs-aws");
+  source_ = std::make_unique<Chain>(http, direct, *worker_, std::move(environment),
+                                    std::move(options), sts_regions_, allow_plain_http_);
 }
 
 AwsCredentialProvider::AwsCredentialProvider(HttpClient& http,
@@ -137,7 +134,7 @@ Task<Result<AwsCredentialsPtr>> AwsCredentialProvider::get(TimePoint deadline) {
     const WallTime now = loop_.clock().wall();
     const auto& expires = current_->expires;
     if (!expires || now + kRenewBefore < *expires) co_return current_;
-    if (now < *expires) {
+    if (now < *expires || source_->good_past_expiration()) {
       renew_in_background();
       co_return current_;
     }
@@ -159,17 +156,31 @@ Task<Result<AwsCredentialsPtr>> AwsCredentialProvider::renew() {
     failure_ = fetched.error().within("could not get AWS credentials");
   } else if (const auto& expires = (*fetched)->expires;
              expires && *expires <= loop_.clock().wall()) {
+    if (source_->good_past_expiration()) {
+      current_ = *fetched;
+      refused_ = false;
+      warn_expired();
+      co_return current_;
+    }
     failure_ = Error(Code::kUnauthenticated,
                      "the AWS credentials from " + origin_ + " expired at " + to_rfc3339(*expires) +
                          ": renew them where they come from, or set this machine's clock");
   }
   if (failure_) {
     failed_at_ = loop_.now();
+    warn_expired();
     co_return fail(*failure_);
   }
   current_ = *fetched;
   refused_ = false;
   co_return current_;
+}
+
+void AwsCredentialProvider::warn_expired() {
+  if (!warn_ || current_ == nullptr || refused_ || !source_->good_past_expiration()) return;
+  if (!current_->expires || loop_.clock().wall() < *current_->expires) return;
+  warn_("the AWS credentials from " + origin_ + " expired at " + to_rfc3339(*current_->expires) +
+        " and there are no newer ones yet; they are used on until AWS refuses them");
 }
 
 void AwsCredentialProvider::renew_in_background() {

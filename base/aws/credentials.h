@@ -1,27 +1,31 @@
 // AWS credentials, found as every AWS tool finds them, kept in locked memory and renewed in time.
 //
-// The order (the first that is configured decides; it failing is an error, not a reason to go on):
+// The order is botocore's (the first that is configured decides; it failing is an error, not a
+// reason to go on); the profile is AWS_PROFILE, or "default", of the shared files:
 //   1. the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
-//   2. web identity: AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN (EKS service accounts)
-//   3. the profile (AWS_PROFILE, or "default") in the shared credentials and config files: keys,
-//      role_arn with source_profile or credential_source, web_identity_token_file,
-//      credential_process
-//   4. the container: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI (ECS, EKS Pod Identity)
-//   5. the instance: IMDSv2, unless AWS_EC2_METADATA_DISABLED is true
-// A profile named in keyfs's configuration, or by AWS_PROFILE, goes before the environment's keys
-// only in the first case, as with the AWS command line's --profile. A `role_arn` in keyfs's
+//   2. the profile's role_arn with source_profile or credential_source
+//   3. web identity: AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN (EKS service accounts), then the
+//      profile's web_identity_token_file and role_arn
+//   4. the profile's keys in the credentials file
+//   5. the profile's credential_process
+//   6. the profile's keys in the config file
+//   7. the container: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI (ECS, EKS Pod Identity)
+//   8. the instance: IMDSv2, unless AWS_EC2_METADATA_DISABLED is true
+// A profile named in keyfs's configuration goes before the environment's keys and web identity, as
+// with the AWS command line's --profile; AWS_PROFILE does not. A `role_arn` in keyfs's
 // configuration is assumed (STS AssumeRole) with whatever the order gives.
 //   https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 //
 // Thread-safety: none; on the loop's thread. Ownership: what is given to create() outlives the
 // provider, the provider outlives its tasks. Blocking: never; files are read and processes are
-// waited for on the worker.
+// waited for on a thread of the provider's own, so that one that hangs holds up no other.
 // Errors: kUnauthenticated when there are none or they are refused or malformed: the message says
 // what was looked for and what to do; kInvalid for a profile that contradicts itself;
 // kUnavailable and kTimeout when the one who gives them cannot be reached. Messages never hold a
 // secret, nor text from a reply, a file or a process.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,12 +35,12 @@
 #include "base/clock.h"
 #include "base/environment.h"
 #include "base/http.h"
+#include "base/lazy_worker.h"
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/result.h"
 #include "base/secret.h"
 #include "base/task.h"
-#include "base/worker.h"
 
 namespace keyfs {
 
@@ -47,6 +51,8 @@ struct AwsCredentialOptions {
   // before; us-east-1's is asked when there is none at all.
   std::vector<std::string> sts_regions;
   std::string home;  // where .aws/ is looked for; empty: HOME
+  // Told what goes on in spite of a fault; may be empty.
+  std::function<void(const std::string& message)> warn;
 };
 
 // One way to get credentials. Internal to the provider, and to tests.
@@ -56,6 +62,9 @@ class AwsCredentialSource {
   // For messages, and only known after a fetch for some: "the profile payments".
   virtual std::string name() const = 0;
   virtual Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) = 0;
+  // What it gave may be used after its expiration, as long as it has nothing newer: so IMDS says,
+  // which goes on giving old ones while EC2 cannot renew them.
+  virtual bool good_past_expiration() const { return false; }
 };
 
 class AwsCredentialProvider {
@@ -63,8 +72,8 @@ class AwsCredentialProvider {
   // `direct` asks the metadata services of container and instance, which no proxy must see, and
   // `http` STS. Decides nothing yet: the environment and the files are looked at when credentials
   // are first asked for, and again whenever they are renewed.
-  AwsCredentialProvider(HttpClient& http, HttpClient& direct, Worker& worker,
-                        Environment environment, AwsCredentialOptions options);
+  AwsCredentialProvider(HttpClient& http, HttpClient& direct, Environment environment,
+                        AwsCredentialOptions options);
   // With a source of the test's.
   AwsCredentialProvider(HttpClient& http, std::unique_ptr<AwsCredentialSource> source);
   ~AwsCredentialProvider();
@@ -84,6 +93,9 @@ class AwsCredentialProvider {
   // all.
   void add_sts_region(const std::string& region);
 
+  // STS may be asked over plain HTTP elsewhere than on this machine.
+  void allow_plain_http() { allow_plain_http_ = true; }
+
   // Where the current ones come from, for `keyfs check`; empty before the first fetch.
   const std::string& origin() const { return origin_; }
 
@@ -93,9 +105,13 @@ class AwsCredentialProvider {
   Task<Result<AwsCredentialsPtr>> join();
   Task<Result<AwsCredentialsPtr>> renew();
   void renew_in_background();
+  void warn_expired();  // when expired ones go on being used
 
   Loop& loop_;
   std::shared_ptr<std::vector<std::string>> sts_regions_;  // shared with the source
+  bool allow_plain_http_ = false;
+  std::function<void(const std::string&)> warn_;
+  std::unique_ptr<LazyWorker> worker_;  // the source's
   std::unique_ptr<AwsCredentialSource> source_;
   AwsCredentialsPtr current_;
   bool refused_ = false;  // `current_` is

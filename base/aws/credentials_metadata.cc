@@ -3,10 +3,11 @@
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "base/aws/credentials_sources.h"
+#include "base/aws/endpoint.h"
 #include "base/secret_file.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
@@ -49,10 +50,8 @@ class Container final : public AwsCredentialSource {
     request.max_response = kMaxReply;
     request.headers.push_back({"Accept", "application/json"});
     if (!token_file_.empty()) {  // EKS replaces it now and then, so it is read each time
-      using Read = Result<std::optional<SecretBytes>>;
-      const std::function<Read()> read = [&arena, path = token_file_] {
-        return read_secret_file(arena, path);
-      };
+      const std::function<Result<std::optional<SecretBytes>>()> read =
+          [&arena, path = token_file_] { return read_secret_file(arena, path); };
       auto token = co_await parts_.worker.run(read);
       if (!token) co_return fail(token.error().within(name()));
       if (!*token) {
@@ -81,14 +80,9 @@ class Container final : public AwsCredentialSource {
 
 // Whoever may set the variable must not make the daemon send its token to just anybody.
 bool may_go_plain(std::string_view host) {
-  host = host.substr(
-      0, host.rfind(']') == std::string_view::npos ? host.rfind(':') : host.rfind(']') + 1);
-  constexpr std::array<std::string_view, 5> kAllowed = {
-      "localhost", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]", "[::1]"};
-  if (std::find(kAllowed.begin(), kAllowed.end(), host) != kAllowed.end()) return true;
-  return host.starts_with("127.") && std::all_of(host.begin(), host.end(), [](unsigned char c) {
-           return std::isdigit(c) || c == '.';
-         });
+  constexpr std::array<std::string_view, 3> kOfContainers = {"169.254.170.2", "169.254.170.23",
+                                                             "[fd00:ec2::23]"};
+  return is_this_machine(host) || among(kOfContainers, without_port(host));
 }
 
 class Instance final : public AwsCredentialSource {
@@ -96,12 +90,13 @@ class Instance final : public AwsCredentialSource {
   explicit Instance(AwsSourceParts& parts) : parts_(parts) {}
 
   std::string name() const override { return "the instance's role (IMDS)"; }
+  bool good_past_expiration() const override { return true; }
 
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
     std::string base = parts_.environment("AWS_EC2_METADATA_SERVICE_ENDPOINT").value_or("");
     if (base.empty()) {
-      std::string mode = parts_.environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").value_or("");
-      for (char& c : mode) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      const std::string mode =
+          lower(parts_.environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").value_or(""));
       base = mode == "ipv6" ? "http://[fd00:ec2::254]" : "http://169.254.169.254";
     }
     while (base.ends_with('/')) base.pop_back();
@@ -123,9 +118,8 @@ class Instance final : public AwsCredentialSource {
     if (!roles) co_return fail(roles.error().within(name()));
     const std::string_view text = roles->text();
     const std::string role(text.substr(0, text.find_first_of("\r\n")));
-    if (role.empty() || !std::all_of(role.begin(), role.end(), [](unsigned char c) {
-          return std::isalnum(c) ||
-                 std::string_view("+=,.@_-").find(static_cast<char>(c)) != std::string_view::npos;
+    if (role.empty() || !std::all_of(role.begin(), role.end(), [](char c) {
+          return is_alnum(c) || std::string_view("+=,.@_-").find(c) != std::string_view::npos;
         })) {
       co_return fail(Code::kUnauthenticated, name() + ": the instance has no role");
     }

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/aws/credentials_sources.h"
+#include "base/aws/shell_words.h"
 #include "base/secret_json.h"
 
 extern char** environ;
@@ -47,7 +48,7 @@ struct Child {
 
 // Its standard output, once it has ended well. stderr goes nowhere: it may hold what must not be
 // logged. The child gets no descriptor of ours (all are O_CLOEXEC) and a process group of its own.
-Result<SecretBytes> run(SecretArena& arena, const std::string& who, const std::string& command,
+Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<std::string> words,
                         Steady::time_point until, const std::atomic<bool>& dropped) {
   const auto failed = [&who](const std::string& what) {
     return fail(Code::kUnauthenticated, who + ": " + what);
@@ -72,15 +73,18 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, const std::s
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  const char* const argv[] = {"sh", "-c", command.c_str(), nullptr};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   Child child;
-  const int error = ::posix_spawn(&child.pid, "/bin/sh", &actions, &attributes,
-                                  const_cast<char* const*>(argv), environ);
+  const int error =
+      ::posix_spawnp(&child.pid, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {
     child.pid = -1;
-    return failed(std::string("/bin/sh: ") + std::strerror(error));
+    return failed(std::string("the program cannot be started: ") + std::strerror(error) +
+                  " (no shell is used; where one is wanted, say sh -c '...')");
   }
   in.close();
 
@@ -130,6 +134,9 @@ class Process final : public AwsCredentialSource {
 
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
     SecretArena& arena = parts_.http.arena();
+    const auto words = shell_words(command_);
+    if (!words) co_return fail(words.error().within(name()));
+    if (words->empty()) co_return fail(Code::kInvalid, name() + ": is empty");
     const Duration within = std::clamp<Duration>(deadline - parts_.http.loop().now(), 0s, 30s);
     // Dropping this task kills the process, so that nobody waits for it, least of all our own end.
     struct Dropped {
@@ -137,7 +144,7 @@ class Process final : public AwsCredentialSource {
       ~Dropped() { *flag = true; }
     } dropped;
     const std::function<Result<SecretBytes>()> work =
-        [&arena, who = name(), command = command_, until = Steady::now() + within,
+        [&arena, who = name(), command = *words, until = Steady::now() + within,
          flag = dropped.flag] { return run(arena, who, command, until, *flag); };
     auto output = co_await parts_.worker.run(work);
     if (!output) co_return fail(output.error());

@@ -12,29 +12,12 @@ class Resolver {
  public:
   Resolver(AwsSourceParts& parts, AwsProfiles& profiles) : parts_(parts), profiles_(profiles) {}
 
-  // Null: the profile has nothing about credentials.
-  Result<AwsCredentialSourcePtr> resolve(const std::string& name) {
-    const auto it = profiles_.find(name);
-    if (it == profiles_.end()) {
-      return fail(Code::kInvalid, "there is no AWS profile " + name);
-    }
-    AwsProfile& profile = it->second;
-    const std::string& role_arn = profile.get("role_arn");
-    // A profile that names itself as its source means its own keys.
-    const bool again = !visited_.insert(name).second;
-    if (!role_arn.empty() && !again) return role(name, profile);
-    if (!profile.get("aws_access_key_id").empty()) return keys(name, profile);
-    if (again) return mistake(name, "source_profile goes round in a circle");
-    if (!profile.get("credential_process").empty()) {
-      return process_credentials(parts_, name, profile.get("credential_process"));
-    }
-    if (!profile.get("sso_session").empty() || !profile.get("sso_start_url").empty()) {
-      return mistake(name,
-                     "single sign-on is not supported by itself; say credential_process = aws "
-                     "configure export-credentials --profile " +
-                         name + " in another profile");
-    }
-    return AwsCredentialSourcePtr();
+  // Null: there is nothing about credentials.
+  Result<AwsCredentialSourcePtr> resolve(const std::string& name, bool with_environment) {
+    visited_.insert(name);
+    AwsProfile& profile = profiles_[name];
+    if (assumes_role(profile)) return role(name, profile);
+    return by_itself(name, profile, with_environment);
   }
 
  private:
@@ -42,15 +25,61 @@ class Resolver {
     return fail(Code::kInvalid, "AWS profile " + name + ": " + what);
   }
 
-  Result<AwsCredentialSourcePtr> keys(const std::string& name, AwsProfile& profile) {
+  static bool assumes_role(const AwsProfile& profile) {
+    return profile.settings.contains("role_arn") &&
+           !profile.settings.contains("web_identity_token_file");
+  }
+  static bool has_keys(const AwsProfile& profile) {
+    return profile.in_credentials.any() || profile.in_config.any();
+  }
+
+  // Without a role that is assumed by other credentials.
+  Result<AwsCredentialSourcePtr> by_itself(const std::string& name, AwsProfile& profile,
+                                           bool with_environment) {
+    const auto either = [&](const char* variable, const char* setting) {
+      const auto value = with_environment ? parts_.environment(variable) : std::nullopt;
+      return value ? *value : profile.get(setting);
+    };
+    const std::string token_file = either("AWS_WEB_IDENTITY_TOKEN_FILE", "web_identity_token_file");
+    if (!token_file.empty()) {
+      AwsRole role;
+      role.arn = either("AWS_ROLE_ARN", "role_arn");
+      if (role.arn.empty()) return mistake(name, "there is a web identity, and no role for it");
+      const std::string session = either("AWS_ROLE_SESSION_NAME", "role_session_name");
+      if (!session.empty()) role.session_name = session;
+      return web_identity(parts_, std::move(role), token_file);
+    }
+    for (const char* of_sso : {"sso_account_id", "sso_role_name"}) {
+      if (profile.settings.contains(of_sso)) return signs_on(name);
+    }
+    if (profile.in_credentials.access_key_id) return keys(name, profile.in_credentials);
+    if (profile.settings.contains("login_session")) return signs_on(name);
+    if (const auto command = profile.settings.find("credential_process");
+        command != profile.settings.end()) {
+      return process_credentials(parts_, name, command->second);
+    }
+    if (profile.in_config.access_key_id) return keys(name, profile.in_config);
+    return AwsCredentialSourcePtr();
+  }
+
+  static tl::unexpected<Error> signs_on(const std::string& name) {
+    return mistake(name,
+                   "single sign-on is not supported by itself; say credential_process = aws "
+                   "configure export-credentials --profile " +
+                       name + " in another profile");
+  }
+
+  Result<AwsCredentialSourcePtr> keys(const std::string& name, const AwsProfileKeys& from) {
     SecretArena& arena = parts_.http.arena();
-    auto secret = arena.copy_of(profile.secret_access_key.reveal());
-    auto token = arena.copy_of(profile.session_token.reveal());
+    auto secret = arena.copy_of(from.secret_access_key.reveal());
+    const SecretBytes& of_session =
+        from.security_token.empty() ? from.session_token : from.security_token;
+    auto token = arena.copy_of(of_session.reveal());
     if (!secret) return fail(secret.error());
     if (!token) return fail(token.error());
     const std::string who = "the profile " + name;
-    auto credentials = make_credentials(who, profile.get("aws_access_key_id"), std::move(*secret),
-                                        std::move(*token), "");
+    auto credentials =
+        make_credentials(who, *from.access_key_id, std::move(*secret), std::move(*token), "");
     if (!credentials) return fail(credentials.error());
     return given_credentials(who, *credentials);
   }
@@ -73,16 +102,14 @@ class Resolver {
     if (!profile.get("mfa_serial").empty()) {
       return mistake(name, "mfa_serial: there is nobody to ask for a code");
     }
-    const std::string& token_file = profile.get("web_identity_token_file");
     const std::string& source = profile.get("source_profile");
     const std::string& credential_source = profile.get("credential_source");
-    if (!token_file.empty()) return web_identity(parts_, std::move(role), token_file);
     if (!source.empty() && !credential_source.empty()) {
       return mistake(name, "source_profile and credential_source contradict each other");
     }
     Result<AwsCredentialSourcePtr> base = AwsCredentialSourcePtr();
     if (!source.empty()) {
-      base = resolve(source);
+      base = source_profile(name, source);
     } else if (!credential_source.empty()) {
       base = source_named(name, credential_source);
     } else {
@@ -91,6 +118,21 @@ class Resolver {
     if (!base) return base;
     if (!*base) return mistake(name, "its source_profile " + source + " has no credentials");
     return assumed_role(parts_, std::move(role), std::move(*base));
+  }
+
+  Result<AwsCredentialSourcePtr> source_profile(const std::string& name,
+                                                const std::string& source) {
+    const auto it = profiles_.find(source);
+    if (it == profiles_.end()) return mistake(name, "there is no source_profile " + source);
+    AwsProfile& profile = it->second;
+    // A profile that names itself as its source means its own keys.
+    const bool again = !visited_.insert(source).second;
+    if (again && (source != name || !has_keys(profile))) {
+      return mistake(name, "source_profile goes round in a circle");
+    }
+    // Of a source, keys go before a role.
+    if (has_keys(profile) || !assumes_role(profile)) return by_itself(source, profile, false);
+    return role(source, profile);
   }
 
   Result<AwsCredentialSourcePtr> source_named(const std::string& name, const std::string& source) {
@@ -131,7 +173,8 @@ Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts) {
     return kept;
   };
   auto secret = variable("AWS_SECRET_ACCESS_KEY");
-  auto token = variable("AWS_SESSION_TOKEN");
+  auto token = variable(parts.environment("AWS_SECURITY_TOKEN") ? "AWS_SECURITY_TOKEN"
+                                                                : "AWS_SESSION_TOKEN");
   if (!secret) return fail(secret.error());
   if (!token) return fail(token.error());
   const std::string who = "the environment (AWS_ACCESS_KEY_ID)";
@@ -142,8 +185,8 @@ Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts) {
 }
 
 Result<AwsCredentialSourcePtr> profile_credentials(AwsSourceParts& parts, AwsProfiles& profiles,
-                                                   const std::string& name) {
-  return Resolver(parts, profiles).resolve(name);
+                                                   const std::string& name, bool with_environment) {
+  return Resolver(parts, profiles).resolve(name, with_environment);
 }
 
 }  // namespace keyfs

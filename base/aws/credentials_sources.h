@@ -15,7 +15,7 @@
 #include "base/aws/signer.h"
 #include "base/environment.h"
 #include "base/http.h"
-#include "base/worker.h"
+#include "base/lazy_worker.h"
 
 namespace keyfs {
 
@@ -25,10 +25,11 @@ using AwsCredentialSourcePtr = std::unique_ptr<AwsCredentialSource>;
 struct AwsSourceParts {
   HttpClient& http;    // STS
   HttpClient& direct;  // container and instance
-  Worker& worker;
+  LazyWorker& worker;
   Environment environment;
   std::vector<std::string> sts_regions;  // at least one
   AwsClock& clock;                       // what STS taught about the time
+  const bool& allow_plain_http;          // of STS, to others than this machine
 };
 
 // Keys that are there already.
@@ -50,13 +51,14 @@ Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts);
 // What ECS and EKS Pod Identity serve; null when neither of the two variables is set.
 Result<AwsCredentialSourcePtr> container_credentials(AwsSourceParts& parts);
 AwsCredentialSourcePtr instance_credentials(AwsSourceParts& parts);
-// The command of a credential_process, run by /bin/sh.
+// The command of a credential_process, split by base/aws/shell_words.h and run without a shell.
 AwsCredentialSourcePtr process_credentials(AwsSourceParts& parts, std::string profile,
                                            std::string command);
 
-// The source that a profile describes; null when it has nothing about credentials.
+// The source that a profile describes, or the environment's web identity where that goes before;
+// null when there is nothing about credentials. A profile that is not there is an empty one.
 Result<AwsCredentialSourcePtr> profile_credentials(AwsSourceParts& parts, AwsProfiles& profiles,
-                                                   const std::string& name);
+                                                   const std::string& name, bool with_environment);
 
 // Checks and puts together what a source was told. `expires` as text (RFC 3339, also with an offset
 // and a fraction); empty: they do not expire. `who` for messages.
@@ -68,5 +70,8 @@ Result<AwsCredentialsPtr> make_credentials(const std::string& who, std::string a
 Result<AwsCredentialsPtr> parse_credentials_json(SecretArena& arena, const std::string& who,
                                                  std::string_view text,
                                                  std::string_view token_name);
+// The XML that STS answers with.
+Result<AwsCredentialsPtr> parse_sts_credentials(SecretArena& arena, const std::string& who,
+                                                std::string_view xml);
 
 }  // namespace keyfs

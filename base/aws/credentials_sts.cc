@@ -2,12 +2,13 @@
 //   https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "base/aws/credentials_sources.h"
 #include "base/aws/endpoint.h"
 #include "base/encoding.h"
+#include "base/retry.h"
 #include "base/secret_file.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
@@ -33,23 +34,7 @@ std::optional<std::string_view> plain_element(std::string_view xml, const std::s
   return text;
 }
 
-bool is_name(std::string_view text) {
-  return !text.empty() && text.size() <= 80 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c); });
-}
-
-template <size_t N>
-bool among(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 constexpr std::chrono::seconds kWithin{5};  // for one region's STS; then the next is asked
-
-// A failure that another region's STS may not share.
-bool elsewhere_perhaps(const Error& error) {
-  return error.code == Code::kUnavailable || error.code == Code::kTimeout ||
-         error.code == Code::kThrottled;
-}
 
 class Sts {
  public:
@@ -60,7 +45,7 @@ class Sts {
 
   // A request without signature; `body` is the form so far, to which the role is added.
   Result<HttpRequest> request(const std::string& region, SecretBuffer& body, TimePoint deadline) {
-    auto endpoint = aws_endpoint("sts", region, "", parts_.environment);
+    auto endpoint = aws_endpoint("sts", region, "", parts_.environment, parts_.allow_plain_http);
     if (!endpoint) return fail(endpoint.error());
     std::string form = "&Version=2011-06-15&RoleArn=" + percent_encode(role_.arn) +
                        "&RoleSessionName=" + percent_encode(role_.session_name) +
@@ -77,27 +62,7 @@ class Sts {
 
   static std::string error_name(const HttpResponse& response) {
     const auto name = plain_element(response.text(), "Code");
-    return name && is_name(*name) ? std::string(*name) : "";
-  }
-
-  Result<AwsCredentialsPtr> credentials(const std::string& who, const HttpResponse& response) {
-    const auto credentials = element(response.text(), "Credentials");
-    const auto from = [&](const char* name) {
-      return credentials ? plain_element(*credentials, name) : std::nullopt;
-    };
-    const auto id = from("AccessKeyId");
-    const auto secret = from("SecretAccessKey");
-    const auto token = from("SessionToken");
-    const auto expires = from("Expiration");
-    if (!id || !secret || !token || !expires) {
-      return fail(Code::kUnauthenticated, who + ": STS's answer is malformed");
-    }
-    auto kept_secret = arena().copy_of(*secret);
-    auto kept_token = arena().copy_of(*token);
-    if (!kept_secret) return fail(kept_secret.error());
-    if (!kept_token) return fail(kept_token.error());
-    return make_credentials(who, std::string(*id), std::move(*kept_secret), std::move(*kept_token),
-                            *expires);
+    return name && is_error_name(*name) ? std::string(*name) : "";
   }
 
   // What STS's refusal means.
@@ -152,7 +117,7 @@ class AssumedRole final : public AwsCredentialSource {
     const auto regions = parts_.sts_regions;
     for (size_t i = 0;; ++i) {
       auto assumed = co_await ask(regions[i], *base, deadline);
-      if (assumed || i + 1 == regions.size() || !elsewhere_perhaps(assumed.error())) {
+      if (assumed || i + 1 == regions.size() || !may_pass(assumed.error().code)) {
         co_return assumed;
       }
     }
@@ -172,7 +137,9 @@ class AssumedRole final : public AwsCredentialSource {
       }
       auto response = co_await parts_.http.exchange(*request);
       if (!response) co_return fail(response.error().within(name()));
-      if (response->status == 200) co_return sts_.credentials(name(), *response);
+      if (response->status == 200) {
+        co_return parse_sts_credentials(sts_.arena(), name(), response->text());
+      }
       constexpr std::array<std::string_view, 4> kTime = {"SignatureDoesNotMatch",
                                                          "InvalidSignatureException",
                                                          "RequestExpired", "RequestTimeTooSkewed"};
@@ -200,8 +167,7 @@ class WebIdentity final : public AwsCredentialSource {
 
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
     SecretArena& arena = sts_.arena();
-    using Read = Result<std::optional<SecretBytes>>;
-    const std::function<Read()> read = [&arena, path = token_file_] {
+    const std::function<Result<std::optional<SecretBytes>>()> read = [&arena, path = token_file_] {
       return read_secret_file(arena, path);
     };
     auto token = co_await parts_.worker.run(read);
@@ -212,7 +178,7 @@ class WebIdentity final : public AwsCredentialSource {
     const auto regions = parts_.sts_regions;
     for (size_t i = 0;; ++i) {
       auto assumed = co_await ask(regions[i], **token, deadline);
-      if (assumed || i + 1 == regions.size() || !elsewhere_perhaps(assumed.error())) {
+      if (assumed || i + 1 == regions.size() || !may_pass(assumed.error().code)) {
         co_return assumed;
       }
     }
@@ -230,7 +196,9 @@ class WebIdentity final : public AwsCredentialSource {
     if (!request) co_return fail(request.error().within(name()));
     auto response = co_await parts_.http.exchange(*request);
     if (!response) co_return fail(response.error().within(name()));
-    if (response->status == 200) co_return sts_.credentials(name(), *response);
+    if (response->status == 200) {
+      co_return parse_sts_credentials(sts_.arena(), name(), response->text());
+    }
     co_return fail(sts_.refusal(name(), *response, "AssumeRoleWithWebIdentity"));
   }
 
@@ -240,7 +208,7 @@ class WebIdentity final : public AwsCredentialSource {
     for (const char c : text) {
       const auto byte = static_cast<unsigned char>(c);
       Result<void> ok;
-      if (std::isalnum(byte) || c == '-' || c == '.' || c == '_' || c == '~') {
+      if (is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
         ok = out.append(std::string_view(&c, 1));
       } else {
         constexpr std::string_view kHex = "0123456789ABCDEF";
@@ -258,6 +226,27 @@ class WebIdentity final : public AwsCredentialSource {
 };
 
 }  // namespace
+
+Result<AwsCredentialsPtr> parse_sts_credentials(SecretArena& arena, const std::string& who,
+                                                std::string_view xml) {
+  const auto credentials = element(xml, "Credentials");
+  const auto from = [&](const char* name) {
+    return credentials ? plain_element(*credentials, name) : std::nullopt;
+  };
+  const auto id = from("AccessKeyId");
+  const auto secret = from("SecretAccessKey");
+  const auto token = from("SessionToken");
+  const auto expires = from("Expiration");
+  if (!id || !secret || !token || !expires) {
+    return fail(Code::kUnauthenticated, who + ": STS's answer is malformed");
+  }
+  auto kept_secret = arena.copy_of(*secret);
+  auto kept_token = arena.copy_of(*token);
+  if (!kept_secret) return fail(kept_secret.error());
+  if (!kept_token) return fail(kept_token.error());
+  return make_credentials(who, std::string(*id), std::move(*kept_secret), std::move(*kept_token),
+                          *expires);
+}
 
 AwsCredentialSourcePtr assumed_role(AwsSourceParts& parts, AwsRole role,
                                     AwsCredentialSourcePtr base) {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <string_view>
+
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
@@ -23,16 +23,14 @@ constexpr std::array<Partition, 5> kPartitions = {{
 }};
 
 Result<bool> flag(const Environment& environment, const std::string& name) {
-  auto value = environment(name);
-  if (!value) return false;
-  for (char& c : *value) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  if (*value == "true") return true;
-  if (*value == "false") return false;
+  const std::string value = lower(environment(name).value_or("false"));
+  if (value == "true") return true;
+  if (value == "false") return false;
   return fail(Code::kInvalid, name + " is neither true nor false");
 }
 
 // `name` is what the message begins with.
-Result<std::string> given(std::string url, const std::string& name) {
+Result<std::string> given(std::string url, const std::string& name, bool allow_plain_http) {
   const bool https = url.starts_with("https://");
   if (!https && !url.starts_with("http://")) {
     return fail(Code::kInvalid, name + "is not an http:// or https:// URL");
@@ -42,15 +40,33 @@ Result<std::string> given(std::string url, const std::string& name) {
   if (url.size() == host || url.find_first_of("/?#@ \t", host) != std::string::npos) {
     return fail(Code::kInvalid, name + "is not a URL of a host and a port alone");
   }
+  if (!https && !allow_plain_http && !is_this_machine(std::string_view(url).substr(host))) {
+    return fail(Code::kInvalid,
+                name + "is plain http to another machine, on whose way keys could be read; use "
+                       "https, or say allow_plain_http = yes");
+  }
   return url + "/";
 }
 
 }  // namespace
 
+std::string_view without_port(std::string_view host) {
+  const size_t bracket = host.rfind(']');
+  return host.substr(0, bracket == host.npos ? host.rfind(':') : bracket + 1);
+}
+
+bool is_this_machine(std::string_view host) {
+  host = without_port(host);
+  if (lower(host) == "localhost" || host == "[::1]") return true;
+  return host.starts_with("127.") && std::all_of(host.begin(), host.end(), [](char c) {
+           return is_digit(c) || c == '.';
+         });
+}
+
 bool is_aws_region_name(const std::string& region) {
   return !region.empty() && region.size() <= 40 &&
-         std::all_of(region.begin(), region.end(), [](unsigned char c) {
-           return std::islower(c) || std::isdigit(c) || c == '-';
+         std::all_of(region.begin(), region.end(), [](char c) {
+           return is_lower(c) || is_digit(c) || c == '-';
          });
 }
 
@@ -60,16 +76,17 @@ std::string default_aws_region(const Environment& environment) {
 }
 
 Result<std::string> aws_endpoint(const std::string& service, const std::string& region,
-                                 const std::string& configured, const Environment& environment) {
-  if (!configured.empty()) return given(configured, "");
+                                 const std::string& configured, const Environment& environment,
+                                 bool allow_plain_http) {
+  if (!configured.empty()) return given(configured, "", allow_plain_http);
   auto ignore = flag(environment, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
   if (!ignore) return fail(ignore.error());
   if (!*ignore) {
     std::string name = "AWS_ENDPOINT_URL_" + service;
     std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+                   [](char c) { return is_lower(c) ? static_cast<char>(c - 'a' + 'A') : c; });
     for (const std::string& variable : {name, std::string("AWS_ENDPOINT_URL")}) {
-      if (auto url = environment(variable)) return given(*url, variable + " ");
+      if (auto url = environment(variable)) return given(*url, variable + " ", allow_plain_http);
     }
   }
   if (!is_aws_region_name(region)) {

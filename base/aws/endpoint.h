@@ -13,6 +13,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/environment.h"
 #include "base/result.h"
@@ -20,8 +21,16 @@
 namespace keyfs {
 
 // `service` is "kms", "dynamodb" or "sts"; `configured` may be empty. The URL has no path but "/".
+// http:// to another machine is refused unless `allow_plain_http`: KMS's replies hold data keys,
+// and STS's credentials.
 Result<std::string> aws_endpoint(const std::string& service, const std::string& region,
-                                 const std::string& configured, const Environment& environment);
+                                 const std::string& configured, const Environment& environment,
+                                 bool allow_plain_http);
+
+// "host", "[address]" of what may have a port behind it, as host_of() (base/http.h) gives it.
+std::string_view without_port(std::string_view host);
+// It is a loopback address or localhost; what goes there crosses no network.
+bool is_this_machine(std::string_view host);
 
 // True for "us-east-1" and the like: what may stand in a host name and in a signature.
 bool is_aws_region_name(const std::string& region);

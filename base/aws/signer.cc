@@ -10,6 +10,7 @@
 
 #include "base/crypto.h"
 #include "base/encoding.h"
+#include "base/text.h"
 
 namespace keyfs {
 namespace {
@@ -77,12 +78,6 @@ Result<std::string> canonical_query(std::string_view query) {
     if (!out.empty()) out += '&';
     out += name + '=' + value;
   }
-  return out;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
 }
 

@@ -70,7 +70,7 @@ class PerKey {
   }
 
   ExitCode finish() {
-    if (output_.json()) output_.out() << Json({{"keys", keys_}}).dump() << '\n';
+    if (output_.json()) output_.write({{"keys", keys_}});
     return tally_.code();
   }
 
@@ -109,10 +109,10 @@ class PerKey {
   Json keys_ = Json::array();
 };
 
-ExitCode for_each_id(const std::vector<std::string>& ids, const CommonArguments& common, bool make,
-                     Output& output,
+ExitCode for_each_id(const std::vector<std::string>& ids, const CommonArguments& common,
+                     Makes makes, Output& output,
                      const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
-  auto context = CommandContext::open(common, make);
+  auto context = CommandContext::open(common, makes);
   if (!context) {
     output.error(context.error().message);
     return exit_code_for(context.error());
@@ -151,15 +151,13 @@ void print(const HealReport& report, Output& output) {
       failures.push_back(
           {{"id", key.id}, {"error", to_string(key.error.code)}, {"reason", key.error.message}});
     }
-    output.out() << Json({{"keys", report.keys},
-                          {"whole", report.whole},
-                          {"healed", report.healed},
-                          {"adopted", report.adopted},
-                          {"rkms", report.rkms},
-                          {"missing", missing},
-                          {"failures", failures}})
-                        .dump()
-                 << '\n';
+    output.write({{"keys", report.keys},
+                  {"whole", report.whole},
+                  {"healed", report.healed},
+                  {"adopted", report.adopted},
+                  {"rkms", report.rkms},
+                  {"missing", missing},
+                  {"failures", failures}});
     return;
   }
   for (const auto& key : report.missing)
@@ -179,7 +177,7 @@ void print(const HealReport& report, Output& output) {
 
 ExitCode run_create(const CreateArguments& arguments, const CommonArguments& common,
                     Output& output) {
-  return for_each_id(arguments.ids, common, true, output,
+  return for_each_id(arguments.ids, common, Makes::kAll, output,
                      [&](PerKey& keys, const CommandContext& context, const std::string& id) {
                        keys.create(id, arguments.bytes != 0
                                            ? arguments.bytes
@@ -196,7 +194,7 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
   const std::string_view verb = arguments.verb == Verb::kDisable  ? "disable"
                                 : arguments.verb == Verb::kEnable ? "enable"
                                                                   : "delete";
-  return for_each_id(arguments.ids, common, false, output,
+  return for_each_id(arguments.ids, common, Makes::kNothing, output,
                      [&](PerKey& keys, const CommandContext&, const std::string& id) {
                        keys.set_state(id, state, verb);
                      });

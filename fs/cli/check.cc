@@ -115,13 +115,14 @@ Part check_policy(const Policy& policy) {
 }  // namespace
 
 ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
-  auto opened = CommandContext::open(common);
+  auto opened = CommandContext::open(common, Makes::kDatabase);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
   }
   CommandContext& context = **opened;
   Regions& regions = context.backends->regions();
+  bool protected_table = true;
   if (arguments.create_table) {
     const TimePoint deadline = context.clock.now() + kTableDeadline;
     const auto made = context.run(context.backends->store().make_table(deadline));
@@ -129,7 +130,9 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
       output.error(made.error().message);
       return exit_code_for(made.error());
     }
-    if (!output.json()) output.out() << *made << '\n';
+    if (!output.json()) output.out() << made->done << '\n';
+    if (made->missing) output.error(made->missing->message);
+    protected_table = !made->missing;
   }
   std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy),
                              check_files(context.configuration)};
@@ -146,17 +149,16 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   }
   const bool usable = parts[0].ok() && stored && good > 0;
   const bool whole =
-      usable && std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });
+      usable && protected_table &&
+      std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });
   if (output.json()) {
     Json all = Json::array();
     for (const auto& part : parts) all.push_back(to_json(part));
-    output.out() << Json({{"configuration", context.configuration.file.name()},
-                          {"state", whole    ? "good"
-                                    : usable ? "degraded"
-                                             : "failed"},
-                          {"parts", all}})
-                        .dump()
-                 << '\n';
+    output.write({{"configuration", context.configuration.file.name()},
+                  {"state", whole    ? "good"
+                            : usable ? "degraded"
+                                     : "failed"},
+                  {"parts", all}});
   } else {
     output.out() << "configuration " << context.configuration.file.name() << '\n';
     for (const auto& part : parts) print(part, output.out());

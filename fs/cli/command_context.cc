@@ -5,18 +5,20 @@
 
 namespace keyfs {
 
-Result<std::unique_ptr<CommandContext>> CommandContext::open(const CommonArguments& common, bool make) {
+Result<std::unique_ptr<CommandContext>> CommandContext::open(const CommonArguments& common,
+                                                             Makes makes) {
   auto configuration = load_configuration(common);
   if (!configuration) return fail(configuration.error());
   std::unique_ptr<CommandContext> self(new CommandContext(std::move(*configuration)));
   if (!self->configuration.embedded.empty()) {
     SecretArena arena;
     OsRandom random;
-    const auto ok = make ? prepare_embedded(self->configuration, arena, random)
-                         : check_embedded(self->configuration);
+    const auto ok = makes == Makes::kAll ? prepare_embedded(self->configuration, arena, random)
+                                         : check_embedded(self->configuration);
     if (!ok) return fail(ok.error());
   }
-  auto backends = Backends::open(self->configuration, self->curl, self->clock, nullptr);
+  auto backends = Backends::open(self->configuration, self->curl, self->clock, nullptr, {},
+                                 makes != Makes::kNothing);
   if (!backends) return fail(backends.error());
   self->backends = std::move(*backends);
   return self;

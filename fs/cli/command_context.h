@@ -25,6 +25,14 @@ class SilentSink final : public LogSink {
   uint64_t lost() const noexcept override { return 0; }
 };
 
+// What a command may make that is not there. One that makes no key makes nothing: a mistyped path
+// must not become an empty store.
+enum class Makes {
+  kNothing,
+  kDatabase,  // of [store] type = sqlite
+  kAll,       // and what --embedded needs
+};
+
 struct CommandContext {
   CurlGlobal curl;
   SystemClock clock;
@@ -33,8 +41,8 @@ struct CommandContext {
   Configuration configuration;
   std::unique_ptr<Backends> backends;
 
-  // `make`: --embedded may make what is not there.
-  static Result<std::unique_ptr<CommandContext>> open(const CommonArguments& common, bool make = false);
+  static Result<std::unique_ptr<CommandContext>> open(const CommonArguments& common,
+                                                      Makes makes = Makes::kNothing);
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   template <class T>
   T run(Task<T> task) {

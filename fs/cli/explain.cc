@@ -15,7 +15,7 @@ using Json = nlohmann::ordered_json;
 ExitCode explain_configuration(const Configuration& configuration, Output& output) {
   const std::string text = effective_text(configuration);
   if (output.json()) {
-    output.out() << Json({{"file", configuration.file.name()}, {"text", text}}).dump() << '\n';
+    output.write({{"file", configuration.file.name()}, {"text", text}});
   } else {
     output.out() << text;
   }
@@ -75,10 +75,8 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   const Policy& policy = *configuration->policy;
   KnownGroups groups(user.groups);
   if (output.json()) {
-    output.out()
-        << describe(policy, policy.decide(arguments.id, user.caller, groups), arguments.id, user)
-               .dump()
-        << '\n';
+    const Decision decision = policy.decide(arguments.id, user.caller, groups);
+    output.write(describe(policy, decision, arguments.id, user));
   } else {
     output.out() << "user " << user.text() << '\n'
                  << policy.explain(arguments.id, user.caller, groups);
@@ -88,7 +86,7 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
 
 ExitCode run_version(Output& output) {
   if (output.json()) {
-    output.out() << Json({{"version", KEYFS_VERSION}}).dump() << '\n';
+    output.write({{"version", KEYFS_VERSION}});
   } else {
     output.out() << "keyfs " << KEYFS_VERSION << '\n';
   }

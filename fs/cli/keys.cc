@@ -97,7 +97,7 @@ class Listing {
                       {"regions", regions_of(entry)},
                       {"missing", missing_from(entry)}});
     }
-    output.out() << Json({{"keys", keys}}).dump() << '\n';
+    output.write({{"keys", keys}});
   }
 
   CommandContext& context_;
@@ -213,7 +213,7 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
     }
     key->degraded() ? tally.partial() : tally.done();
   }
-  if (output.json()) output.out() << Json({{"keys", keys}}).dump() << '\n';
+  if (output.json()) output.write({{"keys", keys}});
   return tally.code();
 }
 

@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <ostream>
 
 namespace keyfs {
+
+void Output::write(const nlohmann::ordered_json& document) {
+  out_ << document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+}
 
 void Output::error(std::string_view message) {
   err_ << "keyfs: " << printable(message) << '\n' << std::flush;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,9 @@ class Output {
   bool json() const { return json_; }
   std::ostream& out() { return out_; }
 
+  // The one document of --json. Paths and names that are not UTF-8 come with U+FFFD in place of
+  // what is not.
+  void write(const nlohmann::ordered_json& document);
   // "keyfs: message" on standard error.
   void error(std::string_view message);
   // Text of others (ids of a foreign store) made harmless for a terminal.

@@ -105,7 +105,7 @@ std::string scalar(const Json& value) {
   if (value.is_string()) return Output::printable(value.get_ref<const std::string&>());
   if (value.is_null()) return "-";
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  return value.dump();
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // Whatever the status holds, one value a line, indented by what it belongs to.
@@ -181,7 +181,7 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
     }
     is_degraded(*status) ? tally.partial() : tally.done();
   }
-  if (output.json()) output.out() << Json({{"mounts", all}}).dump() << '\n';
+  if (output.json()) output.write({{"mounts", all}});
   return tally.code();
 }
 

@@ -28,7 +28,7 @@ Backends::~Backends() { loop_.shutdown(); }
 
 Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration, CurlGlobal& curl,
                                                const Clock& clock, RegionObserver* observer,
-                                               const FindStateDir& state_dir) {
+                                               const FindStateDir& state_dir, bool may_make_database) {
   std::unique_ptr<Backends> self(new Backends(curl, clock));
   RemoteParts& remote = self->remote_;
   const RegionParts parts{self->loop_, self->arena_, self->random_,
@@ -43,7 +43,8 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
   self->regions_ = std::move(*set);
   auto known_in = state_dir ? state_dir() : Result<std::string>(usable_state_dir(configuration));
   if (!known_in) return fail(known_in.error());
-  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {}};
+  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {},
+                          may_make_database};
   store_parts.dynamodb = [&](const ConfigSection& section) {
     return remote.dynamodb_store(section);
   };

@@ -33,7 +33,8 @@ class Backends {
   using FindStateDir = std::function<Result<std::string>()>;
   static Result<std::unique_ptr<Backends>> open(const Configuration& configuration, CurlGlobal& curl,
                                                const Clock& clock, RegionObserver* observer,
-                                               const FindStateDir& state_dir = {});
+                                               const FindStateDir& state_dir = {},
+                                               bool may_make_database = true);
   // Cancels every task of the loop first.
   ~Backends();
   Backends(const Backends&) = delete;
@@ -44,6 +45,7 @@ class Backends {
   Random& random() { return random_; }
   Store& store() { return *store_; }
   Regions& regions() { return *regions_; }
+  RemoteParts& remote() { return remote_; }
 
  private:
   Backends(CurlGlobal& curl, const Clock& clock);

@@ -183,6 +183,7 @@ Result<void> Daemon::Parts::open_keys() {
     return fail(opened.error());
   }
   backends = std::move(*opened);
+  backends->remote().on_warning([this](const std::string& message) { log->warn(message); });
   // Now that there is no mistake in [store] and [region ...], which would leave nothing behind.
   if (auto moved = move_log(); !moved) return moved;
   if (!state->usable()) {

@@ -3,23 +3,20 @@
 #include <utility>
 
 #include "base/environment.h"
-#include "base/worker.h"
 #include "kms/aws_region_factory.h"
 #include "store/dynamodb/store.h"
 
 namespace keyfs {
 
 struct RemoteParts::Aws {
-  Aws(Loop& loop, std::unique_ptr<HttpClient> client, std::unique_ptr<HttpClient> direct_client,
-      Environment environment)
+  Aws(std::unique_ptr<HttpClient> client, std::unique_ptr<HttpClient> direct_client,
+      Environment environment, std::function<void(const std::string&)> warn)
       : http(std::move(client)),
         direct(std::move(direct_client)),
-        worker(loop, "keyfs-aws"),
-        regions(*http, *direct, worker, std::move(environment)) {}
+        regions(*http, *direct, std::move(environment), std::move(warn)) {}
 
   std::unique_ptr<HttpClient> http;
   std::unique_ptr<HttpClient> direct;  // for metadata services, which no proxy reaches
-  Worker worker;
   AwsRegionFactory regions;
 };
 
@@ -39,11 +36,16 @@ Result<RemoteParts::Aws*> RemoteParts::aws() {
   options.ca_file = environment("AWS_CA_BUNDLE").value_or("");
   auto direct = HttpClient::create(loop_, poller_, arena_, options);
   if (!direct) return fail(direct.error());
-  options.proxy = either("HTTPS_PROXY", "https_proxy");
-  options.no_proxy = either("NO_PROXY", "no_proxy");
+  options.https_proxy = either("https_proxy", "HTTPS_PROXY");
+  // Whoever asks a CGI program for something sets HTTP_PROXY by a header "Proxy:": lower case only.
+  options.http_proxy = environment("http_proxy").value_or("");
+  options.no_proxy = either("no_proxy", "NO_PROXY");
   auto http = HttpClient::create(loop_, poller_, arena_, options);
   if (!http) return fail(http.error());
-  aws_ = std::make_unique<Aws>(loop_, std::move(*http), std::move(*direct), environment);
+  aws_ = std::make_unique<Aws>(
+      std::move(*http), std::move(*direct), environment, [this](const std::string& message) {
+        if (warn_) warn_(message);
+      });
   return aws_.get();
 }
 

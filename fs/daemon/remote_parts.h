@@ -2,14 +2,18 @@
 // credentials. Made when the first of them is, so that an embedded mount loads no CA bundle.
 //
 // The process's environment counts as AWS's own tools read it: AWS_*, and of the proxies
-// HTTPS_PROXY and NO_PROXY; AWS_CA_BUNDLE names the certificates to trust in place of the system's.
+// https_proxy for https://, http_proxy for http:// and no_proxy (the first and the last also in
+// upper case); AWS_CA_BUNDLE names the certificates to trust in place of the system's.
 //
 // Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
 // outlives every region and store that it made. Blocking: making the first one reads the CA bundle.
 // Errors: kInvalid with file and line (base/config.h), or for a CA bundle that cannot be read.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "base/config.h"
 #include "base/crypto.h"
@@ -32,6 +36,9 @@ class RemoteParts {
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section);
 
+  // Told what goes on in spite of a fault, from now on.
+  void on_warning(std::function<void(const std::string&)> warn) { warn_ = std::move(warn); }
+
  private:
   struct Aws;
   Result<Aws*> aws();
@@ -40,6 +47,7 @@ class RemoteParts {
   CurlPoller& poller_;
   SecretArena& arena_;
   Random& random_;
+  std::function<void(const std::string&)> warn_;
   std::unique_ptr<Aws> aws_;
 };
 

@@ -131,29 +131,29 @@ class MetricsFile final : public VirtualFile {
         parts_(std::move(parts)),
         ids_(metrics.gauge("keyfs_cache_ids", "Key ids that are known.")),
         keys_(metrics.gauge("keyfs_cache_keys", "Keys held in locked memory.")),
-        evictions_(metrics.gauge("keyfs_cache_evictions", "Keys wiped to make room, ever.")),
+        evictions_(metrics.counter("keyfs_cache_evictions_total", "Keys wiped to make room.")),
         locked_(metrics.gauge("keyfs_locked_bytes", "Memory locked for secrets.")),
         inodes_(metrics.gauge("keyfs_known_keys", "Keys that the kernel refers to.")),
         requests_(metrics.gauge("keyfs_waiting_requests", "Requests that wait for an answer.")),
         opens_(metrics.gauge("keyfs_waiting_opens", "Opens that wait for store or regions.")),
         degraded_(metrics.gauge("keyfs_degraded_keys", "Keys known to lack a region.")),
-        audit_lost_(metrics.gauge("keyfs_audit_lost", "Audit lines that were lost, ever.")),
-        log_lost_(metrics.gauge("keyfs_log_lost", "Log lines that were lost, ever.")) {}
+        audit_lost_(metrics.counter("keyfs_audit_lost_total", "Audit lines that were lost.")),
+        log_lost_(metrics.counter("keyfs_log_lost_total", "Log lines that were lost.")) {}
   std::string_view name() const override { return "metrics"; }
 
   std::string render() override {
     const auto cache = parts_.cache.usage();
     ids_.set(static_cast<double>(cache.entries));
     keys_.set(static_cast<double>(cache.keys));
-    evictions_.set(static_cast<double>(cache.evictions));
+    evictions_.raise_to(cache.evictions);
     locked_.set(static_cast<double>(parts_.arena.usage().locked_bytes));
     const MountStatus mount = parts_.mount();
     inodes_.set(static_cast<double>(mount.known_keys));
     requests_.set(static_cast<double>(mount.waiting_requests));
     opens_.set(static_cast<double>(parts_.keyring.waiting()));
     degraded_.set(static_cast<double>(parts_.healer.status().waiting));
-    audit_lost_.set(static_cast<double>(parts_.audit.status().lost));
-    log_lost_.set(static_cast<double>(parts_.log.lost()));
+    audit_lost_.raise_to(parts_.audit.status().lost);
+    log_lost_.raise_to(parts_.log.lost());
     return metrics_.text();
   }
 
@@ -162,14 +162,14 @@ class MetricsFile final : public VirtualFile {
   const StatusParts parts_;
   Gauge& ids_;
   Gauge& keys_;
-  Gauge& evictions_;
+  Counter& evictions_;
   Gauge& locked_;
   Gauge& inodes_;
   Gauge& requests_;
   Gauge& opens_;
   Gauge& degraded_;
-  Gauge& audit_lost_;
-  Gauge& log_lost_;
+  Counter& audit_lost_;
+  Counter& log_lost_;
 };
 
 }  // namespace

@@ -110,7 +110,7 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
   co_return check;
 }
 
-Task<Result<std::string>> DynamoDbStore::make_table(TimePoint deadline) {
+Task<Result<TableMade>> DynamoDbStore::make_table(TimePoint deadline) {
   DynamoDbReplica& home = *replicas_[0];
   const std::string name = "table " + names_.table + " in " + home.region();
   auto description = co_await home.describe(deadline);
@@ -118,11 +118,11 @@ Task<Result<std::string>> DynamoDbStore::make_table(TimePoint deadline) {
     if (!description->key_is_id) {
       co_return fail(Code::kInvalid, name + " is there, and is not one of keyfs");
     }
-    co_return name + " is there already; nothing was changed";
+    co_return TableMade{name + " is there already; nothing was changed", std::nullopt};
   }
   if (description.error().code != Code::kDenied) co_return fail(description.error());
-  if (auto made = co_await home.create_table(deadline); !made) {
-    co_return fail(made.error().within("could not make the table"));
+  if (auto begun = co_await home.create_table(deadline); !begun) {
+    co_return fail(begun.error().within("could not make the table"));
   }
   for (;;) {
     description = co_await home.describe(deadline);
@@ -133,13 +133,15 @@ Task<Result<std::string>> DynamoDbStore::make_table(TimePoint deadline) {
     }
     co_await loop_.sleep_for(kPoll);
   }
-  if (auto ok = co_await home.protect_by_recovery(deadline); !ok) {
-    co_return fail(ok.error().within(name + " was made, but without point-in-time recovery"));
+  TableMade made{name + " was made: paid per request, with deletion protection", std::nullopt};
+  if (auto ok = co_await home.protect_by_recovery(deadline); ok) {
+    made.done += " and point-in-time recovery";
+  } else {
+    made.missing =
+        ok.error().within("point-in-time recovery of " + name + " could not be turned on");
   }
-  std::string done =
-      name + " was made: paid per request, with deletion protection and point-in-time recovery";
-  if (replicas_.size() > 1) done += "; its replicas in other regions are yours to add";
-  co_return done;
+  if (replicas_.size() > 1) made.done += "; its replicas in other regions are yours to add";
+  co_return made;
 }
 
 Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
@@ -151,6 +153,7 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
   names.accept_rkms_records = in.boolean("accept_rkms_records", false);
   const auto regions = in.required_list("regions");
   const auto endpoints = in.list("endpoint");
+  const bool allow_plain_http = in.boolean("allow_plain_http", false);
   const std::string profile = in.string("profile", "");
   const std::string role_arn = in.string("role_arn", "");
   for (const auto& region : regions) {
@@ -164,11 +167,13 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
 
   AwsCredentialProvider& credentials = parts.credentials(profile, role_arn);
+  if (allow_plain_http) credentials.allow_plain_http();
   std::vector<std::unique_ptr<DynamoDbReplica>> replicas;
   for (size_t i = 0; i < regions.size(); ++i) {
     std::string configured;
     if (!endpoints.empty()) configured = endpoints[endpoints.size() == 1 ? 0 : i];
-    auto endpoint = aws_endpoint("dynamodb", regions[i], configured, parts.environment);
+    auto endpoint = aws_endpoint("dynamodb", regions[i], configured, parts.environment,
+                                 allow_plain_http);
     if (!endpoint) return fail(section.mistake("endpoint", endpoint.error().message));
     replicas.push_back(std::make_unique<DynamoDbReplica>(parts.loop, parts.http, credentials,
                                                          regions[i], std::move(*endpoint), names));

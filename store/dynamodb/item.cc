@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/strict_json.h"
 #include "store/list_entry.h"
 
 namespace keyfs {
@@ -83,8 +84,9 @@ Result<Stored> parse_item(const DynamoDbNames& names, const json& item, const st
 
 Result<std::optional<Stored>> parse_reply(const DynamoDbNames& names, std::string_view body,
                                           const std::string& id) {
-  const json reply = json::parse(body, nullptr, false);
-  if (!reply.is_object()) return fail(malformed());
+  const auto parsed = parse_strict_json(body, kMaxReplyBytes);
+  if (!parsed || !parsed->is_object()) return fail(malformed());
+  const json& reply = *parsed;
   const auto item = reply.find("Item");
   if (item == reply.end()) return std::nullopt;
   auto stored = parse_item(names, *item, id);
@@ -126,12 +128,12 @@ Result<std::string> update_item_json(const DynamoDbNames& names, const std::stri
                   {"ReturnValuesOnConditionCheckFailure", "ALL_OLD"}};
   if (old_revision.empty()) return fail(Code::kInvalid, "no store gave an empty revision");
   if (old_revision.starts_with(kRkmsRevision)) {
-    const json keys =
-        json::parse(std::string_view(old_revision).substr(kRkmsRevision.size()), nullptr, false);
-    if (!keys.is_object()) return fail(Code::kInvalid, "no store gave such a revision");
+    const auto keys = parse_strict_json(
+        std::string_view(old_revision).substr(kRkmsRevision.size()), kMaxReplyBytes);
+    if (!keys || !keys->is_object()) return fail(Code::kInvalid, "no store gave such a revision");
     request["ConditionExpression"] = "attribute_not_exists(#record) AND #keys = :old";
     request["ExpressionAttributeNames"]["#keys"] = "keys";
-    request["ExpressionAttributeValues"][":old"] = keys;
+    request["ExpressionAttributeValues"][":old"] = *keys;
   }
   return dump(request);
 }
@@ -190,8 +192,9 @@ Result<std::optional<Stored>> parse_found_item(const DynamoDbNames& names, std::
 }
 
 Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body) {
-  const json reply = json::parse(body, nullptr, false);
-  if (!reply.is_object()) return fail(malformed());
+  const auto parsed = parse_strict_json(body, kMaxReplyBytes);
+  if (!parsed || !parsed->is_object()) return fail(malformed());
+  const json& reply = *parsed;
   const auto items = reply.find("Items");
   if (items == reply.end() || !items->is_array()) return fail(malformed());
   ListPage page;
@@ -215,17 +218,19 @@ Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body) {
 }
 
 Result<bool> parse_recovery(std::string_view body) {
-  const json reply = json::parse(body, nullptr, false);
+  const auto reply = parse_strict_json(body, kMaxReplyBytes);
   const json::json_pointer status(
       "/ContinuousBackupsDescription/PointInTimeRecoveryDescription/PointInTimeRecoveryStatus");
-  if (!reply.is_object() || !reply.contains(status)) return fail(malformed());
-  const auto* text = reply[status].get_ptr<const json::string_t*>();
+  if (!reply || !reply->is_object() || !reply->contains(status)) return fail(malformed());
+  const auto* text = (*reply)[status].get_ptr<const json::string_t*>();
   if (text == nullptr) return fail(malformed());
   return *text == "ENABLED";
 }
 
 Result<TableDescription> parse_table(std::string_view body) {
-  const json reply = json::parse(body, nullptr, false);
+  const auto parsed = parse_strict_json(body, kMaxReplyBytes);
+  if (!parsed) return fail(malformed());
+  const json& reply = *parsed;
   const json nothing = json::object();
   const auto at = [&](const json& from, const char* name) -> const json& {
     if (!from.is_object()) return nothing;

@@ -20,6 +20,9 @@
 
 namespace keyfs {
 
+// A page of a Scan has at most 1 MB, before it is escaped.
+inline constexpr size_t kMaxReplyBytes = size_t{4} << 20;
+
 // Requests.
 struct DynamoDbNames {
   std::string table;

@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/text.h"
+
 namespace keyfs {
 namespace {
 
@@ -16,11 +18,6 @@ constexpr std::array<std::string_view, 5> kThrottled = {
 constexpr std::array<std::string_view, 4> kTransient = {
     "ReplicatedWriteConflictException", "TransactionConflictException", "ResourceInUseException",
     "ItemCollectionSizeLimitExceededException"};
-
-template <size_t N>
-bool among(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
 
 // CRC-32 as in IEEE 802.3, which DynamoDB sends of each reply's body.
 uint32_t crc32(std::string_view text) {
@@ -81,7 +78,7 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
 Task<Result<DynamoDbReplica::Reply>> DynamoDbReplica::call(std::string operation, std::string body,
                                                            TimePoint deadline) {
   AwsCall call(operation, std::move(body), deadline);
-  call.max_response = size_t{4} << 20;  // a page of a Scan has at most 1 MB, before it is escaped
+  call.max_response = kMaxReplyBytes;
   auto reply = co_await client_.call(std::move(call));
   if (!reply) co_return fail(reply.error().within(region_));
   if (!arrived_whole(reply->http)) {

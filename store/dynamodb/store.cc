@@ -19,10 +19,6 @@ constexpr Duration kDescribe = 5s;
 constexpr Duration kDescribeAgain = 5s;
 constexpr size_t kMaxPage = 1000;
 
-bool may_pass(Code code) {
-  return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kThrottled;
-}
-
 // Of several replicas that failed: what the caller can do about all of them.
 Error combine(const std::vector<Error>& errors) {
   if (errors.size() == 1) return errors.front();

@@ -60,8 +60,8 @@ class DynamoDbStore final : public Store {
   Task<StoreCheck> check(TimePoint deadline) override;
 
   // Makes the table at home: paid per request, protected from deletion, with point-in-time
-  // recovery. One that is there already is left as it is. Tells in a line what was done.
-  Task<Result<std::string>> make_table(TimePoint deadline) override;
+  // recovery. One that is there already is left as it is.
+  Task<Result<TableMade>> make_table(TimePoint deadline) override;
 
  private:
   enum class Mode { kUnknown, kHomeDecides, kAnyDecides };

@@ -4,9 +4,27 @@
 #include <vector>
 
 #include "base/race.h"
+#include "base/retry.h"
+#include "store/etcd/error.h"
 #include "store/etcd/store.h"
 
 namespace keyfs {
+
+namespace {
+
+template <class T>
+std::string remedy(const Result<T>& written, const std::string& prefix) {
+  if (written) return "make sure which cluster this is";
+  const Error& error = written.error();
+  if (error.message.find(kEtcdNoSpace) != std::string::npos) return std::string(kEtcdNoSpaceRemedy);
+  if (error.code == Code::kDenied) {
+    return "grant readwrite on all keys that begin with " + prefix + "/";
+  }
+  if (may_pass(error.code)) return "look at the members; keys can be read meanwhile";
+  return "correct the [store] section, or what etcd permits";
+}
+
+}  // namespace
 
 Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   const TimePoint begin = loop_.now();
@@ -57,7 +75,7 @@ Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
     may_write.detail = "under " + options_.prefix;
   } else {
     may_write.detail = written ? "the store's id changed" : written.error().message;
-    may_write.remedy = "grant readwrite on all keys that begin with " + options_.prefix + "/";
+    may_write.remedy = remedy(written, options_.prefix);
   }
   check.items.push_back(std::move(may_write));
   co_return check;

@@ -12,7 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 
 // A page of a list, as base64 in JSON.
-constexpr size_t kMaxReply = 64 << 20;
 constexpr Duration kLeastPause = 50ms;  // between two rounds; doubled
 constexpr Duration kMostPause = 1s;
 constexpr size_t kAtOnce = 8;  // requests to one member
@@ -32,7 +31,7 @@ HttpRequest request_for(const std::string& url, std::string body, bool needs_lea
   // Makes a member that is cut off from its leader say so at once, and end its streams.
   if (needs_leader) request.headers.push_back({"Grpc-Metadata-hasleader", "true"});
   request.body = std::move(body);
-  request.max_response = kMaxReply;
+  request.max_response = kMaxEtcdReply;
   if (!token.empty()) request.secret_headers.push_back({"Authorization", std::move(token)});
   return request;
 }

@@ -65,10 +65,7 @@ EtcdFailure to_failure(const EtcdRefusal& refusal, int status, const std::string
         out.too_large = true;
         return out;
       }
-      return failure(Code::kUnavailable,
-                     "etcd has no space left (its quota is used up): compact, defragment, then "
-                     "disarm the alarm",
-                     EtcdNext::kGiveUp);
+      return failure(Code::kUnavailable, std::string(kEtcdNoSpace), EtcdNext::kGiveUp);
     case kFailedPrecondition:
       if (says("authentication is not enabled")) {
         auto out = failure(Code::kUnauthenticated, "authentication is not enabled in etcd",

@@ -3,10 +3,17 @@
 // Thread-safety: a plain function. Blocking: never. The error's message is in our own words.
 #pragma once
 
+#include <string_view>
+
 #include "base/result.h"
 #include "store/etcd/messages.h"
 
 namespace keyfs {
+
+// What an error says while the NOSPACE alarm is on, and what is to be done then.
+inline constexpr std::string_view kEtcdNoSpace = "etcd has no space left: its quota is used up";
+inline constexpr std::string_view kEtcdNoSpaceRemedy =
+    "compact and `etcdctl defrag`, or raise --quota-backend-bytes; then `etcdctl alarm disarm`";
 
 enum class EtcdNext {
   kOtherEndpoint,  // this member cannot; another one may

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/strict_json.h"
 
 namespace keyfs {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxWords = 1000;  // of a refusal
+constexpr size_t kMaxWatchValues = size_t{1} << 19;  // a fragment of the smallest events
 
 const json* member(const json& object, const char* name) {
   if (!object.is_object()) return nullptr;
@@ -165,39 +167,40 @@ json compare_body(const EtcdCompare& compare) {
 }  // namespace
 
 Result<EtcdReply> parse_etcd_reply(std::string_view text) {
-  const json tree = json::parse(text, nullptr, false);
+  const auto tree = parse_strict_json(text, kMaxEtcdReply);
   EtcdReply reply;
-  if (tree.is_discarded() || !read_reply(tree, reply, 0) || reply.header.cluster_id == 0) {
+  if (!tree || !read_reply(*tree, reply, 0) || reply.header.cluster_id == 0) {
     return not_etcd();
   }
   return reply;
 }
 
 EtcdRefusal parse_etcd_refusal(std::string_view text) {
-  const json tree = json::parse(text, nullptr, false);
-  if (!tree.is_object()) {
+  const auto tree = parse_strict_json(text, kMaxEtcdReply);
+  if (!tree || !tree->is_object()) {
     // Some refusals of etcd's HTTP layer are plain text.
     EtcdRefusal plain;
     plain.words = text.substr(0, kMaxWords);
     return plain;
   }
-  const json* inner = member(tree, "error");
-  return read_refusal(inner != nullptr && inner->is_object() ? *inner : tree);
+  const json* inner = member(*tree, "error");
+  return read_refusal(inner != nullptr && inner->is_object() ? *inner : *tree);
 }
 
 Result<EtcdWatchReply> parse_etcd_watch_reply(std::string_view line) {
-  const json tree = json::parse(line, nullptr, false);
-  if (!tree.is_object()) return not_etcd();
+  const auto tree = parse_strict_json(line, kMaxEtcdWatchLine, kMaxWatchValues);
+  if (!tree || !tree->is_object()) return not_etcd();
   EtcdWatchReply reply;
-  if (const json* error = member(tree, "error")) {
+  if (const json* error = member(*tree, "error")) {
     reply.canceled = true;
     reply.refusal = read_refusal(*error);
     return reply;
   }
-  const json* result = member(tree, "result");
+  const json* result = member(*tree, "result");
   if (result == nullptr || !read_header(*result, reply.header) ||
       !read_bool(*result, "created", reply.created) ||
       !read_bool(*result, "canceled", reply.canceled) ||
+      !read_bool(*result, "fragment", reply.fragment) ||
       !read_number(*result, "compact_revision", reply.compact_revision)) {
     return not_etcd();
   }
@@ -240,7 +243,8 @@ std::string watch_request(const std::string& key, const std::string& range_end,
                 {{"key", base64_encode(key)},
                  {"range_end", base64_encode(range_end)},
                  {"start_revision", std::to_string(start_revision)},
-                 {"progress_notify", true}}}});
+                 {"progress_notify", true},
+                 {"fragment", true}}}});
 }
 
 std::string end_of_prefix(std::string prefix) {

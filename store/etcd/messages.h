@@ -20,6 +20,11 @@
 
 namespace keyfs {
 
+// More is none of etcd's, or of nobody's use: a page of 256 records; a line of a watch, which etcd
+// cuts into fragments of its largest request (1.5 MiB, unless it is configured otherwise).
+inline constexpr size_t kMaxEtcdReply = size_t{64} << 20;
+inline constexpr size_t kMaxEtcdWatchLine = size_t{32} << 20;
+
 struct EtcdHeader {
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
@@ -60,6 +65,7 @@ struct EtcdWatchReply {
   EtcdHeader header;
   bool created = false;
   bool canceled = false;
+  bool fragment = false;  // the events of the last revision go on in the next line
   int64_t compact_revision = 0;        // not 0: what was asked for has been forgotten
   std::optional<EtcdRefusal> refusal;  // why it was canceled, or why there is no stream
   std::vector<Event> events;

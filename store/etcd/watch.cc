@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "store/etcd/lines.h"
 #include "store/etcd/store.h"
 
 namespace keyfs {
@@ -11,7 +12,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr size_t kMaxBuffer = size_t{256} << 20;
 constexpr Duration kPatience = 2s;    // for a stream to begin, and to catch up
 constexpr Duration kStall = 500ms;    // for a change that a probe knows of to come through
 constexpr Duration kStagger = 100ms;  // the next member is probed when one is silent for so long
@@ -31,7 +31,7 @@ struct EtcdWatch::Incoming {
   }
 
   Loop& loop;
-  std::string text;
+  EtcdLines lines{kMaxEtcdWatchLine};
   bool fresh = false;
   std::optional<OneShot<bool>> ready;
 };
@@ -66,6 +66,7 @@ void EtcdWatch::rewind(int64_t revision) {
 void EtcdWatch::begin(const Probed& first) {
   restart_ = false;
   created_ = false;
+  announcing_ = 0;
   goal_ = 0;
   // Where nothing tells what the newest change is, what was missed cannot be known.
   if (next_ == 0 || (first.changed == 0 && first.revision >= next_)) gap(first.revision + 1);
@@ -120,8 +121,7 @@ Task<std::optional<EtcdWatch::Probed>> EtcdWatch::find_member() {
 
 Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incoming& incoming) {
   std::function<bool(std::string_view)> on_data = [&incoming](std::string_view piece) {
-    if (incoming.text.size() + piece.size() > kMaxBuffer) return false;
-    incoming.text.append(piece);
+    if (!incoming.lines.append(piece)) return false;
     incoming.wake();
     return true;
   };
@@ -141,20 +141,14 @@ Task<EtcdWatch::Event> EtcdWatch::wait_for_data(Incoming& incoming) {
 }
 
 bool EtcdWatch::take_lines(Incoming& incoming) {
-  size_t begin = 0;
-  for (;;) {
-    const size_t end = incoming.text.find('\n', begin);
-    if (end == std::string::npos) break;
-    const auto reply =
-        parse_etcd_watch_reply(std::string_view(incoming.text).substr(begin, end - begin));
-    begin = end + 1;
+  while (const auto line = incoming.lines.next()) {
+    const auto reply = parse_etcd_watch_reply(*line);
     if (!reply) {
       next_ = 0;  // what it said is not known
       return false;
     }
     if (!take(*reply)) return false;
   }
-  incoming.text.erase(0, begin);
   return true;
 }
 
@@ -173,7 +167,7 @@ bool EtcdWatch::take(const EtcdWatchReply& reply) {
 
 void EtcdWatch::announce(const EtcdWatchReply& reply) {
   std::map<std::string, const EtcdWatchReply::Event*> last;  // of each id in this reply
-  int64_t newest = 0;
+  int64_t& newest = announcing_;
   for (const auto& event : reply.events) {
     const EtcdKeyValue& kv = event.kv;
     newest = std::max(newest, kv.mod_revision);
@@ -182,7 +176,8 @@ void EtcdWatch::announce(const EtcdWatchReply& reply) {
   }
   if (newest == 0) return;
   store_.note_record(newest);
-  next_ = std::max(next_, newest + 1);
+  // What goes on in the next line may have the same revision.
+  if (!reply.fragment) next_ = std::max(next_, std::exchange(announcing_, 0) + 1);
   for (const auto& [id, event] : last) {
     std::optional<Stored> stored;
     if (!event->deleted) {

@@ -50,6 +50,17 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     assert set(cloud.items(aws, table)) == {"orders"}, "what check tries leaves nothing behind"
 
 
+def test_a_table_that_was_made_without_recovery_is_exit_code_3(launch, aws, table):
+    keyfs = launch(start=False)
+    aws.regions[0].dynamodb.fault("error", op="UpdateContinuousBackups", type="AccessDeniedException")
+    done = keyfs.cli("check", "--create-table")
+    assert done.returncode == cli.PARTIAL, done
+    assert f"table {table} in {aws.regions[0].name} was made: paid per request, with deletion protection" in done.stdout
+    assert "and point-in-time recovery" not in done.stdout and f"point-in-time recovery of table {table}" in done.stderr
+    assert "region " in done.stdout, "the rest is checked all the same"
+    aws.regions[0].dynamodb_direct("DescribeTable", TableName=table)
+
+
 def test_all_is_told_of_what_works(launch, aws, table):
     keyfs = launch(start=False)
     assert keyfs.cli("check", "--create-table").returncode == cli.DONE

@@ -70,7 +70,8 @@ def test_every_key_reads_with_two_regions_whose_names_do_not_resolve(launch, aws
         return f"http://kms.{region.name}.keyfs.test:{region.kms.port}", f"http://dynamodb.{region.name}.keyfs.test:{region.dynamodb.port}"
 
     with cloud.name_server(folder, silent):
-        keyfs = launch(name="reader", endpoints=endpoints)
+        plain = {"allow_plain_http": "yes"}
+        keyfs = launch(name="reader", endpoints=endpoints, store=plain, regions={r.name: plain for r in aws.regions})
         read_all(keyfs, keys)
 
 

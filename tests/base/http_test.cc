@@ -134,11 +134,24 @@ TEST_F(Http, the_environments_proxy_is_not_used_and_the_options_proxy_is) {
   EXPECT_THAT(direct->body, HasSubstr("GET /direct HTTP/1.1"));
 
   HttpClientOptions options;
-  options.proxy = proxy.url("");
+  options.http_proxy = proxy.url("");
   auto client = make_client(options);
   auto through = send(*client, get("http://kms.test/through"));
   ASSERT_TRUE(through) << through.error().message;
   EXPECT_THAT(through->body, HasSubstr("GET http://kms.test/through HTTP/1.1"));
+}
+
+TEST_F(Http, the_proxy_for_https_is_not_asked_for_http) {
+  TinyServer server(echo());
+  HttpClientOptions options;
+  options.https_proxy = "http://127.0.0.1:1";
+  auto client = make_client(options);
+  auto direct = send(*client, get(server.url("/direct")));
+  ASSERT_TRUE(direct) << direct.error().message;
+  EXPECT_THAT(direct->body, HasSubstr("GET /direct HTTP/1.1"));
+  auto through = send(*client, get("https://kms.test/through"));
+  ASSERT_FALSE(through);
+  EXPECT_THAT(through.error().message, HasSubstr("could not connect"));
 }
 
 TEST_F(Http, a_line_end_in_a_header_is_refused) {
@@ -322,9 +335,7 @@ TEST_F(Http, a_stream_hands_over_each_piece_as_it_comes_and_ends_when_dropped) {
     connection.hang();
   });
   std::string seen;
-  int status = 0;
   HttpRequest request("POST", server.url(), TimePoint::max());
-  request.on_headers = [&](int got) { status = got; };
   request.on_data = [&](std::string_view piece) {
     if (seen.empty()) first_seen.set_value();
     seen += piece;
@@ -333,7 +344,6 @@ TEST_F(Http, a_stream_hands_over_each_piece_as_it_comes_and_ends_when_dropped) {
   std::optional<TaskGroup<Result<HttpResponse>>> group(std::in_place, loop_);
   group->start(client_->send(std::move(request)));
   turn_until([&] { return seen == "onetwo"; });
-  EXPECT_EQ(status, 200);
   group.reset();
   turn_until([&] { return server.closed_by_client() == 1; });
 }

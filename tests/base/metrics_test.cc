@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <thread>
 
 namespace keyfs {
@@ -21,9 +22,10 @@ TEST(Metrics, are_told_as_prometheus_text_by_name_and_labels) {
       "# HELP keyfs_cached_keys Keys in the cache.\n"
       "# TYPE keyfs_cached_keys gauge\n"
       "keyfs_cached_keys 3.5\n"
-      "# HELP keyfs_metrics_refused Metrics that could not be registered: a mistake in keyfs.\n"
-      "# TYPE keyfs_metrics_refused gauge\n"
-      "keyfs_metrics_refused 0\n"
+      "# HELP keyfs_metrics_refused_total "
+      "Metrics that could not be registered: a mistake in keyfs.\n"
+      "# TYPE keyfs_metrics_refused_total counter\n"
+      "keyfs_metrics_refused_total 0\n"
       "# HELP keyfs_region_calls_total Calls to a region.\n"
       "# TYPE keyfs_region_calls_total counter\n"
       "keyfs_region_calls_total{region=\"a\"} 1\n"
@@ -86,11 +88,36 @@ TEST(Metrics, a_callers_mistake_gives_a_metric_that_works_and_is_not_told) {
   metrics.counter("keyfs_A", "").add();
   metrics.counter("keyfs_b_total", "", {{"bad label", ""}}).add();
   metrics.histogram("keyfs_c", "", {{"le", "1"}}).observe(1.0);
+  metrics.counter("keyfs_lost", "A counter's name ends with _total.").add();
+  metrics.gauge("keyfs_d_total", "And no other's does.").set(1);
   const std::string text = metrics.text();
   EXPECT_THAT(text, HasSubstr("keyfs_a_total 1\n"));
-  EXPECT_THAT(text, HasSubstr("keyfs_metrics_refused 5\n"));
+  EXPECT_THAT(text, HasSubstr("keyfs_metrics_refused_total 7\n"));
   EXPECT_THAT(text, Not(HasSubstr("other_total")));
   EXPECT_THAT(text, Not(HasSubstr("bad label")));
+}
+
+TEST(Metrics, what_somebody_else_counts_never_goes_back) {
+  Metrics metrics;
+  auto& lost = metrics.counter("keyfs_lost_total", "Lost.");
+  lost.raise_to(5);
+  lost.raise_to(3);
+  lost.add();
+  EXPECT_EQ(lost.value(), 6u);
+  EXPECT_THAT(metrics.text(), HasSubstr("keyfs_lost_total 6\n"));
+}
+
+TEST(Metrics, numbers_are_told_so_that_they_read_back_the_same) {
+  Metrics metrics;
+  auto& gauge = metrics.gauge("keyfs_g", "G.");
+  for (const auto& [value, text] : std::map<double, std::string>{{0.1, "0.1"},
+                                                                 {16777216, "16777216"},
+                                                                 {-2, "-2"},
+                                                                 {1e300, "1e+300"},
+                                                                 {INFINITY, "+Inf"}}) {
+    gauge.set(value);
+    EXPECT_THAT(metrics.text(), HasSubstr("keyfs_g " + text + "\n"));
+  }
 }
 
 TEST(Metrics, nothing_is_lost_when_threads_count_and_read_at_once) {

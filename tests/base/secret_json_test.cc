@@ -80,6 +80,14 @@ TEST(SecretJson, what_is_no_json_object_is_corrupt) {
   EXPECT_FALSE(SecretJson::parse(deep));
 }
 
+TEST(SecretJson, more_members_than_any_reply_has_are_refused_at_once) {
+  std::string text = "{\"a\":1";
+  for (int i = 0; i < 300'000; ++i) text += ",\"m" + std::to_string(i) + "\":1";
+  const auto json = SecretJson::parse(text + "}");
+  ASSERT_FALSE(json);
+  EXPECT_THAT(json.error().message, HasSubstr("too many members"));
+}
+
 TEST(SecretJson, a_member_that_stands_twice_is_corrupt) {
   EXPECT_FALSE(SecretJson::parse(R"({"KeyId":"a","Plaintext":"b","KeyId":"c"})"));
 }

@@ -43,7 +43,7 @@ class AwsFixture final : public RegionFixture {
     if (!client) std::abort();
     http_ = std::move(*client);
     factory_ = std::make_unique<AwsRegionFactory>(
-        *http_, *http_, worker_, [this](const std::string& name) -> std::optional<std::string> {
+        *http_, *http_, [this](const std::string& name) -> std::optional<std::string> {
           const auto it = environment.find(name);
           if (it == environment.end()) return std::nullopt;
           return it->second();
@@ -112,7 +112,6 @@ class AwsFixture final : public RegionFixture {
   SecretArena arena_;
   CurlPoller poller_{curl_};
   Loop loop_{clock, poller_};
-  Worker worker_{loop_, "files"};
   std::unique_ptr<HttpClient> http_;
   std::unique_ptr<AwsRegionFactory> factory_;
   std::unique_ptr<Region> region_;

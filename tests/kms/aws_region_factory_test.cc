@@ -34,9 +34,8 @@ class AwsRegionFactoryTest : public ::testing::Test {
   SystemClock clock_;
   CurlPoller poller_{curl_};
   Loop loop_{clock_, poller_};
-  Worker worker_{loop_, "files"};
   std::unique_ptr<HttpClient> http_ = *HttpClient::create(loop_, poller_, arena_, {});
-  AwsRegionFactory factory_{*http_, *http_, worker_,
+  AwsRegionFactory factory_{*http_, *http_,
                             [](const std::string&) { return std::nullopt; }};
 };
 

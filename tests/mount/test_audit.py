@@ -167,7 +167,7 @@ def test_a_full_disk_holds_up_nobody_and_is_told(launch, folder):
                 assert keyfs.read("orders") == key
         status = eventually(lambda: (lambda a: a["lost"] and a)(seen.status(keyfs)["audit"]), what="the loss is counted")
         assert "No space left" in status["last_error"]
-        assert seen.total(keyfs, "keyfs_audit_lost") >= status["lost"]
+        assert seen.total(keyfs, "keyfs_audit_lost_total") >= status["lost"]
         assert any("audit" in line and "No space left" in line for line in keyfs.log().splitlines())
         os.unlink(disk / "ballast")
         known = 0

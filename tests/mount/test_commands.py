@@ -237,6 +237,31 @@ def test_status_of_a_mount_and_of_none(make_daemon, folder):
     assert daemon.mount in run("status").stdout.splitlines()
 
 
+def test_json_takes_paths_and_ids_that_are_no_utf8(config, folder):
+    bad = os.fsdecode(b"caf\xe9")
+    place = os.path.join(str(folder), bad)
+    os.mkdir(place)
+    strange = os.path.join(place, "keyfs.ini")
+    os.link(config, strange)
+    for args, code in ((("describe", bad), FAILED), (("create", bad), FAILED), (("disable", bad, "-c", strange), FAILED), (("list", "-c", strange), DONE),
+                       (("explain", "-c", strange), DONE), (("check", "-c", strange), DONE)):
+        done = run(*args, "--json", *(() if "-c" in args else ("-c", config)), errors="surrogateescape")
+        assert done.returncode == code, done
+        json.loads(done.stdout.encode("utf-8"))
+    done = run("status", "--json", place, errors="surrogateescape")
+    assert done.returncode == FAILED and json.loads(done.stdout) == {"mounts": []}, done
+
+
+@pytest.mark.parametrize("args", [("list",), ("describe", "orders"), ("disable", "orders"), ("heal",)], ids=lambda args: args[0])
+def test_a_command_that_makes_no_key_makes_no_database(config, folder, args):
+    database = re.search(r"path = (\S+)", open(config).read())[1]
+    assert not os.path.exists(database)
+    done = run(*args, "-c", config)
+    assert done.returncode == FAILED, done
+    assert f"there is no database at {database}" in done.stderr
+    assert not os.path.exists(database)
+
+
 def test_usage_is_exit_code_2_and_help_is_0():
     for args in ([], ["mont"], ["mount"], ["describe"], ["list", "--nope"]):
         error_of(run(*args), USAGE)

@@ -12,7 +12,7 @@ import seen
 from support import daemon as d
 from support import memory
 from support.certs import TestCa
-from support.etcd import PASSWORD
+from support.etcd import PASSWORD, ROOT_PASSWORD
 from support.process import eventually
 from support.swarm import Swarm
 
@@ -214,6 +214,24 @@ def test_check_tells_what_is_wrong_with_the_certificates(etcd, sections, make_da
     stranger = TestCa(folder / "stranger").ca_file
     untrusting = make_daemon({**parts, "store": {**parts["store"], "ca": stranger}}, name="untrusting").cli("check")
     assert untrusting.returncode == 1 and f"the TLS certificate is not trusted by the CA file {stranger}" in untrusting.stdout, untrusting.stdout
+
+
+def test_check_says_what_to_do_about_a_used_up_quota(etcd, sections, make_daemon):
+    host = make_daemon(sections(), name="host").start()
+    key = host.read("orders")
+    root = etcd.members[0].client("root", ROOT_PASSWORD)
+    alarm = {"memberID": root.call("/v3/maintenance/status")["header"]["member_id"], "alarm": "NOSPACE"}
+    root.call("/v3/maintenance/alarm", action="ACTIVATE", **alarm)
+    try:
+        done = host.cli("check")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "etcd has no space left: its quota is used up" in done.stdout
+        assert "`etcdctl defrag`, or raise --quota-backend-bytes; then `etcdctl alarm disarm`" in done.stdout
+        assert "grant readwrite" not in done.stdout
+        assert host.read("orders") == key
+    finally:
+        root.call("/v3/maintenance/alarm", action="DEACTIVATE", **alarm)
+    assert host.cli("check").returncode == 0
 
 
 def test_the_password_is_in_memory_only_while_it_logs_in_and_never_in_the_log(etcd, sections, make_daemon):

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -45,6 +46,40 @@ def test_metrics_are_prometheus_text(launch):
     assert seen.total(keyfs, "keyfs_created_total") == 1
     assert sum(v for (n, labels), v in found.items() if n == "keyfs_opens_total") == 11, [n for n, _ in found]
     assert seen.region_calls(keyfs) == 3  # one generates, two wrap
+
+
+def lint(text):
+    """What promtool's linter (`promtool check metrics`) complains of, by its rules: promlint in client_golang."""
+    found, kinds, helped = [], dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)), dict(re.findall(r"^# HELP (\S+) ?(.*)$", text, re.M))
+    for name, kind in kinds.items():
+        words = name.split("_")
+        if not helped.get(name, "").strip():
+            found.append(f"{name}: no help text")
+        if (kind == "counter") != name.endswith("_total"):
+            found.append(f"{name}: _total is for counters, and all of them")
+        if re.search(r"_(sum|count|bucket|info)$", name):
+            found.append(f"{name}: ends as a part of another metric")
+        if {"counter", "gauge", "histogram", "summary"} & set(words):
+            found.append(f"{name}: names its type")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or ":" in name:
+            found.append(f"{name}: not in lower case with underscores")
+        if {"ms", "us", "ns", "milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days", "kb", "mb", "kib", "mib", "kilobytes", "megabytes",
+                "percent", "percents"} & set(words):
+            found.append(f"{name}: not in base units")
+    return found
+
+
+def test_metrics_have_nothing_that_promtools_linter_complains_of(launch):
+    keyfs = launch()
+    keyfs.read("orders")
+    text = keyfs.read(".keyfs/metrics").decode()
+    assert lint(text) == []
+    found = seen.samples(text)
+    for counted in ("keyfs_cache_evictions_total", "keyfs_audit_lost_total", "keyfs_log_lost_total", "keyfs_metrics_refused_total"):
+        assert seen.total(keyfs, counted) == 0 and any(name == counted for name, _ in found), counted
+    promtool = shutil.which("promtool")
+    if promtool:
+        subprocess.run([promtool, "check", "metrics"], input=text.encode(), check=True, timeout=60)
 
 
 def test_histograms_add_up(launch):

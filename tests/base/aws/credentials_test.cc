@@ -86,7 +86,7 @@ class Credentials : public ::testing::Test {
   }
   std::unique_ptr<AwsCredentialProvider> provider(AwsCredentialOptions options = {}) {
     return std::make_unique<AwsCredentialProvider>(
-        *http_, *http_, worker_,
+        *http_, *http_,
         [this](const std::string& name) -> std::optional<std::string> {
           const auto it = environment_.find(name);
           if (it == environment_.end()) return std::nullopt;
@@ -112,7 +112,6 @@ class Credentials : public ::testing::Test {
   ShiftedClock clock_;
   CurlPoller poller_{curl_};
   Loop loop_{clock_, poller_};
-  Worker worker_{loop_, "files"};
   std::unique_ptr<HttpClient> http_;
 };
 
@@ -248,13 +247,13 @@ TEST_F(Credentials, contradictions_in_a_profile_are_told) {
   for (const auto& [text, what] : std::map<std::string, std::string>{
            {role, "needs a source_profile or a credential_source"},
            {role + "source_profile = a\ncredential_source = Environment\n", "contradict"},
-           {role + "source_profile = nobody\n", "no AWS profile nobody"},
+           {role + "source_profile = nobody\n", "no source_profile nobody"},
            {role + "source_profile = default\n", "in a circle"},
            {role + "credential_source = Moon\n", "none of Environment"},
            {role + "credential_source = Environment\n", "AWS_ACCESS_KEY_ID is not set"},
            {role + "source_profile = a\nduration_seconds = 5\n", "duration_seconds"},
            {role + "source_profile = a\nmfa_serial = m\n", "mfa_serial"},
-           {"[default]\nsso_session = s\n", "single sign-on"}}) {
+           {"[default]\nsso_account_id = 1\n", "single sign-on"}}) {
     write(".aws/config", text);
     auto got = get();
     ASSERT_FALSE(got) << text;
@@ -311,12 +310,13 @@ TEST_F(Credentials, a_process_is_run_and_its_answer_taken) {
 
 TEST_F(Credentials, what_goes_wrong_with_a_process_is_told_without_its_output) {
   for (const auto& [command, what] : std::map<std::string, std::string>{
-           {"echo SECRET; exit 3", "ended with code 3"},
+           {"sh -c 'echo SECRET; exit 3'", "ended with code 3"},
            {"echo SECRET", "not the JSON of Version 1"},
            {"echo '{\"Version\": 2}'", "not the JSON of Version 1"},
            {"echo '{\"Version\": 1, \"AccessKeyId\": \"SECRET\"}'", "no secret access key"},
-           {"kill -9 $$", "ended by a signal"},
-           {"head -c 100000 /dev/zero", "more than 64 KiB"}}) {
+           {"sh -c 'kill -9 $$'", "ended by a signal"},
+           {"head -c 100000 /dev/zero", "more than 64 KiB"},
+           {"/nonexistent/SECRET", "cannot be started: No such file or directory"}}) {
     write(".aws/config", "[default]\ncredential_process = " + command + "\n");
     auto got = get();
     ASSERT_FALSE(got) << command;
@@ -326,9 +326,42 @@ TEST_F(Credentials, what_goes_wrong_with_a_process_is_told_without_its_output) {
   }
 }
 
+TEST_F(Credentials, a_process_that_hangs_holds_up_nobody_elses_credentials) {
+  write(".aws/config", "[profile hangs]\ncredential_process = sh -c 'echo > " + home_ +
+                           "/begun; sleep 1000'\n[profile keys]\n" + keys("AKIAKEYS"));
+  AwsCredentialOptions named;
+  named.profile = "hangs";
+  const auto hangs = provider(named);
+  named.profile = "keys";
+  const auto other = provider(named);
+  TaskGroup<Result<AwsCredentialsPtr>> group(loop_);
+  group.start(hangs->get(loop_.now() + 20s));
+  loop_.run_task([](Loop& loop, std::string path) -> Task<bool> {
+    while (!std::filesystem::exists(path)) co_await loop.sleep_for(1ms);
+    co_return true;
+  }(loop_, home_ + "/begun"));
+  auto got = get(*other);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ((*got)->access_key_id, "AKIAKEYS");
+  EXPECT_EQ(group.size(), 1u);  // the other one still waits
+}
+
+TEST_F(Credentials, a_process_gets_its_words_as_they_are_quoted) {
+  write("print", "#!/bin/sh\nprintf '{\"Version\": 1, \"AccessKeyId\": \"A%s\", "
+                 "\"SecretAccessKey\": \"%s\"}' \"$#\" \"$2\"\n");
+  std::filesystem::permissions(home_ + "/print", std::filesystem::perms::owner_all);
+  write(".aws/config", "[default]\ncredential_process = '" + home_ +
+                           "/print' one '#two;$HOME' three#3 ; four\n");
+  auto got = get();
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ((*got)->access_key_id, "A5");
+  EXPECT_EQ((*got)->secret_access_key.reveal_text(), "#two;$HOME");
+}
+
 TEST_F(Credentials, a_process_that_hangs_is_killed_with_its_children_at_the_deadline) {
   write(".aws/config",
-        "[default]\ncredential_process = sleep 1000 & echo $! > " + home_ + "/pid; sleep 1000\n");
+        "[default]\ncredential_process = sh -c 'sleep 1000 & echo $! > " + home_ +
+            "/pid; sleep 1000'\n");
   const auto from = provider();
   Result<AwsCredentialsPtr> got = get(*from, 300ms);
   ASSERT_FALSE(got);
@@ -439,10 +472,11 @@ TEST_F(Credentials, near_their_end_they_are_renewed_in_the_background) {
 }
 
 TEST_F(Credentials, when_renewal_fails_the_old_ones_serve_to_their_real_end_and_no_longer) {
+  environment_["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = part("KEYFS_TEST_ECS_URI");
   const auto from = provider();
   auto first = get(*from);
   ASSERT_TRUE(first);
-  control("settings", R"({"fail": {"imds_token": 500}})");
+  control("settings", R"({"fail": {"ecs": 500}})");
   clock_.shift = 56min;
   for (int i = 0; i < 5; ++i) {
     clock_.since += 20s;
@@ -457,7 +491,48 @@ TEST_F(Credentials, when_renewal_fails_the_old_ones_serve_to_their_real_end_and_
   EXPECT_FALSE(get(*from));
 }
 
+TEST_F(Credentials, expired_ones_of_the_instance_are_used_while_new_ones_are_asked_for) {
+  std::vector<std::string> warnings;
+  AwsCredentialOptions options;
+  options.warn = [&](const std::string& message) { warnings.push_back(message); };
+  const auto from = provider(std::move(options));
+  auto first = get(*from);
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(warnings.empty());
+  // IMDS goes on giving the same, as it does while EC2 cannot renew them.
+  clock_.shift = 12h;
+  clock_.since = 1min;
+  auto expired = get(*from);
+  ASSERT_TRUE(expired) << expired.error().message;
+  EXPECT_EQ((*expired)->access_key_id, (*first)->access_key_id);
+  // Nor is there an end to it when IMDS itself is out.
+  control("settings", R"({"fail": {"imds_token": 503}})");
+  const auto asked = [&] { return count("imds_token"); };
+  const int before = asked();
+  clock_.since = 2min;
+  expired = get(*from);
+  ASSERT_TRUE(expired) << expired.error().message;
+  const auto give_up = std::chrono::steady_clock::now() + 10s;
+  while ((asked() < before + 2 || warnings.empty()) && std::chrono::steady_clock::now() < give_up) {
+    loop_.post([] {});
+    loop_.turn(true);
+    usleep(1000);
+  }
+  ASSERT_FALSE(warnings.empty());
+  EXPECT_THAT(warnings.back(), HasSubstr("used on until AWS refuses them"));
+  // New ones are taken as soon as they are there.
+  control("settings", R"({"fail": {}})");
+  control("rotate", "{}");
+  clock_.shift = {};
+  clock_.since = 3min;
+  from->refused(*expired);
+  auto renewed = get(*from);
+  ASSERT_TRUE(renewed) << renewed.error().message;
+  EXPECT_NE((*renewed)->access_key_id, (*first)->access_key_id);
+}
+
 TEST_F(Credentials, expired_ones_from_a_source_are_not_given_out) {
+  environment_["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = part("KEYFS_TEST_ECS_URI");
   control("settings", R"({"lifetime": -10})");
   auto got = get();
   ASSERT_FALSE(got);

@@ -20,8 +20,8 @@ struct Variables {
     };
   }
   std::string endpoint(const std::string& service, const std::string& region,
-                       const std::string& configured = "") {
-    auto url = aws_endpoint(service, region, configured, environment());
+                       const std::string& configured = "", bool allow_plain_http = false) {
+    auto url = aws_endpoint(service, region, configured, environment(), allow_plain_http);
     return url ? *url : "error: " + url.error().message;
   }
 };
@@ -50,15 +50,32 @@ TEST(AwsEndpoint, fips_and_dual_stack_follow_the_environment) {
   EXPECT_THAT(odd.endpoint("kms", "us-east-1"), HasSubstr("AWS_USE_FIPS_ENDPOINT"));
 }
 
+TEST(AwsEndpoint, plain_http_to_another_machine_is_refused_unless_it_is_allowed) {
+  Variables none;
+  for (const char* url :
+       {"http://10.0.0.1:4566", "http://kms.internal", "http://127.0.0.1.evil.test",
+        "http://localhost.evil.test:80", "http://[::2]:1", "http://1"}) {
+    EXPECT_THAT(none.endpoint("kms", "us-east-1", url), HasSubstr("allow_plain_http = yes")) << url;
+    EXPECT_EQ(none.endpoint("kms", "us-east-1", url, true), url + std::string("/"));
+    Variables set{{{"AWS_ENDPOINT_URL_KMS", url}}};
+    EXPECT_THAT(set.endpoint("kms", "us-east-1"),
+                HasSubstr("error: AWS_ENDPOINT_URL_KMS is plain http"));
+  }
+  for (const char* url : {"http://127.0.0.1:4566", "http://localhost", "http://LOCALHOST:1",
+                          "http://127.1.2.3", "http://[::1]:4566", "https://10.0.0.1"}) {
+    EXPECT_EQ(none.endpoint("kms", "us-east-1", url), url + std::string("/"));
+  }
+}
+
 TEST(AwsEndpoint, the_configuration_goes_before_the_services_variable_before_the_general_one) {
   Variables all{
-      {{"AWS_ENDPOINT_URL", "http://general:1"}, {"AWS_ENDPOINT_URL_KMS", "http://kms:2/"}}};
-  EXPECT_EQ(all.endpoint("kms", "us-east-1", "http://ours:3"), "http://ours:3/");
-  EXPECT_EQ(all.endpoint("kms", "us-east-1"), "http://kms:2/");
-  EXPECT_EQ(all.endpoint("dynamodb", "us-east-1"), "http://general:1/");
+      {{"AWS_ENDPOINT_URL", "https://general:1"}, {"AWS_ENDPOINT_URL_KMS", "https://kms:2/"}}};
+  EXPECT_EQ(all.endpoint("kms", "us-east-1", "https://ours:3"), "https://ours:3/");
+  EXPECT_EQ(all.endpoint("kms", "us-east-1"), "https://kms:2/");
+  EXPECT_EQ(all.endpoint("dynamodb", "us-east-1"), "https://general:1/");
   all.values["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "true";
   EXPECT_EQ(all.endpoint("kms", "us-east-1"), "https://kms.us-east-1.amazonaws.com/");
-  EXPECT_EQ(all.endpoint("kms", "us-east-1", "http://ours:3"), "http://ours:3/");
+  EXPECT_EQ(all.endpoint("kms", "us-east-1", "https://ours:3"), "https://ours:3/");
 }
 
 TEST(AwsEndpoint, what_is_no_url_of_a_host_alone_is_told_by_its_name) {

@@ -58,7 +58,6 @@ class DynamoDbBed {
   OsRandom random_;
   CurlPoller poller_;
   Loop loop_;
-  Worker worker_;
   std::unique_ptr<HttpClient> http_;
   std::unique_ptr<AwsCredentialProvider> credentials_;
   std::string table_;

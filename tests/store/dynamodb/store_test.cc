@@ -243,7 +243,7 @@ TEST_F(DynamoDbStoreTest, a_table_is_made_protected_and_an_existing_one_is_left_
   ASSERT_TRUE(put(*store, "orders"));
   const auto made = run(store->make_table(bed_.in(20s)));
   ASSERT_TRUE(made);
-  EXPECT_THAT(*made, HasSubstr("is there already"));
+  EXPECT_THAT(made->done, HasSubstr("is there already"));
   EXPECT_TRUE(*get(*store, "orders"));
 }
 

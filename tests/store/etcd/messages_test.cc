@@ -37,6 +37,29 @@ TEST(EtcdMessages, a_range_is_read_with_what_it_leaves_out) {
   EXPECT_TRUE(one->more);
 }
 
+TEST(EtcdMessages, depth_and_values_are_bounded_before_anything_is_built) {
+  std::string deep = R"({"x":)";
+  for (int i = 0; i < 60'000; ++i) deep += "[";
+  std::string wide = "[";
+  for (int i = 0; i < 1'000'000; ++i) wide += "[],";
+  wide += "[]]";
+  for (const std::string& text : {deep, with_header("\"x\":" + wide)}) {
+    EXPECT_FALSE(parse_etcd_reply(text));
+    EXPECT_FALSE(parse_etcd_watch_reply(R"({"result":)" + text + "}"));
+    EXPECT_LE(parse_etcd_refusal(text).words.size(), 1000u);
+  }
+}
+
+TEST(EtcdMessages, a_fragment_says_that_more_of_it_comes) {
+  const auto part =
+      parse_etcd_watch_reply(R"({"result":)" + with_header(R"("fragment":true)") + "}");
+  ASSERT_TRUE(part);
+  EXPECT_TRUE(part->fragment);
+  const auto whole = parse_etcd_watch_reply(R"({"result":)" + with_header("") + "}");
+  ASSERT_TRUE(whole);
+  EXPECT_FALSE(whole->fragment);
+}
+
 TEST(EtcdMessages, a_transaction_is_read_with_what_came_of_its_parts) {
   const auto reply = parse_etcd_reply(
       with_header(R"("responses":[{"response_range":)" + with_header(R"("kvs":[{"key":"L2E="}])") +

@@ -1,4 +1,4 @@
-#include "store/strict_json.h"
+#include "base/strict_json.h"
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,6 +13,8 @@ using nlohmann::json;
 // Makes the tree while the text is read, and stops at the first thing that it refuses.
 class Builder final : public nlohmann::json_sax<json> {
  public:
+  explicit Builder(size_t max_values) : values_left_(max_values) {}
+
   const std::string& problem() const { return problem_; }
   json take() { return std::move(root_); }
 
@@ -48,16 +50,19 @@ class Builder final : public nlohmann::json_sax<json> {
   }
   // Where the value stands now: it stays there as long as no sibling is added.
   json* place(json value) {
+    --values_left_;
     if (open_.empty()) return &(root_ = std::move(value));
     if (!open_.back()->is_array()) return &(*member_ = std::move(value));
     auto& elements = open_.back()->get_ref<json::array_t&>();
     return &elements.emplace_back(std::move(value));
   }
   bool add(json value) {
+    if (values_left_ == 0) return refuse("has too many values");
     place(std::move(value));
     return true;
   }
   bool enter(json value) {
+    if (values_left_ == 0) return refuse("has too many values");
     if (open_.size() == kMaxJsonDepth) return refuse("is nested deeper than 32 levels");
     open_.push_back(place(std::move(value)));
     return true;
@@ -68,6 +73,7 @@ class Builder final : public nlohmann::json_sax<json> {
   }
 
   json root_;
+  size_t values_left_;
   std::string problem_;
   std::vector<json*> open_;  // from the root to where we are
   json* member_ = nullptr;   // of the innermost object: the value that comes next
@@ -77,11 +83,11 @@ static_assert(kMaxJsonDepth == 32, "the message says so");
 
 }  // namespace
 
-Result<json> parse_strict_json(std::string_view text, size_t max_bytes) {
+Result<json> parse_strict_json(std::string_view text, size_t max_bytes, size_t max_values) {
   if (text.size() > max_bytes) {
     return fail(Code::kCorrupt, "has more than " + std::to_string(max_bytes) + " bytes");
   }
-  Builder builder;
+  Builder builder(max_values);
   if (!json::sax_parse(text, &builder)) return fail(Code::kCorrupt, builder.problem());
   return builder.take();
 }

@@ -1,0 +1,47 @@
+// The lines of a stream that comes in pieces, of which each byte is looked at once.
+//
+// Thread-safety: none. Blocking: never. Errors: append() is false for more than `most` bytes that
+// nobody has taken, the end of a line or not.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace keyfs {
+
+class EtcdLines {
+ public:
+  explicit EtcdLines(size_t most) : most_(most) {}
+
+  bool append(std::string_view piece) {
+    if (piece.size() > most_ - (text_.size() - taken_)) return false;
+    text_.erase(0, taken_);
+    searched_ -= std::exchange(taken_, 0);
+    text_.append(piece);
+    return true;
+  }
+
+  // The next whole line without its end, good until append(); nullopt: there is none yet.
+  std::optional<std::string_view> next() {
+    const size_t end = text_.find('\n', searched_);
+    if (end == std::string::npos) {
+      searched_ = text_.size();
+      return std::nullopt;
+    }
+    const std::string_view line = std::string_view(text_).substr(taken_, end - taken_);
+    taken_ = searched_ = end + 1;
+    return line;
+  }
+
+ private:
+  const size_t most_;
+  std::string text_;
+  size_t taken_ = 0;     // what next() has given
+  size_t searched_ = 0;  // at least taken_; no line ends between the two
+};
+
+}  // namespace keyfs

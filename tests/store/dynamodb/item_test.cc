@@ -1,0 +1,43 @@
+// Replies of DynamoDB that are not what DynamoDB sends.
+#include "store/dynamodb/item.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace keyfs::testing {
+namespace {
+
+std::string nested(size_t depth) {
+  std::string text;
+  for (size_t i = 0; i < depth; ++i) text += "{\"M\":{\"a\":";
+  text += "1";
+  for (size_t i = 0; i < depth; ++i) text += "}}";
+  return text;
+}
+
+TEST(DynamoDbItem, a_reply_of_any_depth_is_an_error_and_no_crash) {
+  const DynamoDbNames names{"keyfs", true};
+  for (const size_t depth : {size_t{17}, size_t{60'000}}) {
+    const std::string item =
+        R"({"id":{"S":"orders"},"keys":{"M":{"x":)" + nested(depth) + "}}}";
+    const auto got = parse_get_item(names, R"({"Item":)" + item + "}", "orders");
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error().code, Code::kUnavailable);
+    const auto page = parse_scan(names, R"({"Items":[)" + item + "]}");
+    ASSERT_FALSE(page);
+    EXPECT_EQ(page.error().code, Code::kUnavailable);
+    EXPECT_FALSE(parse_table(nested(depth)));
+    EXPECT_FALSE(parse_recovery(nested(depth)));
+  }
+}
+
+TEST(DynamoDbItem, a_reply_with_more_values_than_a_page_has_is_an_error) {
+  const DynamoDbNames names{"keyfs", true};
+  std::string text = R"({"Items":[)";
+  while (text.size() < kMaxReplyBytes - 16) text += "[],";
+  EXPECT_FALSE(parse_scan(names, text + "[]]}"));
+}
+
+}  // namespace
+}  // namespace keyfs::testing
