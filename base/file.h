@@ -13,6 +13,8 @@
 
 #include "base/result.h"
 
+struct stat;
+
 namespace keyfs {
 
 class Descriptor {
@@ -43,6 +45,11 @@ bool write_all(int fd, std::string_view text);
 
 // What was made or renamed in a directory is there after a power failure; false with errno.
 bool sync_directory(const std::string& path);
+
+// The rule for a file that keyfs writes to or believes: a regular file of the user keyfs runs as, to
+// which nobody else can write. `about` is what fstat(2) told of it (or lstat(2): a symbolic link is
+// refused). kDenied, with what to do about it.
+Result<void> check_private_file(const struct stat& about, const std::string& path);
 
 // The directory that a file is in: "." for a bare name.
 std::string directory_of(const std::string& path);
