@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <system_error>
@@ -10,6 +11,7 @@
 
 #include "base/log_sink.h"
 #include "base/metrics.h"
+#include "base/siphash.h"
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
 #include "fs/audit/process_info.h"
@@ -67,6 +69,18 @@ Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration
   const std::string path = settings.state_dir + "/audit.jsonl";
   log.info("there is no journal, so the audit goes to " + path);
   return to_file(path);
+}
+
+// Whether nothing is asked over a network.
+bool all_local(const ConfigFile& file) {
+  const auto is = [](const ConfigSection* section, std::string_view type) {
+    const auto* found = section == nullptr ? nullptr : section->find("type");
+    return found != nullptr && found->value == type;
+  };
+  const auto regions = file.all("region");
+  return is(file.find("store"), "sqlite") &&
+         std::all_of(regions.begin(), regions.end(),
+                     [&](const ConfigSection* region) { return is(region, "local"); });
 }
 
 LogOptions log_options(const Settings& settings, bool journal) {
@@ -151,8 +165,10 @@ Result<void> Daemon::Parts::open_keys() {
   const CacheRoom room =
       fit_cache(settings.cache_keys, settings.key_bytes, SecretArena::lockable_bytes());
   if (!room.warning.empty()) log->warn(room.warning);
-  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys});
-  auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db");
+  auto hash = SipHash::random(backends->random());
+  if (!hash) return fail(hash.error());
+  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys, *hash});
+  auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db", *hash);
   if (copy) {
     replica = std::move(*copy);
   } else {
@@ -163,11 +179,17 @@ Result<void> Daemon::Parts::open_keys() {
   keyring_options.key_bytes = settings.key_bytes;
   keyring_options.open_deadline = settings.open_deadline;
   keyring_options.waiting_opens = settings.waiting_opens;
+  keyring_options.creates_per_second = settings.creates_per_second;
+  if (all_local(configuration.file)) {
+    // One SQLite file does one thing at a time: more at once would only wait there, out of turn.
+    keyring_options.fetches_at_once = 16;
+    keyring_options.creations_at_once = 4;
+  }
   keyring_options.creator = host_name();
   keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache, backends->arena(),
                                *log, replica.get(), &*observer},
                   keyring_options);
-  list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes);
+  list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
   heal_options.calls_per_second = settings.heal_calls_per_second;
   heal_options.call_deadline = settings.open_deadline;
@@ -180,7 +202,9 @@ Result<void> Daemon::Parts::open_file_system() {
   const Settings& settings = configuration.settings;
   auto audit_sink = open_audit(configuration, *log);
   if (!audit_sink) return fail(audit_sink.error());
-  audit.emplace(std::move(*audit_sink), *log, clock);
+  Audit::Options audit_options;
+  audit_options.required = settings.audit_required;
+  audit.emplace(std::move(*audit_sink), *log, clock, audit_options);
   auto ids = take_inode_ids(settings.state_dir, clock.wall());
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
