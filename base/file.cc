@@ -1,8 +1,10 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -67,6 +69,23 @@ std::optional<std::string> read_to_end(const std::string& path, size_t most) {
 bool sync_directory(const std::string& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return directory.is_open() && ::fsync(directory.get()) == 0;
+}
+
+Result<void> check_private_file(const struct stat& about, const std::string& path) {
+  const auto refuse = [&](const std::string& why) { return fail(Code::kDenied, path + " " + why); };
+  if (S_ISLNK(about.st_mode)) return refuse("is a symbolic link; name the file itself");
+  if (!S_ISREG(about.st_mode)) return refuse("is not a regular file");
+  if (about.st_uid != ::geteuid()) {
+    return refuse("is owned by uid " + std::to_string(about.st_uid) + ", and keyfs runs as uid " +
+                  std::to_string(::geteuid()) + "; chown it, or move it away");
+  }
+  if ((about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    char mode[8];
+    (void)std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(about.st_mode & 07777));
+    return refuse(std::string("can be written by others (mode ") + mode +
+                  "); run: chmod go-w " + path);
+  }
+  return {};
 }
 
 std::string directory_of(const std::string& path) {

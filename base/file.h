@@ -15,6 +15,8 @@
 
 #include "base/result.h"
 
+struct stat;
+
 namespace keyfs {
 
 class Descriptor {
@@ -49,6 +51,11 @@ std::optional<std::string> read_to_end(const std::string& path, size_t most = si
 
 // What was made or renamed in a directory is there after a power failure; false with errno.
 bool sync_directory(const std::string& path);
+
+// The rule for a file that keyfs writes to or believes: a regular file of the user keyfs runs as, to
+// which nobody else can write. `about` is what fstat(2) told of it (or lstat(2): a symbolic link is
+// refused). kDenied, with what to do about it.
+Result<void> check_private_file(const struct stat& about, const std::string& path);
 
 // The directory that a file is in: "." for a bare name.
 std::string directory_of(const std::string& path);

@@ -1,12 +1,13 @@
 // Sinks for a Log: standard error (or the journal behind it), and a file.
 //
 // Thread-safety: as LogSink, any thread. Ownership: the caller's. Blocking: write() queues the line
-// for a thread of the sink's own (spdlog), never waits for a disk, a pipe or the journal; when that
-// thread can't keep up, the oldest lines are dropped and counted. The destructor writes what is
+// for a thread of the sink's own, never waits for a disk, a pipe or the journal; when that thread
+// can't keep up, the oldest lines are dropped and counted. The destructor writes what is
 // queued: a pipe that nobody reads holds it up for a second at most (lines of up to PIPE_BUF bytes,
 // which a Log's are), a disk that hangs for as long as it hangs.
 // Make a sink after the last fork(2): its thread would stay behind.
-// Errors: Code::kUnavailable when a file can't be opened; later losses are counted (LogSink::lost).
+// Errors: Code::kUnavailable when a file can't be opened, kDenied when it is not one that keyfs
+// writes to (base/line_file.h); later losses are counted (LogSink::lost).
 #pragma once
 
 #include <memory>

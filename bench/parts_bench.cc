@@ -12,7 +12,9 @@
 //   Crypto             unwrap (AES-256-GCM) and the key check value
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,7 +44,9 @@ class NullLogSink final : public LogSink {
 
 class NullAuditSink final : public AuditSink {
  public:
-  Result<void> write(std::string_view, size_t) override { return {}; }
+  LineFile::Written write(std::string_view lines) override {
+    return {static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n')), std::nullopt};
+  }
   Result<void> reopen() override { return {}; }
 };
 

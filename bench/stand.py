@@ -112,7 +112,7 @@ class NullFs(Process):
 def embedded_config(state, more=""):
     """What --embedded STATE stands for, so that settings can be added."""
     regions = "".join(f"[region local-{r}]\ntype = local\nkey_file = {state}/masters/local-{r}.key\n" for r in "abc")
-    return (f"[keyfs]\nstate_dir = {state}/state\n{more}\n[store]\ntype = sqlite\npath = {state}/keys.db\n"
+    return (f"[keyfs]\nstate_dir = {state}/state\ncreates_per_second = 100000\n{more}\n[store]\ntype = sqlite\npath = {state}/keys.db\n"
             f"{regions}[keys *]\nread = any\ncreate = any\n[admin]\nread = uid:0\n")
 
 
@@ -266,7 +266,7 @@ class FakeAws(Process):
 
     def config(self, store="dynamodb", more=""):
         """For Keyfs(config=...), with environment()."""
-        text = f"[keyfs]\nstate_dir = STATE\naudit = STATE/audit.jsonl\n{more}\n[store]\n"
+        text = f"[keyfs]\nstate_dir = STATE\naudit = STATE/audit.jsonl\ncreates_per_second = 100000\n{more}\n[store]\n"
         if store == "dynamodb":
             home = self.regions[0]
             text += (f"type = dynamodb\ntable = keyfs\nregions = {home}\n"

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -51,7 +52,7 @@ class RegionRace {
   RegionRace& operator=(const RegionRace&) = delete;
   ~RegionRace() {
     for (const auto& [number, under_way] : running_) {
-      under_way.slot->gave_up(call_, loop_.now() - under_way.begun);
+      if (*under_way.sent) under_way.slot->gave_up(call_, loop_.now() - **under_way.sent);
     }
   }
 
@@ -76,9 +77,17 @@ class RegionRace {
   enum class Why { kFirst, kSlow, kFailed };
   struct UnderWay {
     RegionSlot* slot;
-    TimePoint begun;
+    std::shared_ptr<std::optional<TimePoint>> sent;  // empty while it waits for its turn
     bool hedge;
   };
+
+  Task<Result<T>> ask_in_turn(RegionSlot& slot, std::shared_ptr<std::optional<TimePoint>> sent) {
+    FairTurns::Ticket ticket(std::nullopt);
+    const FairTurns::Turn turn = co_await slot.calls.take(ticket);
+    *sent = loop_.now();
+    auto answer = co_await ask_(slot);
+    co_return answer;
+  }
 
   Task<std::optional<RaceWon<T>>> run_round(std::vector<RegionSlot*> candidates, bool extra) {
     waiting_ = std::move(candidates);
@@ -104,7 +113,7 @@ class RegionRace {
   }
 
   std::optional<RaceWon<T>> take_answer(const UnderWay& done, Result<T> answer) {
-    const Duration latency = loop_.now() - done.begun;
+    const Duration latency = loop_.now() - **done.sent;
     if (answer) {
       auto accepted = accept_(*answer);
       if (accepted) {
@@ -156,8 +165,9 @@ class RegionRace {
     hedge_at_ = loop_.now() + slot.health.hedge_delay();
     const bool hedge = !running_.empty();
     ++asked_;
-    const size_t number = group_.start(ask_(slot));
-    running_.emplace(number, UnderWay{&slot, loop_.now(), hedge});
+    auto sent = std::make_shared<std::optional<TimePoint>>();
+    const size_t number = group_.start(ask_in_turn(slot, sent));
+    running_.emplace(number, UnderWay{&slot, std::move(sent), hedge});
   }
 
   void ask_another() { start_next(patience_ ? Why::kFailed : Why::kSlow); }
@@ -166,9 +176,12 @@ class RegionRace {
     over_ = true;
     deadline_passed_ = true;
     for (const auto& [number, under_way] : running_) {
-      const Duration waited = loop_.now() - under_way.begun;
-      Error error(Code::kTimeout, "timed out after " + to_text(waited));
-      under_way.slot->failed(call_, error, waited);
+      Error error(Code::kTimeout, "too many calls to it are under way");
+      if (*under_way.sent) {
+        const Duration waited = loop_.now() - **under_way.sent;
+        error.message = "timed out after " + to_text(waited);
+        under_way.slot->failed(call_, error, waited);
+      }
       note_failure(failures_, under_way.slot->name(), std::move(error));
       group_.cancel(number);
     }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fair_turns.h"
 #include "kms/region.h"
 #include "kms/region_health.h"
 #include "kms/regions.h"
@@ -17,12 +18,13 @@
 namespace keyfs {
 
 struct RegionSlot {
-  RegionSlot(std::unique_ptr<Region> the_region, size_t place, RegionHealth the_health,
-             RegionObserver* the_observer)
+  RegionSlot(Loop& loop, size_t calls_at_once, std::unique_ptr<Region> the_region, size_t place,
+             RegionHealth the_health, RegionObserver* the_observer)
       : region(std::move(the_region)),
         index(place),
         health(std::move(the_health)),
-        observer(the_observer) {}
+        observer(the_observer),
+        calls(loop, calls_at_once, FairTurns::Shares::kNone) {}
 
   const std::string& name() const { return region->name(); }
   bool closed() const { return health.state() == BreakerState::kClosed; }
@@ -41,6 +43,7 @@ struct RegionSlot {
   size_t index;  // in the configuration
   RegionHealth health;
   RegionObserver* observer;     // may be null
+  FairTurns calls;              // each call has one: its time counts from then on
   std::optional<size_t> probe;  // its number among the probes
 
  private:

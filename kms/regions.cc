@@ -131,7 +131,8 @@ Result<std::unique_ptr<Regions>> Regions::make(Loop& loop,
       return fail(Code::kInvalid, "region " + region->name() + " is configured twice");
     }
     impl->slots.push_back(
-        std::make_unique<RegionSlot>(std::move(region), impl->slots.size(),
+        std::make_unique<RegionSlot>(loop, options.calls_at_once, std::move(region),
+                                     impl->slots.size(),
                                      RegionHealth(loop.clock(), random, options.health), observer));
     impl->order.push_back(impl->slots.back().get());
   }

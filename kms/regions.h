@@ -60,6 +60,10 @@ struct RegionsOptions {
   Duration pause = std::chrono::milliseconds(100);
 
   Duration probe_deadline = std::chrono::seconds(5);
+
+  // Calls to one region at once, as many as there are connections to a host (base/http): those
+  // beyond wait for their turn here, which is no latency and no failure of the region.
+  size_t calls_at_once = 64;
 };
 
 enum class RegionCall { kGenerate, kWrap, kUnwrap };

@@ -62,7 +62,10 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
     auto failure = round > 1 || !slot.closed() ? slot.ask_for_token() : std::nullopt;
     bool may_try_again = true;
     if (!failure) {
+      FairTurns::Ticket ticket(std::nullopt);
+      const FairTurns::Turn turn = co_await slot.calls.take(ticket);
       call.begun = loop_.now();
+      if (round == 1) call.started = call.begun;
       call.asking = true;
       call.failure.reset();
       auto wrapped = co_await slot.region->wrap(key_, context_, deadline_);

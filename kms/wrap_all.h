@@ -40,7 +40,7 @@ class WrapAll {
  private:
   struct Call {
     RegionSlot* slot;
-    TimePoint started;             // the first try
+    TimePoint started;             // the first try, once it was sent
     TimePoint begun;               // the last one
     bool asking;                   // under way, rather than pausing
     std::optional<Error> failure;  // of the try before the pause

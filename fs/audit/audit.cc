@@ -1,9 +1,14 @@
 #include "fs/audit/audit.h"
 
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/thread.h"
 #include "fs/audit/audit_line.h"
@@ -13,6 +18,9 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kBatch = 256;  // lines to one write
+// How long the writer pauses while refusals are being counted, whose lines have their time.
+constexpr Duration kCountingPause = std::chrono::milliseconds(50);
+constexpr Duration kTryAgain = std::chrono::seconds(1);
 
 }  // namespace
 
@@ -37,32 +45,50 @@ struct Audit::Impl {
         log(operators_log),
         clock(the_clock),
         options(the_options),
-        ring(the_options.ring) {}
+        ring(the_options.ring),
+        refusals(the_options.refusals) {}
+
+  bool keep(AuditEvent&& event);
+  void wake();
 
   void run();
-  bool write_batch();
+  bool write_batch(bool all);
+  void take_refusals(bool all);
+  uint64_t tell_losses();
   void hand_over(size_t count, uint64_t telling);
-  void wait();
-  void wake();
+  void try_again();
+  void answer_flush();
+  void sleep();
 
   const std::unique_ptr<AuditSink> sink;
   Log& log;
   const Clock& clock;
   const Options options;
   AuditRing<AuditEvent> ring;
+  Refusals refusals;
 
-  // The writer sets `asleep` before it looks at the ring for the last time, and whoever pushes
-  // looks at `asleep` afterwards: one of the two sees the other.
+  // The writer sets `asleep` before it looks for the last time at all that it has to do, and
+  // whoever gives it something looks at `asleep` afterwards: one of the two sees the other.
   std::atomic<bool> asleep{false};
   std::atomic<bool> stop{false};
   std::atomic<bool> reopen_wanted{false};
-  std::atomic<uint64_t> handled{0};  // written, or lost at the sink
+  std::atomic<uint64_t> flush_wanted{0};
+  std::atomic<uint64_t> flushed{0};
+  std::atomic<bool> failing{false};  // the sink, when it was last asked
   std::atomic<uint64_t> lines{0};
   std::atomic<uint64_t> lost{0};
 
-  std::string lines_now;   // the writer's own: the batch in the making
-  uint64_t lost_told = 0;  // the writer's own: how many of `lost` a line has told of
+  // The writer's own.
+  std::string lines_now;              // the batch in the making
+  std::vector<AuditEvent> refused;    // that are to be written, from `refused_next` on
+  size_t refused_next = 0;
+  uint64_t handled = 0;               // taken out of the ring
+  uint64_t flush_begun = 0;
+  uint64_t flush_goal = 0;
+  uint64_t lost_told = 0;  // how many of `lost` a line has told of
+  TimePoint try_again_at{};
   std::string last_reason;
+
   mutable std::mutex error_mutex;
   std::string last_error;  // guarded
 
@@ -84,14 +110,26 @@ Audit::~Audit() {
 
 bool Audit::enabled() const { return impl_->sink != nullptr; }
 
-void Audit::write(AuditEvent event) {
+bool Audit::write(AuditEvent&& event) {
   Impl& impl = *impl_;
-  if (impl.sink == nullptr) return;
-  if (!impl.ring.push(event)) {
-    impl.lost.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
+  if (impl.sink == nullptr) return true;
+  if (!impl.keep(std::move(event))) return false;
   if (impl.asleep.load(std::memory_order_seq_cst)) impl.wake();
+  return true;
+}
+
+bool Audit::Impl::keep(AuditEvent&& event) {
+  if (!event.of_a_key()) {
+    event.after = ring.pushed();
+    refusals.add(std::move(event), clock.now());
+    return true;
+  }
+  const bool handed_out = event.verdict == AuditVerdict::kAllowed;
+  if (options.required && handed_out && failing.load(std::memory_order_acquire)) return false;
+  if (ring.push(event)) return true;
+  if (options.required && handed_out) return false;
+  lost.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 
 void Audit::reopen() {
@@ -103,16 +141,16 @@ void Audit::reopen() {
 void Audit::flush() {
   Impl& impl = *impl_;
   if (impl.sink == nullptr) return;
-  const uint64_t goal = impl.ring.pushed();
+  const uint64_t mine = impl.flush_wanted.fetch_add(1) + 1;
   impl.wake();
-  for (uint64_t now = impl.handled.load(); now < goal; now = impl.handled.load()) {
-    impl.handled.wait(now);
+  for (uint64_t now = impl.flushed.load(); now < mine; now = impl.flushed.load()) {
+    impl.flushed.wait(now);
   }
 }
 
 Audit::Status Audit::status() const {
   std::lock_guard lock(impl_->error_mutex);
-  return {impl_->lines.load(), impl_->lost.load(), impl_->last_error};
+  return {impl_->lines.load(), impl_->lost.load(), impl_->options.required, impl_->last_error};
 }
 
 void Audit::Impl::wake() {
@@ -124,78 +162,131 @@ void Audit::Impl::run() {
   Duration idle{};
   for (;;) {
     const bool stopping = stop.load();
+    if (flush_begun == flushed) {  // before all that it is to see done
+      flush_begun = flush_wanted;
+      flush_goal = ring.pushed();
+    }
     if (reopen_wanted.exchange(false)) {
       if (auto ok = sink->reopen(); !ok) {
         log.error("the audit log could not be opened anew; lines go to the old one",
                   {{"reason", ok.error().message}});
       }
     }
-    if (write_batch()) {
+    const bool busy = write_batch(stopping);
+    answer_flush();
+    if (busy) {
       idle = Duration::zero();
       continue;
     }
     if (stopping) return;
-    if (idle >= options.idle_after) {
-      wait();
-      idle = Duration::zero();
-    } else {
+    try_again();
+    if (idle < options.idle_after) {
       std::this_thread::sleep_for(options.linger);
       idle += options.linger;
+    } else if (refusals.counting() || failing) {
+      std::this_thread::sleep_for(kCountingPause);
+    } else {
+      sleep();
+      idle = Duration::zero();
     }
   }
 }
 
-void Audit::Impl::wait() {
+void Audit::Impl::sleep() {
   asleep.store(true, std::memory_order_seq_cst);
-  if (handled.load(std::memory_order_seq_cst) != ring.pushed() || stop ||
-      reopen_wanted) {
+  if (handled != ring.pushed() || refusals.waiting() || stop || reopen_wanted ||
+      flush_wanted != flushed) {
     asleep = false;
     return;
   }
   asleep.wait(true);
 }
 
-bool Audit::Impl::write_batch() {
+void Audit::Impl::answer_flush() {
+  if (flush_begun == flushed || handled < flush_goal || refused_next < refused.size()) return;
+  if (refusals.waiting() && !failing) return;
+  flushed = flush_begun;
+  flushed.notify_all();
+}
+
+// While the sink fails they are safer where they are.
+void Audit::Impl::take_refusals(bool all) {
+  if (refused_next < refused.size()) return;
+  refused.clear();
+  refused_next = 0;
+  if (failing && !all) return;
+  if (refusals.waiting() || refusals.counting()) refusals.take(refused, clock.now(), all);
+}
+
+bool Audit::Impl::write_batch(bool all) {
   lines_now.clear();
+  take_refusals(all);
+  const uint64_t telling = tell_losses();
   size_t count = 0;
-  uint64_t telling = lost_told;  // of all that was lost, how much these lines tell of
-  while (count < kBatch) {
-    auto event = ring.pop();
-    if (!event) break;
-    if (count == 0) {
-      // Room is made by losing whole lines; whoever reads the log must know that they are missing.
-      if (const uint64_t all = lost.load(); all != lost_told) {
-        if (last_reason.empty()) last_reason = "more opens than could be written";
-        append_lost_line(lines_now, clock.wall(), all - lost_told, last_reason);
-        telling = all;
-        // Told only if it gets through.
-        log.warn("audit lines were lost", {{"lines", all - lost_told}, {"reason", last_reason}});
-      }
+  for (; count < kBatch; ++count) {
+    const AuditEvent* first = ring.front();
+    const bool refusal_first = refused_next < refused.size() &&
+                               (first == nullptr || refused[refused_next].after <= handled);
+    if (refusal_first) {
+      append_audit_line(lines_now, refused[refused_next]);
+      refused[refused_next++] = AuditEvent();
+    } else if (first != nullptr) {
+      append_audit_line(lines_now, *first);
+      ring.pop();
+      ++handled;
+    } else {
+      break;
     }
-    append_audit_line(lines_now, *event);
-    ++count;
   }
   if (count == 0) return false;
   hand_over(count, telling);
-  handled.fetch_add(count, std::memory_order_seq_cst);
-  handled.notify_all();
   return true;
 }
 
+// Whoever reads the log must know that lines are missing: how many of all that were lost the batch
+// tells of.
+uint64_t Audit::Impl::tell_losses() {
+  const uint64_t all = lost.load();
+  if (all == lost_told) return all;
+  if (last_reason.empty()) last_reason = "more opens than could be written";
+  append_lost_line(lines_now, clock.wall(), all - lost_told, last_reason);
+  return all;
+}
+
 void Audit::Impl::hand_over(size_t count, uint64_t telling) {
-  auto written = sink->write(lines_now, count);
-  std::lock_guard lock(error_mutex);
-  if (written) {
-    lines.fetch_add(count, std::memory_order_relaxed);
+  auto written = sink->write(lines_now);
+  const uint64_t untold = telling - lost_told;
+  const size_t head = untold > 0 ? 1 : 0;  // the line that tells of losses
+  const size_t kept = written.lines - std::min(head, written.lines);
+  if (written.lines >= head && untold > 0) {
+    log.warn("audit lines were lost", {{"lines", untold}, {"reason", last_reason}});
     lost_told = telling;  // not all of `lost`: more may have gone since
+  }
+  lines.fetch_add(kept, std::memory_order_relaxed);
+  lost.fetch_add(count - kept, std::memory_order_relaxed);
+  std::lock_guard lock(error_mutex);
+  if (!written.error) {
+    failing.store(false, std::memory_order_release);
     last_reason.clear();
     last_error.clear();
     return;
   }
-  lost.fetch_add(count, std::memory_order_relaxed);
-  last_reason = last_error = written.error().message;
-  log.error("audit lines are being lost; keys are served all the same",
-            {{"reason", written.error().message}});
+  failing.store(true, std::memory_order_release);
+  try_again_at = clock.now() + kTryAgain;
+  last_reason = last_error = written.error->message;
+  if (count == 0) return;
+  log.error(options.required
+                ? "audit lines can't be written, so keys are not handed out (audit_required)"
+                : "audit lines are being lost; keys are served all the same",
+            {{"reason", written.error->message}});
+}
+
+// A sink that fails gets the line that tells of what was lost, again and again: when it takes it,
+// all is well.
+void Audit::Impl::try_again() {
+  if (!failing || clock.now() < try_again_at) return;
+  lines_now.clear();
+  hand_over(0, tell_losses());
 }
 
 }  // namespace keyfs

@@ -3,76 +3,55 @@
 //   {"time":"2026-11-22T03:46:00.123Z","event":"open","id":"orders","version":1,"uid":1000,
 //    "gid":1000,"pid":4711,"exe":"/usr/bin/cat","cgroup":"/user.slice","verdict":"allowed",
 //    "section":"[keys orders*]","line":12,"source":"region","region":"us-east-1","created":true,
-//    "us":1234,"errno":null}
+//    "us":1234,"errno":null,"reason":null,"count":1}
 // verdict: allowed | denied (the policy) | absent | failed; source: cache | region | replica |
-// null.
+// null. A count above 1 sums up refusals, and the rest of the line is that of the last one
+// (fs/audit/refusals.h); id and uid are null when it sums up several of them.
 //
-// write() is on the path of a warm read: it puts a small struct into a bounded ring and returns; a
-// thread of the audit's own formats and writes. That thread lingers after each batch, so that a
-// busy file system never has to wake it; only after a quiet while does a write() cost one futex
-// call.
+// write() is on the path of a warm read: an open of a key that is handed out (or was made) is put
+// as a small struct into a bounded ring, without a lock; a thread of the audit's own formats and
+// writes. That thread lingers after each batch, so that a busy file system never has to wake it;
+// only after a quiet while does a write() cost one futex call. All other opens go to a table of
+// their own, and can take no room from these.
 //
 // Losing the log's disk, or more events than can be written, never holds up a read: events that
 // found no room and lines that could not be written are counted, told in the log and in status(),
-// and the next line that gets through is preceded by {"event":"lost","lines":N,...}.
+// and the next line that gets through is preceded by {"event":"lost","lines":N,...}. Refusals stay
+// in their table meanwhile. With Options::required a key is not handed out then: write() says so.
 //
-// Thread-safety: everything, from any thread. Ownership: owns its thread and its file; refers to
+// Thread-safety: everything, from any thread. Ownership: owns its thread and its sink; refers to
 // log and clock. Events keep the key's entry and the policy's section alive or rely on their owners
-// (KeyCache, PolicyHolder) outliving the audit. Blocking: only open_file(), flush() and the
-// destructor, which writes what is left. Errors: open_file() tells why a file cannot be written.
+// (KeyCache, PolicyHolder) outliving the audit. Blocking: only open_audit_file(), flush() and the
+// destructor, which writes what is left. Errors: open_audit_file() tells why a file cannot be
+// written.
 #pragma once
 
-#include <sys/types.h>
-
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/clock.h"
+#include "base/line_file.h"
 #include "base/log.h"
 #include "base/result.h"
-#include "fs/audit/process_info.h"
-#include "fs/keys/data_key.h"
-#include "fs/keys/key_cache.h"
-#include "fs/policy/policy.h"
+#include "fs/audit/audit_event.h"
+#include "fs/audit/refusals.h"
 
 namespace keyfs {
-
-enum class AuditVerdict : uint8_t { kAllowed, kDenied, kAbsent, kFailed };
-std::string_view to_string(AuditVerdict verdict);
-
-struct AuditEvent {
-  WallTime time{};
-  Duration took{};
-  KeyRef key;
-  std::shared_ptr<const ProcessInfo> process;  // may be null
-  const PolicySection* section = nullptr;      // that decided; may be null
-  const std::string* region = nullptr;         // that gave the key; may be null
-  // Why it failed, when that came from the store or the regions; may be null.
-  std::shared_ptr<const std::string> reason;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  uint32_t version = 0;
-  int error = 0;  // errno of the reply, 0 when it was opened
-  AuditVerdict verdict = AuditVerdict::kFailed;
-  KeySource source = KeySource::kNone;
-  bool created = false;
-};
 
 // Where lines go; used by the audit's thread only.
 class AuditSink {
  public:
   virtual ~AuditSink() = default;
-  // Whole lines, each with its newline. An error loses them all; the audit counts them.
-  virtual Result<void> write(std::string_view lines, size_t count) = 0;
+  // Whole lines, each with its newline. An error loses those that were not written.
+  virtual LineFile::Written write(std::string_view lines) = 0;
   // After logrotate has moved the file away.
   virtual Result<void> reopen() = 0;
 };
 
-// Appends to a file of mode 0600 (0640 when the group may read), made when it is not there. Not
-// followed when it is a symbolic link. kUnavailable, kInvalid.
+// Appends to a file of mode 0600 (0640 when the group may read), made when it is not there. Errors
+// and what is refused: base/line_file.h.
 Result<std::unique_ptr<AuditSink>> open_audit_file(const std::string& path, bool group_readable);
 // To systemd's journal in its native protocol: MESSAGE holds the line, SYSLOG_IDENTIFIER is
 // "keyfs-audit". kUnavailable when there is no journal.
@@ -84,6 +63,8 @@ class Audit {
     size_t ring = 16'384;  // events; rounded up to a power of two
     Duration linger = std::chrono::milliseconds(2);
     Duration idle_after = std::chrono::milliseconds(100);  // of lingering without an event
+    RefusalLimits refusals;
+    bool required = false;  // a key whose line can't be kept is not handed out
   };
 
   // `sink` null: off; events are dropped at once and not counted as lost.
@@ -95,17 +76,20 @@ class Audit {
   Audit& operator=(const Audit&) = delete;
 
   bool enabled() const;
-  // Never waits, allocates nothing.
-  void write(AuditEvent event);
+  // Never waits; allocates nothing for a key that is handed out. False when the audit is required
+  // and the line is not on its way: the event is then untouched, and the open is to be refused.
+  bool write(AuditEvent&& event);
 
   // On SIGHUP. Returns at once.
   void reopen();
-  // Until everything written so far is handed to the sink.
+  // Until everything written so far is handed to the sink, but for sums whose time has not come,
+  // and a reopen() before is done.
   void flush();
 
   struct Status {
     uint64_t lines = 0;      // written
     uint64_t lost = 0;       // for want of room or of a disk
+    bool required = false;
     std::string last_error;  // why lines are being lost now; empty when all is well
   };
   Status status() const;

@@ -132,9 +132,13 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   const bool sourced = event.source != KeySource::kNone;
   JsonLine line(out);
   line.time(R"({"time":)", event.time);
-  line.text(R"(,"event":"open","id":)", event.key ? event.key->id() : std::string_view());
+  line.text_or_null(R"(,"event":"open","id":)", event.key ? event.key->id() : std::string_view());
   line.number_or_null(R"(,"version":)", event.version);
-  line.number(R"(,"uid":)", event.uid);
+  if (event.anybody) {
+    line.fields(R"(,"uid":null)");
+  } else {
+    line.number(R"(,"uid":)", event.uid);
+  }
   line.number(R"(,"gid":)", event.gid);
   if (event.process == nullptr) {
     append_process(line, ProcessInfo());
@@ -153,6 +157,7 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
               std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
   line.text_or_null(R"(,"errno":)", event.error != 0 ? errno_name(event.error) : std::string());
   line.text_or_null(R"(,"reason":)", event.reason != nullptr ? *event.reason : std::string_view());
+  line.number(R"(,"count":)", static_cast<int64_t>(event.count));
   line.end();
 }
 

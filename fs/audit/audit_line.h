@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "fs/audit/audit.h"
+#include "fs/audit/audit_event.h"
 
 namespace keyfs {
 

@@ -1,8 +1,8 @@
 // A bounded queue of events: many push without a lock, one takes.
 //
-// Each slot carries a turn: that of the place to be written next, or one more when it can be read
-// (Vyukov's
-// bounded queue, https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue)
+// Each slot carries a turn: that of the place to be written next, or one more when it can be read.
+// (Vyukov's bounded queue,
+// https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue)
 //
 // Thread-safety: push() and pushed() from any thread, pop() from one. Ownership: owns the events in
 // it. Blocking: never. Errors: push() says when it is full; the event is then untouched.
@@ -63,9 +63,10 @@ class AuditRing {
     return value;
   }
 
-  // For the one who takes: whether pop() would give something.
-  bool empty() const {
-    return slots_[head_ & mask_].turn.load(std::memory_order_acquire) != head_ + 1;
+  // For the one who takes: what pop() would give, or null.
+  const T* front() const {
+    const Slot& slot = slots_[head_ & mask_];
+    return slot.turn.load(std::memory_order_acquire) == head_ + 1 ? &slot.value : nullptr;
   }
 
  private:

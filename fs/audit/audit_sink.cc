@@ -1,8 +1,6 @@
 // Where audit lines go: a file, the journal.
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -18,59 +16,12 @@ namespace {
 
 class FileSink final : public AuditSink {
  public:
-  FileSink(std::string path, mode_t mode, Descriptor fd)
-      : path_(std::move(path)), mode_(mode), fd_(std::move(fd)) {}
-
-  static Result<Descriptor> open(const std::string& path, mode_t mode) {
-    Descriptor fd(::open(
-        path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode));
-    const auto refuse = [&](const std::string& why) {
-      return fail(Code::kUnavailable, "the audit log " + path + " cannot be written: " + why);
-    };
-    if (fd.get() < 0) {
-      return refuse(errno == ELOOP ? "it is a symbolic link" : std::strerror(errno));
-    }
-    struct stat status {};
-    if (::fstat(fd.get(), &status) != 0) return refuse(std::strerror(errno));
-    if (!S_ISREG(status.st_mode)) return refuse("it is no regular file");
-    // Whatever the umask was, and whoever made it before.
-    if (status.st_uid == ::geteuid() && ::fchmod(fd.get(), mode) != 0) {
-      return refuse(std::strerror(errno));
-    }
-    return fd;
-  }
-
-  Result<void> write(std::string_view lines, size_t /*count*/) override {
-    if (torn_) lines_with_break_.assign("\n").append(lines);
-    std::string_view rest = torn_ ? std::string_view(lines_with_break_) : lines;
-    while (!rest.empty()) {
-      const ssize_t wrote = ::write(fd_.get(), rest.data(), rest.size());
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) {
-        return fail(Code::kUnavailable,
-                    "the audit log " + path_ + " cannot be written: " + std::strerror(errno));
-      }
-      rest.remove_prefix(static_cast<size_t>(wrote));
-      // A disk that fills up takes half a line; the next one is to stand on its own.
-      torn_ = !rest.empty();
-    }
-    return {};
-  }
-
-  Result<void> reopen() override {
-    auto fd = open(path_, mode_);
-    if (!fd) return fail(std::move(fd.error()));
-    fd_ = std::move(*fd);
-    torn_ = false;
-    return {};
-  }
+  explicit FileSink(LineFile file) : file_(std::move(file)) {}
+  LineFile::Written write(std::string_view lines) override { return file_.write(lines); }
+  Result<void> reopen() override { return file_.reopen(); }
 
  private:
-  const std::string path_;
-  const mode_t mode_;
-  Descriptor fd_;
-  bool torn_ = false;
-  std::string lines_with_break_;
+  LineFile file_;
 };
 
 // One datagram for each line. https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
@@ -96,15 +47,20 @@ class JournalSink final : public AuditSink {
 
   explicit JournalSink(Descriptor fd) : fd_(std::move(fd)) {}
 
-  Result<void> write(std::string_view lines, size_t /*count*/) override {
+  LineFile::Written write(std::string_view lines) override {
+    LineFile::Written written;
     while (!lines.empty()) {
       const size_t end = lines.find('\n');
       datagram_.assign("SYSLOG_IDENTIFIER=keyfs-audit\nPRIORITY=6\nMESSAGE=");
       datagram_.append(lines.substr(0, end)).append("\n");
-      if (auto sent = send(); !sent) return sent;
+      if (auto sent = send(); !sent) {
+        written.error = std::move(sent.error());
+        break;
+      }
+      ++written.lines;
       lines.remove_prefix(end + 1);
     }
-    return {};
+    return written;
   }
   Result<void> reopen() override {
     auto fd = open();
@@ -146,10 +102,9 @@ class JournalSink final : public AuditSink {
 }  // namespace
 
 Result<std::unique_ptr<AuditSink>> open_audit_file(const std::string& path, bool group_readable) {
-  const mode_t mode = group_readable ? 0640 : 0600;
-  auto fd = FileSink::open(path, mode);
-  if (!fd) return fail(std::move(fd.error()));
-  return std::make_unique<FileSink>(path, mode, std::move(*fd));
+  auto file = LineFile::open("the audit log", path, group_readable ? 0640 : 0600);
+  if (!file) return fail(std::move(file.error()));
+  return std::make_unique<FileSink>(std::move(*file));
 }
 
 Result<std::unique_ptr<AuditSink>> open_audit_journal() {

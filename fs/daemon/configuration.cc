@@ -212,11 +212,13 @@ std::string effective_text(const Configuration& configuration) {
               "\naudit_group_readable = " + yes(s.audit_group_readable) + "\n";
       break;
   }
+  text += std::string("audit_required = ") + yes(s.audit_required) + "\n";
   text += "log_level = " + std::string(to_string(s.log_level)) + "\n";
   text +=
       std::string("log_format = ") + (s.log_format == LogFormat::kJson ? "json" : "logfmt") + "\n";
   text += "cache_keys = " + std::to_string(s.cache_keys) + "\n";
   text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
+  text += "creates_per_second = " + std::to_string(s.creates_per_second) + "\n";
   text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
   text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
   text += "never_create =" + folded(configuration.policy->never_create().text());

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <future>
@@ -13,6 +14,7 @@
 #include "base/log_sink.h"
 #include "base/metrics.h"
 #include "base/race.h"
+#include "base/siphash.h"
 #include "base/syslog_sink.h"
 #include "base/thread.h"
 #include "fs/audit/audit.h"
@@ -75,6 +77,18 @@ Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration
   const std::string path = settings.state_dir + "/audit.jsonl";
   log.info("there is no journal, so the audit goes to " + path);
   return to_file(path);
+}
+
+// Whether nothing is asked over a network.
+bool all_local(const ConfigFile& file) {
+  const auto is = [](const ConfigSection* section, std::string_view type) {
+    const auto* found = section == nullptr ? nullptr : section->find("type");
+    return found != nullptr && found->value == type;
+  };
+  const auto regions = file.all("region");
+  return is(file.find("store"), "sqlite") &&
+         std::all_of(regions.begin(), regions.end(),
+                     [&](const ConfigSection* region) { return is(region, "local"); });
 }
 
 LogOptions log_options(const Settings& settings, bool journal) {
@@ -201,8 +215,10 @@ Result<void> Daemon::Parts::open_keys() {
   const CacheRoom room =
       fit_cache(settings.cache_keys, settings.key_bytes, SecretArena::lockable_bytes());
   if (!room.warning.empty()) log->warn(room.warning);
-  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys});
-  auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db");
+  auto hash = SipHash::random(backends->random());
+  if (!hash) return fail(hash.error());
+  cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys, *hash});
+  auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db", *hash);
   if (copy) {
     replica = std::move(*copy);
   } else {
@@ -213,11 +229,17 @@ Result<void> Daemon::Parts::open_keys() {
   keyring_options.key_bytes = settings.key_bytes;
   keyring_options.open_deadline = settings.open_deadline;
   keyring_options.waiting_opens = settings.waiting_opens;
+  keyring_options.creates_per_second = settings.creates_per_second;
+  if (all_local(configuration.file)) {
+    // One SQLite file does one thing at a time: more at once would only wait there, out of turn.
+    keyring_options.fetches_at_once = 16;
+    keyring_options.creations_at_once = 4;
+  }
   keyring_options.creator = host_name();
   keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache, backends->arena(),
                                *log, replica.get(), &*observer},
                   keyring_options);
-  list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes);
+  list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
   heal_options.calls_per_second = settings.heal_calls_per_second;
   heal_options.call_deadline = settings.open_deadline;
@@ -230,7 +252,9 @@ Result<void> Daemon::Parts::open_file_system() {
   const Settings& settings = configuration.settings;
   auto audit_sink = open_audit(configuration, *log);
   if (!audit_sink) return fail(audit_sink.error());
-  audit.emplace(std::move(*audit_sink), *log, clock);
+  Audit::Options audit_options;
+  audit_options.required = settings.audit_required;
+  audit.emplace(std::move(*audit_sink), *log, clock, audit_options);
   auto ids = number_files();
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");

@@ -28,6 +28,10 @@ void read_audit(ConfigReader& in, Settings& settings) {
   if (settings.audit_to != AuditTo::kFile) {
     in.not_here({"audit_group_readable"}, "is for an audit that goes to a file");
   }
+  settings.audit_required = in.boolean("audit_required", false);
+  if (settings.audit_required && settings.audit_to == AuditTo::kOff) {
+    in.mistake("audit_required", "no key could be handed out, since the audit is off");
+  }
 }
 
 void read_times(ConfigReader& in, Settings& settings) {
@@ -75,6 +79,8 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
                             : LogFormat::kLogfmt;
   settings.cache_keys = static_cast<size_t>(in.integer("cache_keys", 1'000'000, 1, 100'000'000));
   settings.waiting_opens = static_cast<size_t>(in.integer("waiting_opens", 16'384, 1, 1'000'000));
+  settings.creates_per_second =
+      static_cast<unsigned>(in.integer("creates_per_second", 50, 1, 100'000));
   settings.heal_calls_per_second =
       static_cast<unsigned>(in.integer("heal_calls_per_second", 5, 1, 10'000));
   if (auto ok = in.finish(); !ok) return fail(ok.error());

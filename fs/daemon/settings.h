@@ -33,6 +33,7 @@ struct Settings {
   AuditTo audit_to = AuditTo::kJournal;
   std::string audit_path;             // for kFile
   bool audit_group_readable = false;  // mode 0640 instead of 0600
+  bool audit_required = false;        // no key is handed out whose line can't be kept
 
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kLogfmt;
@@ -41,6 +42,8 @@ struct Settings {
   size_t cache_keys = 1'000'000;
   // Opens that wait for a store or a region at once; beyond it they get EAGAIN.
   size_t waiting_opens = 16'384;
+  // Keys that one user may make; ten times as many after a quiet while. Beyond it: EAGAIN.
+  unsigned creates_per_second = 50;
   // How long a directory listing is reused.
   Milliseconds list_cache_for = std::chrono::seconds(2);
   // What the healer may ask of all regions together.

@@ -38,7 +38,9 @@ void KeyRef::reset() {
 }
 
 KeyCache::KeyCache(CacheOptions options)
-    : options_(options), live_until_(TimePoint::min().time_since_epoch().count()) {}
+    : options_(options), live_until_(TimePoint::min().time_since_epoch().count()) {
+  for (Shard& shard : shards_) shard.entries.set_hash(options_.hash);
+}
 
 KeyCache::~KeyCache() {
   for (Shard& shard : shards_) {
@@ -51,7 +53,16 @@ KeyCache::~KeyCache() {
 
 KeyCache::Shard& KeyCache::shard_of(std::string_view id) {
   // The index of a shard uses the low bits of the same hash.
-  return shards_[(std::hash<std::string_view>()(id) >> 40) % kShards];
+  return shards_[(options_.hash(id) >> 40) % kShards];
+}
+
+size_t KeyCache::longest_chain() const {
+  size_t longest = 0;
+  for (const Shard& shard : shards_) {
+    std::lock_guard lock(shard.mutex);
+    longest = std::max(longest, shard.entries.longest_chain());
+  }
+  return longest;
 }
 
 KeyRef KeyCache::find_locked(Shard& shard, std::string_view id) {

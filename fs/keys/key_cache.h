@@ -43,6 +43,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "base/siphash.h"
 #include "base/spin_lock.h"
 #include "fs/keys/data_key.h"
 #include "fs/keys/key_index.h"
@@ -134,6 +135,7 @@ struct CacheOptions {
   Duration fresh_for = std::chrono::minutes(5);
   Duration serve_stale_for = std::chrono::hours(24);
   size_t keys = 1'000'000;
+  SipHash hash{};  // with a key that callers do not know
 };
 
 class KeyCache {
@@ -208,6 +210,8 @@ class KeyCache {
     uint64_t evictions = 0;
   };
   Usage usage() const;
+  // How many entries a look-up compares with an id, at worst. Goes through all of them.
+  size_t longest_chain() const;
 
  private:
   friend class KeyRef;

@@ -1,7 +1,6 @@
 #include "fs/keys/key_index.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "fs/keys/key_cache.h"
@@ -9,7 +8,7 @@
 namespace keyfs {
 
 size_t KeyIndex::bucket_of(std::string_view id) const {
-  return std::hash<std::string_view>()(id) & (buckets_.size() - 1);
+  return hash_(id) & (buckets_.size() - 1);
 }
 
 KeyEntry* KeyIndex::find(std::string_view id) const {
@@ -42,6 +41,16 @@ std::vector<KeyEntry*> KeyIndex::take_all() {
   buckets_.clear();
   size_ = 0;
   return all;
+}
+
+size_t KeyIndex::longest_chain() const {
+  size_t longest = 0;
+  for (const KeyEntry* entry : buckets_) {
+    size_t length = 0;
+    for (; entry != nullptr; entry = entry->next_) ++length;
+    longest = std::max(longest, length);
+  }
+  return longest;
 }
 
 void KeyIndex::grow() {

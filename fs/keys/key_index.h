@@ -1,5 +1,6 @@
 // The entries of one shard of the key cache, found by id: a hash table whose links lie in the
-// entries themselves, which costs 16 bytes an entry where std::unordered_set takes 44.
+// entries themselves, which costs 16 bytes an entry where std::unordered_set takes 44. Callers
+// choose ids, so the hash has a key that they do not know.
 //
 // Thread-safety: none; under its shard's lock. Ownership: none, the cache owns the entries.
 // Blocking: never. Errors: none.
@@ -9,12 +10,17 @@
 #include <string_view>
 #include <vector>
 
+#include "base/siphash.h"
+
 namespace keyfs {
 
 class KeyEntry;
 
 class KeyIndex {
  public:
+  // Before anything else.
+  void set_hash(const SipHash& hash) { hash_ = hash; }
+
   // nullptr when it is not there.
   KeyEntry* find(std::string_view id) const;
   // `entry` is not in any index.
@@ -23,11 +29,14 @@ class KeyIndex {
   size_t size() const { return size_; }
   // All of them; the index is empty afterwards.
   std::vector<KeyEntry*> take_all();
+  // How many entries a find() looks at, at worst. Goes through all of them.
+  size_t longest_chain() const;
 
  private:
   size_t bucket_of(std::string_view id) const;
   void grow();
 
+  SipHash hash_;
   std::vector<KeyEntry*> buckets_;  // a power of two of chains, or none
   size_t size_ = 0;
 };

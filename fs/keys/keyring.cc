@@ -28,7 +28,7 @@ Keyring::Keyring(KeyringParts parts, KeyringOptions options)
     : impl_(std::make_unique<Impl>(parts, std::move(options))) {}
 Keyring::~Keyring() = default;
 
-size_t Keyring::waiting() const { return impl_->waiting; }
+size_t Keyring::waiting() const { return impl_->places.taken(); }
 size_t Keyring::flights() const { return impl_->flights.size(); }
 
 Task<Result<std::optional<Opened>>> Keyring::open(OpenRequest request) {
@@ -60,11 +60,8 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     case KeyCache::Peek::kAsk:
       break;
   }
-  if (waiting >= options.waiting_opens) {
-    co_return fail(Code::kThrottled, "could not read key " + id + ": " + std::to_string(waiting) +
-                                         " others wait already (waiting_opens)");
-  }
-  const Counted counted(waiting);
+  if (auto admitted = admit(request); !admitted) co_return fail(std::move(admitted.error()));
+  const WaitingPlaces::Place place(places, request.caller);
   const std::string what = "could not read key " + id;
   bool again = false;
   for (;;) {
@@ -96,10 +93,14 @@ Task<Result<Landed>> Keyring::Impl::fly(OpenRequest request, TimePoint deadline)
   if (request.version != 0) key += "/" + std::to_string(request.version);
   // From here to the flight's being joined nothing else runs: join() starts at once.
   auto& place = flying[key];
-  if (place == nullptr) place = std::make_shared<Flying>();
+  if (place == nullptr) {
+    place = std::make_shared<Flying>(request.caller);
+  } else {
+    place->ticket.join(request.caller);
+  }
   const std::shared_ptr<Flying> mine = place;
-  std::optional<Counted> creator;
-  if (request.may_create && request.version == 0) creator.emplace(mine->creators);
+  std::optional<Creator> creator;
+  if (request.may_create && request.version == 0) creator.emplace(*mine, request.caller);
   // Named, since g++ 12 may destroy a temporary in a co_await twice.
   Flights::Work work = [this, request, deadline, mine, key](Flights::Flight& flight) {
     return fetch(request, deadline, mine, &flight, FlightEnd(*this, key));
@@ -113,6 +114,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
                                           Flights::Flight* flight, FlightEnd /*end*/) {
   const std::string id(request.entry->id());
   KeyEntry& entry = *request.entry;
+  FairTurns::Turn turn = co_await fetches.take(flying_now->ticket);
   Watch watch(*this, id);
   std::optional<Stored> winner;  // of a race that we lost
   for (int look = 1;; ++look) {
@@ -128,7 +130,11 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     if (!seen->stored) {
       if (request.version != 0) co_return Landed{};
       if (auto lost = co_await lost_record(request.entry); !lost) co_return fail(lost.error());
-      if (flying_now->creators == 0) co_return Landed{};
+      if (flying_now->creators.empty()) co_return Landed{};
+      turn.give_back();
+      if (auto slow = co_await keep_to_rate(id, flying_now, deadline); !slow) co_return fail(slow.error());
+      turn = co_await creations.take(flying_now->ticket);
+      if (flying_now->creators.empty()) co_return Landed{};
       auto created = co_await create(request, deadline, flight, epoch);
       if (!created) co_return fail(std::move(created.error()));
       if (created->key != nullptr) {
@@ -159,6 +165,43 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     Landed landed{std::move(*key), seen->from_replica ? KeySource::kReplica : KeySource::kRegion};
     co_return landed;
   }
+}
+
+Result<void> Keyring::Impl::admit(const OpenRequest& request) {
+  const auto refuse = [&](const std::string& why) {
+    return fail(Code::kThrottled,
+                "could not read key " + std::string(request.entry->id()) + ": " + why);
+  };
+  switch (places.judge(request.caller)) {
+    case WaitingPlaces::Verdict::kAdmitted:
+      return {};
+    case WaitingPlaces::Verdict::kAllTaken:
+      return refuse(std::to_string(places.taken()) + " others wait already (waiting_opens)");
+    case WaitingPlaces::Verdict::kShareTaken:
+      return refuse(std::to_string(places.taken_by(request.caller)) +
+                    " opens of this user wait already, which is its share of waiting_opens");
+  }
+  return {};
+}
+
+// Who is refused waits all the same: an answer at once would only be asked for again at once.
+Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
+                                               TimePoint deadline) {
+  const Duration pause = std::max<Duration>((deadline - now()) / 4, std::chrono::milliseconds(50));
+  for (;;) {
+    const Duration left = deadline - now();
+    for (const auto& [caller, count] : flying_now->creators) {
+      if (const auto at = creation_rate.reserve(caller, now(), left)) {
+        if (*at > now()) co_await loop().sleep_until(*at);
+        co_return Result<void>();
+      }
+    }
+    if (flying_now->creators.empty()) co_return Result<void>();
+    if (left <= Duration::zero()) break;
+    co_await loop().sleep_for(std::min(pause, left));
+  }
+  co_return fail(Code::kThrottled, "could not create key " + id +
+                                       ": this user creates too many (creates_per_second)");
 }
 
 // A store that lost a record must not make us lose a key: see the law.

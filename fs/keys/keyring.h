@@ -18,7 +18,8 @@
 //                     not what was written, or the store lost it; logged with its name, never
 //                     mended by making a new key
 //   kTimeout          the deadline passed
-//   kThrottled        too many opens wait already, or all regions are over quota
+//   kThrottled        too many opens wait already (of this caller, or in all), this caller creates
+//                     too many keys, or all regions are over quota
 //   kDenied, kUnauthenticated, kUnavailable, kInvalid: of the store and the regions
 // Absent (nullopt): there is no such key and the caller may not create it.
 #pragma once
@@ -30,6 +31,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/fair_turns.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/race.h"
@@ -56,6 +58,7 @@ struct OpenRequest {
   bool may_create = false;
   uint32_t version = 0;  // 0: the current one
   TimePoint deadline;
+  ForUser caller{};  // who waits for it
 
   OpenRequest(KeyRef key_entry, bool create, TimePoint until, uint32_t wanted_version = 0)
       : entry(std::move(key_entry)), may_create(create), version(wanted_version), deadline(until) {}
@@ -80,7 +83,13 @@ class KeyringObserver {
 struct KeyringOptions {
   uint32_t key_bytes = 32;
   Duration open_deadline = std::chrono::seconds(10);  // of refreshes, which nobody waits for
-  size_t waiting_opens = 16'384;
+  size_t waiting_opens = 16'384;  // a caller may have half of those that others do not
+  // Work that is under way at once; a caller may have half of what others do not have of it. The
+  // rest waits for its caller's turn.
+  size_t fetches_at_once = 128;
+  size_t creations_at_once = 64;
+  // Of each caller; ten times as many after a quiet while.
+  double creates_per_second = 50;
   // A store that has not answered for so long is taken to be out for this open, and the replica is
   // looked at; the store goes on being waited for when the replica does not have the record.
   Duration store_patience = std::chrono::seconds(1);

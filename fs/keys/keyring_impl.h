@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include "base/fair_turns.h"
+#include "fs/keys/fair_share.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/keyring.h"
 #include "fs/keys/record_source.h"
@@ -37,7 +39,9 @@ constexpr int kLooks = 5;
 struct Keyring::Impl {
   // Several who wait for the same key.
   struct Flying {
-    size_t creators = 0;  // how many of those who wait may create it
+    explicit Flying(ForUser caller) : ticket(caller) {}
+    FairTurns::Ticket ticket;            // of all who wait, or waited
+    std::map<ForUser, size_t> creators;  // how many of those who wait may create it; none is 0
   };
   // Notices that a change of an id was announced while something else was going on.
   class Watch {
@@ -70,12 +74,17 @@ struct Keyring::Impl {
     Impl* keyring_;
     std::string key_;
   };
-  struct Counted {
-    explicit Counted(size_t& count) : count_(count) { ++count_; }
-    ~Counted() { --count_; }
-    Counted(const Counted&) = delete;
-    Counted& operator=(const Counted&) = delete;
-    size_t& count_;
+  // One who waits and may create it.
+  struct Creator {
+    Creator(Flying& flight, ForUser who) : flying(flight), caller(who) { ++flying.creators[who]; }
+    ~Creator() {
+      const auto mine = flying.creators.find(caller);
+      if (--mine->second == 0) flying.creators.erase(mine);
+    }
+    Creator(const Creator&) = delete;
+    Creator& operator=(const Creator&) = delete;
+    Flying& flying;
+    const ForUser caller;
   };
 
   Impl(KeyringParts keyring_parts, KeyringOptions keyring_options)
@@ -84,6 +93,10 @@ struct Keyring::Impl {
         source(parts.loop, parts.store, parts.replica,
                {.serve_stale_for = parts.cache.options().serve_stale_for,
                 .store_patience = options.store_patience}),
+        places(options.waiting_opens),
+        creation_rate(options.creates_per_second, 10 * options.creates_per_second),
+        fetches(parts.loop, options.fetches_at_once),
+        creations(parts.loop, options.creations_at_once),
         flights(parts.loop) {}
 
   Loop& loop() { return parts.loop; }
@@ -94,7 +107,11 @@ struct Keyring::Impl {
   Task<Result<Landed>> fetch(OpenRequest request, TimePoint deadline,
                              std::shared_ptr<Flying> flying_now, Flights::Flight* flight,
                              FlightEnd end);
+  Result<void> admit(const OpenRequest& request);
   Task<Result<void>> lost_record(KeyRef entry);
+  // Until one of those who wait may create one more key; kThrottled when that is too late.
+  Task<Result<void>> keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
+                                  TimePoint deadline);
   Task<Result<Created>> create(OpenRequest request, TimePoint deadline, Flights::Flight* flight,
                                uint32_t epoch);
   Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
@@ -116,8 +133,11 @@ struct Keyring::Impl {
   RecordSource source;
   std::multimap<std::string, Watch*> watches;
   std::map<std::string, std::shared_ptr<Flying>> flying;
+  WaitingPlaces places;
+  CreationRate creation_rate;
+  FairTurns fetches;
+  FairTurns creations;
   Flights flights;  // goes before what its work refers to
-  size_t waiting = 0;
   std::deque<KeyRef> to_refresh;
   size_t refreshing = 0;
   RegionList last_list;

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <mutex>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -56,9 +56,11 @@ struct Waiting {
 }  // namespace
 
 struct Replica::Impl {
-  Impl(Loop& owner, Log& operators_log, std::unique_ptr<ReplicaDb> file, LiveTime last_live)
+  Impl(Loop& owner, Log& operators_log, const SipHash& keyed, std::unique_ptr<ReplicaDb> file,
+       LiveTime last_live)
       : loop(owner),
         log(operators_log),
+        hash(keyed),
         db(std::move(file)),
         live_time(last_live),
         worker(owner, "keyfs-replica") {}
@@ -77,11 +79,12 @@ struct Replica::Impl {
 
   Loop& loop;
   Log& log;
+  const SipHash hash;
   std::unique_ptr<ReplicaDb> db;  // touched by the worker only
   LiveTime live_time;
   bool live = false;
   uint64_t beats = 0;  // tells the beat of the feed of now from those before
-  std::unordered_map<std::string, ReplicaDb::Write> pending;
+  std::map<std::string, ReplicaDb::Write> pending;
   bool writing = false;
   size_t waiting = 0;
   std::atomic<size_t> reading{0};
@@ -94,7 +97,8 @@ struct Replica::Impl {
   Worker worker;  // goes first
 };
 
-Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path) {
+Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path,
+                                               const SipHash& hash) {
   auto db = ReplicaDb::open(loop.clock(), path);
   if (!db && db.error().code == Code::kCorrupt) {
     log.warn("the replica is damaged; it is set aside and a new one is begun",
@@ -109,7 +113,7 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
   auto live = (*db)->live_time();
   if (!live) return fail(live.error().within("this host keeps no replica of records in " + path));
   return std::unique_ptr<Replica>(
-      new Replica(std::make_unique<Impl>(loop, log, std::move(*db), *live)));
+      new Replica(std::make_unique<Impl>(loop, log, hash, std::move(*db), *live)));
 }
 
 Replica::Replica(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -181,7 +185,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
 void Replica::note(const Stored& stored) {
   Impl& impl = *impl_;
   const std::string& id = stored.record.id;
-  const uint64_t hash = std::hash<std::string>()(id + '\0' + stored.revision);
+  const uint64_t hash = impl.hash(id + '\0' + stored.revision);
   const TimePoint now = impl.loop.now();
   if (impl.recent.contains(hash, now)) return;
   std::string json = stored.json;

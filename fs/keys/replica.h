@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "base/siphash.h"
 #include "base/task.h"
 #include "store/store.h"
 
@@ -45,7 +46,9 @@ class Replica {
 
   // `path`: a file of mode 0600, made when it is not there. kUnavailable when it cannot be used;
   // the daemon goes on without a replica then. A damaged file is set aside as PATH.damaged.
-  static Result<std::unique_ptr<Replica>> open(Loop& loop, Log& log, const std::string& path);
+  // `hash` has a key that callers do not know.
+  static Result<std::unique_ptr<Replica>> open(Loop& loop, Log& log, const std::string& path,
+                                               const SipHash& hash = {});
   ~Replica();
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;

@@ -38,13 +38,13 @@ struct FuseHandlers::Access {
     event.uid = context->uid;
     event.gid = context->gid;
   }
-  // Before the reply: what was handed out has been noted.
-  void audit(AuditVerdict verdict, int error) {
-    if (!ops.parts_.audit.enabled()) return;
+  // Before the reply: what was handed out has been noted. False: it can't be, and is to be.
+  bool audit(AuditVerdict verdict, int error) {
+    if (!ops.parts_.audit.enabled()) return true;
     event.verdict = verdict;
     event.error = error;
     event.took = ops.parts_.loop.now() - begin;
-    ops.parts_.audit.write(std::move(event));
+    return ops.parts_.audit.write(std::move(event));
   }
 
   void refuse(fuse_req_t req, AuditVerdict verdict, int error) {
@@ -71,6 +71,17 @@ struct FuseHandlers::Access {
       fuse_reply_err(req, ESTALE);
       return;
     }
+    event.version = key.version;
+    event.source = source;
+    event.region = source == KeySource::kCache ? nullptr : key.region;
+    event.created = created;
+    if (!audit(AuditVerdict::kAllowed, 0)) {
+      ops.parts_.log.error("a key was not handed out, since its audit line can't be kept",
+                           {{"id", inode.entry->id()}, {"uid", event.uid}});
+      event.reason = std::make_shared<const std::string>("the audit line can't be kept");
+      refuse(req, AuditVerdict::kFailed, EIO);
+      return;
+    }
     switch (source) {
       case KeySource::kRegion:
         ops.counters_.from_region.add();
@@ -82,11 +93,6 @@ struct FuseHandlers::Access {
         ops.counters_.from_cache.add();
         break;
     }
-    event.version = key.version;
-    event.source = source;
-    event.region = source == KeySource::kCache ? nullptr : key.region;
-    event.created = created;
-    audit(AuditVerdict::kAllowed, 0);
     tell_size(key.key.size());
     file.direct_io = 1;
     file.keep_cache = 0;
@@ -163,6 +169,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   FuseOps& self = access->ops;
   const TimePoint deadline = access->begin + self.options_.open_deadline;
   OpenRequest request(access->inode.entry, may_create, deadline);
+  request.caller = fuse_req_ctx(reply->request())->uid;
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
                      self.parts_.backend.open(std::move(request)));
   const auto opened = co_await reply->unless_given_up(std::move(task));
@@ -232,6 +239,7 @@ Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
   FuseOps& self = access->ops;
   const TimePoint deadline = access->begin + self.options_.open_deadline;
   OpenRequest request(access->inode.entry, false, deadline, static_cast<uint32_t>(access->file.fh));
+  request.caller = fuse_req_ctx(reply->request())->uid;
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not read the key",
                      self.parts_.backend.open(std::move(request)));
   const auto opened = co_await reply->unless_given_up(std::move(task));

@@ -74,6 +74,7 @@ class StatusFile final : public VirtualFile {
                         {"last_scan", time(healer.last_scan)}};
     const auto audit = parts_.audit.status();
     status["audit"] = {{"on", parts_.audit.enabled()},
+                       {"required", audit.required},
                        {"lines", audit.lines},
                        {"lost", audit.lost},
                        {"last_error", text(audit.last_error)}};

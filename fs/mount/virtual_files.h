@@ -16,7 +16,7 @@
 //    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
 //    "state_dir":{"trouble":S},
 //    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
-//    "audit":{"on":B, "lines":N, "lost":N, "last_error":S},
+//    "audit":{"on":B, "required":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
 //    "policy":{"sections":N}}
 #pragma once

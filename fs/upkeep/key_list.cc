@@ -127,13 +127,15 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
 KeyList::Expire::Expire(KeyList& owner)
     : Ready([](Ready& self) { static_cast<Expire&>(self).list.expire(); }), list(owner) {}
 
-KeyList::KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes)
+KeyList::KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes,
+                 const SipHash& hash)
     : loop_(loop),
       store_(store),
       reuse_for_(reuse_for),
       usual_bytes_(usual_bytes),
       expire_(*this),
-      expiry_(loop) {}
+      expiry_(loop),
+      sizes_(0, hash) {}
 
 KeyList::~KeyList() = default;
 

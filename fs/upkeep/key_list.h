@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
+#include "base/siphash.h"
 #include "base/result.h"
 #include "fs/upkeep/listed_names.h"
 #include "store/store.h"
@@ -80,8 +81,9 @@ class KeyList {
   // A pass that is not yet at its end is joined for so long after its first page was asked for.
   static constexpr Duration kJoin = std::chrono::seconds(10);
 
-  // usual_bytes: the size that most keys have.
-  KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes);
+  // usual_bytes: the size that most keys have. `hash` has a key that callers do not know.
+  KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes,
+          const SipHash& hash = {});
   ~KeyList();
   KeyList(const KeyList&) = delete;
   KeyList& operator=(const KeyList&) = delete;
@@ -98,15 +100,11 @@ class KeyList {
 
  private:
   class Pass;
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view id) const { return std::hash<std::string_view>()(id); }
-  };
   struct Size {
     uint32_t bytes;
     uint64_t seen;  // how many passes had begun by then
   };
-  using Sizes = std::unordered_map<std::string, Size, Hash, std::equal_to<>>;
+  using Sizes = std::unordered_map<std::string, Size, SipHash, std::equal_to<>>;
   struct Expire : Ready {
     explicit Expire(KeyList& owner);
     KeyList& list;

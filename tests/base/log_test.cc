@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/file.h"
 #include "base/log_sink.h"
 #include "support/log_capture.h"
 
@@ -251,10 +252,29 @@ TEST_F(LogFile, a_file_that_cannot_be_opened_is_an_error_that_names_it) {
 }
 
 TEST_F(LogFile, a_full_disk_loses_lines_and_counts_them) {
-  auto sink = open_file_sink("/dev/full");
+  const Descriptor full(open("/dev/full", O_WRONLY | O_CLOEXEC));
+  ASSERT_TRUE(full.is_open());
+  auto sink = make_fd_sink(full.get(), false);
+  sink->write(LogLevel::kInfo, "one");
+  while (sink->lost() != 1) std::this_thread::yield();
+}
+
+TEST_F(LogFile, what_is_no_file_of_ours_is_not_written_to) {
+  EXPECT_FALSE(open_file_sink("/dev/full"));
+  ASSERT_EQ(symlink("elsewhere", path_.c_str()), 0);
+  const auto sink = open_file_sink(path_);
+  ASSERT_FALSE(sink);
+  EXPECT_NE(sink.error().message.find("symbolic link"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "elsewhere"));
+}
+
+TEST_F(LogFile, a_line_that_the_last_process_could_not_finish_is_not_continued) {
+  std::ofstream(path_) << "one\nhal";
+  auto sink = open_file_sink(path_);
   ASSERT_TRUE(sink) << sink.error().message;
-  (*sink)->write(LogLevel::kInfo, "one");
-  while ((*sink)->lost() != 1) std::this_thread::yield();
+  (*sink)->write(LogLevel::kInfo, "two");
+  sink->reset();
+  EXPECT_EQ(text_of(path_), "one\nhal\ntwo\n");
 }
 
 TEST(LogPipe, lines_for_the_journal_start_with_their_priority) {

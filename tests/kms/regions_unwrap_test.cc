@@ -399,6 +399,40 @@ TEST_F(RegionsUnwrap, masters_that_come_back_serve_the_next_read_however_many_fa
   read();
 }
 
+TEST_F(RegionsUnwrap, time_spent_in_our_own_queue_is_no_latency_and_opens_no_breaker) {
+  options.calls_at_once = 2;
+  build_with_key();
+  all_answer_after(100ms);
+  forget_calls();
+  const auto many = [&]() -> Task<int> {
+    TaskGroup<Result<UnwrappedKey>> group(time.loop);
+    for (int i = 0; i < 60; ++i) group.start(regions->unwrap(wrapped, context, verifier, in(10s)));
+    int good = 0;
+    while (auto one = co_await group.next()) good += one->value.has_value();
+    co_return good;
+  };
+  EXPECT_EQ(time.loop.run_task(many()), 60);
+  EXPECT_TRUE(counts.breakers.empty());
+  for (const auto& one : regions->status()) {
+    EXPECT_EQ(one.state, BreakerState::kClosed);
+    EXPECT_LE(one.p95.value_or(0ms), 110ms) << one.name;
+    EXPECT_LE(one.expected.value_or(0ms), 130ms) << one.name;
+  }
+  // Nor when they leave for want of time.
+  const auto in_vain = [&]() -> Task<int> {
+    TaskGroup<Result<UnwrappedKey>> group(time.loop);
+    for (int i = 0; i < 60; ++i) {
+      group.start(regions->unwrap(wrapped, context, verifier, in(150ms)));
+    }
+    int late = 0;
+    while (auto one = co_await group.next()) late += !one->value.has_value();
+    co_return late;
+  };
+  EXPECT_GT(time.loop.run_task(in_vain()), 40);
+  EXPECT_TRUE(counts.breakers.empty());
+  EXPECT_EQ(under_way(), 0);
+}
+
 TEST_F(RegionsUnwrap, dropping_the_read_drops_every_call) {
   build_with_key();
   for (auto* one : region) one->hang();

@@ -6,18 +6,21 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 import seen
 from seen import within
+from support.cli import PARTIAL, run
+from support.daemon import unmount
 from support.process import eventually
 from support.users import run_as
 
 APP, OTHER = 4001, 4002
 POLICY = {"app-*": {"read": f"uid:{APP}, uid:0", "create": "uid:0"}, "*": {"read": "uid:0", "create": "uid:0", "admin": "uid:0"}}
 FIELDS = {"time", "event", "id", "version", "uid", "gid", "pid", "exe", "cgroup", "verdict", "section", "line", "source", "region", "created", "us", "errno",
-          "reason"}
+          "reason", "count"}
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_each_open_has_its_line_with_all_that_is_to_be_known(keyfs):
     assert (again.returncode, denied.returncode, missing.returncode) == (0, 1, 1)
     created, warm, refused, absent = lines(keyfs, 4)
     for line in (created, warm, refused, absent):
-        assert line.keys() == FIELDS
+        assert line.keys() == FIELDS and line["count"] == 1
         assert line["event"] == "open" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
         time = datetime.datetime.fromisoformat(line["time"])
         assert abs((time - before).total_seconds()) < 60
@@ -79,13 +82,50 @@ def test_each_of_many_opens_has_one_line(keyfs):
         keyfs.read(f"key-{n % 5}")
     for n in range(25):
         run_as(OTHER, OTHER, [], ["cat", keyfs.path("app-1")])
-    found = lines(keyfs, 75)
-    assert [line["verdict"] for line in found] == ["allowed"] * 50 + ["denied"] * 25
-    assert [line["id"] for line in found[:50]] == [f"key-{n % 5}" for n in range(50)]
-    assert seen.status(keyfs)["audit"] == {"on": True, "lines": 75, "lost": 0, "last_error": None}
+    eventually(lambda: sum(line["count"] for line in keyfs.audit()) == 75, what="all are told")
+    found = keyfs.audit()
+    assert [line["id"] for line in found if line["verdict"] == "allowed"] == [f"key-{n % 5}" for n in range(50)]
+    denied = [line for line in found if line["verdict"] == "denied"]
+    assert sum(line["count"] for line in denied) == 25
+    assert seen.status(keyfs)["audit"] == {"on": True, "required": False, "lines": len(found), "lost": 0, "last_error": None}
     # Looking is no open, and .keyfs/ is no key.
     subprocess.run(["ls", "-la", keyfs.mount], capture_output=True, check=True)
-    assert len(keyfs.audit()) == 75
+    assert keyfs.audit() == found
+
+
+FLOOD = """
+import os, sys, time
+path, stop, tries = sys.argv[1], time.monotonic() + float(sys.argv[2]), 0
+while time.monotonic() < stop:
+    for n in range(int(sys.argv[3])):
+        try:
+            os.open(path % n, os.O_RDONLY)
+        except PermissionError:
+            tries += 1
+print(tries)
+"""
+
+
+@pytest.mark.parametrize("ids", [1, 1000])
+def test_a_user_who_is_denied_without_end_neither_fills_the_disk_nor_displaces_a_line(keyfs, ids):
+    keyfs.read("app-1")
+    flood = [subprocess.Popen(["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", sys.executable, "-c", FLOOD, keyfs.path("app-%d"), "3", str(ids)],
+                              stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    reads = 0
+    while any(process.poll() is None for process in flood):
+        keyfs.read("app-1")
+        reads += 1
+    tries = sum(int(process.communicate()[0]) for process in flood)
+    assert tries > 1000
+    keyfs.terminate()
+    found = keyfs.audit()
+    assert not [line for line in found if line["event"] == "lost"]
+    assert sum(line["count"] for line in found if line["verdict"] == "allowed") == reads + 1 == len([line for line in found if line["verdict"] == "allowed"])
+    denied = [line for line in found if line["verdict"] == "denied"]
+    assert sum(line["count"] for line in denied) == tries
+    assert {line["uid"] for line in denied} == {OTHER}
+    # 100 at once and 2 a second, what is summed up at the end, and the user's own sums.
+    assert len(denied) <= 100 + 2 * 10 + 32 + 5
 
 
 def test_hidden_names_and_failures_are_told_too(keyfs, launch):
@@ -159,9 +199,7 @@ def test_a_full_disk_holds_up_nobody_and_is_told(launch, folder):
     with small_disk(folder, "64k") as disk:
         keyfs = launch(audit=disk / "audit.jsonl")
         key = keyfs.read("orders")
-        with open(disk / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
-            while True:
-                ballast.write(b"x" * 1024)
+        fill(disk)
         with within(20, "2,000 opens with a full disk"):
             for _ in range(2000):
                 assert keyfs.read("orders") == key
@@ -183,6 +221,92 @@ def test_a_full_disk_holds_up_nobody_and_is_told(launch, folder):
         assert sum(line["lines"] for line in lost) + sum(line["event"] == "open" for line in found) >= 2001
         assert eventually(lambda: seen.status(keyfs)["audit"]["last_error"] is None, what="all is well again")
         keyfs.terminate()
+
+
+def fill(disk):
+    with open(disk / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"x" * 1024)
+
+
+def test_required_hands_nothing_out_that_a_full_disk_cannot_keep(launch, folder):
+    with small_disk(folder, "64k") as disk:
+        keyfs = launch(audit=disk / "audit.jsonl", audit_required=True)
+        key = keyfs.read("orders")
+        fill(disk)
+        given = 1
+        while seen.error_name(keyfs.read, "orders") is None:
+            given += 1
+            assert given < 100, "nobody notices that the disk is full"
+        with within(20, "500 opens with a full disk"):
+            for _ in range(500):
+                assert seen.error_name(keyfs.read, "orders") == "EIO"
+        assert seen.error_name(keyfs.read, "other") == "EIO"
+        kept = [line for line in whole_lines(keyfs) if line.get("verdict") == "allowed"]
+        assert given - len(kept) <= 3  # those on their way when the disk became full
+        assert "keys are not handed out (audit_required)" in keyfs.log()
+        assert run("status", keyfs.mount).returncode == PARTIAL
+        os.unlink(disk / "ballast")
+        eventually(lambda: seen.error_name(keyfs.read, "orders") is None, what="the key again")
+        assert keyfs.read("orders") == key
+        keyfs.terminate()
+        refused = [line for line in whole_lines(keyfs) if line.get("errno") == "EIO"]
+        assert sum(line["count"] for line in refused if line["id"] == "orders") >= 501
+        assert all(line["reason"] == "the audit line can't be kept" for line in refused)
+        # "other" was made, and nobody got it: that line is one of its own.
+        assert [line["created"] for line in refused if line["id"] == "other"] in ([True], [])
+
+
+@pytest.mark.parametrize("how", ["restart", "SIGHUP"])
+def test_a_line_that_was_cut_short_is_not_continued_by_the_next_one(keyfs, how):
+    keyfs.read("before")
+    lines(keyfs, 1)
+    if how == "restart":
+        keyfs.kill()
+    with open(keyfs.audit_file, "a") as f:
+        f.write('{"time":"2026-11-22T03:46:0')
+    if how == "restart":
+        keyfs.start()
+    else:
+        keyfs.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "polic" in keyfs.log(), what="it is read anew")
+    keyfs.read("after")
+    eventually(lambda: any(line.get("id") == "after" for line in whole_lines(keyfs)), what="a line that stands by itself")
+
+
+def test_a_log_line_that_was_cut_short_is_not_continued_by_the_next_one(launch):
+    keyfs = launch(start=False)
+    os.makedirs(keyfs.state_dir, mode=0o700)
+    path = os.path.join(keyfs.state_dir, "keyfs.log")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+        f.write("time=2026-11-22T03:46:0")
+    done = keyfs.mount_in_vain()
+    assert done.returncode == 0, done.stderr
+    unmount(keyfs.mount)
+    with open(path) as f:
+        assert f.read().startswith("time=2026-11-22T03:46:0\ntime=2")
+
+
+@pytest.mark.parametrize("kind", ["link", "writable", "owner", "pipe"])
+@pytest.mark.parametrize("what", ["audit", "log"])
+def test_a_file_that_others_may_have_put_there_is_refused(launch, what, kind):
+    keyfs = launch(start=False)
+    os.makedirs(keyfs.state_dir, mode=0o700)
+    path = keyfs.audit_file if what == "audit" else os.path.join(keyfs.state_dir, "keyfs.log")
+    victim = os.path.join(keyfs.folder, "victim")
+    if kind == "link":
+        os.symlink(victim, path)
+    elif kind == "pipe":
+        os.mkfifo(path, 0o600)
+    else:
+        open(path, "w").close()
+        os.chmod(path, 0o622 if kind == "writable" else 0o600)
+        os.chown(path, OTHER if kind == "owner" else 0, 0)
+    done = keyfs.mount_in_vain()
+    assert done.returncode in (1, 2) and path in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    expected = {"link": "symbolic link", "writable": "chmod go-w", "owner": f"is owned by uid {OTHER}", "pipe": "not a regular file"}
+    assert expected[kind] in done.stderr
+    assert not os.path.exists(victim)
 
 
 def whole_lines(keyfs):

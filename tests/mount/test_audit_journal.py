@@ -96,7 +96,7 @@ def test_a_journal_that_is_slower_than_readers_loses_nothing(launch, journal):
     for _ in range(count):
         keyfs.read("orders")
     eventually(lambda: len(journal.entries) == count, 30, "all lines")
-    assert seen.status(keyfs)["audit"] == {"on": True, "lines": count, "lost": 0, "last_error": None}
+    assert seen.status(keyfs)["audit"] == {"on": True, "required": False, "lines": count, "lost": 0, "last_error": None}
 
 
 def test_a_journal_that_is_gone_holds_up_no_reader_and_is_told_of(launch, journal):
@@ -113,6 +113,27 @@ def test_a_journal_that_is_gone_holds_up_no_reader_and_is_told_of(launch, journa
     journal.start()
     keyfs.read("orders")
     eventually(lambda: any(line.get("event") == "lost" and line["lines"] == 50 for line in journal.lines()), what="the journal itself tells what it lacks")
+
+
+def test_required_hands_nothing_out_while_the_journal_is_gone(launch, journal):
+    keyfs = launch(audit="journal", audit_required=True)
+    key = keyfs.read("orders")
+    eventually(lambda: len(journal.entries) == 1, what="its entry")
+    journal.stop()
+    given = 0
+    while seen.error_name(keyfs.read, "orders") is None:
+        given += 1
+        assert given < 100, "nobody notices that the journal is gone"
+    with seen.within(5, "fifty reads"):
+        for _ in range(50):
+            assert seen.error_name(keyfs.read, "orders") == "EIO"
+    assert "keys are not handed out (audit_required)" in keyfs.log()
+    assert "a key was not handed out, since its audit line can't be kept" in keyfs.log()
+    assert seen.status(keyfs)["audit"]["required"] is True
+    journal.start()
+    eventually(lambda: seen.error_name(keyfs.read, "orders") is None, what="the key again")
+    assert keyfs.read("orders") == key
+    eventually(lambda: sum(line.get("count", 0) for line in journal.lines() if line.get("errno") == "EIO") >= 51, 30, "the refusals, too")
 
 
 def configuration(folder, **keyfs):

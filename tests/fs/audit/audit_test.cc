@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <filesystem>
@@ -50,12 +51,12 @@ struct Kept {
 class KeptSink final : public AuditSink {
  public:
   explicit KeptSink(std::shared_ptr<Kept> kept) : kept_(std::move(kept)) {}
-  Result<void> write(std::string_view lines, size_t) override {
+  LineFile::Written write(std::string_view lines) override {
     std::unique_lock lock(kept_->mutex);
     kept_->changed.wait(lock, [this] { return !kept_->hang; });
-    if (kept_->broken) return fail(Code::kUnavailable, "no space left on device");
+    if (kept_->broken) return {0, Error(Code::kUnavailable, "no space left on device")};
     kept_->text += lines;
-    return {};
+    return {static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n')), std::nullopt};
   }
   Result<void> reopen() override {
     std::lock_guard lock(kept_->mutex);
@@ -82,9 +83,17 @@ struct AuditTest : ::testing::Test {
     made.region = &region;
     return made;
   }
-  std::unique_ptr<Audit> audit(size_t ring = 64) {
+  AuditEvent refusal(const std::string& id = "orders", uid_t uid = 4002) {
+    AuditEvent made = event(id);
+    made.uid = uid;
+    made.verdict = AuditVerdict::kDenied;
+    made.error = EACCES;
+    return made;
+  }
+  std::unique_ptr<Audit> audit(size_t ring = 64, bool required = false) {
     Audit::Options options;
     options.ring = ring;
+    options.required = required;
     return std::make_unique<Audit>(std::make_unique<KeptSink>(kept), log.log(), clock, options);
   }
 
@@ -119,6 +128,7 @@ TEST_F(AuditTest, an_open_is_one_line_of_json_with_all_that_is_known) {
   EXPECT_EQ(line["created"], false);
   EXPECT_TRUE(line["errno"].is_null());
   EXPECT_TRUE(line["section"].is_null());
+  EXPECT_EQ(line["count"], 1);
 }
 
 TEST_F(AuditTest, a_denied_open_names_its_errno) {
@@ -225,6 +235,110 @@ TEST_F(AuditTest, without_a_sink_nothing_is_kept_and_nothing_lost) {
   EXPECT_EQ(off.status().lost, 0u);
 }
 
+TEST_F(AuditTest, refusals_without_end_take_no_room_from_a_key_that_is_handed_out) {
+  auto one = audit(64);
+  kept->set(kept->hang, true);
+  for (int i = 0; i < 100'000; ++i) one->write(refusal("app-" + std::to_string(i % 1000)));
+  for (int i = 0; i < 60; ++i) one->write(event());
+  kept->set(kept->hang, false);
+  one.reset();
+  uint64_t allowed = 0;
+  uint64_t denied = 0;
+  for (const json& line : kept->lines()) {
+    ASSERT_EQ(line["event"], "open");  // nothing was lost
+    (line["verdict"] == "allowed" ? allowed : denied) += line["count"].get<uint64_t>();
+  }
+  EXPECT_EQ(allowed, 60u);
+  EXPECT_EQ(denied, 100'000u);
+  EXPECT_LT(kept->lines().size(), 60u + 140u);
+}
+
+TEST_F(AuditTest, refusals_of_one_user_and_id_are_summed_up_after_the_first_few_in_a_second) {
+  auto one = audit();
+  for (int i = 0; i < 1000; ++i) one->write(refusal());
+  one->flush();
+  EXPECT_EQ(kept->lines().size(), 5u);
+  clock.advance(std::chrono::seconds(1));
+  while (kept->lines().size() < 6) one->flush();
+  const json sum = kept->lines()[5];
+  EXPECT_EQ(sum["count"], 995);
+  EXPECT_EQ(sum["id"], "orders");
+  EXPECT_EQ(sum["uid"], 4002);
+  EXPECT_EQ(sum["errno"], "EACCES");
+  EXPECT_EQ(sum["exe"], "/usr/bin/ca\"t\n");
+  one.reset();
+  EXPECT_EQ(kept->lines().size(), 6u);
+}
+
+TEST_F(AuditTest, a_creation_that_was_refused_in_the_end_is_a_line_of_its_own) {
+  auto one = audit();
+  for (int i = 0; i < 40; ++i) {
+    AuditEvent failed = refusal();
+    failed.verdict = AuditVerdict::kFailed;
+    failed.created = true;
+    one->write(std::move(failed));
+  }
+  one->flush();
+  EXPECT_EQ(kept->lines().size(), 40u);
+}
+
+TEST_F(AuditTest, refusals_wait_while_the_disk_fails_and_none_is_lost) {
+  auto one = audit();
+  kept->set(kept->broken, true);
+  one->write(event());
+  one->flush();
+  for (int i = 0; i < 1000; ++i) one->write(refusal());
+  one->flush();
+  EXPECT_EQ(one->status().lost, 1u);
+  kept->set(kept->broken, false);
+  clock.advance(std::chrono::seconds(1));  // it is tried again
+  const auto told = [&] {
+    uint64_t denied = 0;
+    for (const json& line : kept->lines()) {
+      if (line["event"] == "open") denied += line["count"].get<uint64_t>();
+    }
+    return denied;
+  };
+  while (told() < 1000) one->flush();
+  EXPECT_EQ(told(), 1000u);
+  EXPECT_EQ(kept->lines()[0]["event"], "lost");
+  EXPECT_EQ(one->status().last_error, "");
+}
+
+TEST_F(AuditTest, required_gives_no_key_out_while_lines_cannot_be_written) {
+  auto one = audit(64, true);
+  EXPECT_TRUE(one->write(event()));
+  one->flush();
+  kept->set(kept->broken, true);
+  EXPECT_TRUE(one->write(event()));  // nobody can know yet
+  one->flush();
+  for (int i = 0; i < 3; ++i) {
+    AuditEvent wish = event();
+    EXPECT_FALSE(one->write(std::move(wish)));
+    EXPECT_TRUE(wish.key);  // untouched: it is told as a refusal
+    wish.verdict = AuditVerdict::kFailed;
+    EXPECT_TRUE(one->write(std::move(wish)));
+  }
+  EXPECT_TRUE(log.has("keys are not handed out (audit_required)"));
+  kept->set(kept->broken, false);
+  clock.advance(std::chrono::seconds(1));
+  while (!one->status().last_error.empty()) one->flush();
+  EXPECT_TRUE(one->write(event()));
+  one->flush();
+  EXPECT_TRUE(one->status().required);
+}
+
+TEST_F(AuditTest, required_gives_no_key_out_when_the_ring_is_full) {
+  auto one = audit(64, true);
+  kept->set(kept->hang, true);
+  int given = 0;
+  for (int i = 0; i < 1000; ++i) given += one->write(event());
+  EXPECT_LE(given, 64 + 256);
+  kept->set(kept->hang, false);
+  one.reset();
+  EXPECT_EQ(kept->lines().size(), static_cast<size_t>(given));
+}
+
 struct AuditFile : AuditTest {
   AuditFile() {
     char name[] = "/tmp/keyfs-audit-XXXXXX";
@@ -252,7 +366,7 @@ TEST_F(AuditFile, goes_on_in_a_new_file_after_logrotate) {
   one.flush();
   std::filesystem::rename(path, path + ".1");
   one.reopen();
-  while (!std::filesystem::exists(path)) std::this_thread::yield();
+  one.flush();
   one.write(event("after"));
   one.flush();
   std::string line;

@@ -32,7 +32,7 @@ TEST(Settings, every_key_is_read) {
   const auto settings = read(
       "[keyfs]\nstate_dir = /s\nkey_bytes = 64\nfresh_for = 1s\nserve_stale_for = 1m\n"
       "open_deadline = 2s\ncreate_min_regions = 3\naudit = /a/b.jsonl\n"
-      "audit_group_readable = yes\ncache_keys = 10\nwaiting_opens = 20\nlist_cache_for = 3s\n"
+      "audit_group_readable = yes\naudit_required = yes\ncache_keys = 10\nwaiting_opens = 20\ncreates_per_second = 5\nlist_cache_for = 3s\n"
       "heal_calls_per_second = 7\nlog_level = debug\nlog_format = json\n");
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_EQ(settings->state_dir, "/s");
@@ -44,8 +44,10 @@ TEST(Settings, every_key_is_read) {
   EXPECT_EQ(settings->audit_to, AuditTo::kFile);
   EXPECT_EQ(settings->audit_path, "/a/b.jsonl");
   EXPECT_TRUE(settings->audit_group_readable);
+  EXPECT_TRUE(settings->audit_required);
   EXPECT_EQ(settings->cache_keys, 10u);
   EXPECT_EQ(settings->waiting_opens, 20u);
+  EXPECT_EQ(settings->creates_per_second, 5u);
   EXPECT_EQ(settings->list_cache_for, 3s);
   EXPECT_EQ(settings->heal_calls_per_second, 7u);
   EXPECT_EQ(settings->log_level, LogLevel::kDebug);
@@ -69,6 +71,8 @@ TEST(Settings, a_mistake_is_one_line_with_file_and_line) {
             "k.ini:2: [keyfs] state_dir: \"here\" is not an absolute path");
   EXPECT_EQ(said("[keyfs]\naudit = off\naudit_group_readable = yes\n"),
             "k.ini:3: [keyfs] audit_group_readable: is for an audit that goes to a file");
+  EXPECT_EQ(said("[keyfs]\naudit = off\naudit_required = yes\n"),
+            "k.ini:3: [keyfs] audit_required: no key could be handed out, since the audit is off");
 }
 
 TEST(Settings, the_embedded_configuration_is_a_good_one) {

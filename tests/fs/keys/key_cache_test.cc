@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -148,6 +150,34 @@ TEST_F(KeyCacheTest, a_cache_of_one_holds_the_last_key) {
     EXPECT_EQ(one.peek(*entry, clock.now()).what, Peek::kServe);
     EXPECT_EQ(one.usage().keys, 1u);
   }
+}
+
+// So many ids that one shard and one chain of it would hold if `hash` were what the cache uses.
+template <class Hash>
+std::vector<std::string> colliding(size_t count, const Hash& hash) {
+  constexpr uint64_t kChain = 0xff | uint64_t{0x3f} << 40;
+  std::vector<std::string> ids;
+  for (uint64_t i = 0; ids.size() < count; ++i) {
+    std::string id = "app-" + std::to_string(i);
+    if ((hash(id) & kChain) == 0) ids.push_back(std::move(id));
+  }
+  return ids;
+}
+
+TEST_F(KeyCacheTest, ids_that_were_chosen_to_collide_do_not_slow_a_look_up) {
+  const SipHash known;
+  const SipHash secret(0x0123456789abcdef, 0xfedcba9876543210);
+  for (const auto& ids :
+       {colliding(200, std::hash<std::string>()), colliding(200, known)}) {
+    KeyCache keyed({.hash = secret});
+    std::vector<KeyRef> refs;
+    for (const std::string& id : ids) refs.push_back(keyed.acquire(id));
+    EXPECT_LE(keyed.longest_chain(), 8u);
+  }
+  KeyCache guessed({.hash = known});
+  std::vector<KeyRef> refs;
+  for (const std::string& id : colliding(200, known)) refs.push_back(guessed.acquire(id));
+  EXPECT_EQ(guessed.longest_chain(), 200u);  // what a key that is known would cost
 }
 
 TEST_F(KeyCacheTest, shrink_wipes_as_many_as_it_is_asked_to) {

@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <filesystem>
@@ -241,10 +242,10 @@ struct AuditLines {
 class AuditCapture final : public AuditSink {
  public:
   explicit AuditCapture(std::shared_ptr<AuditLines> lines) : lines_(std::move(lines)) {}
-  Result<void> write(std::string_view text, size_t) override {
+  LineFile::Written write(std::string_view text) override {
     std::lock_guard lock(lines_->mutex);
     lines_->text += text;
-    return {};
+    return {static_cast<size_t>(std::count(text.begin(), text.end(), '\n')), std::nullopt};
   }
   Result<void> reopen() override { return {}; }
 

@@ -1,0 +1,50 @@
+// What is known of an open(2) of a key when it is answered: a line of the audit.
+//
+// Thread-safety: a plain value. Ownership: keeps the key's entry and the process's description
+// alive; refers to the policy's section and the region's name, whose owners (PolicyHolder,
+// KeyCache) outlive the audit. Blocking: never. Errors: none.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "fs/audit/process_info.h"
+#include "fs/keys/data_key.h"
+#include "fs/keys/key_cache.h"
+#include "fs/policy/policy.h"
+
+namespace keyfs {
+
+enum class AuditVerdict : uint8_t { kAllowed, kDenied, kAbsent, kFailed };
+std::string_view to_string(AuditVerdict verdict);
+
+struct AuditEvent {
+  WallTime time{};
+  Duration took{};
+  KeyRef key;                                  // none: of many keys
+  std::shared_ptr<const ProcessInfo> process;  // may be null
+  const PolicySection* section = nullptr;      // that decided; may be null
+  const std::string* region = nullptr;         // that gave the key; may be null
+  // Why it failed, when that came from the store or the regions; may be null.
+  std::shared_ptr<const std::string> reason;
+  uint64_t count = 1;  // of opens; more than one: all else is said of the last of them
+  uint64_t after = 0;  // of a refusal: how many lines about keys came before it
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint32_t version = 0;
+  int error = 0;  // errno of the reply, 0 when it was opened
+  AuditVerdict verdict = AuditVerdict::kFailed;
+  KeySource source = KeySource::kNone;
+  bool created = false;
+  bool anybody = false;  // of many users
+
+  // A line that nothing may displace: a key was handed out, or made.
+  bool of_a_key() const { return verdict == AuditVerdict::kAllowed || created; }
+};
+
+}  // namespace keyfs

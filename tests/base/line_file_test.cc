@@ -1,0 +1,126 @@
+#include "base/line_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace keyfs {
+namespace {
+
+struct LineFileTest : ::testing::Test {
+  LineFileTest() {
+    char name[] = "/tmp/keyfs-lines-XXXXXX";
+    dir = ::mkdtemp(name);
+    path = dir + "/lines";
+  }
+  ~LineFileTest() override {
+    if (mounted) ::umount2(dir.c_str(), MNT_DETACH);
+    std::filesystem::remove_all(dir);
+  }
+  static std::string text_of(const std::string& file) {
+    std::ifstream in(file);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  Result<LineFile> open() { return LineFile::open("the log", path, 0600); }
+  std::string refusal() {
+    const auto file = open();
+    return file ? "opened" : file.error().message;
+  }
+
+  std::string dir, path;
+  bool mounted = false;
+};
+
+TEST_F(LineFileTest, a_torn_end_gets_its_newline_before_the_next_line) {
+  std::ofstream(path) << "one\nhal";
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ(file->write("two\nthree\n").lines, 2u);
+  EXPECT_EQ(file->write("four\n").lines, 1u);
+  EXPECT_EQ(text_of(path), "one\nhal\ntwo\nthree\nfour\n");
+}
+
+TEST_F(LineFileTest, an_end_that_was_torn_before_a_reopen_is_mended_after_it) {
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_EQ(file->write("one\n").lines, 1u);
+  std::ofstream(path, std::ios::app) << "hal";
+  ASSERT_TRUE(file->reopen());
+  EXPECT_EQ(file->write("two\n").lines, 1u);
+  EXPECT_EQ(text_of(path), "one\nhal\ntwo\n");
+}
+
+TEST_F(LineFileTest, a_full_disk_tells_how_many_lines_are_whole_and_the_next_one_stands_by_itself) {
+  if (::mount("none", dir.c_str(), "tmpfs", 0, "size=4096") != 0) GTEST_SKIP() << "not root";
+  mounted = true;
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  const std::string line = std::string(999, 'x') + "\n";
+  const auto written = file->write(line + line + line + line + line);
+  EXPECT_EQ(written.lines, 4u);
+  ASSERT_TRUE(written.error);
+  EXPECT_EQ(written.error->message, "could not write the log " + path + ": No space left on device");
+  ASSERT_EQ(::mount("none", dir.c_str(), nullptr, MS_REMOUNT, "size=16384"), 0);
+  for (const bool anew : {false, true}) {
+    if (anew) {
+      // As a process does that starts after this one was killed.
+      std::ofstream(path, std::ios::app) << "hal";
+      file = open();
+    }
+    EXPECT_EQ(file->write("after\n").lines, 1u);
+    EXPECT_TRUE(text_of(path).ends_with(anew ? "\nhal\nafter\n" : "x\nafter\n"));
+  }
+}
+
+TEST_F(LineFileTest, what_others_own_or_can_write_is_refused_with_what_to_do) {
+  ASSERT_EQ(::symlink("elsewhere", path.c_str()), 0);
+  EXPECT_NE(refusal().find("it is a symbolic link"), std::string::npos) << refusal();
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_NE(refusal().find("is not a regular file"), std::string::npos) << refusal();
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  std::ofstream(path) << "";
+  for (const mode_t mode : {0620u, 0602u, 0666u}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_NE(refusal().find("can be written by others"), std::string::npos) << refusal();
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_EQ(refusal(), "opened");
+  struct stat about {};
+  ASSERT_EQ(::stat(path.c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0600u);
+  if (::geteuid() != 0) return;
+  ASSERT_EQ(::chown(path.c_str(), 4001, 4001), 0);
+  EXPECT_NE(refusal().find("is owned by uid 4001, and keyfs runs as uid 0"), std::string::npos);
+}
+
+TEST_F(LineFileTest, a_file_that_was_moved_away_or_removed_is_followed_by_a_new_one) {
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  file->write("before\n");
+  std::filesystem::rename(path, path + ".1");
+  ASSERT_TRUE(file->follow());
+  file->write("after\n");
+  EXPECT_EQ(text_of(path + ".1"), "before\n");
+  EXPECT_EQ(text_of(path), "after\n");
+  std::filesystem::remove(path);
+  ASSERT_TRUE(file->follow());
+  file->write("anew\n");
+  EXPECT_EQ(text_of(path), "anew\n");
+  // Where it can't, the old one goes on.
+  std::filesystem::rename(path, path + ".2");
+  ASSERT_EQ(::symlink("elsewhere", path.c_str()), 0);
+  EXPECT_FALSE(file->follow());
+  file->write("still\n");
+  EXPECT_EQ(text_of(path + ".2"), "anew\nstill\n");
+}
+
+}  // namespace
+}  // namespace keyfs

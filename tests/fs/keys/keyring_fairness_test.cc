@@ -1,0 +1,149 @@
+// Nobody pays for somebody else: places to wait in, turns and creations of each user.
+#include "fs/keys/keyring_fixture.h"
+
+namespace keyfs::testing {
+namespace {
+
+constexpr uid_t kGreedy = 4001;
+constexpr uid_t kOther = 4002;
+
+struct KeyringFairness : KeyringTest {
+  Task<Result<std::optional<Opened>>> opening(Daemon& daemon, const std::string& id, bool create,
+                                              uid_t user, Duration time_left = 10s) {
+    OpenRequest request(daemon.cache.acquire(id), create, now() + time_left);
+    request.caller = user;
+    return daemon.keyring->open(std::move(request));
+  }
+  std::string read(Daemon& daemon, const std::string& id, bool create, uid_t user) {
+    return Daemon::told(world.time.loop.run_task(opening(daemon, id, create, user)));
+  }
+};
+
+TEST_F(KeyringFairness, one_user_takes_at_most_half_of_the_waiting_places) {
+  KeyringOptions options;
+  options.waiting_opens = 100;
+  Daemon one(world, nullptr, {}, options);
+  one.store.hang();
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  for (int i = 0; i < 200; ++i) {
+    group.start(opening(one, "id" + std::to_string(i), false, kGreedy));
+  }
+  turns(20);
+  EXPECT_EQ(one.keyring->waiting(), 50u);
+  const auto refused = world.time.loop.run_task(opening(one, "more", false, kGreedy));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kThrottled);
+  EXPECT_NE(refused.error().message.find("opens of this user"), std::string::npos);
+  group.start(opening(one, "others", false, kOther));
+  turns(20);
+  EXPECT_EQ(one.keyring->waiting(), 51u);
+}
+
+TEST_F(KeyringFairness, a_cold_open_does_not_wait_behind_another_users_thousand_creations) {
+  Daemon maker(world);
+  const std::string key = maker.read("orders");
+  KeyringOptions options;
+  options.fetches_at_once = 16;
+  options.creations_at_once = 4;
+  options.creates_per_second = 1000;
+  Daemon one(world, nullptr, {}, options);
+  for (auto* region : one.region) region->answer_after(10ms);
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  for (int i = 0; i < 1000; ++i) {
+    group.start(opening(one, "new-" + std::to_string(i), true, kGreedy, 1min));
+  }
+  turns(50);
+  for (int i = 0; i < 10; ++i) {
+    const TimePoint begin = now();
+    EXPECT_EQ(read(one, "orders", false, kOther), key);
+    EXPECT_LE(now() - begin, 25ms);  // alone: 10 ms
+    one.cache.drop(*one.cache.acquire("orders"));
+  }
+  EXPECT_GT(one.keyring->waiting(), 500u);  // the others are still at it
+  int made = 0;
+  const auto rest = [&]() -> Task<bool> {
+    while (auto opened = co_await group.next()) made += opened->value && *opened->value;
+    co_return true;
+  };
+  world.time.loop.run_task(rest());
+  EXPECT_EQ(made, 1000);
+}
+
+TEST_F(KeyringFairness, fetches_that_hang_for_one_user_leave_turns_for_another) {
+  Daemon maker(world);
+  const std::string key = maker.read("orders");
+  KeyringOptions options;
+  options.fetches_at_once = 8;
+  Daemon one(world, nullptr, {}, options);
+  one.store.hang();
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  for (int i = 0; i < 100; ++i) {
+    group.start(opening(one, "id" + std::to_string(i), false, kGreedy));
+  }
+  turns(50);
+  EXPECT_EQ(one.store.calls.get, 4);
+  one.store.heal();  // those that hang go on hanging
+  EXPECT_EQ(read(one, "orders", false, kOther), key);
+}
+
+TEST_F(KeyringFairness, creations_beyond_the_rate_are_refused_and_reads_are_not) {
+  Daemon maker(world);
+  const std::string key = maker.read("orders");
+  KeyringOptions options;
+  options.creates_per_second = 5;
+  Daemon one(world, nullptr, {}, options);
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  for (int i = 0; i < 200; ++i) {
+    group.start(opening(one, "new-" + std::to_string(i), true, kGreedy));
+  }
+  int made = 0;
+  int refused = 0;
+  const auto all = [&]() -> Task<bool> {
+    while (auto opened = co_await group.next()) {
+      made += opened->value.has_value();
+      refused += !opened->value && opened->value.error().code == Code::kThrottled;
+    }
+    co_return true;
+  };
+  const TimePoint begin = now();
+  world.time.loop.run_task(all());
+  EXPECT_LE(now() - begin, 10s);
+  EXPECT_EQ(made + refused, 200);
+  EXPECT_GE(made, 50 + 9 * 5);  // ten times the rate at once
+  EXPECT_LE(made, 50 + 11 * 5);
+  EXPECT_EQ(read(one, "orders", true, kGreedy), key);
+  EXPECT_EQ(read(one, "theirs", true, kOther).size(), 32u);
+  // One after the other is held to the rate, and not refused.
+  const TimePoint then = now();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(read(one, "slow-" + std::to_string(i), true, kGreedy).size(), 32u);
+  }
+  EXPECT_GE(now() - then, 1800ms);
+}
+
+TEST_F(KeyringFairness, whoever_joins_a_creation_that_may_not_go_on_pays_for_it) {
+  KeyringOptions options;
+  options.creates_per_second = 1;
+  Daemon one(world, nullptr, {}, options);
+  TaskGroup<Result<std::optional<Opened>>> others(world.time.loop);
+  for (int i = 0; i < 30; ++i) {
+    others.start(opening(one, "new-" + std::to_string(i), true, kGreedy));
+  }
+  turns(100);
+  one.store.fault.late = 10ms;
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  group.start(opening(one, "shared", true, kGreedy));
+  group.start(opening(one, "shared", true, kOther));
+  const auto both = [&]() -> Task<std::vector<std::string>> {
+    std::vector<std::string> told;
+    while (auto opened = co_await group.next()) told.push_back(Daemon::told(opened->value));
+    co_return told;
+  };
+  const auto told = world.time.loop.run_task(both());
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].size(), 32u);
+  EXPECT_EQ(told[0], told[1]);
+}
+
+}  // namespace
+}  // namespace keyfs::testing
