@@ -84,6 +84,7 @@ class Ring {
     entries_ = reinterpret_cast<io_uring_sqe*>(
         map(params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
     tail_ = reinterpret_cast<unsigned*>(sq + params.sq_off.tail);
+    head_ = reinterpret_cast<unsigned*>(cq_ + params.cq_off.head);
     array_ = reinterpret_cast<unsigned*>(sq + params.sq_off.array);
     results_ = reinterpret_cast<io_uring_cqe*>(cq_ + params.cq_off.cqes);
     mask_ = params.cq_entries - 1;
@@ -104,7 +105,9 @@ class Ring {
     if (::syscall(__NR_io_uring_enter, fd_, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) != 1) {
       return -errno;
     }
-    return results_[done_++ & mask_].res;
+    const int result = results_[done_ & mask_].res;
+    __atomic_store_n(head_, ++done_, __ATOMIC_RELEASE);
+    return result;
   }
 
  private:
@@ -112,6 +115,7 @@ class Ring {
   char* cq_ = nullptr;
   io_uring_sqe* entries_ = nullptr;
   unsigned* tail_ = nullptr;
+  unsigned* head_ = nullptr;
   unsigned* array_ = nullptr;
   io_uring_cqe* results_ = nullptr;
   unsigned mask_ = 0;
