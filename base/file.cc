@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <cstdlib>
 #include <system_error>
 #include <utility>
 
@@ -66,26 +66,33 @@ std::optional<std::string> read_to_end(const std::string& path, size_t most) {
   return text;
 }
 
+Result<void> write_whole_file(const std::string& path, std::string_view text, bool take_place,
+                              unsigned mode) {
+  std::string draft = path + ".XXXXXX";
+  const Descriptor file(::mkostemp(draft.data(), O_CLOEXEC));
+  if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
+  const auto drop = [&draft](Error error) {
+    ::unlink(draft.c_str());
+    return fail(std::move(error));
+  };
+  if (::fchmod(file.get(), mode) != 0 || !write_all(file.get(), text) || ::fsync(file.get()) != 0) {
+    return drop(os_error(draft, "cannot be written"));
+  }
+  if (take_place) {
+    if (::rename(draft.c_str(), path.c_str()) != 0) return drop(os_error(path, "cannot be made"));
+  } else {
+    if (::link(draft.c_str(), path.c_str()) != 0 && errno != EEXIST) {
+      return drop(os_error(path, "cannot be made"));
+    }
+    ::unlink(draft.c_str());
+  }
+  (void)sync_directory(directory_of(path));
+  return {};
+}
+
 bool sync_directory(const std::string& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return directory.is_open() && ::fsync(directory.get()) == 0;
-}
-
-Result<void> check_private_file(const struct stat& about, const std::string& path) {
-  const auto refuse = [&](const std::string& why) { return fail(Code::kDenied, path + " " + why); };
-  if (S_ISLNK(about.st_mode)) return refuse("is a symbolic link; name the file itself");
-  if (!S_ISREG(about.st_mode)) return refuse("is not a regular file");
-  if (about.st_uid != ::geteuid()) {
-    return refuse("is owned by uid " + std::to_string(about.st_uid) + ", and keyfs runs as uid " +
-                  std::to_string(::geteuid()) + "; chown it, or move it away");
-  }
-  if ((about.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    char mode[8];
-    (void)std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(about.st_mode & 07777));
-    return refuse(std::string("can be written by others (mode ") + mode +
-                  "); run: chmod go-w " + path);
-  }
-  return {};
 }
 
 std::string directory_of(const std::string& path) {

@@ -15,8 +15,6 @@
 
 #include "base/result.h"
 
-struct stat;
-
 namespace keyfs {
 
 class Descriptor {
@@ -49,13 +47,14 @@ bool write_all(int fd, std::string_view text);
 // errno when it cannot be read, EFBIG when it is longer.
 std::optional<std::string> read_to_end(const std::string& path, size_t most = size_t{1} << 20);
 
+// A small file of ours comes to be whole, and on the disk, or not at all: it is written beside its
+// place as a draft, and gets its name at the end. `take_place`: in place of what is there; otherwise
+// what is there stays, and that is no error (of two processes the first decides: read it again).
+Result<void> write_whole_file(const std::string& path, std::string_view text, bool take_place,
+                              unsigned mode = 0644);
+
 // What was made or renamed in a directory is there after a power failure; false with errno.
 bool sync_directory(const std::string& path);
-
-// The rule for a file that keyfs writes to or believes: a regular file of the user keyfs runs as, to
-// which nobody else can write. `about` is what fstat(2) told of it (or lstat(2): a symbolic link is
-// refused). kDenied, with what to do about it.
-Result<void> check_private_file(const struct stat& about, const std::string& path);
 
 // The directory that a file is in: "." for a bare name.
 std::string directory_of(const std::string& path);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/private_file.h"
+
 namespace keyfs {
 namespace {
 
@@ -48,7 +50,10 @@ Result<void> LineFile::reopen() {
   }
   struct stat about {};
   if (::fstat(file.get(), &about) != 0) return cannot_open(what_, path_, std::strerror(errno));
-  if (auto ours = check_private_file(about, path_); !ours) {
+  if (!S_ISREG(about.st_mode)) {
+    return fail(Code::kDenied, "could not open " + what_ + ": " + path_ + ": is not a regular file");
+  }
+  if (auto ours = check_guard(path_, about, Guard::kOurs); !ours) {
     return fail(ours.error().code, "could not open " + what_ + ": " + ours.error().message);
   }
   // Whatever the umask is, and whoever made it before.

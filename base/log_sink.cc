@@ -1,11 +1,9 @@
 #include "base/log_sink.h"
 
-#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <condition_variable>
-#include <csignal>
 #include <cstdlib>
 #include <deque>
 #include <mutex>
@@ -14,6 +12,7 @@
 #include <utility>
 
 #include "base/line_file.h"
+#include "base/thread.h"
 
 namespace keyfs {
 namespace {
@@ -39,19 +38,7 @@ class QueuedSink final : public LogSink {
  public:
   QueuedSink(LineFile file, bool with_priority)
       : file_(std::move(file)), with_priority_(with_priority) {
-    // Signals are for the threads that wait for them; a reader that closed the pipe is EPIPE here.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      writer_ = std::thread([this] { run(); });
-    } catch (...) {
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
-      throw;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_setname_np(writer_.native_handle(), "keyfs-log");
+    writer_ = start_thread("keyfs-log", [this] { run(); });
   }
 
   ~QueuedSink() override {

@@ -19,30 +19,12 @@ bool is_word(const std::string& text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
-// Whole and on the disk before it has its name; a file that is there already stays.
 Result<void> write_new(const std::string& state_dir, const std::string& text) {
   if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return fail(os_error(state_dir, "cannot be made"));
   }
-  const std::string path = file_in(state_dir);
-  const std::string draft = path + "." + std::to_string(::getpid());
-  {
-    const Descriptor file(
-        ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
-    if (!write_all(file.get(), text) || ::fsync(file.get()) != 0) {
-      const Error error = os_error(draft, "cannot be written");
-      ::unlink(draft.c_str());
-      return fail(error);
-    }
-  }
-  // link() and not rename(): of two processes the first decides, and the other one compares.
-  const bool linked = ::link(draft.c_str(), path.c_str()) == 0 || errno == EEXIST;
-  const Error error = os_error(path, "cannot be made");
-  ::unlink(draft.c_str());
-  if (!linked) return fail(error);
-  (void)sync_directory(state_dir);
-  return {};
+  // Of two processes the first decides, and the other one compares.
+  return write_whole_file(file_in(state_dir), text, false);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 
 #include "base/aws/credentials_sources.h"
 #include "base/aws/shell_words.h"
+#include "base/file.h"
 #include "base/secret_json.h"
 
 extern char** environ;
@@ -25,15 +26,6 @@ using namespace std::chrono_literals;
 using Steady = std::chrono::steady_clock;
 
 constexpr size_t kMaxOutput = 64 * 1024;
-
-struct Fd {
-  int fd = -1;
-  ~Fd() { close(); }
-  void close() {
-    if (fd >= 0) ::close(fd);
-    fd = -1;
-  }
-};
 
 // Kills the whole process group unless it has been waited for.
 struct Child {
@@ -55,14 +47,14 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
   };
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return failed(std::strerror(errno));
-  Fd out{ends[0]};
-  Fd in{ends[1]};
+  const Descriptor out(ends[0]);
+  Descriptor in(ends[1]);
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, in.fd, 1);
+  posix_spawn_file_actions_adddup2(&actions, in.get(), 1);
   posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
   sigset_t all;
   sigset_t none;
@@ -86,7 +78,7 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
     return failed(std::string("the program cannot be started: ") + std::strerror(error) +
                   " (no shell is used; where one is wanted, say sh -c '...')");
   }
-  in.close();
+  in.reset();
 
   auto output = arena.allocate(kMaxOutput);
   if (!output) return fail(output.error());
@@ -94,13 +86,13 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
   const auto over = [&] { return dropped || Steady::now() >= until; };
   constexpr int kLookMs = 50;  // how often to see whether anybody still wants it
   for (;;) {
-    pollfd ready{out.fd, POLLIN, 0};
+    pollfd ready{out.get(), POLLIN, 0};
     const int got_ready = ::poll(&ready, 1, kLookMs);
     if (over()) return fail(Code::kTimeout, who + ": the process does not end");
     if (got_ready == 0 || (got_ready < 0 && errno == EINTR)) continue;
     if (got_ready < 0) return failed(std::strerror(errno));
     const ssize_t got =
-        ::read(out.fd, output->reveal_mutable().data() + size, output->size() - size);
+        ::read(out.get(), output->reveal_mutable().data() + size, output->size() - size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failed(std::strerror(errno));
     if (got == 0) break;

@@ -96,29 +96,10 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
     known.behind = known.behind || (*before)->behind;
     if (known == **before) return {};
   }
-  const std::string path = file_in(state_dir);
-  std::string draft = path + ".XXXXXX";
-  {
-    const Descriptor file(::mkostemp(draft.data(), O_CLOEXEC));
-    if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
-    if (::fchmod(file.get(), 0644) != 0 || !write_all(file.get(), to_text(known)) ||
-        ::fsync(file.get()) != 0) {
-      const Error error = os_error(draft, "cannot be written");
-      ::unlink(draft.c_str());
-      return fail(error);
-    }
-  }
-  // Of two processes that use their first cluster at the same time, the first one decides.
   const bool first = !*before;
-  const int done =
-      first ? ::link(draft.c_str(), path.c_str()) : ::rename(draft.c_str(), path.c_str());
-  const bool lost = first && done != 0 && errno == EEXIST;
-  const Error error = os_error(path, "cannot be made");
-  if (first || done != 0) ::unlink(draft.c_str());
-  if (lost) return store(state_dir, std::move(known));
-  if (done != 0) return fail(error);
-  (void)sync_directory(state_dir);
-  return {};
+  if (auto ok = write_whole_file(file_in(state_dir), to_text(known), !first); !ok) return ok;
+  // Of two processes that use their first cluster at the same time, the first one decides.
+  return first ? store(state_dir, std::move(known)) : Result<void>();
 }
 
 EtcdIdentity::EtcdIdentity(std::string state_dir, std::optional<EtcdKnown> known)

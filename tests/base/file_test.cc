@@ -5,7 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <iterator>
 #include <utility>
+
+#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
@@ -68,6 +72,21 @@ TEST(File, a_directory_is_told_from_a_path) {
   EXPECT_EQ(directory_of("a"), ".");
   EXPECT_TRUE(sync_directory("/tmp"));
   EXPECT_FALSE(sync_directory("/nowhere"));
+}
+
+TEST(File, a_whole_file_takes_the_place_of_what_is_there_or_leaves_it_and_no_draft_is_left) {
+  const testing::TemporaryDirectory folder;
+  const std::string path = folder.file("state");
+  const auto text = [&] { return read_to_end(path).value_or("none"); };
+  ASSERT_TRUE(write_whole_file(path, "first", false));
+  EXPECT_EQ(text(), "first");
+  ASSERT_TRUE(write_whole_file(path, "second", false));
+  EXPECT_EQ(text(), "first");
+  ASSERT_TRUE(write_whole_file(path, "third", true));
+  EXPECT_EQ(text(), "third");
+  const std::filesystem::directory_iterator files(folder.path());
+  EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+  EXPECT_EQ(write_whole_file("/nowhere/state", "x", true).error().code, Code::kUnavailable);
 }
 
 }  // namespace
