@@ -54,25 +54,6 @@ std::string store_file(const Configuration& configuration) {
   return path == nullptr ? "" : path->value;
 }
 
-// What is in force until a restart, by name.
-using Entries = std::vector<std::pair<std::string, std::string>>;
-Entries fixed_entries(const Configuration& configuration) {
-  Entries entries;
-  std::istringstream lines(effective_text(configuration));
-  std::string section;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with('[')) section = line;
-    const size_t equals = line.find(" = ");
-    if (equals == std::string::npos || section.starts_with("[keys ") || section == "[admin]") {
-      continue;
-    }
-    const std::string key = line.substr(0, equals);
-    entries.emplace_back(section == "[keyfs]" ? key : section + " " + key,
-                         line.substr(equals + 3));
-  }
-  return entries;
-}
-
 // A whole number of the largest unit that fits, as the configuration is written.
 std::string milliseconds(Settings::Milliseconds time) {
   struct Unit {
@@ -102,6 +83,59 @@ std::string folded(const std::string& words) {
     text += " " + word;
   }
   return text + "\n";
+}
+
+// [keyfs], without what belongs to the policy.
+std::string settings_text(const Settings& s) {
+  const auto yes = [](bool is) { return is ? "yes" : "no"; };
+  std::string text = "[keyfs]\n";
+  text += "state_dir = " + s.state_dir + "\n";
+  text += "key_bytes = " + std::to_string(s.key_bytes) + "\n";
+  text += "fresh_for = " + milliseconds(s.fresh_for) + "\n";
+  text += "serve_stale_for = " + milliseconds(s.serve_stale_for) + "\n";
+  text += "open_deadline = " + milliseconds(s.open_deadline) + "\n";
+  text += "create_min_regions = " + std::to_string(s.create_min_regions) + "\n";
+  switch (s.audit_to) {
+    case AuditTo::kOff:
+      text += "audit = off\n";
+      break;
+    case AuditTo::kJournal:
+      text += "audit = journal\n";
+      break;
+    case AuditTo::kFile:
+      text += "audit = " + s.audit_path +
+              "\naudit_group_readable = " + yes(s.audit_group_readable) + "\n";
+      break;
+  }
+  text += std::string("audit_required = ") + yes(s.audit_required) + "\n";
+  text += "log_level = " + std::string(to_string(s.log_level)) + "\n";
+  text +=
+      std::string("log_format = ") + (s.log_format == LogFormat::kJson ? "json" : "logfmt") + "\n";
+  text += "cache_keys = " + std::to_string(s.cache_keys) + "\n";
+  text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
+  text += "creates_per_second = " + std::to_string(s.creates_per_second) + "\n";
+  text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
+  text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
+  return text;
+}
+
+// What is in force until a restart, by name. Without the policy, which the daemon has taken out.
+using Entries = std::vector<std::pair<std::string, std::string>>;
+Entries fixed_entries(const Configuration& configuration) {
+  Entries entries;
+  std::istringstream lines(settings_text(configuration.settings));
+  for (std::string line; std::getline(lines, line);) {
+    const size_t equals = line.find(" = ");
+    if (equals == std::string::npos) continue;
+    entries.emplace_back(line.substr(0, equals), line.substr(equals + 3));
+  }
+  for (const ConfigSection& section : configuration.file.sections()) {
+    if (section.kind() == "keyfs" || section.kind() == "keys" || section.kind() == "admin") continue;
+    for (const auto& entry : section.entries()) {
+      entries.emplace_back(section.title() + " " + entry.key, entry.value);
+    }
+  }
+  return entries;
 }
 
 }  // namespace
@@ -191,36 +225,7 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
 }
 
 std::string effective_text(const Configuration& configuration) {
-  const Settings& s = configuration.settings;
-  const auto yes = [](bool is) { return is ? "yes" : "no"; };
-  std::string text = "[keyfs]\n";
-  text += "state_dir = " + s.state_dir + "\n";
-  text += "key_bytes = " + std::to_string(s.key_bytes) + "\n";
-  text += "fresh_for = " + milliseconds(s.fresh_for) + "\n";
-  text += "serve_stale_for = " + milliseconds(s.serve_stale_for) + "\n";
-  text += "open_deadline = " + milliseconds(s.open_deadline) + "\n";
-  text += "create_min_regions = " + std::to_string(s.create_min_regions) + "\n";
-  switch (s.audit_to) {
-    case AuditTo::kOff:
-      text += "audit = off\n";
-      break;
-    case AuditTo::kJournal:
-      text += "audit = journal\n";
-      break;
-    case AuditTo::kFile:
-      text += "audit = " + s.audit_path +
-              "\naudit_group_readable = " + yes(s.audit_group_readable) + "\n";
-      break;
-  }
-  text += std::string("audit_required = ") + yes(s.audit_required) + "\n";
-  text += "log_level = " + std::string(to_string(s.log_level)) + "\n";
-  text +=
-      std::string("log_format = ") + (s.log_format == LogFormat::kJson ? "json" : "logfmt") + "\n";
-  text += "cache_keys = " + std::to_string(s.cache_keys) + "\n";
-  text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
-  text += "creates_per_second = " + std::to_string(s.creates_per_second) + "\n";
-  text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
-  text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
+  std::string text = settings_text(configuration.settings);
   text += "never_create =" + folded(configuration.policy->never_create().text());
   for (const ConfigSection& section : configuration.file.sections()) {
     if (section.kind() == "keyfs") continue;

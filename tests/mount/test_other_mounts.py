@@ -50,8 +50,11 @@ def test_one_that_is_hidden_does_not_count_as_mounted(launch, folder):
         seen_one.mount = hidden.mount
         os.makedirs(seen_one.mount)
         seen_one.start()
+        eventually(lambda: "msg=mounted" in seen_one.log(), what="mounted, as one sees it there")
         assert len(seen_one.read("orders")) == 32
-        assert seen_one.terminate() == 0
+        seen_one.process.send_signal(signal.SIGTERM)
+        assert seen_one.process.wait(20) == 0
+        assert os.listdir(seen_one.mount) == []
     finally:
         subprocess.run(["umount", "-l", folder / "p"], check=True)
     assert hidden.alive() and len(hidden.read("orders")) == 32

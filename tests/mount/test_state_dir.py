@@ -52,18 +52,20 @@ def disk(folder):
     """A small file system for state_dir."""
     path = folder / "disk"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", path], check=True)
     yield path
     subprocess.run(["umount", "-l", path], check=True)
 
 
 def fill(path):
-    with open(path / "filler", "wb") as f:
-        try:
-            while f.write(b"x" * 4096):
-                f.flush()
-        except OSError:
+    file = os.open(path / "filler", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        while os.write(file, b"x" * 4096):
             pass
+    except OSError:
+        pass
+    finally:
+        os.close(file)
 
 
 @pytest.mark.parametrize("how", ["full", "read-only", "full from the beginning"])
