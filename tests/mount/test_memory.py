@@ -96,13 +96,13 @@ def test_a_deleted_key_stays_deleted(launch, db, restarted):
     keyfs = launch(fresh_for="1s")
     keyfs.read("orders")
     before = json.loads(seen.texts(db)["orders"])
-    deleted = {**before, "state": "deleted", "serial": before["serial"] + 1}
+    deleted = {**before, "state": "deleted", "serial": before.get("serial", 0) + 1}
     seen.put_text(db, "orders", json.dumps(deleted))
     eventually(lambda: seen.error_name(keyfs.read, "orders") == "EKEYREVOKED", 20, "deleted")
     eventually(lambda: known_deleted(keyfs), 20, "noted")
     if restarted:
         keyfs.restart()
-    for record in (before, {**before, "serial": before["serial"] + 5}):
+    for record in (before, {**before, "serial": before.get("serial", 0) + 5}):
         seen.put_text(db, "orders", json.dumps(record))
         eventually(lambda: seen.error_name(keyfs.read, "orders") == "EBADMSG", 20, "it does not live again")
     assert seen.error_name(lambda: os.getxattr(keyfs.path("orders"), "user.keyfs.state")) == "EBADMSG"
