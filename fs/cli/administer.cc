@@ -6,6 +6,7 @@
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
+#include "fs/keys/replica_reader.h"
 #include "fs/policy/key_id.h"
 #include "fs/upkeep/healer.h"
 #include "fs/upkeep/key_admin.h"
@@ -37,8 +38,10 @@ class PerKey {
   PerKey(CommandContext& context, Output& output)
       : context_(context),
         output_(output),
+        memory_(context.backends->loop(),
+                context.configuration.settings.state_dir + "/replica.db"),
         admin_(context.backends->loop(), context.backends->store(), context.backends->regions(),
-               host_name()) {}
+               memory_, host_name()) {}
 
   void create(const std::string& id, uint32_t bytes) {
     if (!permitted(id, "create", "create or admin", &Permission::create)) return;
@@ -103,6 +106,7 @@ class PerKey {
 
   CommandContext& context_;
   Output& output_;
+  ReplicaReader memory_;
   KeyAdmin admin_;
   const User user_ = invoking_user();
   Tally tally_;

@@ -7,6 +7,7 @@
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
+#include "fs/keys/replica_reader.h"
 #include "fs/policy/key_id.h"
 #include "fs/upkeep/key_admin.h"
 
@@ -180,8 +181,10 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
     return exit_code_for(opened.error());
   }
   CommandContext& context = **opened;
+  ReplicaReader memory(context.backends->loop(),
+                       context.configuration.settings.state_dir + "/replica.db");
   KeyAdmin admin(context.backends->loop(), context.backends->store(), context.backends->regions(),
-                 host_name());
+                 memory, host_name());
   const User user = invoking_user();
   Tally tally;
   Json keys = Json::array();

@@ -134,7 +134,7 @@ void print(const Json& value, std::ostream& out, size_t depth) {
 }
 
 // A region that is left alone, keys that lack one, a log or a copy of records that can't be
-// written.
+// written, or none that tells whether a key may be made.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* field) {
     const auto found = status.find(part);
@@ -148,7 +148,8 @@ bool is_degraded(const Json& status) {
   }
   const Json waiting = at("healer", "waiting");
   return (waiting.is_number() && waiting != 0) || !at("audit", "last_error").is_null() ||
-         !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null();
+         !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null() ||
+         !at("creations", "refused").is_null();
 }
 
 }  // namespace

@@ -122,6 +122,7 @@ struct Daemon::Parts {
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
   std::unique_ptr<Replica> replica;
+  std::optional<BrokenMemory> no_memory;  // in its place
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
   std::optional<Healer> healer;
@@ -222,8 +223,16 @@ Result<void> Daemon::Parts::open_keys() {
   if (copy) {
     replica = std::move(*copy);
   } else {
-    log->error("there is no replica of records now: keys can't be read while the store is out",
-               {{"reason", copy.error().message}});
+    const std::string path = settings.state_dir + "/replica.db";
+    no_memory.emplace(copy.error(), how_to_forget(path));
+    log->error(
+        "there is no replica of records now: no key is made on this host, since whether it has "
+        "seen an id before can't be told, and keys can't be read while the store is out",
+        {{"reason", copy.error().message}});
+  }
+  HostMemory& memory = replica ? static_cast<HostMemory&>(*replica) : *no_memory;
+  if (const std::string trouble = memory.trouble(); replica && !trouble.empty()) {
+    log->error("no key is made on this host", {{"reason", trouble}});
   }
   KeyringOptions keyring_options;
   keyring_options.key_bytes = settings.key_bytes;
@@ -237,7 +246,7 @@ Result<void> Daemon::Parts::open_keys() {
   }
   keyring_options.creator = host_name();
   keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache, backends->arena(),
-                               *log, replica.get(), &*observer},
+                               *log, memory, &*observer},
                   keyring_options);
   list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
@@ -263,7 +272,9 @@ Result<void> Daemon::Parts::open_file_system() {
       files, metrics,
       StatusParts{KEYFS_VERSION, options.mount.mountpoint,
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
-                  *policy, *keyring, backends->regions(), replica.get(), *healer, *audit, *log,
+                  *policy, *keyring, backends->regions(), replica.get(),
+                  replica ? static_cast<const HostMemory&>(*replica) : *no_memory, *healer, *audit,
+                  *log,
                   [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble()});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;

@@ -38,7 +38,9 @@ void KeyRef::reset() {
 }
 
 KeyCache::KeyCache(CacheOptions options)
-    : options_(options), live_until_(TimePoint::min().time_since_epoch().count()) {
+    : options_(options),
+      live_until_(TimePoint::min().time_since_epoch().count()),
+      gap_after_(TimePoint::min().time_since_epoch().count()) {
   for (Shard& shard : shards_) shard.entries.set_hash(options_.hash);
 }
 
@@ -113,7 +115,13 @@ void KeyCache::destroy_if_idle_locked(Shard& shard, KeyEntry* entry) {
 }
 
 TimePoint KeyCache::effective_check_locked(const KeyEntry& entry, TimePoint now) const {
-  if (entry.epoch_ != epoch()) return entry.checked_at_;
+  const uint32_t current = epoch();
+  if (entry.epoch_ != current) {
+    // Up to the gap nothing was missed: so not every key that is read after it goes to a region.
+    if (entry.epoch_ == 0 || entry.epoch_ + 1 != current) return entry.checked_at_;
+    return std::max(entry.checked_at_,
+                    TimePoint(Duration(gap_after_.load(std::memory_order_acquire))));
+  }
   if (live()) return now;
   // The feed has ended: what changed up to then, it has told.
   return std::max(entry.checked_at_,
@@ -231,10 +239,23 @@ SharedKey KeyCache::held(const KeyEntry& entry) const {
   return entry.key_;
 }
 
-std::optional<TimePoint> KeyCache::confirmed_at(const KeyEntry& entry, TimePoint now) const {
+KeyCache::Known KeyCache::known(const KeyEntry& entry, TimePoint now) const {
   std::lock_guard spin(entry.spin_);
-  if (entry.held_ != KeyEntry::Held::kKey) return std::nullopt;
-  return effective_check_locked(entry, now);
+  Known known;
+  known.memory = entry.memory_;
+  if (entry.held_ == KeyEntry::Held::kKey) {
+    known.cached = entry.key_->version;
+    known.confirmed_at = effective_check_locked(entry, now);
+  } else if (entry.checked_at_ != TimePoint{}) {
+    known.confirmed_at = entry.checked_at_;
+  }
+  return known;
+}
+
+void KeyCache::remember(KeyEntry& entry, const Record& accepted) {
+  const Remembered memory = remembered(accepted);
+  std::lock_guard spin(entry.spin_);
+  entry.memory_ = memory;
 }
 
 void KeyCache::set_live(bool live, TimePoint as_of) {
@@ -248,18 +269,12 @@ void KeyCache::set_live(bool live, TimePoint as_of) {
   live_.store(live, std::memory_order_release);
 }
 
-void KeyCache::mark_gap() { epoch_.fetch_add(1, std::memory_order_acq_rel); }
-
-void KeyCache::for_each_held(const std::function<void(const KeyRef&)>& visit) {
-  for (Shard& shard : shards_) {
-    std::vector<KeyRef> refs;
-    {
-      std::lock_guard lock(shard.mutex);
-      refs.reserve(shard.held.size());
-      for (KeyEntry* entry : shard.held) refs.push_back(KeyRef(entry));
-    }
-    for (const KeyRef& ref : refs) visit(ref);
-  }
+void KeyCache::mark_gap() {
+  // Of a feed that is live still, nobody knows since when it has not told all.
+  const int64_t told = live() ? TimePoint::min().time_since_epoch().count()
+                              : live_until_.load(std::memory_order_acquire);
+  gap_after_.store(told, std::memory_order_release);
+  epoch_.fetch_add(1, std::memory_order_acq_rel);
 }
 
 size_t KeyCache::evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,

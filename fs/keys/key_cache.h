@@ -17,8 +17,12 @@
 // are bound by it like new opens. drop() and revoke() take effect for the next read: only
 // replies that are being written at that very moment still hold the bytes.
 //
+// Only a strongly consistent answer moves the time of confirmation. A key that was read from an
+// answer that may be old counts from its first serve, or from when it was last confirmed before
+// that, and is checked at once behind.
+//
 // Eviction (cache_keys, or locked memory running out) wipes the bytes and keeps the entry while it
-// is referred to. Whoever reads next pays for a fetch.
+// is referred to, with what it remembers of the record. Whoever reads next pays for a fetch.
 //
 // Thread-safety: everything here, from any thread. Ownership: the cache owns the entries, and must
 // outlive every KeyRef. Blocking: short locks only, one of 64 for acquire/put/drop.
@@ -47,6 +51,7 @@
 #include "base/spin_lock.h"
 #include "fs/keys/data_key.h"
 #include "fs/keys/key_index.h"
+#include "fs/keys/record_memory.h"
 #include "fs/policy/policy.h"
 
 namespace keyfs {
@@ -102,7 +107,8 @@ class KeyEntry {
   mutable SpinLock spin_;  // guards what follows
   Held held_ = Held::kNothing;
   uint32_t epoch_ = 0;
-  TimePoint checked_at_{};
+  TimePoint checked_at_{};  // stays when the key goes
+  Remembered memory_;
   SharedKey key_;
 };
 
@@ -173,6 +179,7 @@ class KeyCache {
   // The store (or the replica, as of the time it was confirmed) says that this is the current key.
   void put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_t epoch);
   // The cached key is still the current one. False when none, or another one, is cached.
+  // TimePoint::min() as `checked_at`: as far as was announced, which confirms nothing.
   bool confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch);
   // The id is disabled or deleted: the bytes are dropped at once.
   void revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch);
@@ -182,19 +189,30 @@ class KeyCache {
   void refreshed(KeyEntry& entry);
   // The record was changed, and nobody can say how: the next read has it checked.
   void doubt(KeyEntry& entry);
-  // The key as it is cached, however old: what serving stale is about.
+  // True: this caller is to check the key in the background, as if kServeAndRefresh said so.
+  bool begin_refresh(KeyEntry& entry) {
+    return !entry.refreshing_.exchange(true, std::memory_order_acq_rel);
+  }
+  // The key as it is cached, however old: what serving stale is about. Not to be kept over a wait,
+  // since a key that is revoked meanwhile is to be wiped.
   SharedKey held(const KeyEntry& entry) const;
-  // When the cached key was last known to be current; nullopt when none is cached.
-  std::optional<TimePoint> confirmed_at(const KeyEntry& entry, TimePoint now) const;
+
+  // What this process knows of an id, whether or not its key is cached.
+  struct Known {
+    Remembered memory;
+    std::optional<TimePoint> confirmed_at;  // when its key was last known to be current
+    uint32_t cached = 0;                    // the version whose key is cached; 0: none
+  };
+  Known known(const KeyEntry& entry, TimePoint now) const;
+  // `accepted` was found right, and does not go back.
+  void remember(KeyEntry& entry, const Record& accepted);
 
   // A watch: while it is live, whatever is cached and was not announced is current; when it ends,
   // it had announced all changes up to `as_of`.
   void set_live(bool live, TimePoint as_of);
   bool live() const { return live_.load(std::memory_order_acquire); }
-  // Changes may have been missed: every cached key is to be checked again.
+  // Changes may have been missed: every cached key is checked again when it is next read.
   void mark_gap();
-  // Calls `visit` with a reference to each entry whose key is cached.
-  void for_each_held(const std::function<void(const KeyRef&)>& visit);
 
   // Wipes cached keys, least used first, until `keys` are gone or none is left; for when locked
   // memory runs out. The number that went.
@@ -240,6 +258,7 @@ class KeyCache {
   std::atomic<bool> live_{false};
   std::atomic<bool> was_live_{false};
   std::atomic<int64_t> live_until_;
+  std::atomic<int64_t> gap_after_;  // up to when the feed before the last gap had told of changes
   std::atomic<uint32_t> epoch_{1};
   std::atomic<size_t> held_count_{0};
   std::array<Shard, kShards> shards_;

@@ -1,6 +1,7 @@
 // Makes a new key: generate in one region, wrap in the others, write the record if there is none.
 //
-// To be called only after a strongly consistent miss. The first writer wins; whoever loses gets the
+// To be called only after a strongly consistent miss, with the gate's pass (creation_gate.h). The
+// first writer wins; whoever loses gets the
 // winner's record and no key, and his own is wiped.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to what it is given until the task
@@ -17,6 +18,7 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "fs/keys/creation_gate.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -38,9 +40,9 @@ struct MakeRequest {
   // Called once, just before the record is written: from then on the task should not be dropped.
   std::function<void()> before_write;
 
-  MakeRequest(std::string key_id, uint32_t size, std::string maker, TimePoint until,
+  MakeRequest(const CreationPass& pass, uint32_t size, std::string maker, TimePoint until,
               std::function<void()> hook = {})
-      : id(std::move(key_id)),
+      : id(pass.id()),
         bytes(size),
         creator(std::move(maker)),
         deadline(until),

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "fs/keys/keyring_impl.h"
+#include "fs/keys/record_memory.h"
 
 namespace keyfs {
 namespace {
@@ -11,6 +12,14 @@ namespace {
 // How much sooner than its waiters a flight gives up, so that they get its reasons.
 Duration margin(Duration left) {
   return std::min<Duration>(std::chrono::milliseconds(100), left / 20);
+}
+
+// A version by its number that is served no more: retired, or without wraps for good.
+bool is_retired(const Record& record, uint32_t asked) {
+  if (asked == 0) return false;
+  const auto found = record.versions.find(asked);
+  return asked < record.min ||
+         (found != record.versions.end() && !found->second.destroyed.empty());
 }
 
 std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {
@@ -116,26 +125,34 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
   KeyEntry& entry = *request.entry;
   FairTurns::Turn turn = co_await fetches.take(flying_now->ticket);
   Watch watch(*this, id);
+  Inquiry inquiry(source, id, deadline);
   std::optional<Stored> winner;  // of a race that we lost
   for (int look = 1;; ++look) {
     watch.reset();
     uint32_t epoch = parts.cache.epoch();
-    Result<RecordSource::Seen> seen = RecordSource::Seen{std::exchange(winner, {}), false, now()};
-    if (!seen->stored) seen = co_await source.look_up(id, deadline);
+    Result<Inquiry::Seen> seen = Inquiry::Seen{std::exchange(winner, {}), false, true, now()};
+    if (!seen->stored) {
+      seen = co_await inquiry.look(parts.cache.known(entry, now()), request.strong);
+    }
     if (!seen) {
-      if (seen.error().code == Code::kCorrupt) tell_corrupt(id, seen.error());
+      if (seen.error().code == Code::kCorrupt) condemn(entry, seen.error());
       co_return fail(std::move(seen.error()));
     }
     if (watch.changed && look < kLooks) continue;
     if (!seen->stored) {
       if (request.version != 0) co_return Landed{};
-      if (auto lost = co_await lost_record(request.entry); !lost) co_return fail(lost.error());
-      if (flying_now->creators.empty()) co_return Landed{};
+      // A place among the readers is not for who waits for a disk, or for a turn to create.
       turn.give_back();
-      if (auto slow = co_await keep_to_rate(id, flying_now, deadline); !slow) co_return fail(slow.error());
+      auto admitted = co_await pass(request.entry, inquiry, *flying_now);
+      if (!admitted) co_return fail(std::move(admitted.error()));
+      if (!*admitted) co_return Landed{};
+      auto slow = co_await keep_to_rate(id, flying_now, deadline);
+      if (!slow) co_return fail(std::move(slow.error()));
       turn = co_await creations.take(flying_now->ticket);
       if (flying_now->creators.empty()) co_return Landed{};
-      auto created = co_await create(request, deadline, flight, epoch);
+      // Announced in the meantime: then it is there.
+      if (parts.cache.known(entry, now()).memory.known != 0 && look < kLooks) continue;
+      auto created = co_await create(request, **admitted, deadline, flight, epoch);
       if (!created) co_return fail(std::move(created.error()));
       if (created->key != nullptr) {
         Landed landed{std::move(created->key), KeySource::kRegion, true};
@@ -145,24 +162,47 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       continue;
     }
     const Record& record = seen->stored->record;
-    // What the replica says was true at some time; it is checked again as soon as it is used.
-    if (seen->from_replica || watch.changed) epoch = 0;
+    // What may be old was true at some time; it is checked again as soon as it is used.
+    if (!seen->strong || watch.changed) epoch = 0;
     if (record.state != KeyState::kEnabled) {
+      accept(entry, *seen);
       revoke(entry, epoch);
       co_return fail(revoked(id, record.state));
+    }
+    if (is_retired(record, request.version)) {
+      accept(entry, *seen);
+      co_return fail(Code::kRevoked, "version " + std::to_string(request.version) + " of key " +
+                                         id + " is retired");
     }
     const auto version = wanted_version(record, request.version);
     if (!version) {
       if (request.version != 0) co_return Landed{};
       const Error none(Code::kCorrupt, "the record of key " + id + " lacks its current version");
-      tell_corrupt(id, none);
+      condemn(entry, none);
       co_return fail(none);
     }
     auto key = co_await unwrap(record, *version, deadline);
+    // The store may have come back meanwhile, and knows better than the memory: at worst that the
+    // record is damaged, revoked or gone.
+    bool late = false;
+    if (seen->from_memory) late = co_await inquiry.answered_late();
+    if (late) continue;
     if (!key) co_return fail(std::move(key.error()));
     if (watch.changed && look < kLooks) continue;
-    if (*version == record.current) parts.cache.put(entry, *key, seen->confirmed_at, epoch);
-    Landed landed{std::move(*key), seen->from_replica ? KeySource::kReplica : KeySource::kRegion};
+    // Another flight of the same id may have seen more in the meantime.
+    if (const auto why = goes_back(parts.cache.known(entry, now()).memory, record)) {
+      if (look < kLooks) continue;
+      const Error damage = went_back(id, *why, parts.memory.forget());
+      condemn(entry, damage);
+      co_return fail(damage);
+    }
+    if (watch.changed) seen->strong = false;
+    accept(entry, *seen);
+    if (*version == record.current) {
+      parts.cache.put(entry, *key, seen->confirmed_at, epoch);
+      if (!seen->strong) check_behind(request.entry);
+    }
+    Landed landed{std::move(*key), seen->from_memory ? KeySource::kReplica : KeySource::kRegion};
     co_return landed;
   }
 }
@@ -204,22 +244,33 @@ Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<F
                                        ": this user creates too many (creates_per_second)");
 }
 
-// A store that lost a record must not make us lose a key: see the law.
-Task<Result<void>> Keyring::Impl::lost_record(KeyRef entry) {
+// A store that lost a record must not make us lose a key: see the law. Whether this host has seen
+// the id was asked at the same time as the store.
+Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inquiry& inquiry,
+                                                              const Flying& flying_now) {
   const std::string id(entry->id());
-  const bool cached = parts.cache.held(*entry) != nullptr;
-  const bool remembered = co_await source.remembers(id);
-  if (!cached && !remembered) co_return Result<void>();
-  const Error lost(Code::kCorrupt,
-                   "the store no longer has the record of key " + id +
-                       ", which this host has seen; no new key is made in its place. Restore the "
-                       "store, or, when the loss is meant, remove this host's replica");
-  tell_corrupt(id, lost);
-  co_return fail(lost);
+  const Recall recall = co_await inquiry.recall(!flying_now.creators.empty());
+  const auto known = parts.cache.known(*entry, now());
+  const bool seen_here = known.cached != 0 || known.memory.known != 0;
+  if (flying_now.creators.empty() && !seen_here && recall.what != Recall::What::kKnown) {
+    co_return std::optional<CreationPass>();
+  }
+  auto judged = judge_creation(id, recall, seen_here, parts.memory.forget());
+  if (!judged) {
+    tell_corrupt(id, judged.error());
+    co_return fail(std::move(judged.error()));
+  }
+  if (flying_now.creators.empty()) co_return std::optional<CreationPass>();
+  co_return std::optional<CreationPass>(std::move(*judged));
 }
 
 Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint deadline) {
-  const auto seen = co_await impl_->source.look_up(id, deadline);
+  Inquiry inquiry(impl_->source, id, deadline);
+  KeyCache::Known known;
+  if (const KeyRef entry = impl_->parts.cache.find(id)) {
+    known = impl_->parts.cache.known(*entry, impl_->now());
+  }
+  const auto seen = co_await inquiry.look(std::move(known), false);
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;
   const Record& record = seen->stored->record;

@@ -2,10 +2,14 @@
 //
 // The law above all: an id's version has one plaintext for ever. A new key is made only after a
 // successful, strongly consistent miss of the store, for a caller who may create; never because a
-// key could not be read, never from the replica's miss, and not when this host remembers a record
-// that the store no longer has. Whoever loses the race of a creation wipes its key and serves the
-// winner's. After every unwrap the key check value is compared. A creation is served only once the
-// store has confirmed that its record is ours.
+// key could not be read, never from the memory's miss alone, and only when this host has never seen
+// the id for certain (fs/keys/creation_gate.h). Whoever loses the race of a creation wipes its key
+// and serves the winner's. After every unwrap the key check value is compared. A creation is served
+// only once the store has confirmed that its record is ours.
+//
+// Nothing goes back: what a record says is held against what this host knows of it, by entry and by
+// replica (fs/keys/record_memory.h), before a key is served, confirmed or noted. A key whose record
+// turns out to be damaged or to have gone back is dropped from the cache.
 //
 // Thread-safety: none but metrics; everything on the loop's thread (Loop::post is the way in).
 // Ownership: refers to what KeyringParts names, all of which outlives it; whoever runs its tasks
@@ -15,8 +19,8 @@
 // Errors of open():
 //   kRevoked          the key is disabled or deleted
 //   kCorrupt          the record does not parse, is of another id, its wraps or its check value are
-//                     not what was written, or the store lost it; logged with its name, never
-//                     mended by making a new key
+//                     not what was written, it takes back what this host knows of it, or the
+//                     store lost it; logged with its name, never mended by making a new key
 //   kTimeout          the deadline passed
 //   kThrottled        too many opens wait already (of this caller, or in all), this caller creates
 //                     too many keys, or all regions are over quota
@@ -44,8 +48,7 @@
 
 namespace keyfs {
 
-class RecordSource;
-class Replica;
+class HostMemory;
 
 struct Opened {
   SharedKey key;
@@ -59,6 +62,7 @@ struct OpenRequest {
   uint32_t version = 0;  // 0: the current one
   TimePoint deadline;
   ForUser caller{};  // who waits for it
+  bool strong = false;  // go by no answer of the store's that may be old
 
   OpenRequest(KeyRef key_entry, bool create, TimePoint until, uint32_t wanted_version = 0)
       : entry(std::move(key_entry)), may_create(create), version(wanted_version), deadline(until) {}
@@ -74,7 +78,8 @@ class KeyringObserver {
   virtual void on_lost_race() = 0;
   // A record that lacks a region, or one of whose wraps is wrong: work for the healer.
   virtual void on_degraded(const std::string& id, bool suspect) = 0;
-  // A key that was served is disabled or deleted, as was just learned. Told each time.
+  // A key that was served is disabled or deleted, or can't be served any more since its record is
+  // damaged, as was just learned. Told each time.
   virtual void on_ended(const KeyEntry& entry) = 0;
   // An id was made here: listings are out of date.
   virtual void on_created(const std::string& id) = 0;
@@ -104,7 +109,7 @@ struct KeyringParts {
   KeyCache& cache;
   SecretArena& arena;
   Log& log;
-  Replica* replica = nullptr;           // none: no replica
+  HostMemory& memory;
   KeyringObserver* observer = nullptr;  // may be null
 };
 
@@ -122,8 +127,8 @@ class Keyring final : public ChangeListener {
   // Checks a cached key against the store in the background (KeyCache::Peek::kServeAndRefresh).
   void refresh(KeyRef entry);
 
-  // What the store (or, when it is out, the replica) tells of an id, without unwrapping; nullopt:
-  // absent.
+  // What the store (or, when it is out, this host's memory) tells of an id, without unwrapping;
+  // nullopt: absent.
   Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline);
 
   // Opens that wait now.

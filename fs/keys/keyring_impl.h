@@ -11,11 +11,12 @@
 #include <utility>
 
 #include "base/fair_turns.h"
+#include "fs/keys/creation_gate.h"
 #include "fs/keys/fair_share.h"
+#include "fs/keys/inquiry.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/keyring.h"
 #include "fs/keys/record_source.h"
-#include "fs/keys/replica.h"
 
 namespace keyfs {
 
@@ -90,7 +91,7 @@ struct Keyring::Impl {
   Impl(KeyringParts keyring_parts, KeyringOptions keyring_options)
       : parts(keyring_parts),
         options(std::move(keyring_options)),
-        source(parts.loop, parts.store, parts.replica,
+        source(parts.loop, parts.store, parts.memory, parts.log,
                {.serve_stale_for = parts.cache.options().serve_stale_for,
                 .store_patience = options.store_patience}),
         places(options.waiting_opens),
@@ -108,12 +109,16 @@ struct Keyring::Impl {
                              std::shared_ptr<Flying> flying_now, Flights::Flight* flight,
                              FlightEnd end);
   Result<void> admit(const OpenRequest& request);
-  Task<Result<void>> lost_record(KeyRef entry);
   // Until one of those who wait may create one more key; kThrottled when that is too late.
   Task<Result<void>> keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
                                   TimePoint deadline);
-  Task<Result<Created>> create(OpenRequest request, TimePoint deadline, Flights::Flight* flight,
-                               uint32_t epoch);
+  // nullopt: it's absent, and whoever waits now may not create it.
+  Task<Result<std::optional<CreationPass>>> pass(KeyRef entry, Inquiry& inquiry,
+                                                 const Flying& flying_now);
+  Task<Result<Created>> create(OpenRequest request, CreationPass pass, TimePoint deadline,
+                               Flights::Flight* flight, uint32_t epoch);
+  // The record was found right: it binds what is accepted from now on.
+  void accept(KeyEntry& entry, const Inquiry::Seen& seen);
   Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
   Result<void> make_room(size_t bytes);
   SharedKey make_data_key(SecretBytes key, const Record& record, uint32_t version,
@@ -122,10 +127,13 @@ struct Keyring::Impl {
   void tell_degraded(const Record& record, uint32_t version, bool suspect);
   void revoke(KeyEntry& entry, uint32_t epoch);
   void tell_corrupt(const std::string& id, const Error& error);
+  // Its record is damaged: the key is served no more.
+  void condemn(KeyEntry& entry, const Error& error);
 
   void start_refresh(KeyRef entry);
   Task<void> run_refreshes();
   Task<bool> refresh(KeyRef entry);
+  void check_behind(const KeyRef& entry);
   Task<void> cool_down(KeyRef entry);
 
   const KeyringParts parts;

@@ -6,11 +6,12 @@
 
 namespace keyfs {
 
-Task<Result<Created>> Keyring::Impl::create(OpenRequest request, TimePoint deadline,
-                                            Flights::Flight* flight, uint32_t epoch) {
+Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pass,
+                                            TimePoint deadline, Flights::Flight* flight,
+                                            uint32_t epoch) {
   const std::string id(request.entry->id());
   if (auto room = make_room(options.key_bytes); !room) co_return fail(std::move(room.error()));
-  MakeRequest wish(id, options.key_bytes, options.creator, deadline, [flight] { flight->pin(); });
+  MakeRequest wish(pass, options.key_bytes, options.creator, deadline, [flight] { flight->pin(); });
   const TimePoint asked_at = now();
   auto made = co_await make_key(loop(), parts.store, parts.regions, std::move(wish));
   if (!made) {
@@ -19,14 +20,13 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, TimePoint deadl
   }
   if (!made->ours) {
     if (parts.observer != nullptr) parts.observer->on_lost_race();
-    if (parts.replica != nullptr) parts.replica->note(made->stored);
     Created lost{nullptr, std::move(made->stored)};
     co_return lost;
   }
   const Record& record = made->stored.record;
   const SharedKey key = make_data_key(std::move(made->key), record, record.current, made->region);
+  accept(*request.entry, Inquiry::Seen{made->stored, false, true, asked_at});
   parts.cache.put(*request.entry, key, asked_at, epoch);
-  if (parts.replica != nullptr) parts.replica->note(made->stored);
   tell_degraded(record, record.current, false);
   if (parts.observer != nullptr) parts.observer->on_created(id);
   Created created{key, std::nullopt};
@@ -106,6 +106,18 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
 
 void Keyring::Impl::revoke(KeyEntry& entry, uint32_t epoch) {
   parts.cache.revoke(entry, now(), epoch);
+  if (parts.observer != nullptr) parts.observer->on_ended(entry);
+}
+
+void Keyring::Impl::accept(KeyEntry& entry, const Inquiry::Seen& seen) {
+  parts.cache.remember(entry, seen.stored->record);
+  if (!seen.from_memory) parts.memory.note(*seen.stored, seen.strong);
+}
+
+void Keyring::Impl::condemn(KeyEntry& entry, const Error& error) {
+  tell_corrupt(std::string(entry.id()), error);
+  if (parts.cache.known(entry, now()).cached == 0) return;
+  parts.cache.drop(entry);
   if (parts.observer != nullptr) parts.observer->on_ended(entry);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "fs/keys/keyring_impl.h"
+#include "fs/keys/record_memory.h"
 
 namespace keyfs {
 namespace {
@@ -12,6 +13,11 @@ constexpr Duration kRetryRefresh = std::chrono::seconds(5);
 }  // namespace
 
 void Keyring::refresh(KeyRef entry) { impl_->start_refresh(std::move(entry)); }
+
+// What was served from an answer that may be old, before it is read once more.
+void Keyring::Impl::check_behind(const KeyRef& entry) {
+  if (parts.cache.begin_refresh(*entry)) start_refresh(entry);
+}
 
 void Keyring::Impl::start_refresh(KeyRef entry) {
   to_refresh.push_back(std::move(entry));
@@ -42,7 +48,8 @@ Task<void> Keyring::Impl::cool_down(KeyRef entry) {
   parts.cache.refreshed(*entry);
 }
 
-// True when the cache knows now what the store knows.
+// True when the cache knows now what the store knows. No key is held over a wait: one that is
+// revoked meanwhile is to be wiped.
 Task<bool> Keyring::Impl::refresh(KeyRef entry) {
   const std::string id(entry->id());
   const TimePoint deadline = now() + options.open_deadline;
@@ -50,18 +57,18 @@ Task<bool> Keyring::Impl::refresh(KeyRef entry) {
   for (int look = 1;; ++look) {
     watch.reset();
     const uint32_t epoch = parts.cache.epoch();
-    const auto seen = co_await source.ask_store(id, deadline);
+    auto seen = co_await source.ask_store(id, deadline);
     if (!seen) {
       if (seen.error().code == Code::kCorrupt) {
-        tell_corrupt(id, seen.error());
+        condemn(*entry, seen.error());
       } else {
         parts.log.warn("a cached key could not be checked: " + seen.error().message, {{"id", id}});
       }
       co_return false;
     }
     if (watch.changed && look < kLooks) continue;
-    const SharedKey held = parts.cache.held(*entry);
-    if (held == nullptr) co_return true;  // gone meanwhile; the next reader asks
+    const auto known = parts.cache.known(*entry, now());
+    if (known.cached == 0) co_return true;  // gone meanwhile; the next reader asks
     if (!seen->stored) {
       tell_corrupt(id, Error(Code::kCorrupt,
                              "the store no longer has its record; the cached key is "
@@ -69,21 +76,31 @@ Task<bool> Keyring::Impl::refresh(KeyRef entry) {
       co_return false;
     }
     const Record& record = seen->stored->record;
+    seen->strong = !watch.changed;
+    if (const auto why = goes_back(known.memory, record)) {
+      condemn(*entry, went_back(id, *why, parts.memory.forget()));
+      co_return false;
+    }
     if (record.state != KeyState::kEnabled) {
+      accept(*entry, *seen);
       revoke(*entry, watch.changed ? 0 : epoch);
       co_return true;
     }
     const auto current = record.versions.find(record.current);
-    if (record.current == held->version && current != record.versions.end()) {
+    if (record.current == known.cached && current != record.versions.end()) {
       // The same version, and so the same key, or somebody has been at the record.
-      if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
-        tell_corrupt(id, right.error());
-        co_return false;
+      if (const SharedKey held = parts.cache.held(*entry); held != nullptr) {
+        if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
+          condemn(*entry, right.error());
+          co_return false;
+        }
       }
-      parts.cache.confirm(*entry, held->version, seen->confirmed_at, epoch);
+      accept(*entry, *seen);
+      parts.cache.confirm(*entry, known.cached, seen->confirmed_at, watch.changed ? 0 : epoch);
       co_return true;
     }
     OpenRequest wish(entry, false, deadline);
+    wish.strong = true;
     const auto landed = co_await fly(wish, deadline);
     co_return landed && landed->key != nullptr;
   }
@@ -93,32 +110,38 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
   Impl& impl = *impl_;
   const auto [first, last] = impl.watches.equal_range(id);
   for (auto watch = first; watch != last; ++watch) watch->second->changed = true;
-  if (impl.parts.replica != nullptr) {
-    stored ? impl.parts.replica->note(*stored) : impl.parts.replica->doubt(id);
-  }
   const KeyRef entry = impl.parts.cache.find(id);
-  if (!entry) return;
   KeyCache& cache = impl.parts.cache;
-  if (!stored) {
+  const bool back =
+      stored && entry && goes_back(cache.known(*entry, impl.now()).memory, stored->record);
+  // What takes back what is known is an old announcement, or damage: the store is asked which.
+  if (!stored || back) {
+    impl.parts.memory.doubt(id);
+    if (!entry) return;
     cache.doubt(*entry);
-    if (cache.held(*entry) != nullptr) refresh(entry);
-  } else if (stored->record.state != KeyState::kEnabled) {
+    if (cache.known(*entry, impl.now()).cached != 0) impl.check_behind(entry);
+    return;
+  }
+  impl.parts.memory.note(*stored, cache.live());
+  if (!entry) return;
+  cache.remember(*entry, stored->record);
+  if (stored->record.state != KeyState::kEnabled) {
     impl.revoke(*entry, cache.epoch());
-  } else if (!cache.confirm(*entry, stored->record.current, impl.now(), cache.epoch())) {
+  } else if (!cache.confirm(*entry, stored->record.current, TimePoint::min(), cache.epoch())) {
     cache.drop(*entry);  // enabled again, or a new version: the next reader fetches it
   }
 }
 
+// Each cached key is checked when it is next read, before those that nobody reads any more.
 void Keyring::on_gap() {
   impl_->parts.cache.mark_gap();
   for (auto& [id, watch] : impl_->watches) watch->changed = true;
-  if (impl_->parts.replica != nullptr) impl_->parts.replica->on_gap();
-  impl_->parts.cache.for_each_held([this](const KeyRef& entry) { refresh(entry); });
+  impl_->parts.memory.on_gap();
 }
 
 void Keyring::on_live(bool live, TimePoint as_of) {
   impl_->parts.cache.set_live(live, as_of);
-  if (impl_->parts.replica != nullptr) impl_->parts.replica->on_live(live);
+  impl_->parts.memory.on_live(live);
 }
 
 }  // namespace keyfs

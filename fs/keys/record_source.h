@@ -1,18 +1,20 @@
-// Where the keyring gets a record from: the store, or this host's replica when the store is out.
+// Where the keyring gets records from: the store, and this host's memory beside it.
+//
+// This holds what lasts: whether store and memory have answered of late. One flight's questions are
+// an Inquiry (fs/keys/inquiry.h).
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts. Blocking: never.
-// Errors: the store's, when the replica cannot help; kCorrupt at once, since a record that is
-// wrong in the store must not be papered over with an older one.
+// Errors: the store's.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
-#include "fs/keys/replica.h"
+#include "fs/keys/host_memory.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -22,37 +24,39 @@ class RecordSource {
   struct Options {
     Duration serve_stale_for = std::chrono::hours(24);
     Duration store_patience = std::chrono::seconds(1);
-    // A store that was out is given no patience for so long, as long as the replica can help.
+    // A store that was out is given no patience for so long, as long as the memory can help.
     Duration store_pause = std::chrono::seconds(5);
-    Duration replica_patience = std::chrono::milliseconds(500);
+    // What a read waits for the memory at most. A memory that took longer is not waited for by
+    // reads for as long as `memory_pause`; creations wait all the same.
+    Duration memory_patience = std::chrono::milliseconds(500);
+    Duration memory_pause = std::chrono::seconds(5);
   };
   struct Seen {
-    std::optional<Stored> stored;  // nullopt: the store has none (the replica never says so)
-    bool from_replica = false;
-    TimePoint confirmed_at;  // when the store said so
+    std::optional<Stored> stored;  // nullopt: the store has none (the memory never says so)
+    bool from_memory = false;
+    bool strong = false;     // the store's own, strongly consistent word
+    TimePoint confirmed_at;  // when the record was last known to be the current one
   };
 
-  RecordSource(Loop& loop, Store& store, Replica* replica, Options options)
-      : loop_(loop), store_(store), replica_(replica), options_(options) {}
+  RecordSource(Loop& loop, Store& store, HostMemory& memory, Log& log, Options options)
+      : loop_(loop), store_(store), memory_(memory), log_(log), options_(options) {}
 
-  // Store first; the replica when the store fails or keeps us waiting.
-  Task<Result<Seen>> look_up(std::string id, TimePoint deadline);
-  // The store alone.
+  // The store alone, strongly consistent.
   Task<Result<Seen>> ask_store(std::string id, TimePoint deadline);
-  // Whether this host remembers a record of that id, however old.
-  Task<bool> remembers(std::string id);
 
  private:
-  // From the replica, if it was confirmed recently enough; `why_not` says why not.
-  Task<std::optional<Seen>> look_into_replica(std::string id, std::string& why_not);
-  Result<Seen> from_store(std::string_view id, TimePoint asked_at, Result<Got> got);
-  Duration patience(TimePoint deadline) const;
+  friend class Inquiry;
+  Duration store_patience(TimePoint deadline) const;
+  TimePoint memory_until(TimePoint deadline) const;
+  void memory_is_slow();
 
   Loop& loop_;
   Store& store_;
-  Replica* replica_;
+  HostMemory& memory_;
+  Log& log_;
   const Options options_;
   std::optional<TimePoint> store_out_at_;
+  std::optional<TimePoint> memory_out_at_;
 };
 
 }  // namespace keyfs

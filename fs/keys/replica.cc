@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/worker.h"
+#include "fs/keys/record_memory.h"
 #include "fs/keys/replica_db.h"
 
 namespace keyfs {
@@ -20,6 +21,8 @@ namespace {
 
 constexpr Duration kNothingNew = std::chrono::minutes(1);
 constexpr Duration kLiveBeat = std::chrono::seconds(30);
+// What the disk refused is tried again after so long, and with what is noted then.
+constexpr Duration kRetryWrites = std::chrono::seconds(5);
 // A confirmation may lie so far in the future: clocks are corrected by small steps.
 constexpr int64_t kClockSlackMs = 5 * 60 * 1000;
 // A disk that hangs must not fill the memory with what it is to do.
@@ -56,20 +59,26 @@ struct Waiting {
 }  // namespace
 
 struct Replica::Impl {
-  Impl(Loop& owner, Log& operators_log, const SipHash& keyed, std::unique_ptr<ReplicaDb> file,
-       LiveTime last_live)
+  Impl(Loop& owner, Log& operators_log, const SipHash& keyed, std::string file,
+       std::unique_ptr<ReplicaDb> to_write, std::unique_ptr<ReplicaDb> to_read, LiveTime last_live)
       : loop(owner),
         log(operators_log),
         hash(keyed),
-        db(std::move(file)),
+        path(std::move(file)),
+        damaged(damaged_replica(path)),
+        db(std::move(to_write)),
+        reader_db(std::move(to_read)),
         live_time(last_live),
+        reader(owner, "keyfs-recall"),
         worker(owner, "keyfs-replica") {}
 
   int64_t wall_ms() const { return loop.clock().wall().time_since_epoch().count(); }
 
   Result<std::optional<Found>> weigh(Result<std::optional<ReplicaDb::Row>> row);
   void queue(ReplicaDb::Write write);
+  void start_writing();
   Task<void> write_pending();
+  Task<void> write_later();
   // On the worker, after everything that was handed over before.
   using Work = std::function<Result<void>(ReplicaDb&)>;
   Task<Result<void>> on_worker(Work work);
@@ -80,12 +89,17 @@ struct Replica::Impl {
   Loop& loop;
   Log& log;
   const SipHash hash;
+  const std::string path;
+  const std::string damaged;      // see damaged_replica()
   std::unique_ptr<ReplicaDb> db;  // touched by the worker only
+  std::unique_ptr<ReplicaDb> reader_db;  // by the reader only
   LiveTime live_time;
   bool live = false;
   uint64_t beats = 0;  // tells the beat of the feed of now from those before
+  // Not on disk yet. They stay until they are, so that recall() sees them all the while.
   std::map<std::string, ReplicaDb::Write> pending;
   bool writing = false;
+  bool write_failed = false;  // the last one; another try is coming
   size_t waiting = 0;
   std::atomic<size_t> reading{0};
   RecentNotes recent;
@@ -93,16 +107,31 @@ struct Replica::Impl {
   std::atomic<uint64_t> hits{0}, misses{0}, errors{0};
   mutable std::mutex error_mutex;
   std::string last_error;
+  // More was noted than could be kept while the disk failed: what is not found may have been seen.
+  std::atomic<bool> lossy{false};
 
-  Worker worker;  // goes first
+  Worker reader;
+  Worker worker;  // these go first
 };
+
+std::string damaged_replica(const std::string& path) {
+  std::error_code error;
+  const std::string aside = path + ".damaged";
+  return std::filesystem::exists(aside, error) || error ? aside : "";
+}
+
+std::string how_to_forget(const std::string& path) {
+  return "stop keyfs on this host and remove " + path + "*, with which it forgets every key";
+}
 
 Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path,
                                                const SipHash& hash) {
   auto db = ReplicaDb::open(loop.clock(), path);
   if (!db && db.error().code == Code::kCorrupt) {
-    log.warn("the replica is damaged; it is set aside and a new one is begun",
-             {{"file", path}, {"reason", db.error().message}});
+    log.error(
+        "the replica is damaged; it is set aside and a new one is begun. What this host has seen "
+        "is not known any more, so that no key is made here until the damaged file is removed",
+        {{"file", path + ".damaged"}, {"reason", db.error().message}});
     for (const char* end : {"", "-wal", "-shm"}) {
       std::error_code ignored;
       std::filesystem::rename(path + end, path + ".damaged" + end, ignored);
@@ -112,8 +141,12 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
   if (!db) return fail(db.error().within("this host keeps no replica of records in " + path));
   auto live = (*db)->live_time();
   if (!live) return fail(live.error().within("this host keeps no replica of records in " + path));
-  return std::unique_ptr<Replica>(
-      new Replica(std::make_unique<Impl>(loop, log, hash, std::move(*db), *live)));
+  auto to_read = ReplicaDb::open(loop.clock(), path, false);
+  if (!to_read) {
+    return fail(to_read.error().within("this host keeps no replica of records in " + path));
+  }
+  return std::unique_ptr<Replica>(new Replica(std::make_unique<Impl>(
+      loop, log, hash, path, std::move(*db), std::move(*to_read), *live)));
 }
 
 Replica::Replica(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -155,16 +188,6 @@ Result<std::optional<Replica::Found>> Replica::Impl::weigh(
 
 Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
   Impl& impl = *impl_;
-  const auto pending = impl.pending.find(id);
-  if (pending != impl.pending.end() && !pending->second.json.empty()) {
-    auto record = parse_record(pending->second.json, id);
-    if (!record) co_return fail(std::move(record.error()));
-    ReplicaDb::Row row;
-    row.stored = {std::move(*record), pending->second.revision};
-    row.confirmed = pending->second.confirmed;
-    co_return impl.weigh(std::optional<ReplicaDb::Row>(std::move(row)));
-  }
-  const bool doubted = pending != impl.pending.end();
   if (impl.reading >= kMostReads) {
     co_return fail(Code::kUnavailable,
                    "the disk of this host's replica of records does not answer");
@@ -172,20 +195,81 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
   // Counted until the work is done: a dropped task leaves it in the worker's queue.
   ++impl.reading;
   std::function<Result<std::optional<ReplicaDb::Row>>()> work = [&impl, id] {
-    auto row = impl.db->get(id);
+    auto row = impl.reader_db->get(id);
     --impl.reading;
     return row;
   };
-  const Waiting waiting(impl.waiting);
-  auto row = co_await impl.worker.run(std::move(work));
-  if (doubted && row && *row) (*row)->doubted = true;
+  // What is on its way to the disk may get there, and be gone from here, after this read has begun.
+  std::optional<ReplicaDb::Write> newer_write;
+  if (const auto early = impl.pending.find(id); early != impl.pending.end()) {
+    newer_write = early->second;
+  }
+  Result<std::optional<ReplicaDb::Row>> row = std::optional<ReplicaDb::Row>();
+  {
+    const Waiting waiting(impl.waiting);
+    row = co_await impl.reader.run(std::move(work));
+  }
+  if (const auto late = impl.pending.find(id); late != impl.pending.end()) {
+    newer_write = late->second;
+  }
+  if (!newer_write) co_return impl.weigh(std::move(row));
+  // It counts, unless the disk will not have it.
+  const ReplicaDb::Write& write = *newer_write;
+  if (!write.json.empty()) {
+    auto record = parse_record(write.json, id);
+    if (!record) co_return fail(std::move(record.error()));
+    const bool there = row && *row;
+    if (!there || !goes_back((*row)->stored.record, *record)) {
+      ReplicaDb::Row newer;
+      newer.stored = {std::move(*record), write.revision, write.json};
+      newer.confirmed = there && !write.strong ? (*row)->confirmed : write.confirmed;
+      newer.doubted = there && !write.strong && (*row)->doubted;
+      row = std::optional<ReplicaDb::Row>(std::move(newer));
+    }
+  }
+  if (write.doubted && row && *row) (*row)->doubted = true;
   co_return impl.weigh(std::move(row));
 }
 
-void Replica::note(const Stored& stored) {
+Task<Recall> Replica::recall(std::string id) {
+  auto found = co_await get(std::move(id));
+  if (!found && found.error().code != Code::kCorrupt) co_return Recall::unknown(found.error());
+  Recall recall;
+  if (!found) {
+    // A record that is damaged here is a record all the same.
+    recall.what = Recall::What::kKnown;
+    recall.why = std::move(found.error());
+  } else if (*found) {
+    recall.what = Recall::What::kKnown;
+    recall.stored = std::move((*found)->stored);
+    recall.age = (*found)->age;
+  } else if (const std::string why = trouble(); !why.empty()) {
+    co_return Recall::unknown(Error(Code::kUnavailable, why));
+  } else {
+    recall.what = Recall::What::kNever;
+  }
+  co_return recall;
+}
+
+std::string Replica::trouble() const {
+  if (!impl_->damaged.empty()) {
+    return "what this host has seen was in a replica of records that is damaged; once all that the "
+           "store should hold is there, remove " +
+           impl_->damaged + " and start keyfs anew";
+  }
+  if (impl_->lossy) {
+    return "the disk of this host's replica of records has failed for so long that not all that "
+           "was seen could be kept in memory";
+  }
+  return "";
+}
+
+std::string Replica::forget() const { return how_to_forget(impl_->path); }
+
+void Replica::note(const Stored& stored, bool strong) {
   Impl& impl = *impl_;
   const std::string& id = stored.record.id;
-  const uint64_t hash = impl.hash(id + '\0' + stored.revision);
+  const uint64_t hash = impl.hash(id + '\0' + stored.revision + (strong ? "s" : ""));
   const TimePoint now = impl.loop.now();
   if (impl.recent.contains(hash, now)) return;
   std::string json = stored.json;
@@ -195,44 +279,91 @@ void Replica::note(const Stored& stored) {
     json = std::move(*made);
   }
   impl.recent.add(hash, now);
-  impl.queue({id, std::move(json), stored.revision, impl.wall_ms()});
+  impl.queue({id, std::move(json), stored.revision, impl.wall_ms(), strong});
 }
 
 void Replica::doubt(const std::string& id) {
   Impl& impl = *impl_;
   impl.recent.clear();  // whatever is noted next is news
-  impl.queue({id, "", "", impl.wall_ms()});
+  // A live feed has told of all changes up to now; another one proves nothing.
+  ReplicaDb::Write write{id, "", "", impl.live ? impl.wall_ms() : 0};
+  write.doubted = true;
+  impl.queue(std::move(write));
 }
 
+// What was noted before of the same id and is not on disk yet is no less remembered for that.
 void Replica::Impl::queue(ReplicaDb::Write write) {
-  if (pending.size() >= kMostPending && !pending.contains(write.id)) {
-    errors.fetch_add(1, std::memory_order_relaxed);
-    return;
+  const auto known = pending.find(write.id);
+  if (known == pending.end()) {
+    if (pending.size() >= kMostPending) {
+      errors.fetch_add(1, std::memory_order_relaxed);
+      if (!write.json.empty()) lossy = true;
+      return;
+    }
+    const std::string id = write.id;
+    pending.emplace(id, std::move(write));
+  } else if (write.json.empty()) {
+    known->second.doubted = true;
+    if (known->second.json.empty()) known->second.confirmed = write.confirmed;
+  } else {
+    ReplicaDb::Write& before = known->second;
+    if (!before.json.empty() && before.json != write.json) {
+      const auto old = parse_record(before.json, write.id);
+      const auto now = parse_record(write.json, write.id);
+      if (old && now && goes_back(*old, *now)) return;
+    }
+    if (!write.strong && !before.json.empty()) {
+      write.confirmed = before.confirmed;
+      write.strong = before.strong && before.json == write.json;
+      write.doubted = before.doubted;
+    }
+    before = std::move(write);
   }
-  pending[write.id] = std::move(write);
-  if (writing) return;
+  start_writing();
+}
+
+void Replica::Impl::start_writing() {
+  if (writing || write_failed) return;
   writing = true;
   loop.spawn(write_pending());
 }
 
 Task<void> Replica::Impl::write_pending() {
-  while (!pending.empty()) {
+  while (!pending.empty() && !write_failed) {
     auto writes = std::make_shared<std::vector<ReplicaDb::Write>>();
     writes->reserve(pending.size());
     for (auto& [id, write] : pending) writes->push_back(write);
-    // They stay in `pending` until they are on disk, so that get() sees them all the while.
-    Work work = [writes](ReplicaDb& file) { return file.write(*writes); };
-    auto result = co_await on_worker(std::move(work));
-    if (!result) note_error(result.error(), "could not be written");
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
+    std::function<Result<std::vector<std::string>>()> job = [file = db.get(), writes] {
+      return file->write(*writes);
+    };
+    const Waiting counted(waiting);
+    auto refused = co_await worker.run(std::move(job));
+    if (!refused) {
+      note_error(refused.error(), "could not be written");
+      write_failed = true;
+      loop.spawn(write_later());
+      break;
+    }
+    for (const std::string& id : *refused) {
+      log.debug("a record that is older than what is remembered of it was not noted", {{"id", id}});
+    }
     for (const ReplicaDb::Write& write : *writes) {
       const auto now = pending.find(write.id);
       if (now != pending.end() && now->second.json == write.json &&
-          now->second.confirmed == write.confirmed) {
+          now->second.confirmed == write.confirmed && now->second.strong == write.strong &&
+          now->second.doubted == write.doubted) {
         pending.erase(now);
       }
     }
   }
   writing = false;
+}
+
+Task<void> Replica::Impl::write_later() {
+  co_await loop.sleep_for(kRetryWrites);
+  write_failed = false;
+  if (!pending.empty()) start_writing();
 }
 
 Task<Result<void>> Replica::Impl::on_worker(Work work) {
@@ -302,6 +433,7 @@ void Replica::on_gap() {
 
 Task<void> Replica::flush() {
   Impl& impl = *impl_;
+  if (std::exchange(impl.write_failed, false)) impl.start_writing();
   do {
     Impl::Work work = [](ReplicaDb&) -> Result<void> { return {}; };
     (void)co_await impl.on_worker(std::move(work));

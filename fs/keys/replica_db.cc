@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "fs/keys/record_memory.h"
+
 namespace keyfs {
 namespace {
 
@@ -16,9 +18,10 @@ const char* const kSchema =
 
 }  // namespace
 
-Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path) {
+Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path,
+                                                   bool may_make) {
   std::unique_ptr<ReplicaDb> db(new ReplicaDb(clock));
-  auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline());
+  auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), may_make);
   if (!opened) return fail(std::move(opened.error()));
   db->db_ = std::move(*opened);
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
@@ -30,7 +33,7 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   for (const auto& [statement, sql] :
        std::initializer_list<std::pair<SqliteStatement*, const char*>>{
            {&db->find_, "SELECT json, revision, confirmed, doubted FROM records WHERE id = ?1"},
-           {&db->put_, "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, 0)"},
+           {&db->put_, "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5)"},
            {&db->doubt_,
             "UPDATE records SET doubted = 1, confirmed = max(confirmed, ?2) WHERE id = ?1"},
            {&db->live_, "SELECT since, until FROM live"},
@@ -69,22 +72,53 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
   });
 }
 
-Result<void> ReplicaDb::write(const std::vector<Write>& writes) {
-  return db_->write<void>(deadline(), [&]() -> Result<void> {
-    for (const Write& write : writes) {
-      SqliteStatement& statement = write.json.empty() ? doubt_ : put_;
-      const SqliteReset reset(statement);
-      statement.bind(1, write.id);
-      if (write.json.empty()) {
-        statement.bind(2, write.confirmed);
-      } else {
-        statement.bind(2, write.json);
-        statement.bind(3, write.revision);
-        statement.bind(4, write.confirmed);
-      }
-      if (auto ok = run(statement); !ok) return ok;
+Result<bool> ReplicaDb::put(const Write& write) {
+  int64_t confirmed = write.confirmed;
+  bool doubted = false;
+  {
+    const SqliteReset reset(find_);
+    find_.bind(1, write.id);
+    auto found = find_.step();
+    if (!found) return fail(std::move(found.error()));
+    const auto there = *found ? find_.text(0) : std::nullopt;
+    if (there && *there != write.json) {
+      // A row that is damaged says nothing that could be taken back.
+      const auto before = parse_record(*there, write.id);
+      const auto now = parse_record(write.json, write.id);
+      if (before && now && goes_back(*before, *now)) return false;
     }
-    return {};
+    if (there && !write.strong) {
+      confirmed = find_.number(2);
+      doubted = find_.number(3) != 0;
+    }
+  }
+  const SqliteReset reset(put_);
+  put_.bind(1, write.id);
+  put_.bind(2, write.json);
+  put_.bind(3, write.revision);
+  put_.bind(4, confirmed);
+  put_.bind(5, static_cast<int64_t>(doubted));
+  if (auto ok = run(put_); !ok) return fail(std::move(ok.error()));
+  return true;
+}
+
+Result<std::vector<std::string>> ReplicaDb::write(const std::vector<Write>& writes) {
+  using Ids = std::vector<std::string>;
+  return db_->write<Ids>(deadline(), [&]() -> Result<Ids> {
+    Ids refused;
+    for (const Write& write : writes) {
+      if (!write.json.empty()) {
+        const auto done = put(write);
+        if (!done) return fail(done.error());
+        if (!*done) refused.push_back(write.id);
+      }
+      if (!write.doubted) continue;
+      const SqliteReset reset(doubt_);
+      doubt_.bind(1, write.id);
+      doubt_.bind(2, write.confirmed);
+      if (auto ok = run(doubt_); !ok) return fail(std::move(ok.error()));
+    }
+    return refused;
   });
 }
 

@@ -26,7 +26,9 @@ struct LiveTime {
 
 class ReplicaDb {
  public:
-  static Result<std::unique_ptr<ReplicaDb>> open(const Clock& clock, const std::string& path);
+  // `may_make`: the file is made when it is not there; without it kUnavailable.
+  static Result<std::unique_ptr<ReplicaDb>> open(const Clock& clock, const std::string& path,
+                                                 bool may_make = true);
 
   struct Row {
     Stored stored;
@@ -38,10 +40,14 @@ class ReplicaDb {
     std::string json;  // empty: only doubted
     std::string revision;
     int64_t confirmed = 0;
+    bool strong = true;    // or the row's time of confirmation stays, where there is a row
+    bool doubted = false;  // announced as changed after that
   };
 
   Result<std::optional<Row>> get(const std::string& id);
-  Result<void> write(const std::vector<Write>& writes);
+  // All of them or none. What would take back what the file holds of an id (goes_back()) is left
+  // out: the ids.
+  Result<std::vector<std::string>> write(const std::vector<Write>& writes);
   Result<LiveTime> live_time();
   Result<void> set_live_time(LiveTime live);
   // What `live` says of the records is written into them, so that a new time can begin.
@@ -51,6 +57,8 @@ class ReplicaDb {
   explicit ReplicaDb(const Clock& clock) : clock_(clock) {}
   TimePoint deadline() const { return clock_.now() + std::chrono::seconds(5); }
   Result<void> run(SqliteStatement& statement);
+  // False: it would take back what is there.
+  Result<bool> put(const Write& write);
 
   const Clock& clock_;
   std::unique_ptr<SqliteDb> db_;

@@ -67,6 +67,8 @@ class StatusFile final : public VirtualFile {
                          {"flights", parts_.keyring.flights()}};
     status["replica"] = replica();
     status["state_dir"] = {{"trouble", text(parts_.state_dir_trouble)}};
+    // Why nobody can make a key here; null: nothing stands in the way.
+    status["creations"] = {{"refused", text(parts_.memory.trouble())}};
     const auto healer = parts_.healer.status();
     status["healer"] = {{"waiting", healer.waiting},
                         {"healed", healer.healed},

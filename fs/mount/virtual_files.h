@@ -15,6 +15,7 @@
 //    "keyring":{"waiting_opens":N, "flights":N},
 //    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
 //    "state_dir":{"trouble":S},
+//    "creations":{"refused":S},
 //    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
 //    "audit":{"on":B, "required":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
@@ -57,6 +58,7 @@ struct StatusParts {
   const Keyring& keyring;
   Regions& regions;
   const Replica* replica;  // may be null
+  const HostMemory& memory;
   const Healer& healer;
   const Audit& audit;
   const Log& log;

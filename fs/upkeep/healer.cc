@@ -274,15 +274,20 @@ void Healer::learn(const WrappedMore& more) {
 }
 
 void Healer::note_degraded(const std::string& id) {
-  if (waiting_.size() >= kMostWaiting || !waiting_.try_emplace(id).second) return;
+  if (waiting_.size() >= kMostWaiting) return;
+  const auto [place, is_new] = waiting_.try_emplace(id);
+  if (!is_new) return;
+  by_due_.emplace(place->second.due, place->first);
   if (wake_ != nullptr) wake_->set(true);
 }
 
 void Healer::note_recovered(const std::string& region) {
   outages_.erase(region);
+  by_due_.clear();
   for (auto& [id, waiting] : waiting_) {
     waiting.due = loop_.now();
     waiting.pause = Duration::zero();
+    by_due_.emplace(waiting.due, id);
   }
   // Regions that come and go are not to cause one scan after the other.
   const TimePoint now = loop_.now();
@@ -295,7 +300,8 @@ void Healer::note_recovered(const std::string& region) {
 // of its own.
 void Healer::postpone(const std::string& id, const Attempt& attempt) {
   if (waiting_.size() >= kMostWaiting && !waiting_.contains(id)) return;
-  Waiting& waiting = waiting_[id];
+  const auto [place, is_new] = waiting_.try_emplace(id);
+  Waiting& waiting = place->second;
   auto regions = names_of(attempt.missing);
   if (attempt.outcome == Outcome::kMissing && regions != waiting.regions) {
     log_.warn("key " + id + " lacks a region: " + list_of(attempt.missing), {{"id", id}});
@@ -305,13 +311,22 @@ void Healer::postpone(const std::string& id, const Attempt& attempt) {
   waiting.regions =
       attempt.outcome == Outcome::kMissing ? std::move(regions) : std::vector<std::string>();
   waiting.pause = longer(waiting.pause);
-  waiting.due = loop_.now() + waiting.pause;
+  set_due(place, loop_.now() + waiting.pause);
+}
+
+void Healer::set_due(Place place, TimePoint due) {
+  by_due_.erase({place->second.due, place->first});
+  place->second.due = due;
+  by_due_.emplace(due, place->first);
+}
+
+void Healer::forget(Place place) {
+  by_due_.erase({place->second.due, place->first});
+  waiting_.erase(place);
 }
 
 TimePoint Healer::next_due() const {
-  TimePoint due = TimePoint::max();
-  for (const auto& [id, waiting] : waiting_) due = std::min(due, waiting.due);
-  return due;
+  return by_due_.empty() ? TimePoint::max() : by_due_.begin()->first;
 }
 
 Task<void> Healer::wait_for_work(TimePoint until) {
@@ -332,26 +347,29 @@ Task<void> Healer::wait_for_work(TimePoint until) {
 // Tries every key that is due.
 Task<void> Healer::work_off() {
   std::vector<std::string> due;
-  for (auto& [id, waiting] : waiting_) {
-    if (waiting.due <= loop_.now()) due.push_back(id);
+  for (const auto& [at, id] : by_due_) {
+    if (at > loop_.now()) break;
+    due.emplace_back(id);
   }
   for (const auto& id : due) {
+    const auto place = waiting_.find(id);
+    if (place == waiting_.end()) continue;
     // Nothing is asked, not even the store, while all that it lacks is out.
-    Waiting& waiting = waiting_[id];
+    const Waiting& waiting = place->second;
     const auto& lacks = waiting.regions;
     if (!lacks.empty() && std::all_of(lacks.begin(), lacks.end(),
                                       [&](const auto& region) { return is_out(region); })) {
       TimePoint back = TimePoint::max();
       for (const auto& region : lacks) back = std::min(back, outages_.at(region).until);
-      waiting.due = back;
+      set_due(place, back);
       continue;
     }
     HealReport report;
     const Attempt done = co_await heal(id, TimePoint::max(), report);
     if (done.outcome == Outcome::kMissing || done.outcome == Outcome::kFailed) {
       postpone(id, done);
-    } else {
-      waiting_.erase(id);
+    } else if (const auto done_with = waiting_.find(id); done_with != waiting_.end()) {
+      forget(done_with);
     }
     // The store or all regions are out: one try now and then is enough.
     if (done.error && concerns_all(*done.error)) co_await loop_.sleep_for(options_.back_off_least);

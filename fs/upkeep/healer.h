@@ -19,7 +19,10 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -124,6 +127,10 @@ class Healer {
   void learn(const WrappedMore& more);
   void postpone(const std::string& id, const Attempt& attempt);
   TimePoint next_due() const;
+  // What waits, ordered by when it is due: one that is newly known costs no walk over the others.
+  using Place = std::map<std::string, Waiting>::iterator;
+  void set_due(Place place, TimePoint due);
+  void forget(Place place);
 
   Loop& loop_;
   Store& store_;
@@ -132,6 +139,7 @@ class Healer {
   const HealOptions options_;
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;
+  std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids lie in `waiting_`
   std::map<std::string, Outage> outages_;
   TimePoint next_scan_{};
   std::optional<TimePoint> scanned_at_;  // its end

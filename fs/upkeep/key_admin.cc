@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/race.h"
+#include "fs/keys/creation_gate.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/key_maker.h"
+#include "fs/keys/record_memory.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -12,6 +15,8 @@ namespace {
 
 // How often a change is tried again because somebody else changed the record meanwhile.
 constexpr int kTries = 5;
+// What a description waits for this host's memory.
+constexpr Duration kMemoryPatience = std::chrono::milliseconds(500);
 
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
@@ -42,8 +47,13 @@ bool KeyDescription::degraded() const {
   });
 }
 
-KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, std::string creator)
-    : loop_(loop), store_(store), regions_(regions), creator_(std::move(creator)) {}
+KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory,
+                   std::string creator)
+    : loop_(loop),
+      store_(store),
+      regions_(regions),
+      memory_(memory),
+      creator_(std::move(creator)) {}
 
 Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
@@ -51,7 +61,9 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   if (!found) co_return fail(found.error().within("could not create key " + id));
   if (*found) co_return existing((*found)->record);
 
-  MakeRequest wish(id, bytes, creator_, deadline);
+  const auto pass = co_await ask_to_create(loop_, memory_, id, deadline);
+  if (!pass) co_return fail(pass.error());
+  MakeRequest wish(*pass, bytes, creator_, deadline);
   auto made = co_await make_key(loop_, store_, regions_, std::move(wish));
   if (!made) co_return fail(std::move(made.error()));
   AdminCreated created = existing(made->stored.record);
@@ -89,10 +101,19 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  const auto found = co_await store_.get(id, Read::kAny, deadline);
+  const auto found = co_await store_.get(id, Read::kStrong, deadline);
   if (!found) co_return fail(found.error().within("could not describe key " + id));
   if (!*found) co_return no_such_key(id);
   const Record& record = (*found)->record;
+  // What would not be served is not described as if it were.
+  TaskGroup<Recall> asked(loop_);
+  asked.start(memory_.recall(id));
+  const auto recall = co_await asked.next(std::min(deadline, loop_.now() + kMemoryPatience));
+  if (recall && recall->value.stored) {
+    if (const auto why = goes_back(recall->value.stored->record, record)) {
+      co_return fail(went_back(id, *why, memory_.forget()));
+    }
+  }
 
   KeyDescription told;
   told.id = record.id;

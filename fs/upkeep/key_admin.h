@@ -4,8 +4,9 @@
 // can never be given a second plaintext.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
-// Blocking: never; tasks. Errors: those of Store and Regions; kInvalid for an id that is none, for
-// a key that is not there, and for enabling what was deleted.
+// Blocking: never; tasks. Errors: those of Store and Regions, and of the gate that creations go
+// through (fs/keys/creation_gate.h); kInvalid for an id that is none, for a key that is not there,
+// and for enabling what was deleted.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "fs/keys/host_memory.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -58,8 +60,8 @@ struct KeyDescription {
 
 class KeyAdmin {
  public:
-  // `creator`: what new records name as their maker (the host's name).
-  KeyAdmin(Loop& loop, Store& store, Regions& regions, std::string creator);
+  // `creator`: what new records name as their maker (the host's name). `memory`: this host's.
+  KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory, std::string creator);
 
   Task<Result<AdminCreated>> create(std::string id, uint32_t bytes, TimePoint deadline);
   Task<Result<StateChange>> set_state(std::string id, KeyState state, TimePoint deadline);
@@ -69,6 +71,7 @@ class KeyAdmin {
   Loop& loop_;
   Store& store_;
   Regions& regions_;
+  HostMemory& memory_;
   const std::string creator_;
 };
 

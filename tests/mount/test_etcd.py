@@ -175,6 +175,30 @@ def test_a_cluster_that_is_compacted_and_defragmented_goes_on(etcd, sections, ma
     assert not failures(swarm.records()), failures(swarm.records())[:5]
 
 
+def test_a_key_disabled_elsewhere_ends_where_only_a_member_that_was_cut_off_is_reached(etcd, sections, make_daemon):
+    """That member goes on to give its own copy, in which the key is enabled: it confirms nothing."""
+    parts = sections(fresh_for="1s", serve_stale_for="5s", open_deadline="4s")
+    lonely = etcd.members[0]
+    alone = {**parts, "store": {**parts["store"], "endpoints": lonely.proxy_url}}
+    host = make_daemon(alone, name="host").start()
+    other = make_daemon(sections(), name="other").start()
+    key = host.read("orders")
+    assert other.read("orders") == key
+    eventually(lambda: seen.status(host)["cache"]["watching"], 20, "a live watch")
+    lonely.cut_peers()
+    begin = time.monotonic()
+    eventually(lambda: other.cli("disable", "orders").returncode == 0, 20, "disabled elsewhere")
+    # The watch was live until it could no longer be proven; then 5 s, and one check.
+    eventually(lambda: refusal(host, "orders") is not None, 20, "refused")
+    assert time.monotonic() - begin < 20
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        assert refusal(host, "orders") is not None, "and it stays so"
+    lonely.join_peers()
+    eventually(lambda: refusal(host, "orders") == errno.EKEYREVOKED, 20, "then it is known")
+    etcd.heal()
+
+
 def test_a_daemon_refuses_to_create_in_a_cluster_it_does_not_know(etcd, sections, make_daemon):
     host = make_daemon(sections(open_deadline="4s"), name="host").start()
     key = host.read("orders")

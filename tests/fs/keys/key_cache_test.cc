@@ -222,6 +222,21 @@ TEST_F(KeyCacheTest, after_a_gap_every_key_is_checked) {
   EXPECT_EQ(peek(entry), Peek::kServe);
 }
 
+TEST_F(KeyCacheTest, after_a_gap_a_key_is_as_old_as_what_the_feed_had_announced_before_it) {
+  cache.set_live(true, clock.now());
+  const KeyRef entry = put(cache, "orders");
+  clock.advance(cache.options().serve_stale_for * 3);
+  cache.set_live(false, clock.now());
+  clock.advance(1s);
+  cache.mark_gap();
+  EXPECT_EQ(peek(entry), Peek::kServeAndRefresh) << "checked, and not fetched from a region";
+  cache.refreshed(*entry);
+  clock.advance(cache.options().serve_stale_for);
+  EXPECT_EQ(peek(entry), Peek::kAsk);
+  cache.mark_gap();
+  EXPECT_EQ(peek(entry), Peek::kAsk);
+}
+
 TEST_F(KeyCacheTest, a_cached_32_byte_key_takes_at_most_400_bytes_of_which_128_are_locked) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizers' malloc does not tell what it gave";

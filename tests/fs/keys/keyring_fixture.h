@@ -13,6 +13,7 @@
 #include "fs/keys/key_cache.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/keyring.h"
+#include "fs/keys/lagging_store.h"
 #include "fs/keys/replica.h"
 #include "store/memory_store.h"
 #include "support/fake_time.h"
@@ -37,6 +38,64 @@ struct Seen final : KeyringObserver {
   std::vector<std::string> degraded, ended;
 };
 
+// A host that has seen nothing, and forgets what it sees.
+struct NoMemory final : HostMemory {
+  Task<Recall> recall(std::string) override {
+    Recall never;
+    never.what = Recall::What::kNever;
+    co_return never;
+  }
+  void note(const Stored&, bool) override {}
+  void doubt(const std::string&) override {}
+  void on_live(bool) override {}
+  void on_gap() override {}
+  std::string trouble() const override { return ""; }
+  std::string forget() const override { return "forget it"; }
+};
+
+// A host whose memory says what the test wants, and when.
+struct ScriptedMemory final : HostMemory {
+  explicit ScriptedMemory(Loop& on) : loop(on) {}
+  Task<Recall> recall(std::string id) override {
+    ++asked;
+    if (hangs) {
+      OneShot<bool> never(loop);
+      co_await never;
+    }
+    if (delay > Duration::zero()) co_await loop.sleep_for(delay);
+    if (answer.stored && answer.stored->record.id != id) {
+      Recall never;
+      never.what = Recall::What::kNever;
+      co_return never;
+    }
+    co_return answer;
+  }
+  void note(const Stored& stored, bool strong) override { noted.emplace_back(stored, strong); }
+  void doubt(const std::string&) override {}
+  void on_live(bool) override {}
+  void on_gap() override {}
+  std::string trouble() const override { return ""; }
+  std::string forget() const override { return "forget it"; }
+
+  void says(Recall::What what) {
+    answer = Recall();
+    answer.what = what;
+  }
+  void knows(Record record, Duration age = Duration::zero()) {
+    answer = Recall();
+    answer.what = Recall::What::kKnown;
+    answer.stored = Stored{std::move(record), "1"};
+    answer.age = age;
+  }
+
+  Loop& loop;
+  Recall answer;
+  Duration delay{};
+  bool hangs = false;
+  int asked = 0;
+  std::vector<std::pair<Stored, bool>> noted;
+};
+
 // What all daemons share.
 struct World {
   World() {
@@ -51,10 +110,11 @@ struct World {
 };
 
 struct Daemon {
-  explicit Daemon(World& shared, Replica* replica = nullptr, CacheOptions cache_options = {},
+  explicit Daemon(World& shared, HostMemory* memory = nullptr, CacheOptions cache_options = {},
                   KeyringOptions options = {}, size_t create_min_regions = 2)
       : world(shared),
-        store(world.time.loop, std::make_unique<MemoryStore>(world.time.loop, world.records)),
+        behind(new LaggingStore(world.time.loop, world.records)),
+        store(world.time.loop, std::unique_ptr<Store>(behind)),
         cache(cache_options) {
     std::vector<std::unique_ptr<Region>> all;
     const char* names[] = {"a", "b", "c"};
@@ -72,7 +132,9 @@ struct Daemon {
         world.time.loop, std::move(all), [] { return 0.5; }, regions_options));
     options.creator = "here";
     keyring = std::make_unique<Keyring>(KeyringParts{world.time.loop, store, *regions, cache, arena,
-                                                     world.log.log(), replica, &seen},
+                                                     world.log.log(),
+                                                     memory != nullptr ? *memory : no_memory,
+                                                     &seen},
                                         options);
   }
 
@@ -124,11 +186,13 @@ struct Daemon {
 
   World& world;
   SecretArena arena;
+  LaggingStore* const behind;  // what `store` wraps
   FaultyStore store;
   KeyCache cache;
   std::vector<FaultyRegion*> region;
   std::unique_ptr<Regions> regions;
   Seen seen;
+  NoMemory no_memory;
   std::unique_ptr<Keyring> keyring;
 };
 
@@ -151,6 +215,7 @@ struct KeyringTest : ::testing::Test {
   void set_state(const std::string& id, KeyState state) {
     Record record = stored(id);
     record.state = state;
+    ++record.serial;
     rewrite(record);
   }
   TimePoint now() { return world.time.loop.now(); }

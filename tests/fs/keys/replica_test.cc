@@ -180,5 +180,52 @@ TEST_F(ReplicaTest, after_a_restart_the_feed_is_believed_up_to_its_last_beat) {
   EXPECT_LE(*told, 3h + 1min);
 }
 
+TEST_F(ReplicaTest, an_answer_that_may_be_old_moves_no_confirmation_but_the_first) {
+  replica->note(Stored{stored("orders"), "1"}, false);
+  flush();
+  wait(1h);
+  replica->note(Stored{stored("orders"), "1"}, false);
+  flush();
+  expect_near(age(), 1h);
+  note();
+  expect_near(age(), 0s);
+  wait(2min);
+  replica->note(Stored{stored("orders"), "1"}, false);
+  expect_near(age(), 2min);
+  flush();
+  expect_near(age(), 2min);
+}
+
+TEST_F(ReplicaTest, what_takes_back_what_is_remembered_is_not_taken) {
+  Record record = stored("orders");
+  record.serial = 7;
+  replica->note(Stored{record, "7"});
+  Record older = record;
+  older.serial = 6;
+  replica->note(Stored{older, "6"});  // while the first is on its way to the disk
+  const auto serial = [&] {
+    const auto found = time->loop.run_task(replica->get("orders"));
+    return found && *found ? (*found)->stored.record.serial : 0;
+  };
+  EXPECT_EQ(serial(), 7u);
+  flush();
+  EXPECT_EQ(serial(), 7u);
+  wait(1h);
+  replica->note(Stored{older, "6"});
+  EXPECT_EQ(serial(), 7u);
+  flush();
+  EXPECT_EQ(serial(), 7u);
+  expect_near(age(), 1h);
+}
+
+TEST_F(ReplicaTest, a_doubt_does_not_push_out_a_record_that_is_not_on_disk_yet) {
+  replica->note(Stored{stored("orders"), "1"});
+  replica->doubt("orders");
+  flush();
+  close();
+  open();
+  EXPECT_TRUE(age()) << "it is remembered";
+}
+
 }  // namespace
 }  // namespace keyfs

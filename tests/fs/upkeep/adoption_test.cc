@@ -258,7 +258,7 @@ TEST_F(AdoptionTest, a_record_of_rkms_reads_as_it_is_too) {
   write_rkms("old", {{0, key}, {1, key}});
   KeyCache cache{CacheOptions{}};
   Keyring keyring(KeyringParts{world.time.loop, store, *daemon.regions, cache, world.arena,
-                               world.log.log(), nullptr, &daemon.seen},
+                               world.log.log(), daemon.no_memory, &daemon.seen},
                   KeyringOptions{});
   OpenRequest request(cache.acquire("old"), false, now() + 10s);
   EXPECT_EQ(Daemon::told(world.time.loop.run_task(keyring.open(std::move(request)))), key);

@@ -27,7 +27,7 @@ struct KeyAdminTest : KeyringTest {
   }
 
   Daemon daemon{world};
-  KeyAdmin admin{world.time.loop, daemon.store, *daemon.regions, "admin-host"};
+  KeyAdmin admin{world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, "admin-host"};
 };
 
 TEST_F(KeyAdminTest, creates_a_key_that_reads) {
@@ -77,6 +77,38 @@ TEST_F(KeyAdminTest, a_key_that_cannot_be_looked_for_is_not_made) {
   world.records->write_raw("orders", "{");
   EXPECT_EQ(create("orders").error().code, Code::kCorrupt);
   EXPECT_EQ(world.records->find("orders")->json, "{");
+}
+
+TEST_F(KeyAdminTest, a_key_is_made_only_where_this_host_has_never_seen_it_for_certain) {
+  testing::ScriptedMemory memory(world.time.loop);
+  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, "admin-host");
+  const auto made = [&] {
+    const auto told = run(host.create("orders", 32, now() + 10s));
+    return told ? "made" : std::string(to_string(told.error().code));
+  };
+  memory.says(Recall::What::kKnown);
+  EXPECT_EQ(made(), "corrupt");
+  memory.says(Recall::What::kUnknown);
+  EXPECT_EQ(made(), "unavailable");
+  memory.says(Recall::What::kNever);
+  memory.hangs = true;
+  EXPECT_EQ(made(), "unavailable");
+  EXPECT_EQ(daemon.region_calls(), 0);
+  EXPECT_FALSE(world.records->find("orders"));
+  memory.hangs = false;
+  EXPECT_EQ(made(), "made");
+}
+
+TEST_F(KeyAdminTest, a_record_that_goes_back_is_not_described_as_if_it_were_served) {
+  create("orders");
+  testing::ScriptedMemory memory(world.time.loop);
+  Record seen = stored("orders");
+  seen.serial = 9;
+  memory.knows(seen);
+  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, "admin-host");
+  const auto told = run(host.describe("orders", now() + 10s));
+  ASSERT_FALSE(told);
+  EXPECT_EQ(told.error().code, Code::kCorrupt);
 }
 
 TEST_F(KeyAdminTest, too_few_regions_make_no_key_and_the_missing_ones_are_told) {
@@ -231,7 +263,7 @@ struct SharedMasterTest : KeyringTest {
 TEST_F(SharedMasterTest,
        a_key_that_a_regions_own_multi_region_key_wrapped_elsewhere_is_not_degraded) {
   Daemon daemon(world);
-  KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, "here");
+  KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, "here");
   daemon.region[1]->fail_with(Code::kUnavailable);
   ASSERT_TRUE(world.time.loop.run_task(admin.create("orders", 32, now() + 10s)));
   ASSERT_EQ(stored("orders").versions.at(1).wrapped.size(), 2u);

@@ -1,0 +1,116 @@
+#include "fs/keys/record_memory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace keyfs {
+namespace {
+
+uint32_t short_serial(uint64_t serial) {
+  return static_cast<uint32_t>(std::min<uint64_t>(serial, std::numeric_limits<uint32_t>::max()));
+}
+
+uint64_t half(const KeyCheck& check) {
+  uint64_t first = 0;
+  std::memcpy(&first, check.data(), sizeof first);
+  return first;
+}
+
+// The highest version that ever was.
+uint32_t last_version(const Record& record) {
+  const uint32_t there = record.versions.empty() ? 0 : record.versions.rbegin()->first;
+  return std::max(record.last, there);
+}
+
+std::string from_to(const std::string& what, uint64_t from, uint64_t to) {
+  return what + " went back from " + std::to_string(from) + " to " + std::to_string(to);
+}
+
+std::string other_key(uint32_t version) {
+  return "version " + std::to_string(version) + " is another key than it was";
+}
+
+constexpr const char* kRkms = "an item of RKMS stands in place of the record that keyfs wrote";
+constexpr const char* kLives = "it was deleted, which is for good, and is there again";
+
+// The versions are those that they were. What is deleted gives no key any more.
+std::optional<std::string> versions_go_back(const Record& before, const Record& now) {
+  for (const auto& [number, version] : before.versions) {
+    const auto found = now.versions.find(number);
+    if (found == now.versions.end()) {
+      if (number == before.pending) continue;  // given up before anybody was served by it
+      return "version " + std::to_string(number) + " is gone";
+    }
+    if (version.check && found->second.check != version.check) return other_key(number);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> goes_back(const Record& before, const Record& now) {
+  if (before.from_rkms) return std::nullopt;
+  if (now.from_rkms) return kRkms;
+  if (before.state == KeyState::kDeleted && now.state != KeyState::kDeleted) return kLives;
+  if (now.serial < before.serial) return from_to("its serial", before.serial, now.serial);
+  if (!before.origin.empty() && now.origin != before.origin) {
+    return "it was made in the store " + before.origin + ", and is now said to be of " +
+           (now.origin.empty() ? "none" : now.origin);
+  }
+  if (now.state == KeyState::kDeleted) return std::nullopt;
+  if (now.serial == before.serial && now.serial != 0) {
+    // Whatever permits more than before raises the serial.
+    if (now.state < before.state || now.min < before.min || now.current != before.current) {
+      return "its state, current version or least version was changed, and its serial was not";
+    }
+  }
+  if (last_version(now) < last_version(before)) {
+    return from_to("its highest version", last_version(before), last_version(now));
+  }
+  return versions_go_back(before, now);
+}
+
+std::optional<std::string> goes_back(const Remembered& before, const Record& now) {
+  if (before.known == 0) return std::nullopt;
+  if (now.from_rkms) return kRkms;
+  if (before.deleted != 0 && now.state != KeyState::kDeleted) return kLives;
+  const uint32_t serial = short_serial(now.serial);
+  if (serial < before.serial) return from_to("its serial", before.serial, serial);
+  if (now.state == KeyState::kDeleted || before.version == 0) return std::nullopt;
+  const auto found = now.versions.find(before.version);
+  if (found == now.versions.end()) {
+    return "version " + std::to_string(before.version) + " is gone";
+  }
+  if (!found->second.check || half(*found->second.check) != before.check) {
+    return other_key(before.version);
+  }
+  return std::nullopt;
+}
+
+Error went_back(const std::string& id, const std::string& why, const std::string& forget) {
+  return Error(Code::kCorrupt, "the record of key " + id +
+                                   " in the store is not what became of the one that this host "
+                                   "has seen: " +
+                                   why + ". Only if the store was restored on purpose, " + forget);
+}
+
+bool may_be_older(const Record& before, const Record& now) {
+  return now.serial <= before.serial && (now.state < before.state || now.min < before.min);
+}
+
+Remembered remembered(const Record& accepted) {
+  Remembered memory;
+  if (accepted.from_rkms) return memory;
+  memory.known = 1;
+  memory.deleted = accepted.state == KeyState::kDeleted ? 1 : 0;
+  memory.serial = short_serial(accepted.serial);
+  const auto current = accepted.versions.find(accepted.current);
+  if (current != accepted.versions.end() && current->second.check) {
+    memory.version = accepted.current & 0x3fffffffu;
+    memory.check = half(*current->second.check);
+  }
+  return memory;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,72 @@
+#include "fs/keys/replica_reader.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "fs/keys/replica.h"
+#include "fs/keys/replica_db.h"
+
+namespace keyfs {
+namespace {
+
+Recall unreadable(const std::string& path, const std::string& why) {
+  return Recall::unknown(Error(
+      Code::kUnavailable, "what this host has seen, in " + path + ", can't be read: " + why +
+                              " (run this as the user that keyfs runs as, or on another host)"));
+}
+
+}  // namespace
+
+ReplicaReader::ReplicaReader(Loop& loop, std::string path)
+    : loop_(loop), path_(std::move(path)), worker_(loop, "keyfs-recall") {}
+
+ReplicaReader::~ReplicaReader() = default;
+
+std::string ReplicaReader::forget() const { return how_to_forget(path_); }
+
+Task<Recall> ReplicaReader::recall(std::string id) {
+  std::function<Recall()> work = [this, id] { return look_up(id); };
+  co_return co_await worker_.run(std::move(work));
+}
+
+Recall ReplicaReader::look_up(const std::string& id) {
+  if (db_ == nullptr) {
+    struct stat info {};
+    const int why = ::stat(path_.c_str(), &info) == 0 ? 0 : errno;
+    if (why != 0 && why != ENOENT) {
+      return unreadable(path_, std::generic_category().message(why));
+    }
+    if (const std::string aside = damaged_replica(path_); !aside.empty()) {
+      return Recall::unknown(
+          Error(Code::kUnavailable,
+                "what this host has seen was in a replica of records that is damaged; once all "
+                "that the store should hold is there, remove " + aside));
+    }
+    if (why == ENOENT) {
+      Recall never;
+      never.what = Recall::What::kNever;
+      return never;
+    }
+    auto opened = ReplicaDb::open(loop_.clock(), path_, false);
+    if (!opened) return unreadable(path_, opened.error().message);
+    db_ = std::move(*opened);
+  }
+  auto row = db_->get(id);
+  Recall recall;
+  if (!row) {
+    if (row.error().code != Code::kCorrupt) return unreadable(path_, row.error().message);
+    recall.what = Recall::What::kKnown;  // damaged, and a record all the same
+    recall.why = std::move(row.error());
+  } else if (*row) {
+    recall.what = Recall::What::kKnown;
+    recall.stored = std::move((*row)->stored);
+  } else {
+    recall.what = Recall::What::kNever;
+  }
+  return recall;
+}
+
+}  // namespace keyfs

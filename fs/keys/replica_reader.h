@@ -1,0 +1,44 @@
+// This host's memory as a command reads it, beside a daemon that writes it or without one. It reads
+// only: what a command does is noted by the daemons that come to see it.
+//
+// Nothing at `path` is a host that has seen nothing. A file that may not be read, is damaged, was
+// set aside as damaged, or does not answer is kUnknown, and why says what to do.
+//
+// Thread-safety: none; on the loop's thread. Ownership: owns a worker, which touches the disk; the
+// loop outlives it. Blocking: never; its end waits for a read that hangs. Errors: are answers.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/loop.h"
+#include "base/worker.h"
+#include "fs/keys/host_memory.h"
+
+namespace keyfs {
+
+class ReplicaDb;
+
+class ReplicaReader final : public HostMemory {
+ public:
+  ReplicaReader(Loop& loop, std::string path);
+  ~ReplicaReader() override;
+
+  Task<Recall> recall(std::string id) override;
+  void note(const Stored&, bool) override {}
+  void doubt(const std::string&) override {}
+  void on_live(bool) override {}
+  void on_gap() override {}
+  std::string trouble() const override { return ""; }
+  std::string forget() const override;
+
+ private:
+  Recall look_up(const std::string& id);  // on the worker
+
+  Loop& loop_;
+  const std::string path_;
+  std::unique_ptr<ReplicaDb> db_;  // of the worker
+  Worker worker_;                  // goes first
+};
+
+}  // namespace keyfs

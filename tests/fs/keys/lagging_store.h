@@ -1,0 +1,58 @@
+// A store of which a copy is asked first: what Read::kAny finds may be old, as with a replica of
+// DynamoDB or a member of etcd that was cut off from its peers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "store/memory_store.h"
+
+namespace keyfs::testing {
+
+class LaggingStore final : public Store {
+ public:
+  LaggingStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
+      : real_(loop, std::move(records)), loop_(loop) {}
+
+  // What Read::kAny sees from now on: what is there now.
+  void fall_behind(const MemoryRecords& records, const std::string& id) {
+    copy_ = std::make_shared<MemoryRecords>();
+    if (const auto row = records.find(id)) copy_->write_raw(id, row->json);
+    behind_ = std::make_unique<MemoryStore>(loop_, copy_);
+  }
+  void catch_up() { behind_.reset(); }
+  bool cut_off = false;  // nobody who decides can be asked
+  int strong = 0, any = 0;
+
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
+    ++(read == Read::kStrong ? strong : any);
+    if (read == Read::kAny && behind_ != nullptr) {
+      auto found = co_await behind_->get(id, read, deadline);
+      if (!found) co_return found;
+      found->strong = false;
+      if (*found) co_return found;
+    }
+    if (cut_off) co_return fail(Code::kUnavailable, "cut off from its peers");
+    co_return co_await real_.get(std::move(id), read, deadline);
+  }
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override {
+    return real_.put_if_absent(std::move(record), deadline);
+  }
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override {
+    return real_.replace(std::move(record), std::move(revision), deadline);
+  }
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override {
+    return real_.list(std::move(after), limit, deadline);
+  }
+  Task<StoreCheck> check(TimePoint deadline) override { return real_.check(deadline); }
+
+ private:
+  MemoryStore real_;
+  Loop& loop_;
+  std::shared_ptr<MemoryRecords> copy_;
+  std::unique_ptr<MemoryStore> behind_;
+};
+
+}  // namespace keyfs::testing

@@ -1,0 +1,113 @@
+"""What a host has seen binds what it accepts later, whichever door is tried: opening, the command line, a restart."""
+import json
+import os
+import sqlite3
+
+import pytest
+
+import seen
+from support.process import eventually
+
+
+def forget_row(db, ident):
+    with seen.store(db) as store:
+        assert store.execute("DELETE FROM records WHERE id = ?", (ident,)).rowcount == 1
+
+
+def known_here(keyfs, ident):
+    """This host's copy of the record is on its disk."""
+    with sqlite3.connect(f"file:{keyfs.state_dir}/replica.db?mode=ro", uri=True) as replica:
+        return replica.execute("SELECT count(*) FROM records WHERE id = ?", (ident,)).fetchone()[0] == 1
+
+
+def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_served(launch, db):
+    keyfs = launch()
+    keyfs.read("orders")
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    forget_row(db, "orders")
+    for running in (True, False):
+        done = keyfs.cli("create", "orders")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "which this host has seen" in done.stderr and f"{keyfs.state_dir}/replica.db*" in done.stderr
+        assert "orders" not in seen.texts(db)
+        if running:
+            assert keyfs.cli("create", "new").returncode == 0, "an id that nobody has seen"
+            assert seen.error_name(launch(name="other").read, "new") is None
+            keyfs.terminate()
+    # As the message says.
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(f"{keyfs.state_dir}/replica.db{end}"):
+            os.remove(f"{keyfs.state_dir}/replica.db{end}")
+    assert keyfs.cli("create", "orders").returncode == 0
+
+
+def test_the_command_line_makes_nothing_where_it_cannot_read_what_this_host_has_seen(launch, db):
+    keyfs = launch()
+    keyfs.read("orders")
+    keyfs.terminate()
+    with open(f"{keyfs.state_dir}/replica.db", "r+b") as f:
+        f.write(b"x" * 4096)
+    done = keyfs.cli("create", "new")
+    assert done.returncode == 1 and "can't be told now" in done.stderr, done.stdout + done.stderr
+    assert "new" not in seen.texts(db)
+    keyfs.start()
+    assert keyfs.read("orders")
+    assert seen.error_name(keyfs.read, "new") == "EIO"
+    assert "new" not in seen.texts(db)
+    assert "replica.db.damaged" in keyfs.log()
+    assert "replica.db.damaged" in seen.status(keyfs)["creations"]["refused"]
+    keyfs.terminate()
+    os.remove(f"{keyfs.state_dir}/replica.db.damaged")
+    keyfs.start()
+    assert len(keyfs.read("new")) == 32
+    assert seen.status(keyfs)["creations"]["refused"] is None
+
+
+def test_another_stores_row_of_the_same_id_is_refused(launch, folder, db):
+    """The same masters, and so wraps that open: only what was seen tells the keys apart."""
+    first = launch(fresh_for="1s", name="first")
+    key = first.read("app-orders")
+    other_db = str(folder / "other.db")
+    second = launch(name="second", sections={"store": {"type": "sqlite", "path": other_db}})
+    assert second.read("app-orders") != key
+    good, foreign = seen.texts(db)["app-orders"], seen.texts(other_db)["app-orders"]
+    eventually(lambda: known_here(first, "app-orders"), 20, "noted")
+    seen.put_text(db, "app-orders", foreign)
+
+    def refused():
+        try:
+            assert first.read("app-orders") == key, "never the other key"
+        except OSError as e:
+            return seen.errno.errorcode[e.errno] == "EBADMSG"
+        return False
+
+    eventually(refused, 20, "EBADMSG from the first check on")
+    assert "app-orders" in first.log() and "replica.db*" in first.log()
+    first.restart()
+    assert seen.error_name(first.read, "app-orders") == "EBADMSG"
+    done = first.cli("describe", "app-orders")
+    assert done.returncode == 1 and "is not what became of the one" in done.stderr, done.stdout + done.stderr
+    seen.put_text(db, "app-orders", good)
+    assert first.read("app-orders") == key
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+def test_a_deleted_key_stays_deleted(launch, db, restarted):
+    keyfs = launch(fresh_for="1s")
+    keyfs.read("orders")
+    before = json.loads(seen.texts(db)["orders"])
+    deleted = {**before, "state": "deleted", "serial": before.get("serial", 0) + 1}
+    seen.put_text(db, "orders", json.dumps(deleted))
+    eventually(lambda: seen.error_name(keyfs.read, "orders") == "EKEYREVOKED", 20, "deleted")
+    eventually(lambda: known_deleted(keyfs), 20, "noted")
+    if restarted:
+        keyfs.restart()
+    for record in (before, {**before, "serial": before.get("serial", 0) + 5}):
+        seen.put_text(db, "orders", json.dumps(record))
+        eventually(lambda: seen.error_name(keyfs.read, "orders") == "EBADMSG", 20, "it does not live again")
+    assert seen.error_name(lambda: os.getxattr(keyfs.path("orders"), "user.keyfs.state")) == "EBADMSG"
+
+
+def known_deleted(keyfs):
+    with sqlite3.connect(f"file:{keyfs.state_dir}/replica.db?mode=ro", uri=True) as replica:
+        return json.loads(replica.execute("SELECT json FROM records WHERE id = 'orders'").fetchone()[0])["state"] == "deleted"
