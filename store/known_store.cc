@@ -112,7 +112,9 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
                       "the backup would be made anew. If this is meant, " + accept_store_hint());
     }
     if (store.life.empty() || store.life == name.life) return {};
-    return write_file(state_dir, to_line(store), false);
+    // Where it can't be noted, a later restoration is not noticed; the store is the right one.
+    (void)write_file(state_dir, to_line(store), false);
+    return {};
   }
   return fail(Code::kInvalid,
               where +

@@ -113,8 +113,6 @@ Part check_policy(const Policy& policy) {
   return {"policy", {item}};
 }
 
-}  // namespace
-
 // Before the store is opened: which refuses to be another one than this host knows.
 Result<void> accept_store(const CommonArguments& common, Output& output) {
   const auto configuration = load_configuration(common);
@@ -129,6 +127,8 @@ Result<void> accept_store(const CommonArguments& common, Output& output) {
   }
   return {};
 }
+
+}  // namespace
 
 ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
   if (arguments.accept_store) {
