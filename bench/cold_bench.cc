@@ -142,10 +142,12 @@ class BareRead {
     const json record = json::parse(call_.reply()["Item"]["record"]["S"].get<std::string>());
     const std::string version = std::to_string(record["current"].get<int>());
     const json& wrap = record["versions"][version]["wrapped"][plan_.kms[0].first];
+    json context = {{"keyfs:id", id_}, {"keyfs:version", version}};
+    if (record.contains("origin")) context["keyfs:store"] = record["origin"];
     call_.set("kms", plan_.kms[0].first, plan_.kms[0].second, "TrentService.Decrypt",
               json{{"KeyId", wrap["key"]},
                    {"CiphertextBlob", wrap["blob"]},
-                   {"EncryptionContext", {{"keyfs:id", id_}, {"keyfs:version", version}}}}
+                   {"EncryptionContext", context}}
                   .dump());
   }
   void check() { (void)call_.reply().at("Plaintext"); }

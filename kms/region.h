@@ -36,8 +36,11 @@ namespace keyfs {
 // be given to unwrap. Not secret: it stands in CloudTrail.
 using EncryptionContext = std::map<std::string, std::string>;
 
-// The context of every wrap that keyfs makes. (RKMS bound its wraps to nothing: an empty context.)
-EncryptionContext key_context(const std::string& id, uint32_t version);
+// The context of every wrap that keyfs makes. `store` is the id of the store that the key was made
+// in; empty for keys of an older keyfs, which bound them to none. (RKMS bound its wraps to nothing:
+// an empty context.)
+EncryptionContext key_context(const std::string& id, uint32_t version,
+                              const std::string& store = {});
 
 // A data key encrypted by a master key.
 struct WrappedKey {

@@ -84,7 +84,10 @@ Result<std::unique_ptr<Store>> make_store(const ConfigFile& config, const StoreP
   const auto* type = section->find("type");
   std::string names;
   for (const Kind& kind : kKinds) {
-    if (type != nullptr && type->value == kind.type) return kind.make(*section, parts);
+    if (type != nullptr && type->value == kind.type) {
+      if (auto ok = check_known_type(parts.state_dir, type->value); !ok) return fail(ok.error());
+      return kind.make(*section, parts);
+    }
     names += (names.empty() ? "" : " or ") + std::string(kind.type);
   }
   if (type == nullptr) return fail(missing_key(*section, "type", names));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/file.h"
 
@@ -19,12 +20,39 @@ bool is_word(const std::string& text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
-Result<void> write_new(const std::string& state_dir, const std::string& text) {
+std::string to_line(const StoreName& store) {
+  return store.type + " " + store.id + (store.life.empty() ? "" : " " + store.life) + "\n";
+}
+
+std::optional<StoreName> from_line(std::string text) {
+  if (text.empty() || text.back() != '\n') return std::nullopt;
+  text.pop_back();
+  StoreName name;
+  std::string* const fields[] = {&name.type, &name.id, &name.life};
+  size_t begin = 0;
+  for (size_t field = 0; field < 3 && begin <= text.size(); ++field) {
+    const size_t gap = std::min(text.find(' ', begin), text.size());
+    *fields[field] = text.substr(begin, gap - begin);
+    if (!is_word(*fields[field])) return std::nullopt;
+    begin = gap + 1;
+  }
+  if (name.id.empty() || begin <= text.size()) return std::nullopt;
+  return name;
+}
+
+// Both tell of the same place, and differ.
+bool is_another_life(const std::string& known, const std::string& now) {
+  const size_t slash = known.find('/');
+  return slash != std::string::npos && now.starts_with(known.substr(0, slash + 1)) && now != known;
+}
+
+// `first`: a file that is there already stays, since of two processes the first decides, and the
+// other one compares.
+Result<void> write_file(const std::string& state_dir, const std::string& text, bool first) {
   if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return fail(os_error(state_dir, "cannot be made"));
   }
-  // Of two processes the first decides, and the other one compares.
-  return write_whole_file(file_in(state_dir), text, false);
+  return write_whole_file(file_in(state_dir), text, !first);
 }
 
 }  // namespace
@@ -40,15 +68,11 @@ Result<std::optional<StoreName>> read_known_store(const std::string& state_dir) 
   const ssize_t size = ::read(file.get(), text.data(), text.size());
   if (size < 0) return fail(os_error(path, "cannot be read"));
   text.resize(static_cast<size_t>(size));
-  const size_t gap = text.find(' ');
-  if (gap != std::string::npos && text.back() == '\n') {
-    StoreName name{text.substr(0, gap), text.substr(gap + 1, text.size() - gap - 2)};
-    if (is_word(name.type) && is_word(name.id)) return name;
-  }
+  if (auto name = from_line(std::move(text))) return name;
   return fail(Code::kCorrupt,
               path +
-                  ": is not as keyfs wrote it; if the configured store is the right "
-                  "one, remove this file");
+                  ": is not as keyfs wrote it; if the configured store is the right one, " +
+                  accept_store_hint());
 }
 
 Result<void> check_known_store(const std::string& state_dir, const StoreName& store,
@@ -56,24 +80,90 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
   auto known = read_known_store(state_dir);
   if (!known) return fail(std::move(known.error()));
   if (!*known) {
-    const auto ok = write_new(state_dir, store.type + " " + store.id + "\n");
+    const auto ok = write_file(state_dir, to_line(store), true);
     if (!ok) return ok;
     known = read_known_store(state_dir);
     if (!known) return fail(std::move(known.error()));
   }
-  if (*known == store) return {};
+  const StoreName& name = **known;
+  if (name.type == store.type && name.id == store.id) {
+    if (is_another_life(name.life, store.life)) {
+      return fail(Code::kInvalid,
+                  where + ": was restored from a backup since this host last used it (it is " +
+                      store.life + " now, and was " + name.life + "); keys that were made after " +
+                      "the backup would be made anew. If this is meant, " + accept_store_hint());
+    }
+    if (store.life.empty() || store.life == name.life) return {};
+    // Where it can't be noted, a later restoration is not noticed; the store is the right one.
+    (void)write_file(state_dir, to_line(store), false);
+    return {};
+  }
   return fail(Code::kInvalid,
               where +
-                  ": is not the store that this host has used so far; keys that exist there "
-                  "would be made anew. If this is meant, remove " +
-                  file_in(state_dir));
+                  ": is not the store that this host has used so far (" + name.type + " " +
+                  name.id + ", remembered in " + file_in(state_dir) +
+                  "); keys that exist there would be made anew. If this is meant, " +
+                  accept_store_hint());
+}
+
+Result<void> check_known_type(const std::string& state_dir, const std::string& type) {
+  if (state_dir.empty()) return {};
+  const auto known = read_known_store(state_dir);
+  if (!known) return fail(known.error());
+  if (!*known || (*known)->type == type) return {};
+  return fail(Code::kInvalid, "[store] type = " + type + ": this host has used a store of type " +
+                                  (*known)->type + " so far (remembered in " + file_in(state_dir) +
+                                  "); keys that exist there would be made anew. If this is "
+                                  "meant, " +
+                                  accept_store_hint());
 }
 
 Error lost_store(const std::string& state_dir, const Error& why) {
   return Error(why.code, why.message +
                              "; this host has used the store before, and keys that exist there "
-                             "would be made anew. Restore it, or remove " +
-                             file_in(state_dir) + " to start with a new one");
+                             "would be made anew (" +
+                             file_in(state_dir) +
+                             " remembers it). Restore it, or, to start with a new one, " +
+                             accept_store_hint());
+}
+
+std::string accept_store_hint() {
+  return "run keyfs check --accept-store and restart keyfs";
+}
+
+Result<bool> forget_known_store(const std::string& state_dir) {
+  bool any = false;
+  for (const char* name : {"/store-id", "/etcd-cluster"}) {
+    const std::string path = state_dir + name;
+    if (::unlink(path.c_str()) == 0) {
+      any = true;
+    } else if (errno != ENOENT) {
+      return fail(os_error(path, "cannot be removed"));
+    }
+  }
+  if (any) (void)sync_directory(state_dir);
+  return any;
+}
+
+Result<void> check_origin(const Record& record, const std::string& store_id) {
+  if (record.origin.empty() || record.origin == store_id) return {};
+  return fail(Code::kCorrupt, "record of key " + record.id + " was made in another store (" +
+                                  record.origin + ", and this one is " + store_id +
+                                  "), and was copied here; its key is another one than was made "
+                                  "here, if any was");
+}
+
+Result<void> check_may_write(const Record& record, const std::string& store_id) {
+  if (check_origin(record, store_id)) return {};
+  return fail(Code::kInvalid, "record of key " + record.id + " is bound to another store");
+}
+
+Result<Record> parse_own_record(std::string_view json, std::string_view id,
+                                const std::string& store_id) {
+  auto record = parse_record(json, id);
+  if (!record) return record;
+  if (auto ok = check_origin(*record, store_id); !ok) return fail(std::move(ok.error()));
+  return record;
 }
 
 }  // namespace keyfs

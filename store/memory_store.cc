@@ -3,19 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/known_store.h"
 #include "store/list_entry.h"
 
 namespace keyfs {
-namespace {
-
-Result<Stored> to_stored(const MemoryRecords::Row& row, const std::string& id) {
-  auto record = parse_record(row.json, id);
-  if (!record) return fail(std::move(record.error()));
-  return Stored{std::move(*record), std::to_string(row.revision), row.json};
-}
-
-}  // namespace
-
 std::optional<MemoryRecords::Row> MemoryRecords::find(const std::string& id) const {
   std::lock_guard lock(mutex_);
   const auto found = rows_.find(id);
@@ -61,6 +52,18 @@ void MemoryRecords::erase(const std::string& id) {
   rows_.erase(id);
 }
 
+Result<Stored> MemoryStore::to_stored(const MemoryRecords::Row& row, const std::string& id) const {
+  auto record = parse_own_record(row.json, id, records_->id());
+  if (!record) return fail(std::move(record.error()));
+  return Stored{std::move(*record), std::to_string(row.revision), row.json};
+}
+
+Task<Result<std::string>> MemoryStore::identity(TimePoint deadline) {
+  co_await loop_.yield();
+  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, "store: timed out");
+  co_return records_->id();
+}
+
 Task<Result<Got>> MemoryStore::get(std::string id, Read, TimePoint deadline) {
   co_await loop_.yield();
   if (loop_.now() >= deadline) co_return fail(Code::kTimeout, "store: timed out");
@@ -74,6 +77,7 @@ Task<Result<Got>> MemoryStore::get(std::string id, Read, TimePoint deadline) {
 Task<Result<PutResult>> MemoryStore::put_if_absent(Record record, TimePoint deadline) {
   co_await loop_.yield();
   if (loop_.now() >= deadline) co_return fail(Code::kTimeout, "store: timed out");
+  if (auto ok = check_may_write(record, records_->id()); !ok) co_return fail(ok.error());
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   const auto [row, ours] = records_->insert(record.id, std::move(*json));
@@ -86,6 +90,7 @@ Task<Result<std::optional<Stored>>> MemoryStore::replace(Record record, std::str
                                                          TimePoint deadline) {
   co_await loop_.yield();
   if (loop_.now() >= deadline) co_return fail(Code::kTimeout, "store: timed out");
+  if (auto ok = check_may_write(record, records_->id()); !ok) co_return fail(ok.error());
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   const auto changed = records_->update(record.id, std::move(*json), revision);
@@ -104,7 +109,7 @@ Task<Result<ListPage>> MemoryStore::list(std::string after, size_t limit, TimePo
       page.next = page.entries.back().id;
       break;
     }
-    page.entries.push_back(to_list_entry(id, parse_record(row.json, id)));
+    page.entries.push_back(to_list_entry(id, parse_own_record(row.json, id, records_->id())));
   }
   co_return page;
 }

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/loop.h"
 #include "store/store.h"
@@ -22,6 +23,10 @@ namespace keyfs {
 
 class MemoryRecords {
  public:
+  explicit MemoryRecords(std::string id = "memory") : id_(std::move(id)) {}
+
+  const std::string& id() const { return id_; }
+
   struct Row {
     std::string json;
     uint64_t revision = 0;
@@ -40,6 +45,7 @@ class MemoryRecords {
   void erase(const std::string& id);
 
  private:
+  const std::string id_;
   mutable std::mutex mutex_;
   std::map<std::string, Row> rows_;
   uint64_t last_revision_ = 0;
@@ -50,6 +56,7 @@ class MemoryStore final : public Store {
   MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
       : loop_(loop), records_(std::move(records)) {}
 
+  Task<Result<std::string>> identity(TimePoint deadline) override;
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
@@ -58,6 +65,8 @@ class MemoryStore final : public Store {
   Task<StoreCheck> check(TimePoint deadline) override;
 
  private:
+  Result<Stored> to_stored(const MemoryRecords::Row& row, const std::string& id) const;
+
   Loop& loop_;
   std::shared_ptr<MemoryRecords> records_;
 };

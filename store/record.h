@@ -82,6 +82,9 @@ struct Record {
 // Bounds of a record. KMS encrypts at most 4096 bytes; its ciphertext has at most 6144.
 inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;
 inline constexpr uint32_t kMaxKeyBytes = 4096;
+// Of a new key: its check value is published, and would let a shorter one be found by trial. Older
+// records with shorter keys still read.
+inline constexpr uint32_t kMinKeyBytes = 16;
 inline constexpr size_t kMaxBlobBytes = size_t{16} << 10;
 
 // `id` is the id that was asked for; a record of another one is corrupt.

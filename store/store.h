@@ -102,6 +102,13 @@ class Store {
  public:
   virtual ~Store() = default;
 
+  // The store's own random id, made at its first use and the same for all who use it. It is the
+  // origin of the records that are made here, whose wraps are bound to it; a record with another
+  // origin was copied from another store, and is kCorrupt to every call. Every write compares it
+  // where the records are, so that a store which lost its records, or took the place of the one
+  // that this host knows, gets no key (store/known_store.h). kInvalid for such a store.
+  virtual Task<Result<std::string>> identity(TimePoint deadline) = 0;
+
   // A miss is told only after a strongly consistent, well-formed answer, whatever `read` is; a hit
   // of Read::kStrong is strong.
   virtual Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) = 0;

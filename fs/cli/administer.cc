@@ -160,6 +160,7 @@ void print(const HealReport& report, Output& output) {
                   {"healed", report.healed},
                   {"adopted", report.adopted},
                   {"rkms", report.rkms},
+                  {"rkms_left", report.rkms_left ? Json(*report.rkms_left) : Json()},
                   {"missing", missing},
                   {"failures", failures}});
     return;
@@ -175,6 +176,10 @@ void print(const HealReport& report, Output& output) {
   if (report.rkms != 0)
     output.out() << ", " << report.rkms << " written by RKMS (--adopt takes them over)";
   output.out() << '\n';
+  if (report.rkms_left == 0u) {
+    output.out() << "no record of RKMS is left: once nothing writes such records any more, take "
+                    "accept_rkms_records out of [store] on every host\n";
+  }
 }
 
 }  // namespace
@@ -195,6 +200,13 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
   const KeyState state = arguments.verb == Verb::kDisable  ? KeyState::kDisabled
                          : arguments.verb == Verb::kEnable ? KeyState::kEnabled
                                                            : KeyState::kDeleted;
+  if (arguments.verb == Verb::kDelete && !arguments.yes) {
+    output.error("nothing was done: delete removes every wrapped copy of " +
+                 Output::printable(joined(arguments.ids)) +
+                 ", for good, and what was encrypted with it can never be read again. If this is "
+                 "meant, say --yes; keyfs disable refuses a key too, and can be taken back");
+    return ExitCode::kUsage;
+  }
   const std::string_view verb = arguments.verb == Verb::kDisable  ? "disable"
                                 : arguments.verb == Verb::kEnable ? "enable"
                                                                   : "delete";

@@ -11,6 +11,7 @@
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/daemon/process.h"
+#include "store/known_store.h"
 
 namespace keyfs {
 namespace {
@@ -112,9 +113,30 @@ Part check_policy(const Policy& policy) {
   return {"policy", {item}};
 }
 
+// Before the store is opened: which refuses to be another one than this host knows.
+Result<void> accept_store(const CommonArguments& common, Output& output) {
+  const auto configuration = load_configuration(common);
+  if (!configuration) return fail(configuration.error());
+  const std::string& state_dir = configuration->settings.state_dir;
+  const auto forgotten = forget_known_store(state_dir);
+  if (!forgotten) return fail(forgotten.error());
+  if (!output.json()) {
+    output.out() << (*forgotten ? "forgotten: which store this host has used (" + state_dir +
+                                      "); the configured one is the known one from now on\n"
+                                : "this host knew no store (" + state_dir + ")\n");
+  }
+  return {};
+}
+
 }  // namespace
 
 ExitCode run_check(const CheckArguments& arguments, const CommonArguments& common, Output& output) {
+  if (arguments.accept_store) {
+    if (const auto ok = accept_store(common, output); !ok) {
+      output.error(ok.error().message);
+      return exit_code_for(ok.error());
+    }
+  }
   auto opened = CommandContext::open(common, Makes::kDatabase);
   if (!opened) {
     output.error(opened.error().message);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/config.h"
+#include "store/record.h"
 
 namespace keyfs {
 namespace {
@@ -71,6 +72,8 @@ class Grammar {
     add_common(sub, true);
     sub->add_flag("--create-table", arguments->create_table,
                   "make the DynamoDB table when it is not there");
+    sub->add_flag("--accept-store", arguments->accept_store,
+                  "forget which store this host has used, and go on with the configured one");
   }
 
   void add_explain() {
@@ -104,13 +107,14 @@ class Grammar {
       sub->add_option("--bytes", arguments->bytes,
                       "size of the new keys; default: key_bytes of the configuration")
           ->type_name("N")
-          ->check(CLI::Range(1, 1 << 20));
+          ->check(CLI::Range(static_cast<int>(kMinKeyBytes), 1 << 20));
       add_ids(sub, arguments->ids, true);
     }
     add_state("disable", "refuse to serve keys until they are enabled again",
               SetStateArguments::Verb::kDisable);
     add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
-    add_state("delete", "refuse to serve keys for ever; their ids are not used again",
+    add_state("delete",
+              "remove all wrapped copies of keys, for good; their ids are not used again",
               SetStateArguments::Verb::kDelete);
     {
       auto [sub, arguments] =
@@ -136,6 +140,9 @@ class Grammar {
     auto [sub, arguments] = command<SetStateArguments>(name, what);
     arguments->verb = verb;
     add_common(sub, true);
+    if (verb == SetStateArguments::Verb::kDelete) {
+      sub->add_flag("--yes", arguments->yes, "it is meant: nothing brings the keys back");
+    }
     add_ids(sub, arguments->ids, true);
   }
 

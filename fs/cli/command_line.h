@@ -27,6 +27,7 @@ struct MountArguments {
 };
 struct CheckArguments {
   bool create_table = false;
+  bool accept_store = false;
 };
 struct ExplainArguments {
   std::string id;    // empty: tells the configuration in force
@@ -44,6 +45,7 @@ struct CreateArguments {
 };
 struct SetStateArguments {
   enum class Verb { kDisable, kEnable, kDelete } verb = Verb::kDisable;
+  bool yes = false;  // kDelete: it is meant
   std::vector<std::string> ids;
 };
 struct HealArguments {

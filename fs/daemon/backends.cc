@@ -46,7 +46,7 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
   StoreParts store_parts{self->loop_, std::move(*known_in), {}, {},
                           may_make_database};
   store_parts.dynamodb = [&](const ConfigSection& section) {
-    return remote.dynamodb_store(section);
+    return remote.dynamodb_store(section, store_parts.state_dir);
   };
   const EtcdParts etcd{self->loop_, self->poller_, self->arena_, self->random_};
   store_parts.etcd = [&](const ConfigSection& section) {

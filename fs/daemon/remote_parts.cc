@@ -55,7 +55,8 @@ Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& sec
   return (*parts)->regions.make(section);
 }
 
-Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section) {
+Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section,
+                                                           const std::string& state_dir) {
   auto parts = aws();
   if (!parts) return fail(section.mistake("type", parts.error().message));
   Aws& made = **parts;
@@ -64,7 +65,7 @@ Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& 
       [&made](const std::string& profile, const std::string& role_arn) -> AwsCredentialProvider& {
         return made.regions.credentials(profile, role_arn);
       },
-      process_environment()};
+      process_environment(), state_dir};
   return make_dynamodb_store(section, dynamodb);
 }
 

@@ -34,7 +34,8 @@ class RemoteParts {
   RemoteParts& operator=(const RemoteParts&) = delete;
 
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
-  Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section);
+  Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
+                                                const std::string& state_dir);
 
   // Told what goes on in spite of a fault, from now on.
   void on_warning(std::function<void(const std::string&)> warn) { warn_ = std::move(warn); }

@@ -41,7 +41,7 @@ KeyVerifier verifier_of(const Record& record, uint32_t version) {
 
 EncryptionContext context_of(const Record& record, uint32_t version) {
   if (record.from_rkms) return {};
-  return key_context(record.id, version);
+  return key_context(record.id, version, record.origin);
 }
 
 WrappedKeys wraps_of(const Version& version) {

@@ -25,7 +25,8 @@ Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t 
 // have neither size nor check value: nothing is compared there.
 KeyVerifier verifier_of(const Record& record, uint32_t version);
 
-// What the wraps of a record's version are bound to: nothing in a record that RKMS wrote.
+// What the wraps of a record's version are bound to: its id, the version and the record's origin,
+// if it has one; nothing in a record that RKMS wrote.
 EncryptionContext context_of(const Record& record, uint32_t version);
 
 // The wraps of a version as Regions takes them.

@@ -11,7 +11,7 @@ namespace {
 constexpr uint32_t kFirst = 1;
 
 Record first_record(const MakeRequest& request, const CreatedKey& made, const KeyCheck& check,
-                    const std::string& now) {
+                    const std::string& origin, const std::string& now) {
   Version version;
   version.created = now;
   version.creator = request.creator;
@@ -27,6 +27,7 @@ Record first_record(const MakeRequest& request, const CreatedKey& made, const Ke
   Record record;
   record.id = request.id;
   record.current = kFirst;
+  record.origin = origin;
   record.serial = 1;
   record.versions[kFirst] = std::move(version);
   return record;
@@ -47,7 +48,14 @@ bool holds(const Record& stored, const Record& ours) {
 
 Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeRequest request) {
   const std::string what = "could not create key " + request.id;
-  EncryptionContext context = key_context(request.id, kFirst);
+  if (request.bytes < kMinKeyBytes) {
+    co_return fail(Code::kInvalid, what + ": a key has at least " + std::to_string(kMinKeyBytes) +
+                                       " bytes; its check value, which is no secret, would let a "
+                                       "shorter one be found by trial");
+  }
+  const auto origin = co_await store.identity(request.deadline);
+  if (!origin) co_return fail(origin.error().within(what));
+  EncryptionContext context = key_context(request.id, kFirst, *origin);
   auto made = co_await regions.create(request.bytes, std::move(context), request.deadline);
   if (!made) co_return fail(made.error().within(what));
   if (made->key.size() != request.bytes) {
@@ -57,7 +65,8 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
   }
   const auto check = check_of(made->key, request.id, kFirst);
   if (!check) co_return fail(check.error().within(what));
-  const Record record = first_record(request, *made, *check, to_rfc3339(loop.clock().wall()));
+  const std::string now = to_rfc3339(loop.clock().wall());
+  const Record record = first_record(request, *made, *check, *origin, now);
   if (request.before_write) request.before_write();
   auto put = co_await store.put_if_absent(record, request.deadline);
   if (!put) co_return fail(put.error().within(what));

@@ -1,4 +1,5 @@
-// Makes a new key: generate in one region, wrap in the others, write the record if there is none.
+// Makes a new key, bound to the store: generate in one region, wrap in the others, write the record
+// if there is none.
 //
 // To be called only after a strongly consistent miss, with the gate's pass (creation_gate.h). The
 // first writer wins; whoever loses gets the

@@ -37,9 +37,15 @@ Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, T
                      "regions " + first + " and " + region + " hold different keys under this id");
     }
   }
-  if (key.empty() || key.size() > kMaxKeyBytes) {
+  if (key.size() < kMinKeyBytes) {
+    co_return fail(Code::kInvalid, "its key has " + std::to_string(key.size()) +
+                                       " bytes; the check value of a key of less than " +
+                                       std::to_string(kMinKeyBytes) +
+                                       " would let it be found by trial");
+  }
+  if (key.size() > kMaxKeyBytes) {
     co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) +
-                                       " bytes, where 1 to " + std::to_string(kMaxKeyBytes) +
+                                       " bytes, where " + std::to_string(kMaxKeyBytes) +
                                        " are possible");
   }
   co_return std::move(key);
@@ -71,7 +77,7 @@ Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoi
   if (!check) co_return fail(check.error().within(what));
 
   std::vector<std::string> names = regions.names();
-  EncryptionContext context = key_context(record.id, number);
+  EncryptionContext context = key_context(record.id, number, record.origin);
   auto more = co_await regions.wrap_missing(*key, std::move(context), std::move(names), deadline);
   Adopted adopted;
   for (auto& failure : more.missing) {

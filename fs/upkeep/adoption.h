@@ -9,7 +9,7 @@
 // Thread-safety: none; on the loop's thread. Ownership: refers to loop and regions. Blocking:
 // never; a task. Writes nothing: the caller replaces the record. Errors: kCorrupt when two regions
 // hold different keys, or none a key of a possible size; kInvalid when a region that holds it is
-// not configured here; else the region's.
+// not configured here, and for a key that is too short for a check value; else the region's.
 #pragma once
 
 #include <vector>
@@ -28,7 +28,8 @@ struct Adopted {
   std::vector<RegionFailure> missing;  // configured, held nothing before, and could not wrap it
 };
 
-// `record` is one with from_rkms. No key material leaves this.
+// `record` is one with from_rkms, and its origin the id of the store that it lies in, to which the
+// new wraps are bound. No key material leaves this.
 Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoint deadline);
 
 }  // namespace keyfs

@@ -54,6 +54,7 @@ Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
   if (ids.empty()) {
+    if (options_.adopt) report.rkms_left = 0;
     auto scanned = co_await scan(deadline, report);
     if (!scanned) co_return fail(std::move(scanned.error()));
   }
@@ -79,7 +80,9 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
         ++report.keys;
         ++report.rkms;
       } else {
-        co_await heal(entry.id, deadline, report);
+        const Attempt done = co_await heal(entry.id, deadline, report);
+        const bool failed = done.outcome == Outcome::kFailed || done.outcome == Outcome::kConflict;
+        if (entry.from_rkms && failed && report.rkms_left) ++*report.rkms_left;
       }
       if (loop_.now() >= deadline) {
         co_return fail(Code::kTimeout, "could not go through the keys: the deadline passed after " +
@@ -227,7 +230,15 @@ Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
   size_t calls = regions_.size();
   for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
   co_await take_calls(calls);
-  auto adopted = co_await adopt(loop_, regions_, record, call_until(deadline));
+  auto origin = co_await store_.identity(call_until(deadline));
+  if (!origin) {
+    done.outcome = Outcome::kFailed;
+    done.error = origin.error().within("could not adopt key " + record.id);
+    co_return done;
+  }
+  Record bound = record;
+  bound.origin = std::move(*origin);
+  auto adopted = co_await adopt(loop_, regions_, std::move(bound), call_until(deadline));
   if (!adopted) {
     done.outcome = Outcome::kFailed;
     done.error = std::move(adopted.error());

@@ -61,6 +61,8 @@ struct HealReport {
   size_t healed = 0;   // lack nothing any more
   size_t adopted = 0;  // were RKMS's, and are ours now
   size_t rkms = 0;     // RKMS's, and left alone
+  // After a pass over all keys that was to adopt: how many records of RKMS there still are.
+  std::optional<size_t> rkms_left;
   std::vector<Missing> missing;
   std::vector<Failure> failures;  // could not be read, corrupt, changed under our hands
 

@@ -39,6 +39,21 @@ AdminCreated existing(const Record& record) {
   return found;
 }
 
+bool is_tombstone(const Record& record) {
+  return record.state == KeyState::kDeleted &&
+         std::all_of(record.versions.begin(), record.versions.end(),
+                     [](const auto& version) { return version.second.wrapped.empty(); });
+}
+
+// What tells the versions stays, and nothing that gives a key.
+void make_tombstone(Record& record, const std::string& now) {
+  record.pending = 0;
+  for (auto& [number, version] : record.versions) {
+    version.wrapped.clear();
+    if (version.destroyed.empty()) version.destroyed = now;
+  }
+}
+
 }  // namespace
 
 bool KeyDescription::degraded() const {
@@ -81,8 +96,11 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     if (!*found) co_return no_such_key(id);
     Stored stored = std::move(**found);
     StateChange change{stored.record.state, state};
-    if (change.before == state) co_return change;
-    if (change.before == KeyState::kDeleted) {
+    // An older keyfs left the wraps in the records of deleted keys.
+    const bool done = state == KeyState::kDeleted ? is_tombstone(stored.record)
+                                                  : change.before == state;
+    if (done) co_return change;
+    if (change.before == KeyState::kDeleted && state != KeyState::kDeleted) {
       co_return fail(Code::kInvalid, what + ": it was deleted, and that is for good");
     }
     if (stored.record.from_rkms) {
@@ -92,6 +110,9 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     }
     stored.record.state = state;
     ++stored.record.serial;
+    if (state == KeyState::kDeleted) {
+      make_tombstone(stored.record, to_rfc3339(loop_.clock().wall()));
+    }
     auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
     if (!replaced) co_return fail(replaced.error().within(what));
     if (*replaced) co_return change;

@@ -1,7 +1,7 @@
 // What the command line does to keys: create, describe, disable, enable, delete.
 //
-// Deleting changes the record's state and nothing else: the record stays for ever, so that the id
-// can never be given a second plaintext.
+// Deleting removes the wraps of all versions, for good. What is left of the record stays for ever,
+// so that the id can never be given a second plaintext. Disabling is the reversible one.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
 // Blocking: never; tasks. Errors: those of Store and Regions, and of the gate that creations go

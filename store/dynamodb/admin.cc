@@ -5,6 +5,7 @@
 #include "base/aws/endpoint.h"
 #include "base/config_reader.h"
 #include "store/dynamodb/store.h"
+#include "store/known_store.h"
 
 namespace keyfs {
 namespace {
@@ -77,6 +78,14 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
   StoreCheck check;
   const auto topology = co_await describe(deadline);
   check_topology(topology, check);
+  // Other failures are told below, by the call that fails.
+  const auto known = co_await establish(std::min(deadline, loop_.now() + 5s));
+  if (known) {
+    check.items.push_back({"identity", true, "is store " + store_id_, ""});
+  } else if (refused_ || known.error().code == Code::kCorrupt) {
+    check.items.push_back({"identity", false, known.error().message,
+                           "make sure which table this is"});
+  }
   for (size_t i = 0; i < replicas_.size(); ++i) {
     DynamoDbReplica& replica = *replicas_[i];
     const std::string& region = replica.region();
@@ -86,7 +95,7 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     check.items.push_back(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
                                   "took " + to_text(loop_.now() - begin)));
     if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail alike
-    const auto scanned = co_await replica.scan("", 1, until);
+    const auto scanned = co_await replica.scan("", 1, "", until);
     check.items.push_back(
         to_item(region + " may list", "dynamodb:Scan", without_value(scanned), "permitted"));
     // Where nothing is ever written, nothing need be permitted.
@@ -178,8 +187,14 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
     replicas.push_back(std::make_unique<DynamoDbReplica>(parts.loop, parts.http, credentials,
                                                          regions[i], std::move(*endpoint), names));
   }
+  std::string known;
+  if (!parts.state_dir.empty()) {
+    auto name = read_known_store(parts.state_dir);
+    if (!name) return fail(std::move(name.error()));
+    if (*name) known = (*name)->id;
+  }
   return std::make_unique<DynamoDbStore>(parts.loop, parts.random, std::move(names),
-                                         std::move(replicas));
+                                         std::move(replicas), parts.state_dir, std::move(known));
 }
 
 }  // namespace keyfs

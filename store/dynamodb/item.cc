@@ -5,6 +5,7 @@
 
 #include "base/encoding.h"
 #include "base/strict_json.h"
+#include "store/known_store.h"
 #include "store/list_entry.h"
 
 namespace keyfs {
@@ -102,6 +103,13 @@ std::string get_item_json(const DynamoDbNames& names, const std::string& id, boo
                {"ConsistentRead", consistent}});
 }
 
+std::string found_store_json(const DynamoDbNames& names, const std::string& store_id) {
+  return dump({{"TableName", names.table},
+               {"Item", {{"id", text_value(kStoreItemId)}, {"store", text_value(store_id)}}},
+               {"ConditionExpression", "attribute_not_exists(id)"},
+               {"ReturnValuesOnConditionCheckFailure", "ALL_OLD"}});
+}
+
 std::string put_item_json(const DynamoDbNames& names, const std::string& id,
                           const std::string& record, const std::string& revision) {
   return dump({{"TableName", names.table},
@@ -115,7 +123,7 @@ std::string put_item_json(const DynamoDbNames& names, const std::string& id,
 
 Result<std::string> update_item_json(const DynamoDbNames& names, const std::string& id,
                                      const std::string& record, const std::string& revision,
-                                     const std::string& old_revision) {
+                                     const std::string& old_revision, bool forget_rkms) {
   json request = {{"TableName", names.table},
                   {"Key", {{"id", text_value(id)}}},
                   {"UpdateExpression", "SET #record = :record, #revision = :revision"},
@@ -134,6 +142,9 @@ Result<std::string> update_item_json(const DynamoDbNames& names, const std::stri
     request["ConditionExpression"] = "attribute_not_exists(#record) AND #keys = :old";
     request["ExpressionAttributeNames"]["#keys"] = "keys";
     request["ExpressionAttributeValues"][":old"] = *keys;
+  } else if (forget_rkms) {
+    request["UpdateExpression"] = "SET #record = :record, #revision = :revision REMOVE #keys";
+    request["ExpressionAttributeNames"]["#keys"] = "keys";
   }
   return dump(request);
 }
@@ -191,7 +202,22 @@ Result<std::optional<Stored>> parse_found_item(const DynamoDbNames& names, std::
   return parse_reply(names, body, id);
 }
 
-Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body) {
+Result<std::optional<std::string>> parse_store_id(std::string_view body) {
+  const auto parsed = parse_strict_json(body, kMaxReplyBytes);
+  if (!parsed || !parsed->is_object()) return fail(malformed());
+  const json& reply = *parsed;
+  const auto item = reply.find("Item");
+  if (item == reply.end()) return std::nullopt;
+  const std::string* id = item->is_object() ? find_text(*item, "store") : nullptr;
+  if (id == nullptr || id->size() != 32 || !hex_decode(*id)) {
+    return fail(Code::kCorrupt,
+                "the item " + std::string(kStoreItemId) + " is not as keyfs wrote it");
+  }
+  return *id;
+}
+
+Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body,
+                            const std::string& store_id) {
   const auto parsed = parse_strict_json(body, kMaxReplyBytes);
   if (!parsed || !parsed->is_object()) return fail(malformed());
   const json& reply = *parsed;
@@ -203,10 +229,13 @@ Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body) {
     if (id == nullptr) return fail(malformed());
     if (id->starts_with('.')) continue;
     const auto stored = parse_item(names, item, *id);
-    if (stored) {
+    const bool foreign = stored && !store_id.empty() && !check_origin(stored->record, store_id);
+    if (stored && !foreign) {
       page.entries.push_back(to_list_entry(*id, stored->record));
     } else {
-      page.entries.push_back(to_list_entry(*id, fail(stored.error())));
+      ListPage::Entry& corrupt = page.entries.emplace_back();
+      corrupt.id = *id;
+      corrupt.corrupt = true;
     }
   }
   const auto last = reply.find("LastEvaluatedKey");
@@ -245,6 +274,9 @@ Result<TableDescription> parse_table(std::string_view body) {
   if (!table.is_object() || table.empty()) return fail(malformed());
   TableDescription description;
   description.active = is(table, "TableStatus", "ACTIVE") || is(table, "TableStatus", "UPDATING");
+  if (const auto* id = at(table, "TableId").get_ptr<const json::string_t*>()) {
+    description.table_id = *id;
+  }
   description.strong = is(table, "MultiRegionConsistency", "STRONG");
   const json& protection = at(table, "DeletionProtectionEnabled");
   description.deletion_protection = protection.is_boolean() && protection.get<bool>();

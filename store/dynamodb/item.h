@@ -2,8 +2,8 @@
 //   https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
 //
 // An item of ours: id (S, the partition key), record (S: JSON, store/record.h), revision (S: random
-// for each write). Other attributes stay as they are. An item that RKMS wrote: id (S), keys (M: S
-// in base64 by region), no record.
+// for each write). Other attributes stay as they are. The store's own id: id ".keyfs-store", store
+// (S). An item that RKMS wrote: id (S), keys (M: S in base64 by region), no record.
 //
 // Thread-safety: plain functions. Blocking: never.
 // Errors: kCorrupt for an item that is neither; kUnavailable for a reply that is not well-formed.
@@ -29,12 +29,17 @@ struct DynamoDbNames {
   bool accept_rkms_records = false;
 };
 std::string get_item_json(const DynamoDbNames& names, const std::string& id, bool consistent);
+// The item that holds the store's own id; no key id starts with a dot.
+inline constexpr char kStoreItemId[] = ".keyfs-store";
+// Writes it if there is none.
+std::string found_store_json(const DynamoDbNames& names, const std::string& store_id);
 std::string put_item_json(const DynamoDbNames& names, const std::string& id,
                           const std::string& record, const std::string& revision);
-// kInvalid for a revision that no store of this kind gave.
+// kInvalid for a revision that no store of this kind gave. `forget_rkms`: what RKMS wrote beside
+// the record goes too.
 Result<std::string> update_item_json(const DynamoDbNames& names, const std::string& id,
                                      const std::string& record, const std::string& revision,
-                                     const std::string& old_revision);
+                                     const std::string& old_revision, bool forget_rkms);
 std::string scan_json(const DynamoDbNames& names, const std::string& after, size_t limit);
 std::string table_json(const DynamoDbNames& names);
 std::string create_table_json(const DynamoDbNames& names);
@@ -49,13 +54,18 @@ Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::st
 // The item that a failed condition found; nullopt when there was none, or it was not sent.
 Result<std::optional<Stored>> parse_found_item(const DynamoDbNames& names, std::string_view body,
                                                const std::string& id);
-Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body);
+// The store's id in the reply to a GetItem, or in what a failed condition found; nullopt: none.
+Result<std::optional<std::string>> parse_store_id(std::string_view body);
+// `store_id`: records that are bound to another store are listed as corrupt; empty: not looked at.
+Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body,
+                            const std::string& store_id = {});
 
 struct TableDescription {
   bool active = false;
   bool key_is_id = false;  // the partition key is `id`, a string, and there is no sort key
   bool deletion_protection = false;
   std::set<std::string> regions;  // this one and those of all replicas
+  std::string table_id;           // of this life of it; empty: not told
   bool strong = false;            // a Global Table in the strongly consistent mode (MRSC)
 };
 Result<TableDescription> parse_table(std::string_view body);

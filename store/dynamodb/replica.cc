@@ -100,6 +100,26 @@ Task<Result<std::optional<Stored>>> DynamoDbReplica::get(std::string id, bool co
   co_return std::move(*found);
 }
 
+Task<Result<std::optional<std::string>>> DynamoDbReplica::get_store_id(bool consistent,
+                                                                       TimePoint deadline) {
+  const auto reply =
+      co_await call("GetItem", get_item_json(names_, kStoreItemId, consistent), deadline);
+  if (!reply) co_return fail(reply.error());
+  auto id = parse_store_id(reply->body);
+  if (!id) co_return fail(id.error().within(region_));
+  co_return std::move(*id);
+}
+
+Task<Result<std::optional<std::string>>> DynamoDbReplica::found_store(std::string store_id,
+                                                                      TimePoint deadline) {
+  const auto reply = co_await call("PutItem", found_store_json(names_, store_id), deadline);
+  if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed) co_return store_id;
+  auto there = parse_store_id(reply->body);
+  if (!there) co_return fail(there.error().within(region_));
+  co_return std::move(*there);
+}
+
 Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::put(std::string id, std::string record,
                                                             std::string revision,
                                                             TimePoint deadline) {
@@ -118,8 +138,9 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::put(std::string id, std:
 Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, std::string record,
                                                                std::string revision,
                                                                std::string old_revision,
+                                                               bool forget_rkms,
                                                                TimePoint deadline) {
-  auto body = update_item_json(names_, id, record, revision, old_revision);
+  auto body = update_item_json(names_, id, record, revision, old_revision, forget_rkms);
   if (!body) co_return fail(std::move(body.error()));
   const auto reply = co_await call("UpdateItem", std::move(*body), deadline);
   if (!reply) co_return fail(reply.error());
@@ -132,10 +153,11 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, s
   co_return written;
 }
 
-Task<Result<ListPage>> DynamoDbReplica::scan(std::string after, size_t limit, TimePoint deadline) {
+Task<Result<ListPage>> DynamoDbReplica::scan(std::string after, size_t limit, std::string store_id,
+                                             TimePoint deadline) {
   const auto reply = co_await call("Scan", scan_json(names_, after, limit), deadline);
   if (!reply) co_return fail(reply.error());
-  auto page = parse_scan(names_, reply->body);
+  auto page = parse_scan(names_, reply->body, store_id);
   if (!page) co_return fail(page.error().within(region_));
   co_return std::move(*page);
 }

@@ -31,6 +31,11 @@ class DynamoDbReplica {
 
   Task<Result<std::optional<Stored>>> get(std::string id, bool consistent, TimePoint deadline);
 
+  // The id of the store, which lies in an item of its own; nullopt: it has none yet.
+  Task<Result<std::optional<std::string>>> get_store_id(bool consistent, TimePoint deadline);
+  // Gives it one if it has none; what it is then. The reply may lack it, when another was faster.
+  Task<Result<std::optional<std::string>>> found_store(std::string store_id, TimePoint deadline);
+
   struct Written {
     bool done = false;  // the condition held
     // Else what was there, when it was sent.
@@ -39,8 +44,10 @@ class DynamoDbReplica {
   Task<Result<Written>> put(std::string id, std::string record, std::string revision,
                             TimePoint deadline);
   Task<Result<Written>> update(std::string id, std::string record, std::string revision,
-                               std::string old_revision, TimePoint deadline);
-  Task<Result<ListPage>> scan(std::string after, size_t limit, TimePoint deadline);
+                               std::string old_revision, bool forget_rkms, TimePoint deadline);
+  // Records that are bound to another store than `store_id` (empty: any) are listed as corrupt.
+  Task<Result<ListPage>> scan(std::string after, size_t limit, std::string store_id,
+                              TimePoint deadline);
   Task<Result<TableDescription>> describe(TimePoint deadline);
   Task<Result<void>> create_table(TimePoint deadline);
   Task<Result<void>> protect_by_recovery(TimePoint deadline);

@@ -5,44 +5,33 @@
 #include <numeric>
 
 #include "base/encoding.h"
+#include "store/dynamodb/asking.h"
+#include "store/known_store.h"
 
 namespace keyfs {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kFirstPause = 25ms;
-constexpr Duration kLongestPause = 1s;
-// Of one attempt: a connection that hangs leaves time for another one.
-constexpr Duration kAttempt = 3s;
 constexpr Duration kDescribe = 5s;
 constexpr Duration kDescribeAgain = 5s;
 constexpr size_t kMaxPage = 1000;
 
-// Of several replicas that failed: what the caller can do about all of them.
-Error combine(const std::vector<Error>& errors) {
-  if (errors.size() == 1) return errors.front();
-  Code code = errors.front().code;
-  std::string text;
-  for (const Error& error : errors) {
-    // One that may pass makes the whole worth another try; throttled only when all are.
-    if (error.code != code)
-      code = may_pass(error.code) || may_pass(code) ? Code::kUnavailable : code;
-    text += (text.empty() ? "" : "; ") + error.message;
-  }
-  return Error(code, std::move(text));
-}
-
 }  // namespace
 
 DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
-                             std::vector<std::unique_ptr<DynamoDbReplica>> replicas)
+                             std::vector<std::unique_ptr<DynamoDbReplica>> replicas,
+                             std::string state_dir, std::string known)
     : loop_(loop),
       random_(random),
       names_(std::move(names)),
       replicas_(std::move(replicas)),
+      state_dir_(std::move(state_dir)),
+      store_id_(std::move(known)),
       describing_(loop),
+      establishing_(loop),
       background_(loop) {
+  if (!state_dir_.empty()) files_ = std::make_unique<Worker>(loop, "keyfs-table");
   topology_.replica.assign(replicas_.size(), false);
   topology_.replica[0] = true;
 }
@@ -53,112 +42,6 @@ Result<std::string> DynamoDbStore::new_revision() {
   std::array<uint8_t, 16> bytes{};
   if (auto ok = random_.fill(bytes); !ok) return fail(std::move(ok.error()));
   return hex_encode(bytes);
-}
-
-template <class T>
-Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attempt) {
-  int spent = 0;
-  std::optional<Error> last;  // of the last attempt
-  for (unsigned number = 0;; ++number) {
-    if (loop_.now() >= deadline) {
-      // The last pause took longer than it should: on a busy machine, or one that was asleep.
-      if (!last) last = Error(Code::kTimeout, "table " + names_.table + ": timed out");
-      // Throttled to the end stays throttled.
-      if (last->code == Code::kUnavailable) last->code = Code::kTimeout;
-      co_return fail(std::move(*last));
-    }
-    const TimePoint until = std::min(deadline, loop_.now() + kAttempt);
-    auto result = co_await attempt(number, until);
-    if (result) {
-      budget_.succeeded(spent);
-      co_return result;
-    }
-    Error& error = result.error();
-    if (!may_pass(error.code)) co_return result;
-    if (error.code == Code::kTimeout && until == deadline && last &&
-        last->code == Code::kThrottled) {
-      // What was left of the time was too little for an answer: it was the throttling that took it.
-      co_return fail(std::move(*last));
-    }
-    last = error;
-    const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
-    const Duration pause = retry_pause(number, kFirstPause, kLongestPause,
-                                       [this] { return random_fraction_of(random_); });
-    if (loop_.now() + pause >= deadline) {
-      // Throttled to the end stays throttled: the caller shall slow down.
-      if (error.code == Code::kUnavailable) error.code = Code::kTimeout;
-      error.message += "; tried " + std::to_string(number + 1) + " times until the deadline";
-      co_return result;
-    }
-    if (!budget_.take(cost)) {
-      error.message += "; not tried again: too many calls fail";
-      co_return result;
-    }
-    spent += cost;
-    co_await loop_.sleep_for(pause);
-  }
-}
-
-template <class T>
-Task<Result<T>> DynamoDbStore::ask_one(size_t replica, TimePoint deadline, Ask<T> question) {
-  DynamoDbReplica& asked = *replicas_[replica];
-  const TimePoint begin = loop_.now();
-  auto result = co_await question(asked, deadline);
-  if (result) {
-    asked.succeeded(loop_.now() - begin);
-  } else if (result.error().code != Code::kCorrupt && result.error().code != Code::kInvalid) {
-    asked.failed();
-  }
-  co_return result;
-}
-
-template <class T>
-Task<Result<T>> DynamoDbStore::ask(std::vector<size_t> replicas, TimePoint deadline,
-                                   Ask<T> question) {
-  TaskGroup<Result<T>> calls(loop_);
-  std::vector<size_t> asked;  // by the call's number
-  std::vector<bool> done;
-  std::vector<Error> errors;
-  while (asked.size() < replicas.size() || !calls.empty()) {
-    if (asked.size() < replicas.size()) {
-      const size_t next = replicas[asked.size()];
-      calls.start(ask_one<T>(next, deadline, question));
-      asked.push_back(next);
-      done.push_back(false);
-    }
-    // More are asked while these take their time, as long as there are more.
-    std::optional<TimePoint> until;
-    if (asked.size() < replicas.size()) until = loop_.now() + replicas_[asked.back()]->patience();
-    auto finished = co_await calls.next(until);
-    if (!finished) continue;
-    done[finished->number] = true;
-    auto& result = finished->value;
-    if (result || !(may_pass(result.error().code) || result.error().code == Code::kDenied)) {
-      // Those that were asked before and have not answered are not asked first for a while.
-      for (size_t call = 0; call < finished->number; ++call) {
-        if (!done[call]) replicas_[asked[call]]->failed();
-      }
-      co_return std::move(result);
-    }
-    errors.push_back(std::move(result.error()));
-  }
-  co_return fail(combine(errors));
-}
-
-template <class T>
-Task<Result<T>> DynamoDbStore::ask_readable(TimePoint deadline, Ask<T> question) {
-  if (replicas_.size() > 1 && topology_.mode == Mode::kUnknown) {
-    // Home is asked while the table is described; should it not answer soon, the others are asked
-    // as soon as they are known.
-    const TimePoint until = std::min(deadline, loop_.now() + replicas_[0]->patience());
-    std::vector<size_t> home(1, 0);
-    auto answer = co_await ask<T>(std::move(home), until, question);
-    if (answer || !(may_pass(answer.error().code) || answer.error().code == Code::kDenied)) {
-      co_return answer;
-    }
-    (void)co_await describe(deadline);
-  }
-  co_return co_await ask<T>(readable(), deadline, question);
 }
 
 DynamoDbStore::Topology DynamoDbStore::topology_from(size_t replica,
@@ -250,6 +133,7 @@ std::vector<size_t> DynamoDbStore::deciding() const {
 Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadline) {
   using Found = std::optional<Stored>;
   if (replicas_.size() > 1) start_describing();
+  start_establishing();
   Attempt<Got> attempt = [this, id, read](unsigned, TimePoint until) -> Task<Result<Got>> {
     if (read == Read::kAny) {
       Ask<Found> quickly = [id](DynamoDbReplica& replica, TimePoint end) {
@@ -257,7 +141,11 @@ Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadli
       };
       auto found = co_await ask_readable<Found>(until, quickly);
       if (!found) co_return fail(std::move(found.error()));
-      if (*found) co_return Got{std::move(*found), false};
+      if (*found) {
+        auto own = co_await check_own((*found)->record, until);
+        if (!own) co_return fail(std::move(own.error()));
+        co_return Got{std::move(*found), false};
+      }
     }
     // Only who decides can say that there is none, and what is so now.
     if (replicas_.size() > 1) (void)co_await describe(until);
@@ -265,7 +153,18 @@ Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadli
       return replica.get(id, true, end);
     };
     auto found = co_await ask<Found>(deciding(), until, strongly);
+    if (found && !*found && !established_) {
+      // Only now it matters which store this is, and only what is read afterwards is its word.
+      auto known = co_await establish(until);
+      if (!known) co_return fail(std::move(known.error()));
+      found = co_await ask<Found>(deciding(), until, strongly);
+    }
     if (!found) co_return fail(std::move(found.error()));
+    if (!*found && refused_) co_return fail(*refused_);
+    if (*found) {
+      auto own = co_await check_own((*found)->record, until);
+      if (!own) co_return fail(std::move(own.error()));
+    }
     co_return Got{std::move(*found), true};
   };
   co_return co_await with_retries<Got>(deadline, std::move(attempt));
@@ -276,7 +175,8 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
   if (!json) co_return fail(std::move(json.error()));
   auto revision = new_revision();
   if (!revision) co_return fail(std::move(revision.error()));
-  if (replicas_.size() > 1) (void)co_await describe(deadline);
+  if (auto known = co_await establish(deadline); !known) co_return fail(std::move(known.error()));
+  if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
 
   bool unknown = false;
   Attempt<PutResult> attempt = [this, &record, &json, &revision, &unknown](
@@ -294,7 +194,12 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
       unknown = unknown || code == Code::kUnavailable || code == Code::kTimeout;
       co_return fail(std::move(written.error()));
     }
-    if (written->done) co_return PutResult{true, Stored{record, *revision}};
+    if (written->done) {
+      auto same = co_await verify(until);
+      unknown = true;
+      if (!same) co_return fail(std::move(same.error()));
+      co_return PutResult{true, Stored{record, *revision}};
+    }
     if (!written->found) {
       Ask<std::optional<Stored>> read = [&](DynamoDbReplica& replica, TimePoint end) {
         return replica.get(record.id, true, end);
@@ -309,10 +214,12 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
     }
     // A first attempt of ours, whose reply was lost, may be what is in the way.
     const bool ours = written->found->revision == *revision;
+    auto same = ours ? verify(until) : check_own(written->found->record, until);
+    if (auto ok = co_await std::move(same); !ok) co_return fail(std::move(ok.error()));
     co_return PutResult{ours, std::move(*written->found)};
   };
   auto put = co_await with_retries<PutResult>(deadline, attempt);
-  if (!put && unknown && put.error().code != Code::kCorrupt) {
+  if (!put && unknown && put.error().code != Code::kCorrupt && !refused_) {
     put.error().message =
         "whether key " + record.id + " was saved is not known: " + put.error().message;
   }
@@ -326,15 +233,17 @@ Task<Result<std::optional<Stored>>> DynamoDbStore::replace(Record record, std::s
   if (!json) co_return fail(std::move(json.error()));
   auto next = new_revision();
   if (!next) co_return fail(std::move(next.error()));
-  if (replicas_.size() > 1) (void)co_await describe(deadline);
+  if (auto known = co_await establish(deadline); !known) co_return fail(std::move(known.error()));
+  if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
 
+  const bool gone = record.state == KeyState::kDeleted;
   bool unknown = false;
-  Attempt<Replaced> attempt = [this, &record, &json, &revision, &next, &unknown](
+  Attempt<Replaced> attempt = [this, &record, &json, &revision, &next, &unknown, gone](
                                   unsigned number, TimePoint until) -> Task<Result<Replaced>> {
     using Written = DynamoDbReplica::Written;
     const auto order = deciding();
     Ask<Written> write = [&](DynamoDbReplica& replica, TimePoint end) {
-      return replica.update(record.id, *json, *next, revision, end);
+      return replica.update(record.id, *json, *next, revision, gone, end);
     };
     auto written = co_await ask_one<Written>(order[number % order.size()], until, write);
     if (!written) {
@@ -343,11 +252,14 @@ Task<Result<std::optional<Stored>>> DynamoDbStore::replace(Record record, std::s
       co_return fail(std::move(written.error()));
     }
     const bool ours = written->found && written->found->revision == *next;
-    if (written->done || ours) co_return Stored{record, *next};
-    co_return std::nullopt;
+    if (!written->done && !ours) co_return std::nullopt;
+    auto same = co_await verify(until);
+    unknown = true;
+    if (!same) co_return fail(std::move(same.error()));
+    co_return Stored{record, *next};
   };
   auto replaced = co_await with_retries<Replaced>(deadline, attempt);
-  if (!replaced && unknown) {
+  if (!replaced && unknown && !refused_) {
     replaced.error().message =
         "whether key " + record.id + " was changed is not known: " + replaced.error().message;
   }
@@ -358,8 +270,9 @@ Task<Result<ListPage>> DynamoDbStore::list(std::string after, size_t limit, Time
   if (replicas_.size() > 1) start_describing();
   limit = std::clamp<size_t>(limit, 1, kMaxPage);
   Attempt<ListPage> attempt = [this, after, limit](unsigned, TimePoint until) {
-    Ask<ListPage> scan = [after, limit](DynamoDbReplica& replica, TimePoint end) {
-      return replica.scan(after, limit, end);
+    const std::string own = store_id_.empty() ? heard_id_ : store_id_;
+    Ask<ListPage> scan = [after, limit, own](DynamoDbReplica& replica, TimePoint end) {
+      return replica.scan(after, limit, own, end);
     };
     return ask_readable<ListPage>(until, scan);
   };

@@ -4,9 +4,9 @@
 //   type = dynamodb
 //   table = keyfs
 //   regions = us-east-1, us-west-2    ; replicas of one table; the first one's is its home
-//   endpoint = http://...             ; instead of AWS's: one for all regions, or a list, one for
-//   each accept_rkms_records = no          ; read items that RKMS wrote profile = ...   role_arn =
-//   ...    ; whose credentials, as in [region]
+//   endpoint = http://...             ; instead of AWS's: one for all regions, or one for each
+//   accept_rkms_records = no          ; read items that RKMS wrote
+//   profile = ...   role_arn = ...    ; whose credentials, as in [region]
 //
 // A hit is good from any replica, since a version's plaintext never changes, and is told as one
 // that may be old (Read::kAny). Whether an id is absent, what a strong read finds, and who was
@@ -17,6 +17,13 @@
 // The table is described once to learn which holds; as long as that fails, home decides, and
 // other regions are not asked at all: they might hold a table of their own. So when home is out,
 // creation in MREC fails, and never makes a second key.
+//
+// The store's own id (store/known_store.h) lies in the item `.keyfs-store`, which is written at its
+// first use. It is read, strongly, before the first miss is believed and the first key is made, and
+// again after each write, before its success is told: a table that was deleted and made anew under
+// a running keyfs may get a record then, which is bound to the old store and served to nobody.
+// It is no transaction: those conflict with each other at the one item that all of them check, so
+// that of many writers at once nearly all would fail, and the strong mode (MRSC) has none.
 //
 // Reads ask the first healthy replica in the order of the configuration, and the next one too when
 // that fails or takes unusually long. Calls that may pass are made again until the deadline, with
@@ -40,6 +47,7 @@
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/retry.h"
+#include "base/worker.h"
 #include "store/dynamodb/replica.h"
 #include "store/store.h"
 
@@ -47,11 +55,14 @@ namespace keyfs {
 
 class DynamoDbStore final : public Store {
  public:
-  // At least one replica; the first is home.
+  // At least one replica; the first is home. `state_dir`: where the store's id is remembered;
+  // empty: nowhere. `known`: what was remembered there.
   DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
-                std::vector<std::unique_ptr<DynamoDbReplica>> replicas);
+                std::vector<std::unique_ptr<DynamoDbReplica>> replicas, std::string state_dir = {},
+                std::string known = {});
   ~DynamoDbStore() override;
 
+  Task<Result<std::string>> identity(TimePoint deadline) override;
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
@@ -90,6 +101,18 @@ class DynamoDbStore final : public Store {
   template <class T>
   Task<Result<T>> ask_one(size_t replica, TimePoint deadline, Ask<T> question);
 
+  // The id: read where it is decided, given to a store that has none and that this host does not
+  // know, compared, and remembered. Once.
+  Task<Result<void>> establish(TimePoint deadline);
+  Task<Result<bool>> establish_now(TimePoint deadline);
+  Task<bool> establish_in_background();
+  void start_establishing();
+  // What is there now is the store that was established. One call; after a write.
+  Task<Result<void>> verify(TimePoint deadline);
+  Error other_store(const std::optional<std::string>& there) const;
+  // A record with an origin is one of this store.
+  Task<Result<void>> check_own(const Record& record, TimePoint deadline);
+
   Task<Result<Topology>> describe(TimePoint deadline);
   Task<Result<Topology>> describe_now();
   Task<Result<Topology>> describe_by(DynamoDbReplica& replica, TimePoint deadline);
@@ -109,7 +132,15 @@ class DynamoDbStore final : public Store {
   RetryBudget budget_;
   Topology topology_;
   TimePoint describe_again_{};
+  const std::string state_dir_;
+  std::unique_ptr<Worker> files_;  // when there is a state_dir
+  std::string store_id_;           // the one that this host knows; empty: none
+  std::string heard_id_;           // as any replica told it, to compare records with
+  bool established_ = false;
+  std::optional<Error> refused_;   // it is another store
+  TimePoint establish_again_{};
   SingleFlight<Result<Topology>> describing_;
+  SingleFlight<Result<bool>> establishing_;  // goes before what its work waits for
   TaskGroup<bool> background_;
 };
 
@@ -121,6 +152,7 @@ struct DynamoDbParts {
   std::function<AwsCredentialProvider&(const std::string& profile, const std::string& role_arn)>
       credentials;
   Environment environment;
+  std::string state_dir{};  // empty: the store is not remembered
 };
 // From the [store] section.
 Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "store/known_store.h"
 
 namespace keyfs {
 namespace {
@@ -74,15 +75,17 @@ Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir
   auto known = text.empty() ? std::nullopt : from_text(text);
   if (!known) {
     return fail(Code::kCorrupt,
-                path +
-                    ": is not as keyfs wrote it; if the configured etcd cluster is the right one, "
-                    "remove this file");
+                path + ": is not as keyfs wrote it; if the configured etcd cluster is the right "
+                       "one, " +
+                    accept_store_hint());
   }
   return known;
 }
 
 Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) {
   if (state_dir.empty()) return {};
+  const StoreName name{"etcd", known.store_id};
+  if (auto ok = check_known_store(state_dir, name, "the etcd cluster"); !ok) return ok;
   if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return fail(os_error(state_dir, "cannot be made"));
   }
@@ -111,7 +114,8 @@ std::string EtcdIdentity::file() const {
 
 std::string EtcdIdentity::remedy() const {
   return state_dir_.empty() ? "restart keyfs if this is meant"
-                            : "if this is meant, remove " + file() + " and restart keyfs";
+                            : "if this is meant, " + accept_store_hint() + " (" + file() +
+                                  " remembers the other)";
 }
 
 Result<void> EtcdIdentity::accept_cluster(const EtcdHeader& header) const {

@@ -12,7 +12,8 @@
 //             a backup that is only seconds old may go unnoticed
 //   behind    1 when that was seen
 // When any of it does not fit, nothing is created or changed any more, and no miss is believed;
-// keys that are found are served. An operator who means it removes the file and restarts keyfs.
+// keys that are found are served. An operator who means it says so (store/known_store.h, whose file
+// names the store as well).
 //
 // Thread-safety: none, except for the static functions. Blocking: only load() and store() touch the
 // file. Errors: kInvalid for another cluster, kCorrupt for a file that is not well-formed, else

@@ -82,6 +82,18 @@ Task<Result<bool>> EtcdRegistry::ask_store_id(TimePoint deadline) {
   co_return true;
 }
 
+Task<Result<std::string>> EtcdRegistry::store_id(TimePoint deadline) {
+  if (identity_.is_known()) co_return identity_.known().store_id;
+  EtcdRange range(key_);
+  range.serializable = true;
+  EtcdCall call(kEtcdRangePath, to_json(range));
+  call.needs_leader = false;
+  call.useful = [](const EtcdReply& reply) { return reply.kvs.size() == 1; };
+  auto answer = co_await client_.call(std::move(call), deadline);
+  if (!answer) co_return fail(answer.error().error);
+  co_return answer->kvs[0].value;
+}
+
 Task<Result<void>> EtcdRegistry::remember(bool even_if_recent) {
   const bool due =
       identity_.unsaved_but_revision() ||

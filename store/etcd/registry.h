@@ -29,6 +29,9 @@ class EtcdRegistry {
 
   // This is the cluster that this host knows (from now on, if it knew none), and that is on disk.
   Task<Result<void>> identify(TimePoint deadline);
+  // The store's id without more ado, to compare with what records are bound to: the one that this
+  // host knows, else what any member says. Creates nothing and remembers nothing.
+  Task<Result<std::string>> store_id(TimePoint deadline);
   // Whether a miss may be believed and something be created; when not, that is remembered.
   Task<Result<void>> may_create(TimePoint deadline);
   // To be called when something was created; a failure to write only the revision is none.

@@ -6,6 +6,7 @@
 
 #include "base/race.h"
 #include "store/etcd/watch.h"
+#include "store/known_store.h"
 #include "store/list_entry.h"
 
 namespace keyfs {
@@ -93,6 +94,20 @@ Result<Stored> EtcdStore::to_stored(const EtcdKeyValue& kv, const std::string& i
   return Stored{std::move(*record), std::to_string(kv.mod_revision), kv.value};
 }
 
+Result<Stored> EtcdStore::to_own(const EtcdKeyValue& kv, const std::string& id) const {
+  auto stored = to_stored(kv, id);
+  if (!stored) return stored;
+  if (auto ok = check_origin(stored->record, identity_.known().store_id); !ok) {
+    return fail(std::move(ok.error()));
+  }
+  return stored;
+}
+
+Task<Result<std::string>> EtcdStore::identity(TimePoint deadline) {
+  if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error());
+  co_return identity_.known().store_id;
+}
+
 void EtcdStore::served_locally(int64_t revision) {
   if (watch_ != nullptr) watch_->rewind(revision);
 }
@@ -120,6 +135,11 @@ Task<Result<Got>> EtcdStore::found(std::string id, EtcdReply reply, bool lineari
   if (!linearizable) served_locally(reply.header.revision);
   auto stored = to_stored(reply.kvs[0], id);
   if (!stored) co_return fail(std::move(stored.error()));
+  if (!stored->record.origin.empty()) {
+    const auto own = co_await registry_.store_id(deadline);
+    if (!own) co_return fail(own.error());
+    if (auto ok = check_origin(stored->record, *own); !ok) co_return fail(ok.error());
+  }
   co_return Got{std::move(*stored), linearizable};
 }
 
@@ -228,6 +248,8 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
   if (auto ok = co_await registry_.may_create(deadline); !ok) {
     co_return fail(ok.error().within(what));
   }
+  const std::string& own = identity_.known().store_id;
+  if (auto ok = check_may_write(record, own); !ok) co_return fail(ok.error());
   EtcdCompare absent;
   absent.create_revision = 0;
   auto written = co_await write(key_of(record.id), *json, std::move(absent), deadline);
@@ -243,7 +265,7 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
   if (!written->there) {
     co_return fail(Code::kUnavailable, what + ": the key was removed at the same moment");
   }
-  auto winner = to_stored(*written->there, record.id);
+  auto winner = to_own(*written->there, record.id);
   if (!winner) co_return fail(std::move(winner.error()));
   // Ours, when it was sent twice. Nobody else can have written the same bytes: the wraps in them
   // are random.
@@ -260,6 +282,8 @@ Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::strin
   const auto number = parse_number(revision);
   if (!number) co_return fail(Code::kInvalid, "etcd: gave no such revision");
   if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
+  const std::string& own = identity_.known().store_id;
+  if (auto ok = check_may_write(record, own); !ok) co_return fail(ok.error());
   EtcdCompare unchanged;
   unchanged.mod_revision = *number;
   auto written = co_await write(key_of(record.id), *json, std::move(unchanged), deadline);
@@ -316,7 +340,12 @@ Task<Result<ListPage>> EtcdStore::list(std::string after, size_t limit, TimePoin
   for (const EtcdKeyValue& kv : reply->kvs) {
     if (!kv.key.starts_with(records_)) continue;
     const std::string id = kv.key.substr(records_.size());
-    page.entries.push_back(to_list_entry(id, parse_record(kv.value, id)));
+    auto record = parse_record(kv.value, id);
+    if (record && identity_.is_known()) {
+      auto own = check_origin(*record, identity_.known().store_id);
+      if (!own) record = fail(std::move(own.error()));
+    }
+    page.entries.push_back(to_list_entry(id, record));
   }
   if (reply->more && !page.entries.empty()) {
     const int64_t revision = place.revision != 0 ? place.revision : reply->header.revision;

@@ -54,6 +54,7 @@ class EtcdStore final : public Store {
   static Result<std::unique_ptr<EtcdStore>> open(EtcdParts parts, EtcdOptions options);
   ~EtcdStore() override;
 
+  Task<Result<std::string>> identity(TimePoint deadline) override;
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
@@ -71,7 +72,10 @@ class EtcdStore final : public Store {
   std::string key_of(const std::string& id) const { return records_ + id; }
   // Written with every record: its revision is the one of the newest change.
   std::string changed_key() const { return options_.prefix + "/changed"; }
+  // The record of this or of another store.
   Result<Stored> to_stored(const EtcdKeyValue& kv, const std::string& id) const;
+  // One of this store, as far as this host knows it by now.
+  Result<Stored> to_own(const EtcdKeyValue& kv, const std::string& id) const;
 
   Task<Result<Got>> found(std::string id, EtcdReply reply, bool linearizable, TimePoint deadline);
   struct Written {

@@ -181,8 +181,8 @@ void EtcdWatch::announce(const EtcdWatchReply& reply) {
   for (const auto& [id, event] : last) {
     std::optional<Stored> stored;
     if (!event->deleted) {
-      // A record that does not parse is looked at by whoever asks for it.
-      if (auto parsed = store_.to_stored(event->kv, id)) stored = std::move(*parsed);
+      // A record that does not parse, or is another store's, is looked at by whoever asks for it.
+      if (auto parsed = store_.to_own(event->kv, id)) stored = std::move(*parsed);
     }
     listener_.on_change(id, stored);
   }

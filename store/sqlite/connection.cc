@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "store/known_store.h"
 #include "store/list_entry.h"
 
 namespace keyfs {
@@ -24,9 +25,10 @@ const SqliteDb::Schema& schema() {
   return schema;
 }
 
-Result<Record> parse_column(const std::optional<std::string_view>& text, const std::string& id) {
+Result<Record> parse_column(const std::optional<std::string_view>& text, const std::string& id,
+                            const std::string& store_id) {
   if (!text) return fail(Code::kCorrupt, "record of key " + id + " is corrupt: is no text");
-  return parse_record(*text, id);
+  return parse_own_record(*text, id, store_id);
 }
 
 }  // namespace
@@ -60,16 +62,29 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Clock& cl
 }
 
 Result<std::string> SqliteConnection::store_id(TimePoint deadline) {
-  return db_->read<std::string>(deadline, [&]() -> Result<std::string> {
-    SqliteReset reset(store_id_);
-    const auto row = store_id_.step();
-    if (!row) return fail(row.error());
-    const auto id = *row ? store_id_.text(0) : std::nullopt;
-    if (!id || id->empty()) {
-      return fail(Code::kCorrupt, db_->path() + ": is damaged: it has no store_id");
-    }
-    return std::string(*id);
-  });
+  return db_->read<std::string>(deadline, [&] { return read_store_id(); });
+}
+
+Result<std::string> SqliteConnection::read_store_id() {
+  SqliteReset reset(store_id_);
+  const auto row = store_id_.step();
+  if (!row) return fail(row.error());
+  const auto id = *row ? store_id_.text(0) : std::nullopt;
+  if (!id || id->empty()) {
+    return fail(Code::kCorrupt, db_->path() + ": is damaged: it has no store_id");
+  }
+  return std::string(*id);
+}
+
+// The file may have been overwritten in place, which leaves it the same file.
+Result<void> SqliteConnection::check_same_store() {
+  const auto id = read_store_id();
+  if (!id) return fail(id.error());
+  if (*id == own_id_) return {};
+  return fail(Code::kInvalid,
+              db_->path() +
+                  ": holds another store than when keyfs opened it; keys that exist would be made "
+                  "anew. Put the old database back and restart keyfs");
 }
 
 Result<std::optional<Stored>> SqliteConnection::find(const std::string& id) {
@@ -79,7 +94,7 @@ Result<std::optional<Stored>> SqliteConnection::find(const std::string& id) {
   if (!row) return fail(row.error());
   if (!*row) return std::nullopt;
   const auto text = find_.text(0);
-  auto record = parse_column(text, id);
+  auto record = parse_column(text, id, own_id_);
   if (!record) return fail(std::move(record.error()));
   return Stored{std::move(*record), std::to_string(find_.number(1)), std::string(*text)};
 }
@@ -92,7 +107,12 @@ Result<int64_t> SqliteConnection::next_revision() {
 }
 
 Result<std::optional<Stored>> SqliteConnection::get(const std::string& id, TimePoint deadline) {
-  auto found = db_->read<std::optional<Stored>>(deadline, [&] { return find(id); });
+  auto found = db_->read<std::optional<Stored>>(deadline, [&]() -> Result<std::optional<Stored>> {
+    auto row = find(id);
+    if (!row || *row) return row;
+    if (auto ok = check_same_store(); !ok) return fail(std::move(ok.error()));
+    return row;
+  });
   if (!found && found.error().code != Code::kCorrupt) return found;
   // After the read: had the file been replaced before it, the answer would not count.
   if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
@@ -102,6 +122,7 @@ Result<std::optional<Stored>> SqliteConnection::get(const std::string& id, TimeP
 Result<PutResult> SqliteConnection::put_if_absent(const Record& record, const std::string& json,
                                                   TimePoint deadline) {
   auto put = db_->write<PutResult>(deadline, [&]() -> Result<PutResult> {
+    if (auto ok = check_same_store(); !ok) return fail(std::move(ok.error()));
     // With the write lock held nobody else comes between the look and the insert.
     auto found = find(record.id);
     if (!found) return fail(std::move(found.error()));
@@ -130,6 +151,7 @@ Result<std::optional<Stored>> SqliteConnection::replace(const Record& record,
                                                         TimePoint deadline) {
   auto replaced =
       db_->write<std::optional<Stored>>(deadline, [&]() -> Result<std::optional<Stored>> {
+        if (auto ok = check_same_store(); !ok) return fail(std::move(ok.error()));
         const auto next = next_revision();
         if (!next) return fail(next.error());
         SqliteReset reset(update_);
@@ -167,7 +189,7 @@ Result<ListPage> SqliteConnection::list(const std::string& after, size_t limit,
         return page;
       }
       const std::string id(list_.text(0).value_or(std::string_view()));
-      page.entries.push_back(to_list_entry(id, parse_column(list_.text(1), id)));
+      page.entries.push_back(to_list_entry(id, parse_column(list_.text(1), id, own_id_)));
     }
   });
   if (!page) return page;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "store/sqlite/db.h"
 #include "store/store.h"
@@ -21,6 +22,9 @@ class SqliteConnection {
                                                         TimePoint deadline, bool may_make);
 
   Result<std::string> store_id(TimePoint deadline);
+  // From now on every write and every miss compares the database's id with this one, and so do
+  // records with an origin.
+  void bind_to(std::string store_id) { own_id_ = std::move(store_id); }
   Result<std::optional<Stored>> get(const std::string& id, TimePoint deadline);
   // `json` is what `record` is written as.
   Result<PutResult> put_if_absent(const Record& record, const std::string& json,
@@ -36,8 +40,11 @@ class SqliteConnection {
   SqliteConnection() = default;
   Result<std::optional<Stored>> find(const std::string& id);
   Result<int64_t> next_revision();
+  Result<std::string> read_store_id();
+  Result<void> check_same_store();
 
   std::unique_ptr<SqliteDb> db_;
+  std::string own_id_;
   SqliteStatement find_;
   SqliteStatement list_;
   SqliteStatement last_revision_;

@@ -10,6 +10,7 @@
 #include "base/deadline.h"
 #include "base/race.h"
 #include "base/worker.h"
+#include "store/known_store.h"
 #include "store/sqlite/connection.h"
 
 namespace keyfs {
@@ -71,6 +72,8 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, std::string p
   auto id = (*reader)->store_id(deadline);
   if (!id) return fail(std::move(id.error()));
   store->store_id_ = std::move(*id);
+  (*writer)->bind_to(store->store_id_);
+  (*reader)->bind_to(store->store_id_);
   store->writer_ = std::make_unique<Thread>(loop, "keyfs-db-write", std::move(*writer));
   store->reader_ = std::make_unique<Thread>(loop, "keyfs-db-read", std::move(*reader));
   return store;
@@ -90,6 +93,8 @@ Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint dea
   co_return co_await before(loop_, deadline, std::move(what), std::move(on_thread));
 }
 
+Task<Result<std::string>> SqliteStore::identity(TimePoint) { co_return store_id_; }
+
 Task<Result<Got>> SqliteStore::get(std::string id, Read, TimePoint deadline) {
   std::function<Result<Got>(SqliteConnection&, TimePoint)> work =
       [id](SqliteConnection& db, TimePoint until) -> Result<Got> {
@@ -102,6 +107,7 @@ Task<Result<Got>> SqliteStore::get(std::string id, Read, TimePoint deadline) {
 }
 
 Task<Result<PutResult>> SqliteStore::put_if_absent(Record record, TimePoint deadline) {
+  if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   std::string what = path_ + ": whether key " + record.id + " was saved is not known";
@@ -114,6 +120,7 @@ Task<Result<PutResult>> SqliteStore::put_if_absent(Record record, TimePoint dead
 
 Task<Result<std::optional<Stored>>> SqliteStore::replace(Record record, std::string revision,
                                                          TimePoint deadline) {
+  if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   const auto number = parse_revision(revision);

@@ -11,7 +11,7 @@
 // put_if_absent and replace acknowledge is on the disk.
 // Errors: as in store/store.h and store/sqlite/db.h. When the file is moved, replaced or deleted
 // while it is open, every call fails with kUnavailable: nothing found there any more counts as a
-// miss.
+// miss. When another database was written over it, misses and writes fail with kInvalid.
 #pragma once
 
 #include <functional>
@@ -35,6 +35,7 @@ class SqliteStore final : public Store {
   // The random id that the database was made with.
   const std::string& store_id() const { return store_id_; }
 
+  Task<Result<std::string>> identity(TimePoint deadline) override;
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
   Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override;
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,

@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 from mount.seen import ADMIN, EVERYTHING
+from support.process import eventually
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
                "AWS_CONFIG_FILE": "/nonexistent"}
@@ -68,14 +69,27 @@ def kms_calls(calls):
 # -- the table
 
 def items(aws, table):
-    """{id: item}, past the proxies."""
+    """{id: item} of the keys, past the proxies."""
     found, start = {}, {}
     while True:
         page = aws.regions[0].dynamodb_direct("Scan", TableName=table, ConsistentRead=True, **start)
-        found.update({item["id"]["S"]: item for item in page["Items"]})
+        found.update({item["id"]["S"]: item for item in page["Items"] if not item["id"]["S"].startswith(".")})
         if not page.get("LastEvaluatedKey"):
             return found
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def store_id(aws, table):
+    return aws.regions[0].dynamodb_direct("GetItem", TableName=table, Key={"id": {"S": ".keyfs-store"}}, ConsistentRead=True)["Item"]["store"]["S"]
+
+
+def remembered(keyfs, ident):
+    """The daemon has noted that this is its store."""
+    def noted():
+        path = os.path.join(keyfs.state_dir, "store-id")
+        return os.path.exists(path) and open(path).read() == f"dynamodb {ident}\n"
+
+    eventually(noted, 20, "the store is remembered")
 
 
 def records(aws, table):

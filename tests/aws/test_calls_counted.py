@@ -12,9 +12,10 @@ REGIONS = 3
 
 
 def settled(launch, **options):
-    """A running daemon that has described the table and its keys, as it does once after its start."""
+    """A running daemon that has described the table and its keys and knows which store it is, as it does once after its start."""
     keyfs = launch(**options)
     keyfs.read("first")
+    eventually(lambda: os.path.exists(os.path.join(keyfs.state_dir, "store-id")), 20, "the store is remembered")
     return keyfs
 
 
@@ -24,10 +25,12 @@ def test_a_creation_is_one_generate_an_encrypt_for_each_other_region_and_one_con
         region.dynamodb.record()
     calls.reset()
     keyfs.read("orders")
-    # The look that found nothing: an eventually consistent one, which may be behind, and a consistent one, which decides.
-    assert calls.all() == {"GetItem": 2, "GenerateDataKey": 1, "Encrypt": REGIONS - 1, "PutItem": 1}
+    # The look that found nothing: an eventually consistent one, which may be behind, and a consistent one, which decides. The last one sees
+    # that it is the same store still.
+    assert calls.all() == {"GetItem": 3, "GenerateDataKey": 1, "Encrypt": REGIONS - 1, "PutItem": 1}
     requests = sorted((r for region in aws.regions for r in region.dynamodb.requests()), key=lambda r: r["at"])
-    assert [(r["op"], r["values"].get("ConsistentRead")) for r in requests] == [("GetItem", False), ("GetItem", True), ("PutItem", None)]
+    assert [(r["op"], r["values"].get("ConsistentRead")) for r in requests] == [("GetItem", False), ("GetItem", True), ("PutItem", None), ("GetItem", True)]
+    assert requests[3]["values"]["Key"] == {"id": {"S": ".keyfs-store"}}
     assert requests[2]["values"]["ConditionExpression"] == "attribute_not_exists(id)"
     assert requests[2]["values"]["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
 

@@ -143,7 +143,7 @@ def test_the_policy_for_hosts_permits_what_keyfs_asks_for_and_nothing_else(launc
         keyfs.read(ident)
     aws.regions[2].kms.link("pass")
     os.listdir(keyfs.mount)
-    for command in (["check"], ["list"], ["describe", "one"], ["create", "three"], ["disable", "one"], ["enable", "one"], ["delete", "two"], ["heal"]):
+    for command in (["check"], ["list"], ["describe", "one"], ["create", "three"], ["disable", "one"], ["enable", "one"], ["delete", "--yes", "two"], ["heal"]):
         assert keyfs.cli(*command).returncode in (cli.DONE, cli.PARTIAL), command
     keyfs.restart()
     keyfs.read("one")

@@ -73,7 +73,7 @@ def test_adoption_changes_no_byte_of_a_key(launch, theirs, aws, table):
         # Wrapped anew, bound to its id: without that context no region opens it.
         for region in aws.regions:
             wrap = version["wrapped"][region.name]
-            opened = region.kms_direct("Decrypt", CiphertextBlob=wrap["blob"], EncryptionContext={"keyfs:id": ident, "keyfs:version": "1"})
+            opened = region.kms_direct("Decrypt", CiphertextBlob=wrap["blob"], EncryptionContext={"keyfs:id": ident, "keyfs:version": "1", "keyfs:store": record["origin"]})
             assert opened["Plaintext"] == b64(theirs[ident])
             with pytest.raises(Exception, match="InvalidCiphertext"):
                 region.kms_direct("Decrypt", CiphertextBlob=wrap["blob"])
@@ -82,7 +82,8 @@ def test_adoption_changes_no_byte_of_a_key(launch, theirs, aws, table):
     for keyfs in (fresh, running):
         assert {ident: keyfs.read(ident) for ident in theirs} == theirs
     done = running.cli("heal", "--adopt", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["adopted"] == 0
+    assert done.returncode == 0 and (json.loads(done.stdout)["adopted"], json.loads(done.stdout)["rkms_left"]) == (0, 0)
+    assert "no record of RKMS is left: once nothing writes such records any more, take accept_rkms_records out" in running.cli("heal", "--adopt").stdout
 
 
 def test_regions_that_hold_different_keys_are_told_and_the_record_is_left_alone(launch, aws, table):
@@ -93,6 +94,7 @@ def test_regions_that_hold_different_keys_are_told_and_the_record_is_left_alone(
     keyfs = launch(store=ACCEPT)
     done = keyfs.cli("heal", "--adopt")
     assert done.returncode == 3, done
+    assert "is left: once" not in done.stdout, done
     assert "split" in done.stdout + done.stderr and "hold different keys under this id" in done.stdout + done.stderr, done
     assert cloud.items(aws, table)["split"] == before
     assert "record" in cloud.items(aws, table)["good"] and launch().read("good") == good

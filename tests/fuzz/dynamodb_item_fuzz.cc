@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       require((*item)->record.id == "orders" && !(*item)->revision.empty());
       require(accept_rkms || !(*item)->record.from_rkms);
       require(
-          keyfs::update_item_json(names, "orders", "{}", "next", (*item)->revision).has_value());
+          keyfs::update_item_json(names, "orders", "{}", "next", (*item)->revision, false)
+              .has_value());
     }
     const auto page = keyfs::parse_scan(names, text);
     if (!page) {
@@ -39,6 +40,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       for (const auto& entry : page->entries) require(!entry.id.starts_with('.'));
       require(!page->next || !page->next->empty());
     }
+  }
+  const auto store = keyfs::parse_store_id(text);
+  if (!store) {
+    check_error(store.error());
+  } else if (*store) {
+    require((*store)->size() == 32);
   }
   const auto table = keyfs::parse_table(text);
   if (!table) check_error(table.error());

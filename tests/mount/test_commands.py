@@ -84,7 +84,13 @@ def test_a_key_is_created_listed_described_disabled_enabled_and_deleted(config):
     assert run("disable", *c, "orders").stdout == "orders: disabled\n"
     assert run("disable", *c, "orders").stdout == "orders: is disabled already\n"
     assert run("enable", *c, "orders").stdout == "orders: enabled\n"
-    assert run("delete", *c, "orders").stdout == "orders: deleted\n"
+    kept = error_of(run("delete", *c, "orders", "users"), USAGE)
+    assert "every wrapped copy of orders, users, for good" in kept and "--yes" in kept and "keyfs disable" in kept, kept
+    assert {k["state"] for k in json.loads(run("list", *c, "--json").stdout)["keys"]} == {"enabled"}
+    assert run("delete", *c, "--yes", "orders").stdout == "orders: deleted\n"
+    assert run("delete", *c, "--yes", "orders").stdout == "orders: is deleted already\n"
+    described = json.loads(run("describe", *c, "--json", "orders").stdout)["keys"][0]
+    assert described["versions"][0]["wrapped"] == [] and not described["degraded"]
     assert "orders" in error_of(run("enable", *c, "orders"), FAILED)
 
 
@@ -137,7 +143,8 @@ def test_no_key_material_is_ever_printed(folder, make_daemon):
 def test_root_has_no_privilege_that_the_policy_does_not_give(configure):
     config = configure({"app-*": {"read": "uid:4711", "create": "uid:4711"}, "*": {"read": "uid:0", "admin": "uid:0"}})
     for verb in ("create", "disable", "enable", "delete", "heal"):
-        line = error_of(run(verb, "-c", config, "app-1"), FAILED)
+        sure = ["--yes"] if verb == "delete" else []
+        line = error_of(run(verb, "-c", config, *sure, "app-1"), FAILED)
         assert line.startswith(f"keyfs: root (uid 0) may not {verb} app-1: [keys app-*] ({config}:"), line
     assert run("create", "-c", config, "other").returncode == DONE
     assert json.loads(run("list", "-c", config, "--json").stdout)["keys"][0]["id"] == "other"
@@ -147,7 +154,7 @@ def test_a_list_tells_what_lacks_a_region(configure, folder):
     """A region that was added since; but not one whose master is another's, as with a multi-Region key: the healer has nothing to do there."""
     config = configure()
     assert run("create", "-c", config, "orders", "gone").returncode == DONE
-    assert run("delete", "-c", config, "gone").returncode == DONE
+    assert run("delete", "-c", config, "--yes", "gone").returncode == DONE
     parts = folder / "parts"
     with open(config, "a") as f:
         f.write(f"[region local-d]\ntype = local\nkey_file = {parts}/local-d.key\n")

@@ -213,7 +213,9 @@ def test_a_daemon_refuses_to_create_in_a_cluster_it_does_not_know(etcd, sections
     assert refusal(host, "new") is not None
     eventually(lambda: "another etcd cluster" in host.log(), 20, "the reason in the log")
     host.terminate()
-    os.remove(os.path.join(host.state_dir, "etcd-cluster"))
+    assert "keyfs check --accept-store" in host.log()
+    done = host.cli("check", "--accept-store")
+    assert done.returncode == 0 and "the configured one is the known one from now on" in done.stdout, done.stdout + done.stderr
     host.start()
     assert host.read("orders") == key
     assert refusal(host, "new") is None

@@ -75,11 +75,16 @@ def test_files_that_are_open_stop_to_be_served_too(launch):
 def test_deleted_is_for_ever(launch, db):
     keyfs = launch(fresh_for="0s")
     keyfs.read("orders")
-    done(keyfs.cli("delete", "orders"))
+    done(keyfs.cli("delete", "--yes", "orders"))
     eventually(lambda: seen.error_name(keyfs.read, "orders") == "EKEYREVOKED", 10, "it is refused")
     assert keyfs.cli("enable", "orders").returncode == 1
     assert keyfs.cli("create", "orders").returncode != 2
-    assert seen.records(db)["orders"]["state"] == "deleted"
+    tombstone = seen.records(db)["orders"]
+    assert tombstone["state"] == "deleted" and tombstone["versions"]["1"]["wrapped"] == {} and tombstone["versions"]["1"]["destroyed"]
+    # Whoever puts the state back in the database has nothing to serve.
+    seen.put_text(db, "orders", json.dumps({**tombstone, "state": "enabled", "serial": tombstone["serial"] + 1}))
+    assert seen.error_name(launch(name="fresh").read, "orders") is not None
+    seen.put_text(db, "orders", json.dumps(tombstone))
     keyfs.restart()
     other = launch()
     for daemon in (keyfs, other):
@@ -116,6 +121,6 @@ def test_who_is_no_admin_changes_nothing(launch, db, command):
     keyfs = launch(policy={"*": {"read": "uid:0", "create": "uid:0"}})
     keyfs.read("orders")
     before = seen.texts(db)
-    result = keyfs.cli(command, "orders")
+    result = keyfs.cli(command, *(["--yes"] if command == "delete" else []), "orders")
     assert result.returncode == 1 and "admin" in result.stderr
     assert seen.texts(db) == before

@@ -67,7 +67,7 @@ def test_deleted_keys_go_and_disabled_ones_stay(launch):
     for ident in ("kept", "disabled", "deleted"):
         keyfs.read(ident)
     assert keyfs.cli("disable", "disabled").returncode == 0
-    assert keyfs.cli("delete", "deleted").returncode == 0
+    assert keyfs.cli("delete", "--yes", "deleted").returncode == 0
     eventually(lambda: names(keyfs) == {"kept", "disabled"}, 10, "the deleted one is gone")
 
 

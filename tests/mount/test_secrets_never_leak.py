@@ -89,7 +89,7 @@ def _regions(smaps):
 def test_no_key_is_in_memory_once_it_was_ended(launch, command):
     keyfs = launch(fresh_for="0s")
     needles = served(keyfs)
-    assert keyfs.cli(command, *needles).returncode == 0
+    assert keyfs.cli(command, *(["--yes"] if command == "delete" else []), *needles).returncode == 0
     for ident in needles:
         eventually(lambda: seen.error_name(keyfs.read, ident) == "EKEYREVOKED", 20, f"{ident} is refused")
     assert [str(hit) for hit in memory.scan_process(keyfs.pid, needles)] == []

@@ -62,6 +62,7 @@ CHANGES = {"blobs of another id": swap_blobs, "the last byte of each blob": flip
            "another key's version": foreign_key, "another version": another_version, "JSON cut short": cut_json, "no JSON": lambda m, o: "lorem ipsum",
            "nothing": lambda m, o: "", "an empty object": lambda m, o: "{}", "null": lambda m, o: "null", "a list": lambda m, o: [],
            "the whole record of another id": lambda m, o: o, "its id": lambda m, o: {**m, "id": OTHER}, "no versions": lambda m, o: {**m, "versions": {}},
+           "its origin": lambda m, o: {**m, "origin": "f" * 32}, "no origin": lambda m, o: {k: v for k, v in m.items() if k != "origin"},
            "no check": lambda m, o: (m["versions"]["1"].pop("check"), m)[1], "no wraps": lambda m, o: (m["versions"]["1"].update(wrapped={}), m)[1],
            "its format's number": lambda m, o: {**m, "keyfs": 2}, "its state": lambda m, o: {**m, "state": "fine"}, "its current version": lambda m, o: {**m, "current": 7}}
 

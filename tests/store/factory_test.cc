@@ -73,9 +73,11 @@ TEST_F(StoreFactory, a_database_that_vanished_between_two_starts_is_not_made_ane
   const auto store = make_sqlite();
   ASSERT_FALSE(store);
   EXPECT_THAT(store.error().message,
-              HasSubstr("Restore it, or remove " + state_dir_ + "/store-id"));
+              HasSubstr("Restore it, or, to start with a new one, run keyfs check --accept-store"));
+  EXPECT_THAT(store.error().message, HasSubstr(state_dir_ + "/store-id"));
   EXPECT_FALSE(files::exists(path_));
-  files::remove(state_dir_ + "/store-id");
+  EXPECT_TRUE(*forget_known_store(state_dir_));
+  EXPECT_FALSE(*forget_known_store(state_dir_));
   EXPECT_TRUE(make_sqlite());
 }
 
@@ -103,6 +105,17 @@ TEST_F(StoreFactory, another_database_in_the_place_of_the_known_one_is_refused) 
   EXPECT_TRUE(make_sqlite());
 }
 
+TEST_F(StoreFactory, a_store_of_another_type_in_the_place_of_the_known_one_is_refused) {
+  ASSERT_TRUE(make_sqlite());
+  const auto store = make("[store]\ntype = etcd\nendpoints = http://127.0.0.1:1\n");
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, Code::kInvalid);
+  EXPECT_THAT(store.error().message, HasSubstr("has used a store of type sqlite so far"));
+  EXPECT_THAT(store.error().message, HasSubstr("keyfs check --accept-store"));
+  ASSERT_TRUE(forget_known_store(state_dir_));
+  EXPECT_THAT(make("[store]\ntype = etcd\n").error().message, HasSubstr("cannot be used here"));
+}
+
 TEST_F(StoreFactory, a_copy_of_the_known_database_is_welcome) {
   {
     const auto store = make_sqlite();
@@ -118,7 +131,7 @@ TEST_F(StoreFactory, a_copy_of_the_known_database_is_welcome) {
 
 TEST_F(StoreFactory, a_damaged_memory_of_the_known_store_is_told) {
   files::create_directory(state_dir_);
-  for (const char* text : {"", "sqlite", "sqlite \n", "sqlite abc", "a b c\n"}) {
+  for (const char* text : {"", "sqlite", "sqlite \n", "sqlite abc", "a b c d\n", "a b \n", " b\n"}) {
     std::ofstream(state_dir_ + "/store-id") << text;
     const auto known = read_known_store(state_dir_);
     ASSERT_FALSE(known) << text;

@@ -147,6 +147,71 @@ TEST_P(StoreContract, every_field_of_a_record_survives_put_replace_get_and_list)
   EXPECT_EQ(listed[0].current, record.current);
 }
 
+TEST_P(StoreContract, all_who_use_a_store_know_it_by_the_same_id) {
+  const auto id = loop().run_task(store_->identity(deadline()));
+  ASSERT_TRUE(id) << id.error().message;
+  EXPECT_FALSE(id->empty());
+  const auto other = under_test_->connect();
+  const auto again = loop().run_task(other->identity(deadline()));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, *id);
+}
+
+TEST_P(StoreContract, a_record_that_is_bound_to_the_store_comes_back_equal_to_any_host) {
+  Record record = example_record("orders");
+  record.origin = *loop().run_task(store_->identity(deadline()));
+  const auto put = this->put(record);
+  ASSERT_TRUE(put && put->stored) << put.error().message;
+  const auto stranger = under_test_->connect_stranger();
+  for (const Read read : {Read::kAny, Read::kStrong}) {
+    const auto found = loop().run_task(stranger->get("orders", read, deadline()));
+    ASSERT_TRUE(found && *found) << found.error().message;
+    EXPECT_EQ((*found)->record, record);
+  }
+}
+
+TEST_P(StoreContract, a_record_that_was_copied_from_another_store_is_corrupt_to_every_call) {
+  Record record = example_record("orders");
+  const auto first = put(record);
+  ASSERT_TRUE(first) << first.error().message;
+  const std::string own = *loop().run_task(store_->identity(deadline()));
+  record.origin = std::string(32, 'f');
+  std::string raw = under_test_->read_raw("orders");
+  raw.insert(raw.find("\"id\""), "\"origin\":\"" + record.origin + "\",");
+  under_test_->write_raw("orders", raw);
+  const auto stranger = under_test_->connect_stranger();
+  for (Store* store : {store_.get(), stranger.get()}) {
+    for (const Read read : {Read::kAny, Read::kStrong}) {
+      const auto found = loop().run_task(store->get("orders", read, deadline()));
+      ASSERT_FALSE(found);
+      EXPECT_EQ(found.error().code, Code::kCorrupt) << found.error().message;
+      EXPECT_THAT(found.error().message, HasSubstr("was made in another store"));
+      EXPECT_THAT(found.error().message, HasSubstr(own));
+    }
+    const auto put =
+        loop().run_task(store->put_if_absent(example_record("orders", "b"), deadline()));
+    ASSERT_FALSE(put);
+    EXPECT_EQ(put.error().code, Code::kCorrupt) << put.error().message;
+  }
+  const auto listed = list_all(10);
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_TRUE(listed[0].corrupt);
+  EXPECT_EQ(under_test_->read_raw("orders"), raw);
+}
+
+TEST_P(StoreContract, a_record_that_is_bound_to_another_store_is_not_written) {
+  Record foreign = example_record("orders");
+  foreign.origin = std::string(32, 'f');
+  const auto refused = put(foreign);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid) << refused.error().message;
+  EXPECT_FALSE(*get("orders"));
+  const auto own = put(example_record("orders"));
+  ASSERT_TRUE(own && own->stored);
+  EXPECT_FALSE(replace(foreign, own->winner.revision));
+  EXPECT_EQ((*get("orders"))->record, example_record("orders"));
+}
+
 TEST_P(StoreContract, the_text_that_goes_along_is_the_one_that_was_read) {
   const Record record = example_record("orders");
   ASSERT_TRUE(put(record));

@@ -30,6 +30,9 @@ class StoreUnderTest {
   // One more client of the one store, as another daemon would be.
   virtual std::unique_ptr<Store> connect() = 0;
 
+  // The same store, by a host that remembers nothing of it.
+  virtual std::unique_ptr<Store> connect_stranger() { return connect(); }
+
   // Behind keyfs's back: what is stored of an id, and any bytes in its place.
   virtual std::string read_raw(const std::string& id) = 0;
   virtual void write_raw(const std::string& id, const std::string& bytes) = 0;

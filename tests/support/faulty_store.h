@@ -53,6 +53,9 @@ class FaultyStore final : public Store {
   }
   void heal() { fault = StoreFault{}; }
 
+  Task<Result<std::string>> identity(TimePoint deadline) override {
+    return real_->identity(deadline);  // known from the start on, as real stores soon know it
+  }
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
     const UnderWay under_way(*this, calls.get);
     const StoreFault now = fault;

@@ -61,7 +61,7 @@ TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
 
-      {"mount"},   {"mount", "--nope", "/mnt"}, {"describe"},   {"create", "--bytes", "0", "a"},
+      {"mount"},   {"mount", "--nope", "/mnt"}, {"describe"},   {"create", "--bytes", "15", "a"},
       {"disable"}, {"mount", "/a", "/b"},       {"list", "-c"}, {"status", "--embedded", "/d"},
   };
   for (const auto& words : wrong) {

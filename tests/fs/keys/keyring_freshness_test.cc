@@ -100,7 +100,7 @@ TEST_F(KeyringFreshness, a_new_version_is_fetched_by_the_refresh) {
   // Another key's plaintext as version 2, wrapped as it should be.
   Record record = stored("orders");
   const auto made = [&]() -> Task<Result<CreatedKey>> {
-    EncryptionContext context = key_context("orders", 2);
+    EncryptionContext context = key_context("orders", 2, record.origin);
     co_return co_await one.regions->create(32, context, now() + 10s);
   };
   auto second = world.time.loop.run_task(made());

@@ -22,6 +22,9 @@ class RkmsStore final : public Store {
   std::map<std::string, Record> rkms;
   std::function<void()> before_replace;
 
+  Task<Result<std::string>> identity(TimePoint deadline) override {
+    return ours_.identity(deadline);
+  }
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
     if (!is_theirs(id)) co_return co_await ours_.get(std::move(id), read, deadline);
     co_return Got{Stored{rkms.at(id), "rkms"}, true};
@@ -146,15 +149,37 @@ TEST_F(AdoptionTest, the_new_record_is_bound_to_its_id_and_has_a_check_value) {
   WrappedKey wrapped{version.wrapped.at("a").master, version.wrapped.at("a").blob};
   EXPECT_FALSE(world.time.loop.run_task(daemon.region[0]->unwrap(wrapped, {}, now() + 10s)));
   EXPECT_TRUE(world.time.loop.run_task(
+      daemon.region[0]->unwrap(wrapped, key_context("old", 1, record.origin), now() + 10s)));
+  EXPECT_EQ(record.origin, world.records->id());
+  EXPECT_FALSE(world.time.loop.run_task(
       daemon.region[0]->unwrap(wrapped, key_context("old", 1), now() + 10s)));
 }
 
 TEST_F(AdoptionTest, keys_of_other_sizes_keep_theirs) {
-  write_rkms("short", {{0, "x"}});
+  write_rkms("short", {{0, std::string(16, 'x')}});
   write_rkms("long", {{0, std::string(4000, 'y')}});
   EXPECT_EQ(heal().adopted, 2u);
-  EXPECT_EQ(Daemon(world).read("short", false), "x");
+  EXPECT_EQ(Daemon(world).read("short", false), std::string(16, 'x'));
   EXPECT_EQ(Daemon(world).read("long", false), std::string(4000, 'y'));
+}
+
+TEST_F(AdoptionTest, a_key_that_its_check_value_would_give_away_is_left_alone_with_the_reason) {
+  write_rkms("short", {{0, std::string(15, 'x')}});
+  const std::string told = refused("short");
+  EXPECT_TRUE(has(told, "has 15 bytes")) << told;
+  EXPECT_TRUE(has(told, "found by trial")) << told;
+  EXPECT_FALSE(heal().complete());
+}
+
+TEST_F(AdoptionTest, the_report_tells_when_no_record_of_rkms_is_left) {
+  write_rkms("old", {{0, key}, {1, key}});
+  write_rkms("short", {{0, "x"}});
+  EXPECT_EQ(heal({"old"}).rkms_left, std::nullopt) << "not all keys were looked at";
+  EXPECT_EQ(heal().rkms_left, 1u);
+  store.rkms.erase("short");
+  EXPECT_EQ(heal().rkms_left, 0u);
+  options.adopt = false;
+  EXPECT_EQ(heal().rkms_left, std::nullopt);
 }
 
 TEST_F(AdoptionTest, every_region_that_holds_the_key_is_asked) {

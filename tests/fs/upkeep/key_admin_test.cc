@@ -138,6 +138,45 @@ TEST_F(KeyAdminTest, a_disabled_key_can_be_enabled_again_and_is_the_same) {
   EXPECT_EQ(Daemon(world).read("orders", false), key);
 }
 
+TEST_F(KeyAdminTest, a_deleted_key_has_no_wrap_left_and_an_old_tombstone_loses_its_own) {
+  const std::string key = daemon.read("orders");
+  const Record before = stored("orders");
+  ASSERT_TRUE(set("orders", KeyState::kDeleted));
+  const Record after = stored("orders");
+  EXPECT_EQ(after.state, KeyState::kDeleted);
+  EXPECT_EQ(after.serial, before.serial + 1);
+  ASSERT_EQ(after.versions.size(), before.versions.size());
+  EXPECT_TRUE(after.versions.at(1).wrapped.empty());
+  EXPECT_FALSE(after.versions.at(1).destroyed.empty());
+  EXPECT_EQ(after.versions.at(1).check, before.versions.at(1).check);
+  // Whoever puts the state back has nothing to serve.
+  Record forged = after;
+  forged.state = KeyState::kEnabled;
+  rewrite(forged);
+  EXPECT_NE(Daemon(world).read("orders", false), key);
+
+  // As a keyfs before this one left it.
+  Record old = before;
+  old.state = KeyState::kDeleted;
+  rewrite(old);
+  const auto again = set("orders", KeyState::kDeleted);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->before, KeyState::kDeleted);
+  EXPECT_TRUE(stored("orders").versions.at(1).wrapped.empty());
+}
+
+TEST_F(KeyAdminTest, a_key_that_its_check_value_would_give_away_is_not_made) {
+  for (const uint32_t bytes : {1u, 8u, 15u}) {
+    const auto made = create("orders", bytes);
+    ASSERT_FALSE(made) << bytes;
+    EXPECT_EQ(made.error().code, Code::kInvalid);
+    EXPECT_NE(made.error().message.find("at least 16 bytes"), std::string::npos);
+  }
+  EXPECT_FALSE(world.records->find("orders"));
+  EXPECT_EQ(daemon.region_calls(), 0);
+  EXPECT_TRUE(create("orders", 16));
+}
+
 TEST_F(KeyAdminTest, each_change_of_state_raises_the_serial_and_nothing_else_does) {
   create("orders");
   EXPECT_EQ(stored("orders").serial, 1u);

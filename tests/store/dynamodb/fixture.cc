@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "store/known_store.h"
 
 namespace keyfs::testing {
 namespace {
@@ -45,13 +46,28 @@ std::unique_ptr<DynamoDbReplica> DynamoDbBed::replica(size_t number, bool accept
       DynamoDbNames{table_, accept_rkms});
 }
 
-std::unique_ptr<DynamoDbStore> DynamoDbBed::connect(size_t regions, bool accept_rkms) {
+std::unique_ptr<DynamoDbStore> DynamoDbBed::settled(size_t regions, bool accept_rkms) {
+  auto store = connect(regions, accept_rkms);
+  const auto id = loop_.run_task(store->identity(in(20s)));
+  EXPECT_TRUE(id) << id.error().message;
+  reset_counts();
+  return store;
+}
+
+std::unique_ptr<DynamoDbStore> DynamoDbBed::connect(size_t regions, bool accept_rkms,
+                                                    const std::string& state_dir) {
   std::vector<std::unique_ptr<DynamoDbReplica>> replicas;
   for (size_t number = 1; number <= regions; ++number) {
     replicas.push_back(replica(number, accept_rkms));
   }
+  std::string known;
+  if (!state_dir.empty()) {
+    const auto name = read_known_store(state_dir);
+    EXPECT_TRUE(name);
+    if (name && *name) known = (*name)->id;
+  }
   return std::make_unique<DynamoDbStore>(loop_, random_, DynamoDbNames{table_, accept_rkms},
-                                         std::move(replicas));
+                                         std::move(replicas), state_dir, std::move(known));
 }
 
 json DynamoDbBed::call(const std::string& operation, json request) {

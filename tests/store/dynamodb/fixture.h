@@ -33,7 +33,11 @@ class DynamoDbBed {
     return env("KEYFS_TEST_REGION_" + std::to_string(number));
   }
 
-  std::unique_ptr<DynamoDbStore> connect(size_t regions, bool accept_rkms = false);
+  // `state_dir`: of a host that remembers its store; empty: of one that does not.
+  std::unique_ptr<DynamoDbStore> connect(size_t regions, bool accept_rkms = false,
+                                         const std::string& state_dir = {});
+  // The store has its id, and this client knows it: no call comes beside those of the test.
+  std::unique_ptr<DynamoDbStore> settled(size_t regions, bool accept_rkms = false);
   std::unique_ptr<DynamoDbReplica> replica(size_t number, bool accept_rkms = false);
 
   // Past keyfs and the proxies' faults.

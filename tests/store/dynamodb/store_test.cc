@@ -5,7 +5,9 @@
 
 #include "base/encoding.h"
 #include "store/dynamodb/fixture.h"
+#include "store/known_store.h"
 #include "store/store_contract.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 namespace {
@@ -79,21 +81,21 @@ class DynamoDbStoreTest : public ::testing::Test {
   DynamoDbBed bed_;
 };
 
-TEST_F(DynamoDbStoreTest, a_hit_costs_one_read_and_a_creation_one_write) {
-  const auto store = bed_.connect(3);
+TEST_F(DynamoDbStoreTest, a_hit_costs_one_read_and_a_creation_one_write_and_a_look_at_the_store) {
+  const auto store = bed_.settled(3);
   ASSERT_TRUE(put(*store, "first"));  // after this the table is described
   bed_.reset_counts();
   ASSERT_TRUE(put(*store, "orders")->stored);
   EXPECT_EQ(bed_.calls(1, "PutItem"), 1);
-  EXPECT_EQ(bed_.calls(1, "*"), 1);
-  ASSERT_TRUE(*get(*store, "orders"));
-  EXPECT_EQ(bed_.calls(1, "GetItem"), 1);
   EXPECT_EQ(bed_.calls(1, "*"), 2);
+  ASSERT_TRUE(*get(*store, "orders"));
+  EXPECT_EQ(bed_.calls(1, "GetItem"), 2);
+  EXPECT_EQ(bed_.calls(1, "*"), 3);
   EXPECT_EQ(bed_.calls(2, "*") + bed_.calls(3, "*"), 0);
 }
 
 TEST_F(DynamoDbStoreTest, the_loser_of_a_race_gets_the_winner_in_the_same_round_trip) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   ASSERT_TRUE(put(*store, "orders", "a"));
   bed_.reset_counts();
   const auto lost = put(*store, "orders", "b");
@@ -104,7 +106,7 @@ TEST_F(DynamoDbStoreTest, the_loser_of_a_race_gets_the_winner_in_the_same_round_
 }
 
 TEST_F(DynamoDbStoreTest, only_a_strongly_consistent_read_says_that_there_is_none) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   bed_.control(1, "/record", {{"on", true}});
   ASSERT_FALSE(*get(*store, "orders"));
   const json requests = bed_.control(1, "/requests");
@@ -144,7 +146,7 @@ TEST_F(DynamoDbStoreTest, an_eventual_hit_is_told_as_one_and_a_strong_read_asks_
 }
 
 TEST_F(DynamoDbStoreTest, a_write_whose_reply_was_lost_is_known_as_our_own) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   bed_.fault(1, {{"do", "lose_reply"}, {"op", "PutItem"}, {"count", 2}});
   const auto put = this->put(*store, "orders");
   ASSERT_TRUE(put) << put.error().message;
@@ -161,7 +163,7 @@ TEST_F(DynamoDbStoreTest, a_write_whose_reply_was_lost_is_known_as_our_own) {
 }
 
 TEST_F(DynamoDbStoreTest, an_unknown_outcome_is_told) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   bed_.fault(1, {{"do", "reset"}, {"op", "PutItem"}});
   const auto put = this->put(*store, "orders", "a", 400ms);
   ASSERT_FALSE(put);
@@ -170,7 +172,7 @@ TEST_F(DynamoDbStoreTest, an_unknown_outcome_is_told) {
 }
 
 TEST_F(DynamoDbStoreTest, what_may_pass_is_tried_again) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   for (const char* type :
        {"InternalServerError", "ThrottlingException", "ProvisionedThroughputExceededException",
         "ReplicatedWriteConflictException"}) {
@@ -191,7 +193,7 @@ TEST_F(DynamoDbStoreTest, what_may_pass_is_tried_again) {
 }
 
 TEST_F(DynamoDbStoreTest, throttled_to_the_end_is_throttled_and_makes_no_storm) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   bed_.fault(1, {{"do", "error"}, {"op", "*"}, {"type", "ThrottlingException"}});
   for (int i = 0; i < 20; ++i) {
     const auto found = get(*store, "orders", 300ms);
@@ -203,7 +205,7 @@ TEST_F(DynamoDbStoreTest, throttled_to_the_end_is_throttled_and_makes_no_storm) 
 }
 
 TEST_F(DynamoDbStoreTest, a_missing_permission_is_named) {
-  const auto store = bed_.connect(1);
+  const auto store = bed_.settled(1);
   bed_.fault(1, {{"do", "error"}, {"op", "PutItem"}, {"type", "AccessDeniedException"}});
   const auto put = this->put(*store, "orders");
   ASSERT_FALSE(put);
@@ -393,6 +395,150 @@ TEST_F(DynamoDbStoreTest, a_record_of_rkms_is_adopted_once_and_stays_readable_fo
   EXPECT_EQ((*now)->record, example_record("old", "a"));
   const json item = bed_.call("GetItem", {{"Key", {{"id", {{"S", "old"}}}}}})["Item"];
   EXPECT_EQ(item["keys"]["M"]["us-east-1"]["S"], base64_encode("east"));
+
+  // A deleted key is gone for RKMS, too.
+  Record deleted = (*now)->record;
+  deleted.state = KeyState::kDeleted;
+  deleted.versions.at(1).wrapped.clear();
+  ASSERT_TRUE(*run(store->replace(deleted, (*now)->revision, bed_.in(20s))));
+  const json rest = bed_.call("GetItem", {{"Key", {{"id", {{"S", "old"}}}}}})["Item"];
+  EXPECT_FALSE(rest.contains("keys")) << rest;
+}
+
+TEST_F(DynamoDbStoreTest, a_damaged_record_is_told_whatever_another_replica_has) {
+  const auto store = bed_.connect(3);
+  ASSERT_TRUE(put(*store, "orders"));
+  bed_.fault(1, {{"do", "corrupt"}, {"op", "GetItem"}, {"field", "Item.record.S"}, {"value", "{"}});
+  for (const Read read : {Read::kAny, Read::kStrong}) {
+    const auto found = get(*store, "orders", 20s, read);
+    ASSERT_FALSE(found) << "another replica's copy was taken instead";
+    EXPECT_EQ(found.error().code, Code::kCorrupt) << found.error().message;
+  }
+}
+
+// What happens to a table between two calls, or two lives, of keyfs.
+class DynamoDbTableMadeAnew : public DynamoDbStoreTest {
+ protected:
+  void make_table_anew() {
+    bed_.call("UpdateTable", {{"DeletionProtectionEnabled", false}});
+    bed_.call("DeleteTable", json::object());
+    const auto made = run(bed_.connect(1)->make_table(bed_.in(20s)));
+    ASSERT_TRUE(made) << made.error().message;
+  }
+  void expect_refused(const Result<void>& result) {
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, Code::kInvalid) << result.error().message;
+    EXPECT_THAT(result.error().message, HasSubstr("table " + bed_.table()));
+    EXPECT_THAT(result.error().message, HasSubstr("not the store that this host has used so far"));
+    EXPECT_THAT(result.error().message, HasSubstr("keyfs check --accept-store"));
+  }
+  template <class T>
+  static Result<void> outcome(const Result<T>& result) {
+    if (!result) return fail(result.error());
+    return {};
+  }
+
+  TemporaryDirectory folder_;
+  const std::string state_dir_ = folder_.file("state");
+};
+
+TEST_F(DynamoDbTableMadeAnew, gets_no_key_from_a_host_that_knew_the_old_one) {
+  {
+    const auto host = bed_.connect(1, false, state_dir_);
+    ASSERT_TRUE(put(*host, "mine"));
+  }
+  ASSERT_TRUE(put(*bed_.connect(1), "orders"));  // another host's, which this one never read
+  make_table_anew();
+  {
+    const auto restarted = bed_.connect(1, false, state_dir_);
+    bed_.reset_counts();
+    expect_refused(outcome(get(*restarted, "orders")));
+    expect_refused(outcome(put(*restarted, "orders")));
+    EXPECT_EQ(bed_.calls(1, "PutItem"), 0);
+    const auto check = run(restarted->check(bed_.in(20s)));
+    bool told = false;
+    for (const auto& item : check.items) told = told || (item.what == "identity" && !item.ok);
+    EXPECT_TRUE(told);
+  }
+  ASSERT_TRUE(*forget_known_store(state_dir_));
+  const auto accepted = bed_.connect(1, false, state_dir_);
+  EXPECT_FALSE(*get(*accepted, "orders"));
+  EXPECT_TRUE(put(*accepted, "orders")->stored);
+}
+
+TEST_F(DynamoDbTableMadeAnew, is_refused_as_well_when_others_use_it_already) {
+  ASSERT_TRUE(put(*bed_.connect(1, false, state_dir_), "mine"));
+  make_table_anew();
+  ASSERT_TRUE(put(*bed_.connect(1), "theirs"));
+  const auto restarted = bed_.connect(1, false, state_dir_);
+  expect_refused(outcome(get(*restarted, "orders")));
+  expect_refused(outcome(put(*restarted, "orders")));
+}
+
+TEST_F(DynamoDbTableMadeAnew, from_a_backup_is_noticed_where_the_table_may_be_described) {
+  const auto table_id = [&](const char* id) {
+    bed_.heal_all();
+    bed_.fault(1, {{"do", "corrupt"}, {"op", "DescribeTable"}, {"field", "Table.TableId"},
+                   {"value", id}});
+  };
+  ASSERT_TRUE(put(*bed_.connect(1, false, state_dir_), "orders"));  // it was not told then
+  table_id("first");
+  ASSERT_TRUE(put(*bed_.connect(1, false, state_dir_), "bills"));
+  EXPECT_EQ((**read_known_store(state_dir_)).life, DynamoDbBed::region(1) + "/first");
+  table_id("second");
+  const auto restored = bed_.connect(1, false, state_dir_);
+  const auto put = this->put(*restored, "new");
+  ASSERT_FALSE(put);
+  EXPECT_EQ(put.error().code, Code::kInvalid);
+  EXPECT_THAT(put.error().message, HasSubstr("was restored from a backup"));
+  EXPECT_THAT(put.error().message, HasSubstr("keyfs check --accept-store"));
+  EXPECT_FALSE(get(*restored, "nobody")) << "the miss was believed";
+  EXPECT_TRUE(*get(*restored, "orders")) << "what is there is served";
+  bed_.heal_all();
+  bed_.fault(1, {{"do", "error"}, {"op", "DescribeTable"}, {"type", "AccessDeniedException"}});
+  EXPECT_TRUE(this->put(*bed_.connect(1, false, state_dir_), "new")) << "who may not ask goes on";
+}
+
+TEST_F(DynamoDbTableMadeAnew, a_host_that_only_reads_remembers_its_store_too) {
+  ASSERT_TRUE(put(*bed_.connect(1), "orders"));
+  {
+    const auto reader = bed_.connect(1, false, state_dir_);
+    ASSERT_TRUE(*get(*reader, "orders"));
+    for (int turn = 0; turn < 2000 && !*read_known_store(state_dir_); ++turn) {
+      bed_.loop().turn(true);
+    }
+  }
+  ASSERT_TRUE(*read_known_store(state_dir_));
+  make_table_anew();
+  expect_refused(outcome(put(*bed_.connect(1, false, state_dir_), "orders")));
+}
+
+TEST_F(DynamoDbTableMadeAnew, under_a_running_keyfs_gives_it_no_key) {
+  const auto store = bed_.connect(1);
+  const std::string id = *run(store->identity(bed_.in(20s)));
+  make_table_anew();
+  const auto other = bed_.connect(1);
+  ASSERT_TRUE(put(*other, "theirs"));
+  Record record = example_record("orders");
+  record.origin = id;
+  const auto put = run(store->put_if_absent(record, bed_.in(20s)));
+  expect_refused(outcome(put));
+  // It knows from now on.
+  expect_refused(outcome(get(*store, "nobody")));
+  expect_refused(outcome(this->put(*store, "nobody")));
+  // What it wrote is served to nobody.
+  const auto found = get(*other, "orders");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, Code::kCorrupt);
+  EXPECT_THAT(found.error().message, HasSubstr("was made in another store"));
+}
+
+TEST_F(DynamoDbStoreTest, a_creation_that_cannot_be_confirmed_is_told_as_unknown) {
+  const auto store = bed_.settled(1);
+  bed_.fault(1, {{"do", "reset"}, {"op", "GetItem"}});
+  const auto put = this->put(*store, "orders", "a", 400ms);
+  ASSERT_FALSE(put);
+  EXPECT_THAT(put.error().message, HasSubstr("whether key orders was saved is not known"));
 }
 
 TEST_F(DynamoDbStoreTest, is_made_from_the_configuration) {

@@ -9,6 +9,7 @@
 
 #include "base/encoding.h"
 #include "store/etcd/fixture.h"
+#include "store/known_store.h"
 #include "store/store_contract.h"
 
 namespace keyfs::testing {
@@ -40,6 +41,19 @@ TEST(EtcdIdentity, a_revision_never_goes_back_and_another_cluster_is_never_writt
   EXPECT_FALSE(EtcdIdentity::store(dir, {2, "a", 43, false}));
   EXPECT_FALSE(EtcdIdentity::store(dir, {1, "b", 43, false}));
   EXPECT_EQ(*EtcdIdentity::load(dir), (EtcdKnown{1, "a", 42, true}));
+}
+
+TEST(EtcdIdentity, the_cluster_is_remembered_as_any_store_is_and_is_forgotten_at_a_word) {
+  const TemporaryDirectory folder;
+  const std::string dir = folder.file("state");
+  ASSERT_TRUE(EtcdIdentity::store(dir, {1, "a", 42, false}));
+  EXPECT_EQ(*read_known_store(dir), (StoreName{"etcd", "a"}));
+  EXPECT_FALSE(check_known_type(dir, "sqlite"));
+  EXPECT_TRUE(check_known_type(dir, "etcd"));
+  ASSERT_TRUE(std::filesystem::remove(dir + "/etcd-cluster"));
+  EXPECT_FALSE(EtcdIdentity::store(dir, {2, "b", 1, false})) << "the file of all stores tells";
+  ASSERT_TRUE(*forget_known_store(dir));
+  EXPECT_TRUE(EtcdIdentity::store(dir, {2, "b", 1, false}));
 }
 
 TEST(EtcdIdentity, a_file_that_was_cut_short_or_changed_is_no_fresh_start) {
@@ -118,7 +132,7 @@ TEST_F(EtcdKnownCluster, a_cluster_that_went_back_in_time_serves_and_makes_nothi
     const auto store = world_.open();  // after a restart, too
     expect_nothing_is_made(*store);
   }
-  ASSERT_TRUE(std::filesystem::remove(file()));
+  ASSERT_TRUE(*forget_known_store(world_.state_dir("state")));
   const auto store = world_.open();
   EXPECT_TRUE(put(*store, example_record("nobody"))) << "the operator accepted it";
 }

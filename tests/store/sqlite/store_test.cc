@@ -232,6 +232,23 @@ TEST_F(SqliteStoreTest, a_file_that_is_gone_is_no_miss) {
   EXPECT_FALSE(*run(store->get("new", Read::kAny, in(20s)))) << "nothing was created";
 }
 
+TEST_F(SqliteStoreTest, another_database_written_over_the_open_one_is_no_miss_and_gets_no_key) {
+  const auto store = must_open();
+  const auto first = put(*store, "orders");
+  ASSERT_TRUE(first);
+  // The same file to the kernel, and another store all the same.
+  RawDatabase raw(path_);
+  raw.run("UPDATE meta SET value = 'ffffffffffffffffffffffffffffffff' WHERE name = 'store_id'");
+  raw.run("DELETE FROM records");
+  const auto found = run(store->get("orders", Read::kAny, in(20s)));
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, Code::kInvalid) << found.error().message;
+  EXPECT_THAT(found.error().message, HasSubstr("holds another store than when keyfs opened it"));
+  EXPECT_FALSE(put(*store, "orders"));
+  EXPECT_FALSE(run(store->replace(example_record("orders"), "1", in(20s))));
+  EXPECT_EQ(raw.run("SELECT count(*) || '' FROM records WHERE id > ?1 OR id > ?2", "", ""), "0");
+}
+
 TEST_F(SqliteStoreTest, a_file_that_was_replaced_is_no_miss) {
   const auto store = must_open();
   ASSERT_TRUE(put(*store, "orders"));

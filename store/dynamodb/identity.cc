@@ -1,0 +1,148 @@
+// DynamoDbStore: which store the table holds. See store/known_store.h.
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "base/race.h"
+#include "store/dynamodb/asking.h"
+#include "store/known_store.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kEstablish = 10s;
+constexpr Duration kEstablishAgain = 5s;
+constexpr Duration kTableId = 1s;
+
+}  // namespace
+
+Task<Result<std::string>> DynamoDbStore::identity(TimePoint deadline) {
+  if (auto ok = co_await establish(deadline); !ok) co_return fail(std::move(ok.error()));
+  co_return store_id_;
+}
+
+Task<Result<void>> DynamoDbStore::establish(TimePoint deadline) {
+  if (refused_) co_return fail(*refused_);
+  if (established_) co_return Result<void>();
+  // One for all who ask at once; each with a deadline of its own.
+  SingleFlight<Result<bool>>::Work work = [this](SingleFlight<Result<bool>>::Flight&) {
+    return establish_now(loop_.now() + kEstablish);
+  };
+  auto joined = establishing_.join("", std::move(work));
+  auto done = co_await before(loop_, deadline, "identity of table " + names_.table,
+                              std::move(joined));
+  if (!done) co_return fail(std::move(done.error()));
+  co_return Result<void>();
+}
+
+Task<Result<bool>> DynamoDbStore::establish_now(TimePoint deadline) {
+  using Id = std::optional<std::string>;
+  auto fresh = new_revision();  // as random as an id must be
+  if (!fresh) co_return fail(std::move(fresh.error()));
+  if (replicas_.size() > 1) (void)co_await describe(deadline);
+  Attempt<Id> attempt = [this, &fresh](unsigned number, TimePoint until) -> Task<Result<Id>> {
+    Ask<Id> strongly = [](DynamoDbReplica& replica, TimePoint end) {
+      return replica.get_store_id(true, end);
+    };
+    auto there = co_await ask<Id>(deciding(), until, strongly);
+    // A store that this host knows had an id, and so the one without is another.
+    if (!there || *there || !store_id_.empty()) co_return there;
+    Ask<Id> give = [&fresh](DynamoDbReplica& replica, TimePoint end) {
+      return replica.found_store(*fresh, end);
+    };
+    const auto order = deciding();
+    there = co_await ask_one<Id>(order[number % order.size()], until, give);
+    if (!there || *there) co_return there;
+    co_return co_await ask<Id>(deciding(), until, strongly);
+  };
+  auto there = co_await with_retries<Id>(deadline, attempt);
+  if (!there) co_return fail(std::move(there.error()));
+  if (!*there && store_id_.empty()) {
+    co_return fail(Code::kUnavailable, "table " + names_.table + " could not be given an id");
+  }
+  if (!*there || (!store_id_.empty() && **there != store_id_)) {
+    refused_ = other_store(*there);
+    co_return fail(*refused_);
+  }
+  if (files_ != nullptr) {
+    StoreName name{"dynamodb", **there};
+    // Where it may be asked: a table that was restored from a backup has the old one's id.
+    const auto home = co_await replicas_[0]->describe(std::min(deadline, loop_.now() + kTableId));
+    if (home && !home->table_id.empty()) {
+      name.life = replicas_[0]->region() + "/" + home->table_id;
+    }
+    std::function<Result<void>()> job = [dir = state_dir_, name, where = "table " + names_.table] {
+      return check_known_store(dir, name, where);
+    };
+    auto noted = co_await files_->run<Result<void>>(std::move(job));
+    if (!noted) {
+      if (noted.error().code == Code::kInvalid) refused_ = noted.error();
+      co_return fail(noted.error().within("no key is made in table " + names_.table));
+    }
+  }
+  store_id_ = **there;
+  established_ = true;
+  co_return true;
+}
+
+Task<bool> DynamoDbStore::establish_in_background() {
+  const auto done = co_await establish(loop_.now() + kEstablish);
+  establish_again_ = loop_.now() + kEstablishAgain;
+  co_return done.has_value();
+}
+
+// A host that only reads must know its store as well, for the day on which it is to make a key.
+void DynamoDbStore::start_establishing() {
+  if (established_ || refused_ || loop_.now() < establish_again_) return;
+  establish_again_ = loop_.now() + kEstablish + kEstablishAgain;
+  background_.start(establish_in_background());
+}
+
+Task<Result<void>> DynamoDbStore::verify(TimePoint deadline) {
+  using Id = std::optional<std::string>;
+  Ask<Id> strongly = [](DynamoDbReplica& replica, TimePoint end) {
+    return replica.get_store_id(true, end);
+  };
+  auto there = co_await ask<Id>(deciding(), deadline, strongly);
+  if (!there) co_return fail(std::move(there.error()));
+  if (*there && **there == store_id_) co_return Result<void>();
+  established_ = false;
+  refused_ = other_store(*there);
+  co_return fail(*refused_);
+}
+
+Error DynamoDbStore::other_store(const std::optional<std::string>& there) const {
+  return Error(Code::kInvalid,
+               "table " + names_.table + " is not the store that this host has used so far (" +
+                   store_id_ + "): " +
+                   (there ? "it is store " + *there : "it was made anew and has no id yet") +
+                   "; keys that existed would be made anew. Restore the table, or, if this is "
+                   "meant, " +
+                   accept_store_hint());
+}
+
+Task<Result<void>> DynamoDbStore::check_own(const Record& record, TimePoint deadline) {
+  using Id = std::optional<std::string>;
+  if (record.origin.empty()) co_return Result<void>();
+  if (store_id_.empty() && heard_id_.empty()) {
+    // It never changes, so that any replica's word is good; but for a replica that is behind.
+    Ask<Id> quickly = [](DynamoDbReplica& replica, TimePoint end) {
+      return replica.get_store_id(false, end);
+    };
+    auto there = co_await ask_readable<Id>(deadline, quickly);
+    if (there && !*there) {
+      Ask<Id> strongly = [](DynamoDbReplica& replica, TimePoint end) {
+        return replica.get_store_id(true, end);
+      };
+      there = co_await ask<Id>(deciding(), deadline, strongly);
+    }
+    if (!there) co_return fail(std::move(there.error()));
+    if (!*there) co_return check_origin(record, "one without an id");
+    heard_id_ = **there;
+  }
+  co_return check_origin(record, store_id_.empty() ? heard_id_ : store_id_);
+}
+
+}  // namespace keyfs

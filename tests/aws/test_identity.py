@@ -1,0 +1,58 @@
+"""A table that was made anew under its name is another store: a host that knew the old one makes no key in it."""
+import cloud
+from mount import seen
+
+
+def make_anew(aws, table):
+    home = aws.regions[0].dynamodb_direct
+    home("UpdateTable", TableName=table, DeletionProtectionEnabled=False)
+    home("DeleteTable", TableName=table)
+    aws.regions[0].make_table(table)
+
+
+def test_a_table_made_anew_gets_no_second_key_until_the_operator_accepts_it(launch, aws, table):
+    host, other = launch(name="host"), launch(name="other")
+    host.read("mine")
+    theirs = other.read("orders")
+    make_anew(aws, table)
+    host.restart()
+    # Another host had made it, so that nothing here remembers it.
+    assert seen.error_name(host.read, "orders") == "EIO"
+    created = host.cli("create", "orders")
+    assert created.returncode != 0 and "not the store that this host has used so far" in created.stderr, created
+    assert cloud.items(aws, table) == {}
+    checked = host.cli("check")
+    assert checked.returncode == 1 and "keyfs check --accept-store" in checked.stdout, checked
+
+    accepted = host.cli("check", "--accept-store")
+    assert accepted.returncode == 0 and "the configured one is the known one from now on" in accepted.stdout, accepted
+    host.restart()
+    made = host.read("orders")
+    assert len(made) == 32 and made != theirs
+
+
+def test_a_host_that_only_read_knows_its_table_too(launch, aws, table):
+    maker = launch(name="maker")
+    key = maker.read("orders")
+    reader = launch(name="reader")
+    assert reader.read("orders") == key
+    seen_id = cloud.store_id(aws, table)
+    cloud.remembered(reader, seen_id)
+    make_anew(aws, table)
+    reader.restart()
+    assert seen.error_name(reader.read, "new") == "EIO"
+    assert cloud.items(aws, table) == {}
+
+
+def test_a_record_copied_from_another_table_is_refused(launch, aws, table):
+    """The same master keys, another table: the regions alone could not tell."""
+    theirs = launch(name="theirs")
+    theirs.read("orders")
+    item = cloud.items(aws, table)["orders"]
+    other = f"{table}-other"
+    aws.regions[0].make_table(other)
+    host = launch(name="host", store={"table": other})
+    host.read("mine")
+    aws.regions[0].dynamodb_direct("PutItem", TableName=other, Item=item)
+    assert seen.error_name(host.read, "orders") == "EBADMSG"
+    assert "was made in another store" in host.log()
