@@ -77,18 +77,18 @@ def open_device(folder):
     subprocess.run(["mount", "--bind", node, "/dev/fuse"], check=True)
 
 
-def test_without_threads_to_be_had_it_says_so_and_leaves_nothing(folder, place):
+def test_without_threads_to_be_had_it_says_so_and_leaves_nothing(folder, place, people):
     """An ordinary user, since RLIMIT_NPROC does not bind root; from too few for anything to enough."""
-    uid = 60_000 + os.getpid() % 5000
+    uid, gid, _ = people.ids("keyfs-t1")
     open_device(folder)
     home = folder / "home"
     for path in (home, place):
         path.mkdir(exist_ok=True)
-        os.chown(path, uid, uid)
+        os.chown(path, uid, gid)
     outcomes = []
     try:
         for most in range(1, 24):
-            done = subprocess.run(["prlimit", f"--nproc={most}", *setpriv(uid, uid, [], [binary(), "mount", "--embedded", home / "parts", place])],
+            done = subprocess.run(["prlimit", f"--nproc={most}", *setpriv(uid, gid, [], [binary(), "mount", "--embedded", home / "parts", place])],
                                   capture_output=True, text=True, timeout=60)
             outcomes.append(done.returncode)
             if done.returncode == DONE:

@@ -105,7 +105,8 @@ class SessionTest : public ::testing::Test {
     EXPECT_TRUE(holds());
   }
   bool mounted() const {
-    for (const auto& entry : *read_mounts()) {
+    const auto mounts = read_mounts();
+    for (const auto& entry : *mounts) {
       if (entry.mountpoint == root_) return true;
     }
     return false;
