@@ -85,6 +85,7 @@ def test_without_a_state_dir_that_can_be_written_keys_are_served(launch, folder,
         fill(disk)
     keyfs.start()
     assert keyfs.read("orders") == key
+    assert seen.error_name(keyfs.read, "not-seen-before") == "EIO", "a host that can't remember makes no key"
     trouble = seen.status(keyfs)["state_dir"]["trouble"]
     assert ("Read-only" if how == "read-only" else "No space left") in trouble
     assert "state_dir can't be written" in keyfs.log()
@@ -100,6 +101,7 @@ def test_in_the_background_too_though_there_is_no_log(launch, folder, disk):
         assert done.returncode == 0
         assert os.listdir(keyfs.path(".keyfs"))
         os.kill(seen.status(keyfs)["pid"], signal.SIGTERM)
+        eventually(lambda: d.mounted(keyfs.mount) is None, what="it ends")
     finally:
         d.unmount(keyfs.mount)
 
