@@ -250,8 +250,8 @@ def test_json_takes_paths_and_ids_that_are_no_utf8(config, folder):
     os.mkdir(place)
     strange = os.path.join(place, "keyfs.ini")
     os.link(config, strange)
-    for args, code in ((("describe", bad), FAILED), (("create", bad), FAILED), (("disable", bad, "-c", strange), FAILED), (("list", "-c", strange), DONE),
-                       (("explain", "-c", strange), DONE), (("check", "-c", strange), DONE)):
+    for args, code in ((("check", "-c", strange), DONE), (("describe", bad), FAILED), (("create", bad), FAILED), (("disable", bad, "-c", strange), FAILED),
+                       (("list", "-c", strange), DONE), (("explain", "-c", strange), DONE)):
         done = run(*args, "--json", *(() if "-c" in args else ("-c", config)), errors="surrogateescape")
         assert done.returncode == code, done
         json.loads(done.stdout.encode("utf-8"))

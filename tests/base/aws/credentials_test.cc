@@ -224,12 +224,18 @@ TEST_F(Credentials, a_role_is_assumed_with_its_source_profile) {
 TEST_F(Credentials, a_role_may_be_its_own_source_and_roles_may_follow_each_other) {
   write(".aws/config",
         "[profile app]\nrole_arn = arn:aws:iam::123456789012:role/app\nsource_profile = middle\n"
-        "[profile middle]\nrole_arn = arn:aws:iam::123456789012:role/m\nsource_profile = middle\n" +
-            keys("AKIAMIDDLE"));
+        "[profile middle]\nrole_arn = arn:aws:iam::123456789012:role/m\nsource_profile = own\n"
+        "[profile own]\nrole_arn = arn:aws:iam::123456789012:role/o\nsource_profile = own\n" +
+            keys("AKIAOWN"));
+  environment_["AWS_PROFILE"] = "own";
+  auto own = get();
+  ASSERT_TRUE(own) << own.error().message;
+  EXPECT_EQ(count("sts"), 1);
+  // Of a source its keys count, and not its role, as with botocore.
   environment_["AWS_PROFILE"] = "app";
   auto got = get();
   ASSERT_TRUE(got) << got.error().message;
-  EXPECT_EQ(count("sts"), 2);
+  EXPECT_EQ(count("sts"), 3);
 }
 
 TEST_F(Credentials, a_role_by_credential_source_takes_the_instances) {
