@@ -51,7 +51,7 @@ std::optional<std::string> read_to_end(const std::string& path, size_t most = si
 // place as a draft, and gets its name at the end. `take_place`: in place of what is there; otherwise
 // what is there stays, and that is no error (of two processes the first decides: read it again).
 Result<void> write_whole_file(const std::string& path, std::string_view text, bool take_place,
-                              unsigned mode = 0644);
+                              unsigned mode = 0600);
 
 // What was made or renamed in a directory is there after a power failure; false with errno.
 bool sync_directory(const std::string& path);

@@ -100,7 +100,7 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
     if (known == **before) return {};
   }
   const bool first = !*before;
-  if (auto ok = write_whole_file(file_in(state_dir), to_text(known), !first); !ok) return ok;
+  if (auto ok = write_whole_file(file_in(state_dir), to_text(known), !first, 0644); !ok) return ok;
   // Of two processes that use their first cluster at the same time, the first one decides.
   return first ? store(state_dir, std::move(known)) : Result<void>();
 }

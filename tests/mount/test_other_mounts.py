@@ -63,6 +63,7 @@ def test_one_that_is_hidden_does_not_count_as_mounted(launch, folder):
 def test_a_stopped_daemon_is_told_of_and_holds_up_nobody(launch, folder):
     stopped, alive = launch(), launch()
     stopped.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         with seen.within(15, "keyfs status of all mounts"):
             done = subprocess.run([alive.program, "status"], capture_output=True, text=True, timeout=60)

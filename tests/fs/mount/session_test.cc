@@ -179,6 +179,8 @@ TEST_F(SessionTest, a_mount_that_is_hidden_beneath_another_one_does_not_count_as
 TEST_F(SessionTest, one_that_does_not_answer_is_told_of_in_time) {
   const pid_t daemon = start_daemon();
   ::kill(daemon, SIGSTOP);
+  int status = 0;
+  ASSERT_EQ(::waitpid(daemon, &status, WUNTRACED), daemon);  // all of its threads have stopped
   const auto prepared = prepare_mountpoint(root_, log_.log());
   ASSERT_FALSE(prepared);
   EXPECT_NE(prepared.error().message.find("does not answer"), std::string::npos);
