@@ -67,7 +67,7 @@ std::optional<Error> RegionSlot::ask_for_token() {
   const bool about_the_region =
       last && last->code != Code::kCorrupt && last->code != Code::kInvalid;
   Error error(about_the_region ? last->code : Code::kUnavailable,
-              "left alone, since it was asked often while it fails");
+              "circuit open: retry budget used up");
   if (last) error.message += " (" + last->message + ")";
   return error;
 }

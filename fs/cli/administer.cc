@@ -81,7 +81,7 @@ class PerKey {
   bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
                  bool Permission::*what) {
     if (!is_key_id(id)) {
-      failed(id, Error(Code::kInvalid, "\"" + id + "\" is no key id: " + std::string(kKeyIdRule)));
+      failed(id, Error(Code::kInvalid, "\"" + id + "\" is not a valid key id: " + std::string(kKeyIdRule)));
       return false;
     }
     const Permission permission = permission_for(*context_.configuration.policy, id, user_);

@@ -60,7 +60,7 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   if (arguments.id.empty() && arguments.user.empty())
     return explain_configuration(*configuration, output);
   if (!is_key_id(arguments.id)) {
-    output.error("\"" + arguments.id + "\" is no key id: " + std::string(kKeyIdRule));
+    output.error("\"" + arguments.id + "\" is not a valid key id: " + std::string(kKeyIdRule));
     return ExitCode::kUsage;
   }
   User user = invoking_user();

@@ -117,7 +117,7 @@ ExitCode wait_until_usable(const Background& background, Output& output) {
   const bool ours = place && place->is_root && (!entry || entry->type == kOurFileSystem);
   struct stat root {};
   if (ours && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
-  output.error("the daemon is up, and yet " + mountpoint + " can't be used: " +
+  output.error("the daemon started, but " + mountpoint + " is not usable: " +
                (ours ? std::strerror(errno) : "no keyfs is mounted there"));
   ::kill(background.pid, SIGTERM);
   while (::waitpid(background.pid, nullptr, 0) < 0 && errno == EINTR) {

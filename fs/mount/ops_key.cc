@@ -27,7 +27,7 @@ struct FuseHandlers::Access {
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
 
-  // Who asks must be looked at while it waits for us.
+  // Call before replying: /proc/<tid> is the caller only while it blocks on us.
   void identify(fuse_req_t req, const PolicySection& section) {
     if (!ops.parts_.audit.enabled()) return;
     const fuse_ctx* context = fuse_req_ctx(req);

@@ -60,7 +60,7 @@ Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoi
     co_return fail(Code::kInvalid, what + ": it is no record of RKMS");
   }
   if (!is_key_id(record.id)) {
-    co_return fail(Code::kInvalid, what + ": its id is no key id of keyfs, and cannot be opened");
+    co_return fail(Code::kInvalid, what + ": its id is not a valid key id, and cannot be opened");
   }
   const uint32_t number = record.current;
   Version& version = found->second;

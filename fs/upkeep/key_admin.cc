@@ -21,7 +21,7 @@ constexpr Duration kMemoryPatience = std::chrono::milliseconds(500);
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
   return fail(Code::kInvalid,
-              "this is no key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
+              "this is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
               "a digit");
 }
 

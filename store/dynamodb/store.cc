@@ -221,7 +221,7 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
   auto put = co_await with_retries<PutResult>(deadline, attempt);
   if (!put && unknown && put.error().code != Code::kCorrupt && !refused_) {
     put.error().message =
-        "whether key " + record.id + " was saved is not known: " + put.error().message;
+        "outcome unknown: key " + record.id + " may or may not have been saved: " + put.error().message;
   }
   co_return put;
 }
@@ -261,7 +261,7 @@ Task<Result<std::optional<Stored>>> DynamoDbStore::replace(Record record, std::s
   auto replaced = co_await with_retries<Replaced>(deadline, attempt);
   if (!replaced && unknown && !refused_) {
     replaced.error().message =
-        "whether key " + record.id + " was changed is not known: " + replaced.error().message;
+        "outcome unknown: key " + record.id + " may or may not have been changed: " + replaced.error().message;
   }
   co_return replaced;
 }

@@ -276,7 +276,7 @@ TEST_F(AdoptionTest, loser_of_an_adoption_race_leaves_the_winners_record) {
 
 TEST_F(AdoptionTest, an_id_that_keyfs_cannot_open_is_left_alone) {
   write_rkms("no/key id", {{0, key}});
-  EXPECT_TRUE(has(refused("no/key id"), "its id is no key id"));
+  EXPECT_TRUE(has(refused("no/key id"), "its id is not a valid key id"));
 }
 
 TEST_F(AdoptionTest, a_record_of_rkms_reads_as_it_is_too) {

@@ -167,7 +167,7 @@ TEST_F(DynamoDbStoreTest, an_unknown_outcome_is_told) {
   bed_.fault(1, {{"do", "reset"}, {"op", "PutItem"}});
   const auto put = this->put(*store, "orders", "a", 400ms);
   ASSERT_FALSE(put);
-  EXPECT_THAT(put.error().message, HasSubstr("whether key orders was saved is not known"));
+  EXPECT_THAT(put.error().message, HasSubstr("outcome unknown: key orders may or may not have been saved"));
   EXPECT_EQ(put.error().code, Code::kTimeout) << put.error().message;
 }
 
@@ -538,7 +538,7 @@ TEST_F(DynamoDbStoreTest, a_creation_that_cannot_be_confirmed_is_told_as_unknown
   bed_.fault(1, {{"do", "reset"}, {"op", "GetItem"}});
   const auto put = this->put(*store, "orders", "a", 400ms);
   ASSERT_FALSE(put);
-  EXPECT_THAT(put.error().message, HasSubstr("whether key orders was saved is not known"));
+  EXPECT_THAT(put.error().message, HasSubstr("outcome unknown: key orders may or may not have been saved"));
 }
 
 TEST_F(DynamoDbStoreTest, is_made_from_the_configuration) {
