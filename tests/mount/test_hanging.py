@@ -215,7 +215,7 @@ def test_the_deadline_ends_what_nobody_kills(launch, disk, db):
         with within(3, "an open with a deadline of 1 s"):
             assert seen.error_name(keyfs.read, ident) == "ETIMEDOUT"
     assert seen.texts(db).keys() == {"cold"}
-    assert [line["errno"] for line in keyfs.audit()[-2:]] == ["ETIMEDOUT"] * 2
+    eventually(lambda: [line["errno"] for line in keyfs.audit()[-2:]] == ["ETIMEDOUT"] * 2, what="both are audited")
     disk.answer()
     eventually(lambda: seen.error_name(keyfs.read, "cold") is None, 40, "the regions are tried again")
 
@@ -244,8 +244,9 @@ def test_a_daemon_told_to_end_while_200_wait_unmounts_and_ends(hung, how):
             assert process.wait(10) == 1
             assert process.stdout.read() == b""
             assert b"Transport endpoint is not connected" in process.stderr.read(), "the mount's end, not that there is no such key"
-    errors = {line["pid"]: line["errno"] for line in hung.keyfs.audit() if line["pid"] in {p.pid for p in hanging}}
-    assert len(errors) == READERS and set(errors.values()) == {"ENOTCONN"}
+    told = [line for line in hung.keyfs.audit() if line["pid"] in {p.pid for p in hanging}]
+    assert sum(line["count"] for line in told) == READERS, "refusals of one id are summed up after the first few"
+    assert {line["errno"] for line in told} == {"ENOTCONN"}
     hung.answer()
     hung.keyfs.start()
     assert {ident: hung.keyfs.read(ident) for ident in hung.cold} == hung.cold
