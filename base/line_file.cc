@@ -17,11 +17,6 @@ namespace {
 
 constexpr int kPatienceMs = 1000;
 
-tl::unexpected<Error> cannot_open(const std::string& what, const std::string& path,
-                                  const std::string& why) {
-  return fail(Code::kUnavailable, "could not open " + what + " " + path + ": " + why);
-}
-
 }  // namespace
 
 Result<LineFile> LineFile::open(std::string what, std::string path, std::optional<mode_t> mode) {
@@ -41,30 +36,24 @@ LineFile LineFile::over(int fd) {
 
 Result<void> LineFile::reopen() {
   if (path_.empty()) return {};
-  // For reading, too: its end is looked at. O_NONBLOCK: a pipe of that name must not hang us.
-  constexpr int kFlags =
-      O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK;
-  Descriptor file(::open(path_.c_str(), kFlags, mode_.value_or(0640)));
-  if (!file.is_open()) {
-    return cannot_open(what_, path_, errno == ELOOP ? "it is a symbolic link" : std::strerror(errno));
-  }
+  const auto within = [&](Error error) {
+    return fail(error.code, "could not open " + what_ + ": " + error.message);
+  };
+  // For reading, too: its end is looked at.
+  auto file =
+      open_private_file(path_, O_RDWR | O_APPEND | O_CREAT, Guard::kOurs, mode_.value_or(0640));
+  if (!file) return within(std::move(file.error()));
   struct stat about {};
-  if (::fstat(file.get(), &about) != 0) return cannot_open(what_, path_, std::strerror(errno));
-  if (!S_ISREG(about.st_mode)) {
-    return fail(Code::kDenied, "could not open " + what_ + ": " + path_ + ": is not a regular file");
-  }
-  if (auto ours = check_guard(path_, about, Guard::kOurs); !ours) {
-    return fail(ours.error().code, "could not open " + what_ + ": " + ours.error().message);
-  }
+  if (::fstat(file->get(), &about) != 0) return within(os_error(path_, "cannot be looked at"));
   // Whatever the umask is, and whoever made it before.
-  if (mode_ && (about.st_mode & 07777) != *mode_ && ::fchmod(file.get(), *mode_) != 0) {
-    return cannot_open(what_, path_, std::strerror(errno));
+  if (mode_ && (about.st_mode & 07777) != *mode_ && ::fchmod(file->get(), *mode_) != 0) {
+    return within(os_error(path_, "its mode cannot be set"));
   }
   char last = '\n';
-  if (about.st_size > 0 && ::pread(file.get(), &last, 1, about.st_size - 1) != 1) last = '\n';
+  if (about.st_size > 0 && ::pread(file->get(), &last, 1, about.st_size - 1) != 1) last = '\n';
   torn_ = last != '\n';
-  fd_ = file.get();
-  file_ = std::move(file);
+  fd_ = file->get();
+  file_ = std::move(*file);
   return {};
 }
 

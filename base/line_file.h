@@ -3,8 +3,8 @@
 // Whoever reads the file finds each line by itself, whatever happened: the rest of a line that a
 // full disk or a crash cut short is never continued by the next one, not even by the next process.
 //
-// The file is one that nobody else can have put there or write to (base/private_file.h), and is not
-// followed when it is a symbolic link: lines tell who read what.
+// The file is one that nobody else can have put there or write to (base/private_file.h): lines tell
+// who read what.
 //
 // Thread-safety: none; one thread writes. Ownership: of the file that open() opened; a descriptor
 // given to over() stays the caller's. Blocking: all of it touches the disk; a pipe that nobody

@@ -248,7 +248,8 @@ TEST_F(LogFile, a_file_that_cannot_be_opened_is_an_error_that_names_it) {
   ASSERT_FALSE(sink);
   EXPECT_EQ(sink.error().code, Code::kUnavailable);
   EXPECT_EQ(sink.error().message,
-            "could not open the log /nonexistent/keyfs.log: No such file or directory");
+            "could not open the log: /nonexistent/keyfs.log: cannot be opened: No such file or "
+            "directory");
 }
 
 TEST_F(LogFile, a_full_disk_loses_lines_and_counts_them) {

@@ -304,7 +304,7 @@ def test_a_file_that_others_may_have_put_there_is_refused(launch, what, kind):
         os.chown(path, OTHER if kind == "owner" else 0, 0)
     done = keyfs.mount_in_vain()
     assert done.returncode in (1, 2) and path in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    expected = {"link": "symbolic link", "writable": "chmod go-w", "owner": f"is owned by uid {OTHER}", "pipe": "not a regular file"}
+    expected = {"link": "symbolic link", "writable": "others can write it", "owner": f"is owned by uid {OTHER}", "pipe": "not a regular file"}
     assert expected[kind] in done.stderr
     assert not os.path.exists(victim)
 
