@@ -39,11 +39,6 @@ ListedKey KeyPage::operator[](size_t index) const {
   return {std::string_view(text_).substr(key.place, key.length), key.state, key.bytes, key.corrupt};
 }
 
-uint64_t ListedNames::hash_of(std::string_view name) {
-  const uint64_t hash = std::hash<std::string_view>()(name);
-  return hash == 0 ? 1 : hash;
-}
-
 // A page that is being read belongs to the pass, not to those who wait for it: they may come back
 // for it (a READDIR that was interrupted is sent again). It ends by its deadline, or with the pass.
 class KeyList::Pass final : public KeyListing, public std::enable_shared_from_this<Pass> {
@@ -119,7 +114,8 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
   const uint64_t changes_;  // those that it is sure to show
   TimePoint began_;
   std::string after_;
-  const std::shared_ptr<ListedNames> usual_ = std::make_shared<ListedNames>();
+  const std::shared_ptr<ListedNames> usual_ =
+      std::make_shared<ListedNames>(list_.sizes_.hash_function());
   std::vector<KeyPageRef> pages_;
   Flights flights_;  // one at most, pinned
 };

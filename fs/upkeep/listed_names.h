@@ -9,10 +9,15 @@
 #include <string_view>
 #include <vector>
 
+#include "base/siphash.h"
+
 namespace keyfs {
 
 class ListedNames {
  public:
+  // A hash that nobody can predict, for names that are a stranger's choice.
+  explicit ListedNames(const SipHash& hash) : hash_(hash) {}
+
   void add(std::string_view name) {
     if (2 * (size_ + 1) > places_.size()) grow();
     if (put(hash_of(name))) ++size_;
@@ -23,7 +28,10 @@ class ListedNames {
   size_t size() const { return size_; }
 
  private:
-  static uint64_t hash_of(std::string_view name);
+  uint64_t hash_of(std::string_view name) const {
+    const uint64_t hash = hash_(name);
+    return hash == 0 ? 1 : hash;
+  }
 
   size_t place_of(uint64_t hash) const {
     const size_t last = places_.size() - 1;
@@ -45,6 +53,7 @@ class ListedNames {
     }
   }
 
+  const SipHash hash_;
   std::vector<uint64_t> places_;  // a power of two; 0 is free
   size_t size_ = 0;
 };
