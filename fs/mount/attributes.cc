@@ -19,6 +19,17 @@ constexpr uint64_t kOwnNumbers = 64;
 // after one to which it did not tell.
 constexpr Duration kSizePatience = std::chrono::milliseconds(300);
 constexpr Duration kSizePause = std::chrono::seconds(1);
+// How many may wait for it at once; others are told at once what they would be told in the end.
+constexpr size_t kSizesAtOnce = 64;
+
+// Counted by getattr_key(), and let go with the coroutine.
+struct Asked {
+  explicit Asked(std::atomic<size_t>& at_once) : count(at_once) {}
+  ~Asked() { --count; }
+  Asked(const Asked&) = delete;
+  Asked& operator=(const Asked&) = delete;
+  std::atomic<size_t>& count;
+};
 
 timespec to_timespec(WallTime time) {
   const auto since = time.time_since_epoch();
@@ -86,28 +97,35 @@ FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& in
 
 void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
   FuseOps& self = ops(req);
-  const KeyAttributes told = key_attributes(self, inode, largest_size(self));
+  const KeyEntry& entry = *inode.entry;
   const TimePoint not_before{Duration(self.sizes_not_before_.load(std::memory_order_relaxed))};
   const auto may_ask = [&] {
     if (self.parts_.loop.now() < not_before) return false;
-    const PolicySection& section = inode.entry->section(self.parts_.policy.current());
+    const PolicySection& section = entry.section(self.parts_.policy.current());
     RequestGroups groups(req);
     return !section.hidden && Policy::may_read(section, caller(req), groups);
   };
-  if (told.size_known || !may_ask()) {
-    fuse_reply_attr(req, &told.what, told.timeout);
-    return;
+  const bool known =
+      entry.bytes_or(0) != 0 || self.parts_.backend.listed_bytes(entry.id()).has_value();
+  if (!known && may_ask()) {
+    auto asked = std::make_shared<const Asked>(self.sizes_asked_);
+    if (++self.sizes_asked_ <= kSizesAtOnce) {
+      auto reply = self.replies_.hold(req);
+      self.parts_.loop.post([&self, reply, &inode, asked] {
+        self.parts_.loop.spawn(serve_size(self, reply, inode, asked));
+      });
+      return;
+    }
   }
-  auto reply = self.replies_.hold(req);
-  self.parts_.loop.post([&self, reply, &inode] {
-    self.parts_.loop.spawn(serve_size(self, reply, inode));
-  });
+  // Not before: it notes what the kernel is told.
+  const KeyAttributes told = key_attributes(self, inode, largest_size(self));
+  fuse_reply_attr(req, &told.what, told.timeout);
 }
 
 // The store is asked for the record alone, and not for long: who only looks is to be told
 // something.
 Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply> reply,
-                                    Inode& inode) {
+                                    Inode& inode, std::shared_ptr<const void>) {
   const TimePoint deadline =
       self.parts_.loop.now() + std::min<Duration>(kSizePatience, self.options_.open_deadline);
   std::string id(inode.entry->id());

@@ -114,7 +114,9 @@ struct FuseHandlers {
   // No smaller than any key.
   static uint32_t largest_size(const FuseOps& ops);
   static void getattr_key(fuse_req_t req, Inode& inode);
-  static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode);
+  // `turn` is held until it is done.
+  static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
+                               std::shared_ptr<const void> turn);
   static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);
   static struct stat file_attributes(FuseOps& ops, fuse_ino_t ino);
   // Fits 32 bits, for programs whose ino_t has no more.

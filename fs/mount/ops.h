@@ -148,6 +148,7 @@ class FuseOps {
   // The policy of the start: no handle can have been opened under an earlier one.
   const Policy* const first_policy_;
   std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
+  std::atomic<size_t> sizes_asked_{0};     // that wait for the store
   std::atomic<size_t> forgotten_{0};       // since memory was last given back
 };
 

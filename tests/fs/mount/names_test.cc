@@ -1,8 +1,11 @@
 // What names cost that somebody only asks for, and what a caller costs who may read nothing.
 #include <sys/statvfs.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <thread>
+#include <vector>
 
 #include "fs/mount/mount_fixture.h"
 
@@ -105,6 +108,25 @@ TEST_F(MountTest, stat_does_not_wait_long_for_a_store_that_hangs) {
     EXPECT_EQ(run("stat -c %s " + path("root-" + std::to_string(i))).output, "4096\n");
   }
   EXPECT_LT(since(begin), std::chrono::seconds(3));
+  backend().hang(false);
+}
+
+TEST_F(MountTest, many_who_look_at_once_do_not_all_ask_the_store) {
+  backend().hang(true);
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::thread> looks;
+  std::atomic<int> failed{0};
+  for (int i = 0; i < 150; ++i) {
+    looks.emplace_back([&, i] {
+      struct stat attributes {};
+      if (::stat(path("root-" + std::to_string(i)).c_str(), &attributes) != 0) ++failed;
+    });
+  }
+  for (auto& look : looks) look.join();
+  EXPECT_EQ(failed, 0);
+  // After those that were not told in time none asks for a second.
+  EXPECT_LE(backend().describes, 64 * (1 + since(begin) / std::chrono::seconds(1)));
+  EXPECT_GE(backend().describes, 1);
   backend().hang(false);
 }
 
