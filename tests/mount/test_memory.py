@@ -63,30 +63,46 @@ def test_the_command_line_makes_nothing_where_it_cannot_read_what_this_host_has_
     assert seen.status(keyfs)["creations"]["refused"] is None
 
 
+def refused(keyfs, ident, key):
+    """EBADMSG; until the first check the key as it was, and never another."""
+    try:
+        assert keyfs.read(ident) == key, "another key"
+    except OSError as e:
+        return seen.errno.errorcode[e.errno] == "EBADMSG"
+    return False
+
+
 def test_another_stores_row_of_the_same_id_is_refused(launch, folder, db):
-    """The same masters, and so wraps that open: only what was seen tells the keys apart."""
+    """The same masters, and so wraps that would open."""
     first = launch(fresh_for="1s", name="first")
     key = first.read("app-orders")
     other_db = str(folder / "other.db")
     second = launch(name="second", sections={"store": {"type": "sqlite", "path": other_db}})
     assert second.read("app-orders") != key
     good, foreign = seen.texts(db)["app-orders"], seen.texts(other_db)["app-orders"]
-    eventually(lambda: known_here(first, "app-orders"), 20, "noted")
     seen.put_text(db, "app-orders", foreign)
+    eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
+    assert "app-orders" in first.log()
+    first.restart()
+    assert seen.error_name(first.read, "app-orders") == "EBADMSG"
+    seen.put_text(db, "app-orders", good)
+    assert first.read("app-orders") == key
 
-    def refused():
-        try:
-            assert first.read("app-orders") == key, "never the other key"
-        except OSError as e:
-            return seen.errno.errorcode[e.errno] == "EBADMSG"
-        return False
 
-    eventually(refused, 20, "EBADMSG from the first check on")
-    assert "app-orders" in first.log() and "replica.db*" in first.log()
+def test_another_key_of_the_same_id_is_refused_where_the_first_one_was_seen(launch, db):
+    """The store lost the record, and a host that had never seen it made another key: nothing in the new record tells."""
+    first = launch(fresh_for="1s", name="first")
+    key = first.read("app-orders")
+    eventually(lambda: known_here(first, "app-orders"), 20, "noted")
+    good = seen.texts(db)["app-orders"]
+    forget_row(db, "app-orders")
+    assert launch(name="elsewhere").read("app-orders") != key
+    eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
+    assert "is another key than it was" in first.log() and f"{first.state_dir}/replica.db*" in first.log()
     first.restart()
     assert seen.error_name(first.read, "app-orders") == "EBADMSG"
     done = first.cli("describe", "app-orders")
-    assert done.returncode == 1 and "is not what became of the one" in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 1 and "is another key than it was" in done.stderr, done.stdout + done.stderr
     seen.put_text(db, "app-orders", good)
     assert first.read("app-orders") == key
 
