@@ -10,6 +10,7 @@
 #include <optional>
 #include <ostream>
 
+#include "base/strict_json.h"
 #include "fs/cli/commands.h"
 #include "fs/daemon/configuration.h"
 #include "fs/mount/apart.h"
@@ -20,6 +21,8 @@ namespace keyfs {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr size_t kMaxStatus = size_t{4} << 20;
 
 // Where each keyfs is to be seen, once.
 std::vector<std::string> keyfs_mounts() {
@@ -61,6 +64,7 @@ std::string read_apart(const std::string& path) {
   std::array<char, 4096> piece{};
   while (const size_t count = std::fread(piece.data(), 1, piece.size(), file.get())) {
     text.append(piece.data(), count);
+    if (text.size() > kMaxStatus + piece.size()) break;  // too long, which is told by its reader
   }
   return std::ferror(file.get()) != 0 ? std::to_string(errno) + "\n" : text;
 }
@@ -96,8 +100,13 @@ Result<Json> read_status(const std::string& mountpoint) {
   const size_t line = answer->find('\n');
   const int why = std::atoi(answer->c_str());
   if (line == std::string::npos || why != 0) return fail(cannot_read(mountpoint, why));
-  Json status = Json::parse(answer->substr(line + 1), nullptr, false);
-  if (!status.is_object()) return fail(Code::kUnavailable, path + " holds no JSON");
+  // Whoever may mount can call what they mount keyfs.
+  const std::string_view text = std::string_view(*answer).substr(line + 1);
+  if (const auto within_bounds = parse_strict_json(text, kMaxStatus); !within_bounds) {
+    return fail(Code::kUnavailable, path + " " + within_bounds.error().message);
+  }
+  Json status = Json::parse(text, nullptr, false);
+  if (!status.is_object()) return fail(Code::kUnavailable, path + " holds no JSON object");
   return status;
 }
 

@@ -259,6 +259,18 @@ def test_json_takes_paths_and_ids_that_are_no_utf8(config, folder):
     assert done.returncode == FAILED and json.loads(done.stdout) == {"mounts": []}, done
 
 
+@pytest.mark.parametrize("json_too", [False, True], ids=["text", "json"])
+def test_status_survives_what_another_file_system_calls_a_status(folder, json_too):
+    place = folder / "others"
+    (place / ".keyfs").mkdir(parents=True)
+    depth = 200_000
+    for text, why in (("{\"a\":" * depth + "1" + "}" * depth, "is nested deeper than 32 levels"), ("{\"a\":[" + "[]," * 1_000_000 + "[]]}", "has too many values"),
+                      ("x" * 5_000_000, "has more than 4194304 bytes"), ("[]", "holds no JSON object"), ("{\"a\":\"\xff\"}", "is not JSON")):
+        (place / ".keyfs" / "status").write_text(text, encoding="latin-1")
+        done = run("status", place, *(["--json"] if json_too else []))
+        assert done.returncode == FAILED and why in done.stderr and len(done.stderr) < 500, done
+
+
 @pytest.mark.parametrize("args", [("list",), ("describe", "orders"), ("disable", "orders"), ("heal",)], ids=lambda args: args[0])
 def test_a_command_that_makes_no_key_makes_no_database(config, folder, args):
     database = re.search(r"path = (\S+)", open(config).read())[1]
