@@ -1,6 +1,7 @@
 """A table that was made anew under its name is another store: a host that knew the old one makes no key in it."""
 import cloud
 from mount import seen
+from support.process import eventually
 
 
 def make_anew(aws, table):
@@ -55,4 +56,4 @@ def test_a_record_copied_from_another_table_is_refused(launch, aws, table):
     host.read("mine")
     aws.regions[0].dynamodb_direct("PutItem", TableName=other, Item=item)
     assert seen.error_name(host.read, "orders") == "EBADMSG"
-    assert "was made in another store" in host.log()
+    eventually(lambda: "was made in another store" in host.log(), 20, "it is told")

@@ -5,7 +5,7 @@ import time
 from urllib.parse import parse_qs
 
 # Values that no secret can be in; of every other field only the name is kept.
-OPEN_FIELDS = {"KeyId", "EncryptionContext", "KeySpec", "NumberOfBytes", "DryRun", "TableName", "ConsistentRead",
+OPEN_FIELDS = {"KeyId", "Key", "EncryptionContext", "KeySpec", "NumberOfBytes", "DryRun", "TableName", "ConsistentRead",
                "ConditionExpression", "ReturnValuesOnConditionCheckFailure", "ReturnValues", "Limit", "ProjectionExpression",
                "serializable", "RoleArn", "RoleSessionName", "Action"}
 OPEN_HEADERS = {"host", "x-amz-target", "content-type", "content-length", "x-amz-date", "expect", "connection"}
