@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <csignal>
 #include <mutex>
 #include <thread>
@@ -58,7 +59,7 @@ struct Audit::Impl {
   void hand_over(size_t count, uint64_t telling);
   void try_again();
   void answer_flush();
-  void sleep();
+  bool sleep(bool for_long);
 
   const std::unique_ptr<AuditSink> sink;
   Log& log;
@@ -70,6 +71,8 @@ struct Audit::Impl {
   // The writer sets `asleep` before it looks for the last time at all that it has to do, and
   // whoever gives it something looks at `asleep` afterwards: one of the two sees the other.
   std::atomic<bool> asleep{false};
+  std::mutex sleep_mutex;
+  std::condition_variable woken;
   std::atomic<bool> stop{false};
   std::atomic<bool> reopen_wanted{false};
   std::atomic<uint64_t> flush_wanted{0};
@@ -155,7 +158,9 @@ Audit::Status Audit::status() const {
 
 void Audit::Impl::wake() {
   // Only the first of several pays for the system call.
-  if (asleep.exchange(false)) asleep.notify_one();
+  if (!asleep.exchange(false)) return;
+  { std::lock_guard lock(sleep_mutex); }  // it waits now, or sees that it need not
+  woken.notify_one();
 }
 
 void Audit::Impl::run() {
@@ -183,23 +188,28 @@ void Audit::Impl::run() {
     if (idle < options.idle_after) {
       std::this_thread::sleep_for(options.linger);
       idle += options.linger;
-    } else if (refusals.counting() || failing) {
-      std::this_thread::sleep_for(kCountingPause);
-    } else {
-      sleep();
+    } else if (sleep(!refusals.counting() && !failing)) {
       idle = Duration::zero();
     }
   }
 }
 
-void Audit::Impl::sleep() {
+// Until there is something to do, which it says, or, unless for long, for a pause.
+bool Audit::Impl::sleep(bool for_long) {
+  std::unique_lock lock(sleep_mutex);
   asleep.store(true, std::memory_order_seq_cst);
-  if (handled != ring.pushed() || refusals.waiting() || stop || reopen_wanted ||
-      flush_wanted != flushed) {
+  if (handled != ring.pushed() || (refusals.waiting() && !failing) || stop ||
+      reopen_wanted || flush_wanted != flushed) {
     asleep = false;
-    return;
+    return true;
   }
-  asleep.wait(true);
+  const auto is_woken = [this] { return !asleep.load(); };
+  if (for_long) {
+    woken.wait(lock, is_woken);
+  } else {
+    woken.wait_for(lock, kCountingPause, is_woken);
+  }
+  return !asleep.exchange(false);
 }
 
 void Audit::Impl::answer_flush() {
