@@ -74,7 +74,7 @@ def test_a_record_that_the_store_lost_is_not_made_anew(launch, aws, table):
     aws.regions[0].dynamodb_direct("DeleteItem", TableName=table, Key={"id": {"S": "orders"}})
     keyfs.restart()
     assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
-    assert "no longer has the record of key orders" in keyfs.log()
+    eventually(lambda: "no longer has the record of key orders" in keyfs.log(), 5, "the log tells it")  # it is written behind the answer
     assert cloud.items(aws, table) == {}
     aws.regions[0].dynamodb_direct("PutItem", TableName=table, Item=item)
     assert keyfs.read("orders") == key

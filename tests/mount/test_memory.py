@@ -54,7 +54,7 @@ def test_the_command_line_makes_nothing_where_it_cannot_read_what_this_host_has_
     assert keyfs.read("orders")
     assert seen.error_name(keyfs.read, "new") == "EIO"
     assert "new" not in seen.texts(db)
-    assert "replica.db.damaged" in keyfs.log()
+    eventually(lambda: "replica.db.damaged" in keyfs.log(), 10, "the log tells it")
     assert "replica.db.damaged" in seen.status(keyfs)["creations"]["refused"]
     keyfs.terminate()
     os.remove(f"{keyfs.state_dir}/replica.db.damaged")
@@ -82,7 +82,7 @@ def test_another_stores_row_of_the_same_id_is_refused(launch, folder, db):
     good, foreign = seen.texts(db)["app-orders"], seen.texts(other_db)["app-orders"]
     seen.put_text(db, "app-orders", foreign)
     eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
-    assert "app-orders" in first.log()
+    eventually(lambda: "app-orders" in first.log(), 10, "the log names it")
     first.restart()
     assert seen.error_name(first.read, "app-orders") == "EBADMSG"
     seen.put_text(db, "app-orders", good)
@@ -98,7 +98,8 @@ def test_another_key_of_the_same_id_is_refused_where_the_first_one_was_seen(laun
     forget_row(db, "app-orders")
     assert launch(name="elsewhere").read("app-orders") != key
     eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
-    assert "is another key than it was" in first.log() and f"{first.state_dir}/replica.db*" in first.log()
+    for told in ("is another key than it was", f"{first.state_dir}/replica.db*"):
+        eventually(lambda: told in first.log(), 10, f"the log says {told}")
     first.restart()
     assert seen.error_name(first.read, "app-orders") == "EBADMSG"
     done = first.cli("describe", "app-orders")
