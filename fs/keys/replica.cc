@@ -216,7 +216,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
   // It counts, unless the disk will not have it.
   const ReplicaDb::Write& write = *newer_write;
   if (!write.json.empty()) {
-    auto record = parse_record(write.json, id);
+    auto record = record_of_row(write.json, id);
     if (!record) co_return fail(std::move(record.error()));
     const bool there = row && *row;
     if (!there || !goes_back((*row)->stored.record, *record)) {
@@ -241,7 +241,7 @@ Task<Recall> Replica::recall(std::string id) {
     recall.why = std::move(found.error());
   } else if (*found) {
     recall.what = Recall::What::kKnown;
-    recall.stored = std::move((*found)->stored);
+    if (!(*found)->stored.record.from_rkms) recall.stored = std::move((*found)->stored);
     recall.age = (*found)->age;
   } else if (const std::string why = trouble(); !why.empty()) {
     co_return Recall::unknown(Error(Code::kUnavailable, why));
@@ -275,8 +275,8 @@ void Replica::note(const Stored& stored, bool strong) {
   std::string json = stored.json;
   if (json.empty()) {
     auto made = to_json_unchecked(stored.record);
-    if (!made) return;  // a record that RKMS wrote has no form of ours
-    json = std::move(*made);
+    if (!made && !stored.record.from_rkms) return;
+    json = made ? std::move(*made) : kSeenRkms;
   }
   impl.recent.add(hash, now);
   impl.queue({id, std::move(json), stored.revision, impl.wall_ms(), strong});
@@ -308,8 +308,8 @@ void Replica::Impl::queue(ReplicaDb::Write write) {
   } else {
     ReplicaDb::Write& before = known->second;
     if (!before.json.empty() && before.json != write.json) {
-      const auto old = parse_record(before.json, write.id);
-      const auto now = parse_record(write.json, write.id);
+      const auto old = record_of_row(before.json, write.id);
+      const auto now = record_of_row(write.json, write.id);
       if (old && now && goes_back(*old, *now)) return;
     }
     if (!write.strong && !before.json.empty()) {

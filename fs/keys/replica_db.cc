@@ -18,6 +18,14 @@ const char* const kSchema =
 
 }  // namespace
 
+Result<Record> record_of_row(std::string_view json, const std::string& id) {
+  if (json != kSeenRkms) return parse_record(json, id);
+  Record record;
+  record.id = id;
+  record.from_rkms = true;
+  return record;
+}
+
 Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path,
                                                    bool may_make) {
   std::unique_ptr<ReplicaDb> db(new ReplicaDb(clock));
@@ -62,7 +70,7 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     const auto json = find_.text(0);
     const auto revision = find_.text(1);
     if (!json || !revision) return fail(Code::kCorrupt, "a row of the replica is damaged");
-    auto record = parse_record(*json, id);
+    auto record = record_of_row(*json, id);
     if (!record) return fail(std::move(record.error()));
     Row row;
     row.stored = {std::move(*record), std::string(*revision)};
@@ -83,8 +91,8 @@ Result<bool> ReplicaDb::put(const Write& write) {
     const auto there = *found ? find_.text(0) : std::nullopt;
     if (there && *there != write.json) {
       // A row that is damaged says nothing that could be taken back.
-      const auto before = parse_record(*there, write.id);
-      const auto now = parse_record(write.json, write.id);
+      const auto before = record_of_row(*there, write.id);
+      const auto now = record_of_row(write.json, write.id);
       if (before && now && goes_back(*before, *now)) return false;
     }
     if (there && !write.strong) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -23,6 +24,11 @@ struct LiveTime {
   int64_t since = 0;
   int64_t until = -1;  // before `since`: never
 };
+
+// What stands in a row for a record that RKMS wrote, which has no form of ours: it was seen.
+inline constexpr const char* kSeenRkms = "rkms";
+// The record of a row's text; of kSeenRkms one with nothing but its id, and from_rkms.
+Result<Record> record_of_row(std::string_view json, const std::string& id);
 
 class ReplicaDb {
  public:

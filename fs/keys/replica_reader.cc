@@ -62,7 +62,7 @@ Recall ReplicaReader::look_up(const std::string& id) {
     recall.why = std::move(row.error());
   } else if (*row) {
     recall.what = Recall::What::kKnown;
-    recall.stored = std::move((*row)->stored);
+    if (!(*row)->stored.record.from_rkms) recall.stored = std::move((*row)->stored);
   } else {
     recall.what = Recall::What::kNever;
   }

@@ -218,6 +218,26 @@ TEST_F(ReplicaTest, what_takes_back_what_is_remembered_is_not_taken) {
   expect_near(age(), 1h);
 }
 
+TEST_F(ReplicaTest, a_key_that_rkms_wrote_was_seen_and_never_takes_the_place_of_a_record) {
+  const auto recall = [&] { return time->loop.run_task(replica->recall("orders")); };
+  EXPECT_EQ(recall().what, Recall::What::kNever);
+  Record rkms = stored("orders");
+  rkms.from_rkms = true;
+  rkms.versions.at(1).check.reset();
+  replica->note(Stored{rkms, "rkms"});
+  EXPECT_EQ(recall().what, Recall::What::kKnown);
+  flush();
+  EXPECT_EQ(recall().what, Recall::What::kKnown);
+  EXPECT_FALSE(recall().stored) << "there is nothing to serve from";
+  EXPECT_EQ(replica->status().errors, 0u);
+  note("2");  // adopted
+  EXPECT_TRUE(recall().stored);
+  wait(1h);
+  replica->note(Stored{rkms, "rkms"});
+  flush();
+  EXPECT_TRUE(recall().stored);
+}
+
 TEST_F(ReplicaTest, a_doubt_does_not_push_out_a_record_that_is_not_on_disk_yet) {
   replica->note(Stored{stored("orders"), "1"});
   replica->doubt("orders");
