@@ -8,13 +8,11 @@
 //   kUnavailable      could not be reached or failed inside: ask another region now
 //   kThrottled        over quota: ask another region now, and this one less
 //   kTimeout          the deadline passed
-//   kDenied           the master or our permission is gone (disabled, deleted, refused): another
-//   region,
-//                     and leave this one alone for long
+//   kDenied           the master or our permission is gone (disabled, deleted, refused): ask
+//                     another region, and leave this one alone for long
 //   kUnauthenticated  our credentials are missing or refused, also after they were renewed
-//   kCorrupt          the blob, its context or the reply is not what was wrapped: another region,
-//   mark
-//                     the record suspect, never create anew
+//   kCorrupt          the blob, its context or the reply is not what was wrapped: ask another
+//                     region, mark the record suspect, never create a new key
 //   kInvalid          a mistake of ours
 #pragma once
 

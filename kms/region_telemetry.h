@@ -5,14 +5,13 @@
 //
 // Metrics
 //   keyfs_region_calls_total{region,call,outcome}   call: generate, wrap, unwrap; outcome: ok, or
-//   the
-//                                                   class of the error (base/result.h)
+//                                                   the class of the error (base/result.h)
 //   keyfs_region_call_seconds{region,call}          of calls that were answered, rightly or wrongly
 //   keyfs_region_given_up_total{region}             calls dropped before they were answered
 //   keyfs_region_hedges_total{region}               asked because another region was slow
 //   keyfs_region_fallbacks_total{region}            asked because another region failed
 //   keyfs_region_breaker_open{region}               1 from the failure that opens it to the next
-//   answer
+//                                                   answer
 #pragma once
 
 #include <array>

@@ -6,8 +6,7 @@
 // status, one object; what is not there is null:
 //   {"version":S, "pid":N, "started":T, "uptime_seconds":N, "mountpoint":S, "store":S,
 //    "regions":[{"name":S, "state":"closed|half-open|open", "open_for_ms":N, "p50_ms":X,
-//    "p95_ms":X,
-//                "calls":N, "failures":N, "last_error":S, "last_error_at":T}, ...],
+//                "p95_ms":X, "calls":N, "failures":N, "last_error":S, "last_error_at":T}, ...],
 //    "create_min_regions":N,
 //    "cache":{"ids":N, "keys":N, "evictions":N, "watching":B},
 //    "memory":{"locked_bytes":N, "used_bytes":N, "lockable_bytes":N},
