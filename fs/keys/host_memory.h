@@ -47,6 +47,10 @@ class HostMemory {
   // not taken.
   virtual void note(const Stored& stored, bool strong) = 0;
 
+  // What was noted of the id is where a restart finds it again. An error when it can't be put there
+  // now: then nothing that was made may be handed out, since this host might make it once more.
+  virtual Task<Result<void>> kept(std::string id) = 0;
+
   // The feed of changes: see ChangeListener. `doubt`: a change was announced and not carried.
   virtual void doubt(const std::string& id) = 0;
   virtual void on_live(bool live) = 0;
@@ -64,6 +68,7 @@ class BrokenMemory final : public HostMemory {
   BrokenMemory(Error why, std::string forget) : why_(std::move(why)), forget_(std::move(forget)) {}
   Task<Recall> recall(std::string) override { co_return Recall::unknown(why_); }
   void note(const Stored&, bool) override {}
+  Task<Result<void>> kept(std::string) override { co_return fail(why_); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
   void on_gap() override {}

@@ -26,6 +26,15 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pa
   const Record& record = made->stored.record;
   const SharedKey key = make_data_key(std::move(made->key), record, record.current, made->region);
   accept(*request.entry, Inquiry::Seen{made->stored, false, true, asked_at});
+  // Handed out only once this host can't forget it: its record may be lost, and must not be made
+  // again then. Not handed out it is an ordinary key of the store, for whoever opens it next.
+  const std::string what = "this host's memory";
+  auto keeping = parts.memory.kept(id);
+  auto kept = co_await before(loop(), deadline, what, std::move(keeping));
+  if (!kept) {
+    co_return fail(kept.error().code == Code::kTimeout ? Code::kUnavailable : kept.error().code,
+                   "key " + id + " was made and is not handed out yet: " + kept.error().message);
+  }
   parts.cache.put(*request.entry, key, asked_at, epoch);
   tell_degraded(record, record.current, false);
   if (parts.observer != nullptr) parts.observer->on_created(id);

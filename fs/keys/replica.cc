@@ -1,5 +1,7 @@
 #include "fs/keys/replica.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -12,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/worker.h"
 #include "fs/keys/record_memory.h"
 #include "fs/keys/replica_db.h"
@@ -99,7 +102,7 @@ struct Replica::Impl {
   // Not on disk yet. They stay until they are, so that recall() sees them all the while.
   std::map<std::string, ReplicaDb::Write> pending;
   bool writing = false;
-  bool write_failed = false;  // the last one; another try is coming
+  std::atomic<bool> write_failed{false};  // the last one; another try is coming
   size_t waiting = 0;
   std::atomic<size_t> reading{0};
   RecentNotes recent;
@@ -124,9 +127,42 @@ std::string how_to_forget(const std::string& path) {
   return "stop keyfs on this host and remove " + path + "*, with which it forgets every key";
 }
 
+namespace {
+
+// A new file has its tables before it has its name: one that is there without them has lost them,
+// and is no host that has seen nothing. Of two processes that begin, the first one's stays.
+Result<void> begin_file(const Clock& clock, const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return {};
+  const std::string draft = path + ".new." + std::to_string(::getpid());
+  const auto drop = [&draft] {
+    for (const char* end : {"", "-wal", "-shm"}) ::unlink((draft + end).c_str());
+  };
+  drop();
+  {
+    // Closed by the end of this block, which puts all of it into the one file.
+    const auto made = ReplicaDb::open(clock, draft);
+    if (!made) {
+      drop();
+      return fail(made.error());
+    }
+  }
+  const bool linked = ::link(draft.c_str(), path.c_str()) == 0 || errno == EEXIST;
+  const Error error = os_error(path, "cannot be made");
+  drop();
+  if (!linked) return fail(error);
+  (void)sync_directory(directory_of(path));
+  return {};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path,
                                                const SipHash& hash) {
-  auto db = ReplicaDb::open(loop.clock(), path);
+  if (auto ok = begin_file(loop.clock(), path); !ok) {
+    return fail(ok.error().within("this host keeps no replica of records in " + path));
+  }
+  auto db = ReplicaDb::open(loop.clock(), path, false);
   if (!db && db.error().code == Code::kCorrupt) {
     log.error(
         "the replica is damaged; it is set aside and a new one is begun. What this host has seen "
@@ -136,7 +172,8 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
       std::error_code ignored;
       std::filesystem::rename(path + end, path + ".damaged" + end, ignored);
     }
-    db = ReplicaDb::open(loop.clock(), path);
+    if (auto ok = begin_file(loop.clock(), path); !ok) return fail(ok.error());
+    db = ReplicaDb::open(loop.clock(), path, false);
   }
   if (!db) return fail(db.error().within("this host keeps no replica of records in " + path));
   auto live = (*db)->live_time();
@@ -257,6 +294,11 @@ std::string Replica::trouble() const {
            "store should hold is there, remove " +
            impl_->damaged + " and start keyfs anew";
   }
+  if (impl_->write_failed) {
+    return "this host's replica of records can't be written, so that what is made could not be "
+           "remembered; free the disk of " +
+           impl_->path;
+  }
   if (impl_->lossy) {
     return "the disk of this host's replica of records has failed for so long that not all that "
            "was seen could be kept in memory";
@@ -289,6 +331,22 @@ void Replica::doubt(const std::string& id) {
   ReplicaDb::Write write{id, "", "", impl.live ? impl.wall_ms() : 0};
   write.doubted = true;
   impl.queue(std::move(write));
+}
+
+Task<Result<void>> Replica::kept(std::string id) {
+  Impl& impl = *impl_;
+  while (impl.pending.contains(id)) {
+    if (impl.write_failed) {
+      co_return fail(Code::kUnavailable, "this host's replica of records could not be written (" +
+                                             impl.path +
+                                             "), so that the key could not be remembered");
+    }
+    impl.start_writing();
+    // Behind the write that is under way.
+    Impl::Work nothing = [](ReplicaDb&) -> Result<void> { return {}; };
+    (void)co_await impl.on_worker(std::move(nothing));
+  }
+  co_return Result<void>();
 }
 
 // What was noted before of the same id and is not on disk yet is no less remembered for that.
@@ -433,7 +491,7 @@ void Replica::on_gap() {
 
 Task<void> Replica::flush() {
   Impl& impl = *impl_;
-  if (std::exchange(impl.write_failed, false)) impl.start_writing();
+  if (impl.write_failed.exchange(false)) impl.start_writing();
   do {
     Impl::Work work = [](ReplicaDb&) -> Result<void> { return {}; };
     (void)co_await impl.on_worker(std::move(work));

@@ -68,6 +68,7 @@ class Replica final : public HostMemory {
   // HostMemory. A note that says nothing new is not written more often than once a minute.
   Task<Recall> recall(std::string id) override;
   void note(const Stored& stored, bool strong = true) override;
+  Task<Result<void>> kept(std::string id) override;
   void doubt(const std::string& id) override;
   // While a watch is live, every record noted since `on_live(true)` counts as confirmed now.
   void on_live(bool live) override;

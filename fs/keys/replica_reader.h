@@ -26,6 +26,9 @@ class ReplicaReader final : public HostMemory {
 
   Task<Recall> recall(std::string id) override;
   void note(const Stored&, bool) override {}
+  Task<Result<void>> kept(std::string) override {
+    co_return fail(Code::kUnavailable, "this host's memory is only read here");
+  }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
   void on_gap() override {}

@@ -46,6 +46,7 @@ struct NoMemory final : HostMemory {
     co_return never;
   }
   void note(const Stored&, bool) override {}
+  Task<Result<void>> kept(std::string) override { co_return Result<void>(); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
   void on_gap() override {}
@@ -71,6 +72,11 @@ struct ScriptedMemory final : HostMemory {
     co_return answer;
   }
   void note(const Stored& stored, bool strong) override { noted.emplace_back(stored, strong); }
+  Task<Result<void>> kept(std::string) override {
+    if (keeps) co_return Result<void>();
+    co_return fail(Code::kUnavailable, "the disk is full");
+  }
+  bool keeps = true;
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
   void on_gap() override {}

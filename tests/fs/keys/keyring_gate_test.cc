@@ -182,5 +182,24 @@ TEST_F(ReplicaReaderTest, what_cannot_be_read_is_unknown_and_says_what_to_do) {
   EXPECT_NE(set_aside.why->message.find(path + ".damaged"), std::string::npos);
 }
 
+TEST_F(CreationGate, a_key_that_this_host_could_forget_is_not_handed_out) {
+  memory.says(Recall::What::kNever);
+  memory.keeps = false;
+  std::string made;
+  {
+    Daemon one(world, &memory);
+    const auto opened = one.open("orders", true);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code, Code::kUnavailable);
+    ASSERT_TRUE(world.records->find("orders")) << "it is an ordinary key of the store by now";
+    made = world.records->find("orders")->json;
+  }
+  memory.keeps = true;
+  memory.knows(stored("orders"));
+  Daemon two(world, &memory);
+  ASSERT_TRUE(two.open("orders", true));
+  EXPECT_EQ(world.records->find("orders")->json, made);
+}
+
 }  // namespace
 }  // namespace keyfs

@@ -2,6 +2,8 @@
 // restart.
 #include "fs/keys/replica.h"
 
+#include <filesystem>
+
 #include "fs/keys/keyring_fixture.h"
 #include "support/temporary_directory.h"
 
@@ -245,6 +247,27 @@ TEST_F(ReplicaTest, a_doubt_does_not_push_out_a_record_that_is_not_on_disk_yet) 
   close();
   open();
   EXPECT_TRUE(age()) << "it is remembered";
+}
+
+TEST_F(ReplicaTest, a_file_that_lost_its_tables_is_damaged_and_no_host_that_has_seen_nothing) {
+  note();
+  close();
+  for (const char* end : {"-wal", "-shm"}) std::filesystem::remove(dir.file("replica.db") + end);
+  std::filesystem::resize_file(dir.file("replica.db"), 0);
+  open();
+  EXPECT_TRUE(std::filesystem::exists(dir.file("replica.db.damaged")));
+  const Recall recall = time->loop.run_task(replica->recall("orders"));
+  EXPECT_EQ(recall.what, Recall::What::kUnknown);
+  EXPECT_NE(replica->trouble(), "");
+}
+
+TEST_F(ReplicaTest, what_is_kept_is_found_by_the_next_process) {
+  replica->note(Stored{stored("orders"), "1"});
+  const auto kept = time->loop.run_task(replica->kept("orders"));
+  EXPECT_TRUE(kept) << kept.error().message;
+  close();
+  open();
+  EXPECT_TRUE(age());
 }
 
 }  // namespace
