@@ -7,6 +7,7 @@
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/keys/replica_reader.h"
+#include "fs/keys/replica_writer.h"
 #include "fs/policy/key_id.h"
 #include "fs/upkeep/healer.h"
 #include "fs/upkeep/key_admin.h"
@@ -38,10 +39,11 @@ class PerKey {
   PerKey(CommandContext& context, Output& output)
       : context_(context),
         output_(output),
-        memory_(context.backends->loop(),
-                context.configuration.settings.state_dir + "/replica.db"),
+        memory_(context.backends->loop(), replica_of(context)),
+        notebook_(context.backends->loop(), replica_of(context),
+                  [dir = context.configuration.settings.state_dir] { return make_state_dir(dir); }),
         admin_(context.backends->loop(), context.backends->store(), context.backends->regions(),
-               memory_, host_name()) {}
+               memory_, notebook_, host_name()) {}
 
   void create(const std::string& id, uint32_t bytes) {
     if (!permitted(id, "create", "create or admin", &Permission::create)) return;
@@ -51,14 +53,18 @@ class PerKey {
     line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
     if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
     if (!made->missing.empty()) line += "; missing: " + text_of(made->missing);
-    report(id, line,
-           {{"id", id},
-            {"created", made->created},
-            {"state", to_string(made->state)},
-            {"version", made->version},
-            {"regions", made->regions},
-            {"missing", to_json(made->missing)}});
-    made->missing.empty() ? tally_.done() : tally_.partial();
+    Json json = {{"id", id},
+                 {"created", made->created},
+                 {"state", to_string(made->state)},
+                 {"version", made->version},
+                 {"regions", made->regions},
+                 {"missing", to_json(made->missing)}};
+    // Who may not use state_dir looks at what exists as at any file.
+    const bool only_looked =
+        !made->created && made->not_noted && made->not_noted->code == Code::kDenied;
+    const bool told = only_looked || noted(id, made->not_noted, json);
+    report(id, line, std::move(json));
+    told && made->missing.empty() ? tally_.done() : tally_.partial();
   }
 
   void set_state(const std::string& id, KeyState state, std::string_view verb) {
@@ -66,10 +72,15 @@ class PerKey {
     const auto changed = context_.run(admin_.set_state(id, state, context_.deadline()));
     if (!changed) return failed(id, changed.error());
     const bool same = changed->before == changed->after;
-    report(
-        id, (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
-        {{"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}});
-    tally_.done();
+    Json json = {
+        {"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}};
+    // A user without access to state_dir has done what he could.
+    const bool told =
+        noted(id, changed->not_noted, json) || changed->not_noted->code == Code::kDenied;
+    report(id,
+           (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
+           std::move(json));
+    told ? tally_.done() : tally_.partial();
   }
 
   ExitCode finish() {
@@ -78,6 +89,21 @@ class PerKey {
   }
 
  private:
+  static std::string replica_of(const CommandContext& context) {
+    return context.configuration.settings.state_dir + "/replica.db";
+  }
+
+  // False, and told, when this host will not remember what was done.
+  bool noted(const std::string& id, const std::optional<Error>& why_not, Json& json) {
+    if (!why_not) return true;
+    output_.error(id +
+                  ": this host's memory was not told, so that it would not notice if the store "
+                  "took that back: " +
+                  why_not->message);
+    json["not_noted"] = why_not->message;
+    return false;
+  }
+
   bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
                  bool Permission::*what) {
     if (!is_key_id(id)) {
@@ -107,6 +133,7 @@ class PerKey {
   CommandContext& context_;
   Output& output_;
   ReplicaReader memory_;
+  ReplicaWriter notebook_;
   KeyAdmin admin_;
   const User user_ = invoking_user();
   Tally tally_;

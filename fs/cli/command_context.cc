@@ -1,9 +1,30 @@
 #include "fs/cli/command_context.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
 #include "base/crypto.h"
 #include "base/secret.h"
+#include "fs/daemon/state_dir.h"
 
 namespace keyfs {
+
+Result<void> make_state_dir(const std::string& path) {
+  const auto prepared = StateDir::prepare(path);
+  if (!prepared) return fail(prepared.error());
+  if (prepared->usable()) return {};
+  // What is there of it tells whether this user was ever meant to.
+  std::filesystem::path there = path;
+  struct stat info {};
+  while (::stat(there.c_str(), &info) != 0 && there.has_relative_path()) {
+    there = there.parent_path();
+  }
+  const bool denied = ::access(there.c_str(), W_OK | X_OK) != 0 && errno == EACCES;
+  return fail(denied ? Code::kDenied : Code::kUnavailable, "state_dir: " + prepared->trouble());
+}
 
 Result<std::unique_ptr<CommandContext>> CommandContext::open(const CommonArguments& common,
                                                              Makes makes) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "base/clock.h"
@@ -32,6 +33,9 @@ enum class Makes {
   kDatabase,  // of [store] type = sqlite
   kAll,       // and what --embedded needs
 };
+
+// For fs/keys/replica_writer.h. kDenied when this user has no access, else kUnavailable.
+Result<void> make_state_dir(const std::string& path);
 
 struct CommandContext {
   CurlGlobal curl;

@@ -8,6 +8,7 @@
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/keys/replica_reader.h"
+#include "fs/keys/replica_writer.h"
 #include "fs/policy/key_id.h"
 #include "fs/upkeep/key_admin.h"
 
@@ -181,10 +182,12 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
     return exit_code_for(opened.error());
   }
   CommandContext& context = **opened;
-  ReplicaReader memory(context.backends->loop(),
-                       context.configuration.settings.state_dir + "/replica.db");
+  const std::string& state_dir = context.configuration.settings.state_dir;
+  ReplicaReader memory(context.backends->loop(), state_dir + "/replica.db");
+  ReplicaWriter notebook(context.backends->loop(), state_dir + "/replica.db",
+                         [&] { return make_state_dir(state_dir); });
   KeyAdmin admin(context.backends->loop(), context.backends->store(), context.backends->regions(),
-                 memory, host_name());
+                 memory, notebook, host_name());
   const User user = invoking_user();
   Tally tally;
   Json keys = Json::array();

@@ -48,7 +48,8 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
            {&db->set_live_, "UPDATE live SET since = ?1, until = ?2"},
            {&db->settle_,
             "UPDATE records SET confirmed = ?2 WHERE doubted = 0 AND confirmed >= ?1 AND"
-            " confirmed < ?2"}}) {
+            " confirmed < ?2"},
+           {&db->take_out_, "DELETE FROM records WHERE id = ?1"}}) {
     if (auto ok = prepare(*statement, sql); !ok) return fail(std::move(ok.error()));
   }
   return db;
@@ -77,6 +78,25 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     row.confirmed = find_.number(2);
     row.doubted = find_.number(3) != 0;
     return std::optional<Row>(std::move(row));
+  });
+}
+
+Result<bool> ReplicaDb::has(const std::string& id) {
+  return db_->read<bool>(deadline(), [&]() -> Result<bool> {
+    const SqliteReset reset(find_);
+    find_.bind(1, id);
+    return find_.step();
+  });
+}
+
+Result<void> ReplicaDb::prove() {
+  // A row that nobody gets to see: what is as it was would not be written.
+  return db_->write<void>(deadline(), [&]() -> Result<void> {
+    const auto put_in = put({"", kSeenRkms, "", 0});
+    if (!put_in) return fail(put_in.error());
+    const SqliteReset reset(take_out_);
+    take_out_.bind(1, "");
+    return run(take_out_);
   });
 }
 

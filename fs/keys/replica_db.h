@@ -51,6 +51,10 @@ class ReplicaDb {
   };
 
   Result<std::optional<Row>> get(const std::string& id);
+  // There is a row, whether or not what it holds is damaged.
+  Result<bool> has(const std::string& id);
+  // Something was written, and is on the disk.
+  Result<void> prove();
   // All of them or none. What would take back what the file holds of an id (goes_back()) is left
   // out: the ids.
   Result<std::vector<std::string>> write(const std::vector<Write>& writes);
@@ -68,7 +72,7 @@ class ReplicaDb {
 
   const Clock& clock_;
   std::unique_ptr<SqliteDb> db_;
-  SqliteStatement find_, put_, doubt_, live_, set_live_, settle_;
+  SqliteStatement find_, put_, doubt_, live_, set_live_, settle_, take_out_;
 };
 
 }  // namespace keyfs

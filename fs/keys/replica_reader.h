@@ -1,5 +1,5 @@
 // This host's memory as a command reads it, beside a daemon that writes it or without one. It reads
-// only: what a command does is noted by the daemons that come to see it.
+// only: what a command does is noted by fs/keys/replica_writer.h.
 //
 // Nothing at `path` is a host that has seen nothing. A file that may not be read, is damaged, was
 // set aside as damaged, or does not answer is kUnknown, and why says what to do.

@@ -17,6 +17,12 @@ namespace {
 constexpr int kTries = 5;
 // What a description waits for this host's memory.
 constexpr Duration kMemoryPatience = std::chrono::milliseconds(500);
+// What a change waits until it is noted, beyond the time that it may take itself.
+constexpr Duration kNotePatience = std::chrono::seconds(10);
+
+Error silent() {
+  return {Code::kTimeout, "this host's memory of records (state_dir) did not answer in time"};
+}
 
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
@@ -63,27 +69,42 @@ bool KeyDescription::degraded() const {
 }
 
 KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory,
-                   std::string creator)
+                   Notebook& notebook, std::string creator)
     : loop_(loop),
       store_(store),
       regions_(regions),
       memory_(memory),
+      notebook_(notebook),
       creator_(std::move(creator)) {}
 
 Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) co_return fail(found.error().within("could not create key " + id));
-  if (*found) co_return existing((*found)->record);
+  if (*found) {
+    AdminCreated there = existing((*found)->record);
+    there.not_noted = co_await note(std::move(**found), found->strong);
+    co_return there;
+  }
 
   const auto pass = co_await ask_to_create(loop_, memory_, id, deadline);
   if (!pass) co_return fail(pass.error());
+  // Before anything is made: a key that this host can't remember could be made twice.
+  TaskGroup<Result<void>> proving(loop_);
+  proving.start(notebook_.prove());
+  const auto proven = co_await proving.next(deadline);
+  if (!proven || !proven->value) {
+    const Error why = proven ? proven->value.error() : silent();
+    co_return fail(Code::kUnavailable,
+                   "key " + id + " is not made: this host could not remember it: " + why.message);
+  }
   MakeRequest wish(*pass, bytes, creator_, deadline);
   auto made = co_await make_key(loop_, store_, regions_, std::move(wish));
   if (!made) co_return fail(std::move(made.error()));
   AdminCreated created = existing(made->stored.record);
   created.created = made->ours;
   created.missing = std::move(made->missing);
+  created.not_noted = co_await note(std::move(made->stored), true);
   co_return created;
 }
 
@@ -95,11 +116,15 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     if (!found) co_return fail(found.error().within(what));
     if (!*found) co_return no_such_key(id);
     Stored stored = std::move(**found);
-    StateChange change{stored.record.state, state};
+    if (auto why = co_await gone_back(stored.record, deadline)) co_return fail(std::move(*why));
+    StateChange change{stored.record.state, state, std::nullopt};
     // An older keyfs left the wraps in the records of deleted keys.
     const bool done = state == KeyState::kDeleted ? is_tombstone(stored.record)
                                                   : change.before == state;
-    if (done) co_return change;
+    if (done) {
+      change.not_noted = co_await note(std::move(stored), true);
+      co_return change;
+    }
     if (change.before == KeyState::kDeleted && state != KeyState::kDeleted) {
       co_return fail(Code::kInvalid, what + ": it was deleted, and that is for good");
     }
@@ -115,9 +140,31 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     }
     auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
     if (!replaced) co_return fail(replaced.error().within(what));
-    if (*replaced) co_return change;
+    if (*replaced) {
+      change.not_noted = co_await note(std::move(**replaced), true);
+      co_return change;
+    }
   }
   co_return fail(Code::kUnavailable, what + ": others keep changing its record; try again");
+}
+
+Task<std::optional<Error>> KeyAdmin::gone_back(const Record& record, TimePoint deadline) {
+  TaskGroup<Recall> asked(loop_);
+  asked.start(memory_.recall(record.id));
+  const auto recall = co_await asked.next(std::min(deadline, loop_.now() + kMemoryPatience));
+  if (!recall || !recall->value.stored) co_return std::nullopt;
+  const auto why = goes_back(recall->value.stored->record, record);
+  if (!why) co_return std::nullopt;
+  co_return went_back(record.id, *why, memory_.forget());
+}
+
+Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
+  TaskGroup<Result<void>> noting(loop_);
+  noting.start(notebook_.write_down(std::move(stored), strong));
+  const auto noted = co_await noting.next(loop_.now() + kNotePatience);
+  if (!noted) co_return silent();
+  if (!noted->value) co_return noted->value.error();
+  co_return std::nullopt;
 }
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
@@ -127,14 +174,7 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
   if (!*found) co_return no_such_key(id);
   const Record& record = (*found)->record;
   // What would not be served is not described as if it were.
-  TaskGroup<Recall> asked(loop_);
-  asked.start(memory_.recall(id));
-  const auto recall = co_await asked.next(std::min(deadline, loop_.now() + kMemoryPatience));
-  if (recall && recall->value.stored) {
-    if (const auto why = goes_back(recall->value.stored->record, record)) {
-      co_return fail(went_back(id, *why, memory_.forget()));
-    }
-  }
+  if (auto why = co_await gone_back(record, deadline)) co_return fail(std::move(*why));
 
   KeyDescription told;
   told.id = record.id;

@@ -4,13 +4,18 @@
 // so that the id can never be given a second plaintext. Disabling is the reversible one.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
+// What it makes, changes or comes to see is noted in this host's memory before it is told. A key is
+// not made where that can't be done. A change of state is, since to refuse a key must not depend on
+// it; then the answer tells so.
+//
 // Blocking: never; tasks. Errors: those of Store and Regions, and of the gate that creations go
 // through (fs/keys/creation_gate.h); kInvalid for an id that is none, for a key that is not there,
-// and for enabling what was deleted.
+// and for enabling what was deleted; kCorrupt for a record that this host's memory says went back.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +24,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "fs/keys/host_memory.h"
+#include "fs/keys/notebook.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -30,11 +36,13 @@ struct AdminCreated {
   KeyState state = KeyState::kEnabled;
   std::vector<std::string> regions;    // in which it is wrapped
   std::vector<RegionFailure> missing;  // when it was created just now
+  std::optional<Error> not_noted;      // why this host will not remember it
 };
 
 struct StateChange {
   KeyState before = KeyState::kEnabled;
   KeyState after = KeyState::kEnabled;  // the same: nothing to do
+  std::optional<Error> not_noted;       // why this host will not remember it
 };
 
 struct KeyDescription {
@@ -60,18 +68,26 @@ struct KeyDescription {
 
 class KeyAdmin {
  public:
-  // `creator`: what new records name as their maker (the host's name). `memory`: this host's.
-  KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory, std::string creator);
+  // `creator`: what new records name as their maker (the host's name). `memory` and `notebook`:
+  // this host's.
+  KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory, Notebook& notebook,
+           std::string creator);
 
   Task<Result<AdminCreated>> create(std::string id, uint32_t bytes, TimePoint deadline);
   Task<Result<StateChange>> set_state(std::string id, KeyState state, TimePoint deadline);
   Task<Result<KeyDescription>> describe(std::string id, TimePoint deadline);
 
  private:
+  // Why `record` is not what became of the one that is remembered.
+  Task<std::optional<Error>> gone_back(const Record& record, TimePoint deadline);
+  // Tells why it could not be done.
+  Task<std::optional<Error>> note(Stored stored, bool strong);
+
   Loop& loop_;
   Store& store_;
   Regions& regions_;
   HostMemory& memory_;
+  Notebook& notebook_;
   const std::string creator_;
 };
 

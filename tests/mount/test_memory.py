@@ -128,3 +128,70 @@ def test_a_deleted_key_stays_deleted(launch, db, restarted):
 def known_deleted(keyfs):
     with sqlite3.connect(f"file:{keyfs.state_dir}/replica.db?mode=ro", uri=True) as replica:
         return json.loads(replica.execute("SELECT json FROM records WHERE id = 'orders'").fetchone()[0])["state"] == "deleted"
+
+
+def test_what_the_command_line_makes_is_remembered_without_a_daemon(launch, db):
+    keyfs = launch()
+    keyfs.terminate()
+    for end in ("", "-wal", "-shm"):
+        if os.path.exists(f"{keyfs.state_dir}/replica.db{end}"):
+            os.remove(f"{keyfs.state_dir}/replica.db{end}")
+    assert keyfs.cli("create", "o1").returncode == 0
+    assert known_here(keyfs, "o1")
+    forget_row(db, "o1")
+    done = keyfs.cli("create", "o1")
+    assert done.returncode == 1 and "which this host has seen" in done.stderr, done.stdout + done.stderr
+    assert "o1" not in seen.texts(db)
+
+
+def test_what_the_command_line_makes_beside_a_daemon_is_made_once(launch, db):
+    keyfs = launch()
+    assert keyfs.cli("create", "o2").returncode == 0
+    forget_row(db, "o2")
+    assert seen.error_name(keyfs.read, "o2") == "EBADMSG"
+    assert "o2" not in seen.texts(db)
+
+
+def test_the_command_line_makes_nothing_that_it_cannot_note(launch, db):
+    keyfs = launch()
+    with sqlite3.connect(f"{keyfs.state_dir}/replica.db", isolation_level=None) as replica:
+        replica.execute("BEGIN IMMEDIATE")
+        done = keyfs.cli("create", "o1")
+        replica.execute("ROLLBACK")
+    assert done.returncode == 1 and "could not remember it" in done.stderr, done.stdout + done.stderr
+    assert "o1" not in seen.texts(db)
+    assert keyfs.cli("create", "o1").returncode == 0
+
+
+def put_back(db, ident, text):
+    with seen.store(db) as store:
+        store.execute("UPDATE records SET record = ?, revision = (SELECT max(revision) + 1 FROM records) WHERE id = ?", (text, ident))
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["beside a daemon", "alone"])
+def test_what_the_command_line_deleted_or_disabled_stays_so(launch, db, running):
+    keyfs = launch(fresh_for="1s")
+    for ident, verb in (("o3", ("delete", "--yes")), ("o4", ("disable",))):
+        keyfs.read(ident)
+        old = seen.texts(db)[ident]
+        if not running:
+            keyfs.terminate()
+        assert keyfs.cli(*verb, ident).returncode == 0
+        put_back(db, ident, old)
+        for again in ("disable", "enable"):
+            done = keyfs.cli(again, ident)
+            assert done.returncode == 1 and "this host has seen" in done.stderr, done.stdout + done.stderr
+        assert seen.texts(db)[ident] == old
+        keyfs.restart() if running else keyfs.start()
+        eventually(lambda: seen.error_name(keyfs.read, ident) == "EBADMSG", 20, f"{ident} is not served any more")
+
+
+def test_a_key_is_refused_also_where_that_cannot_be_remembered(launch, db):
+    keyfs = launch()
+    keyfs.read("orders")
+    with sqlite3.connect(f"{keyfs.state_dir}/replica.db", isolation_level=None) as replica:
+        replica.execute("BEGIN IMMEDIATE")
+        done = keyfs.cli("disable", "orders")
+        replica.execute("ROLLBACK")
+    assert done.returncode == 3 and "this host's memory was not told" in done.stderr, done.stdout + done.stderr
+    assert seen.records(db)["orders"]["state"] == "disabled"

@@ -6,6 +6,7 @@
 
 #include "fs/keys/keyring_fixture.h"
 #include "fs/keys/replica_reader.h"
+#include "fs/keys/replica_writer.h"
 #include "support/temporary_directory.h"
 
 namespace keyfs {
@@ -199,6 +200,87 @@ TEST_F(CreationGate, a_key_that_this_host_could_forget_is_not_handed_out) {
   Daemon two(world, &memory);
   ASSERT_TRUE(two.open("orders", true));
   EXPECT_EQ(world.records->find("orders")->json, made);
+}
+
+TEST_F(ReplicaReaderTest, a_damaged_file_is_not_told_as_an_id_that_was_seen) {
+  {
+    auto replica = std::move(*Replica::open(world.time.loop, world.log.log(), path));
+    world.time.loop.shutdown();
+  }
+  {
+    // All but the first page, by which it is known.
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const auto size = static_cast<long>(std::filesystem::file_size(path));
+    file.seekp(4096);
+    for (long i = 4096; i < size; ++i) file.put('x');
+  }
+  const Recall told = recall(path, "never-seen");
+  EXPECT_EQ(told.what, Recall::What::kUnknown);
+  ASSERT_TRUE(told.why);
+  EXPECT_NE(told.why->message.find("remove " + path + ".damaged"), std::string::npos)
+      << told.why->message;
+}
+
+struct ReplicaWriterTest : ReplicaReaderTest {
+  // On a loop of its own, as a command's.
+  Result<void> write(const std::string& to, const Record& record) {
+    testing::FakeTimeLoop time;
+    time.poller.busy = [] { return true; };
+    ReplicaWriter writer(time.loop, to, [&] {
+      ++prepared;
+      return cannot_prepare ? Result<void>(fail(*cannot_prepare)) : Result<void>();
+    });
+    auto told = time.loop.run_task(writer.prove());
+    if (told) told = time.loop.run_task(writer.write_down({record, "7"}, true));
+    time.loop.shutdown();
+    return told;
+  }
+  Record a_record() {
+    Daemon daemon(world);
+    daemon.read("orders");
+    return stored("orders");
+  }
+  int prepared = 0;
+  std::optional<Error> cannot_prepare;
+};
+
+TEST_F(ReplicaWriterTest, makes_the_memory_that_a_daemon_and_the_next_command_find) {
+  const Record record = a_record();
+  ASSERT_TRUE(write(path, record));
+  EXPECT_EQ(prepared, 1);
+  const Recall told = recall(path, "orders");
+  EXPECT_EQ(told.what, Recall::What::kKnown);
+  ASSERT_TRUE(told.stored);
+  EXPECT_EQ(told.stored->record, record);
+  EXPECT_EQ(recall(path, "").what, Recall::What::kNever) << "proving leaves nothing";
+  EXPECT_EQ(std::filesystem::status(path).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  auto replica = Replica::open(world.time.loop, world.log.log(), path);
+  ASSERT_TRUE(replica) << replica.error().message;
+  ASSERT_TRUE(write(path, record)) << "beside a daemon";
+  EXPECT_EQ(prepared, 1);
+  world.time.loop.shutdown();
+}
+
+TEST_F(ReplicaWriterTest, takes_nothing_back) {
+  Record record = a_record();
+  record.state = KeyState::kDeleted;
+  ASSERT_TRUE(write(path, record));
+  Record before = record;
+  before.state = KeyState::kEnabled;
+  ASSERT_TRUE(write(path, before));
+  EXPECT_EQ(recall(path, "orders").stored->record.state, KeyState::kDeleted);
+}
+
+TEST_F(ReplicaWriterTest, a_memory_that_cannot_be_written_is_told) {
+  const Record record = a_record();
+  cannot_prepare.emplace(Code::kDenied, "not yours");
+  EXPECT_EQ(write(path, record).error().code, Code::kDenied);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  cannot_prepare.reset();
+  EXPECT_FALSE(write(dir.file("no/such/place"), record));
+  std::ofstream(path) << "this is no database at all, and never was one";
+  EXPECT_FALSE(write(path, record));
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include "fs/upkeep/key_admin.h"
 
 #include <functional>
+#include <map>
+#include <optional>
+#include <string>
 
 #include "fs/keys/keyring_fixture.h"
 
@@ -10,6 +13,24 @@ namespace {
 using testing::Daemon;
 using testing::KeyringTest;
 using namespace std::chrono_literals;
+
+struct ScriptedNotebook final : Notebook {
+  Task<Result<void>> prove() override {
+    ++proven;
+    co_return told(cannot_prove);
+  }
+  Task<Result<void>> write_down(Stored stored, bool) override {
+    if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
+    co_return told(cannot_write);
+  }
+  static Result<void> told(const std::optional<Error>& error) {
+    if (error) return fail(*error);
+    return {};
+  }
+  std::optional<Error> cannot_prove, cannot_write;
+  std::map<std::string, Record> noted;
+  int proven = 0;
+};
 
 struct KeyAdminTest : KeyringTest {
   Result<AdminCreated> create(const std::string& id, uint32_t bytes = 32) {
@@ -27,7 +48,9 @@ struct KeyAdminTest : KeyringTest {
   }
 
   Daemon daemon{world};
-  KeyAdmin admin{world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, "admin-host"};
+  ScriptedNotebook notebook;
+  KeyAdmin admin{world.time.loop,  daemon.store, *daemon.regions,
+                 daemon.no_memory, notebook,     "admin-host"};
 };
 
 TEST_F(KeyAdminTest, creates_a_key_that_reads) {
@@ -81,7 +104,7 @@ TEST_F(KeyAdminTest, a_key_that_cannot_be_looked_for_is_not_made) {
 
 TEST_F(KeyAdminTest, a_key_is_made_only_where_this_host_has_never_seen_it_for_certain) {
   testing::ScriptedMemory memory(world.time.loop);
-  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, "admin-host");
+  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, notebook, "admin-host");
   const auto made = [&] {
     const auto told = run(host.create("orders", 32, now() + 10s));
     return told ? "made" : std::string(to_string(told.error().code));
@@ -105,10 +128,74 @@ TEST_F(KeyAdminTest, a_record_that_goes_back_is_not_described_as_if_it_were_serv
   Record seen = stored("orders");
   seen.serial = 9;
   memory.knows(seen);
-  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, "admin-host");
+  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, notebook, "admin-host");
   const auto told = run(host.describe("orders", now() + 10s));
   ASSERT_FALSE(told);
   EXPECT_EQ(told.error().code, Code::kCorrupt);
+}
+
+TEST_F(KeyAdminTest, a_key_that_this_host_could_not_remember_is_not_made) {
+  notebook.cannot_prove.emplace(Code::kUnavailable, "the disk is full");
+  const auto made = create("orders");
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Code::kUnavailable);
+  EXPECT_NE(made.error().message.find("the disk is full"), std::string::npos);
+  EXPECT_EQ(daemon.region_calls(), 0);
+  EXPECT_FALSE(world.records->find("orders"));
+}
+
+TEST_F(KeyAdminTest, what_is_made_seen_or_changed_is_noted_before_it_is_told) {
+  ASSERT_TRUE(create("orders"));
+  EXPECT_EQ(notebook.noted.at("orders"), stored("orders"));
+  notebook.noted.clear();
+  ASSERT_TRUE(create("orders"));
+  EXPECT_EQ(notebook.noted.at("orders"), stored("orders"));
+  EXPECT_EQ(notebook.proven, 1) << "what exists needs no room";
+  for (const KeyState state : {KeyState::kDisabled, KeyState::kEnabled, KeyState::kDeleted}) {
+    for (int twice = 0; twice < 2; ++twice) {
+      notebook.noted.clear();
+      const auto changed = set("orders", state);
+      ASSERT_TRUE(changed);
+      EXPECT_FALSE(changed->not_noted);
+      EXPECT_EQ(notebook.noted.at("orders").state, state);
+      EXPECT_EQ(notebook.noted.at("orders"), stored("orders"));
+    }
+  }
+}
+
+TEST_F(KeyAdminTest, a_key_is_refused_also_where_that_cannot_be_noted_and_that_is_told) {
+  create("orders");
+  notebook.cannot_write.emplace(Code::kUnavailable, "the disk is full");
+  const auto changed = set("orders", KeyState::kDisabled);
+  ASSERT_TRUE(changed);
+  ASSERT_TRUE(changed->not_noted);
+  EXPECT_EQ(changed->not_noted->message, "the disk is full");
+  EXPECT_EQ(stored("orders").state, KeyState::kDisabled);
+  const auto made = create("bills");
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(made->not_noted) << "the disk filled up in between";
+}
+
+TEST_F(KeyAdminTest, a_record_that_went_back_is_not_changed) {
+  create("orders");
+  const Record before = stored("orders");
+  Record newer = before;
+  newer.serial = before.serial + 3;
+  Record deleted = before;
+  deleted.state = KeyState::kDeleted;
+  Record other = before;
+  other.versions.at(1).check->front() ^= 1;
+  testing::ScriptedMemory memory(world.time.loop);
+  KeyAdmin host(world.time.loop, daemon.store, *daemon.regions, memory, notebook, "admin-host");
+  for (const Record& seen : {newer, deleted, other}) {
+    memory.knows(seen);
+    for (const KeyState state : {KeyState::kEnabled, KeyState::kDisabled, KeyState::kDeleted}) {
+      const auto changed = run(host.set_state("orders", state, now() + 10s));
+      ASSERT_FALSE(changed);
+      EXPECT_EQ(changed.error().code, Code::kCorrupt) << changed.error().message;
+      EXPECT_EQ(stored("orders"), before);
+    }
+  }
 }
 
 TEST_F(KeyAdminTest, too_few_regions_make_no_key_and_the_missing_ones_are_told) {
@@ -302,7 +389,9 @@ struct SharedMasterTest : KeyringTest {
 TEST_F(SharedMasterTest,
        a_key_that_a_regions_own_multi_region_key_wrapped_elsewhere_is_not_degraded) {
   Daemon daemon(world);
-  KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, "here");
+  ScriptedNotebook notebook;
+  KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, notebook,
+                 "here");
   daemon.region[1]->fail_with(Code::kUnavailable);
   ASSERT_TRUE(world.time.loop.run_task(admin.create("orders", 32, now() + 10s)));
   ASSERT_EQ(stored("orders").versions.at(1).wrapped.size(), 2u);

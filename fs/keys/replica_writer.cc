@@ -1,0 +1,84 @@
+#include "fs/keys/replica_writer.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "fs/keys/replica_db.h"
+
+namespace keyfs {
+
+void wait_until_made(const std::string& path) {
+  using namespace std::chrono_literals;
+  for (int i = 0; i < 40; ++i) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size != 0) return;
+    std::this_thread::sleep_for(25ms);
+  }
+}
+
+ReplicaWriter::ReplicaWriter(Loop& loop, std::string path, std::function<Result<void>()> prepare)
+    : loop_(loop),
+      path_(std::move(path)),
+      prepare_(std::move(prepare)),
+      worker_(loop, "keyfs-note") {}
+
+ReplicaWriter::~ReplicaWriter() = default;
+
+Task<Result<void>> ReplicaWriter::prove() {
+  std::function<Result<void>()> work = [this]() -> Result<void> {
+    if (auto ok = open(); !ok) return ok;
+    return db_->prove();
+  };
+  co_return co_await worker_.run(std::move(work));
+}
+
+Task<Result<void>> ReplicaWriter::write_down(Stored stored, bool strong) {
+  std::function<Result<void>()> work = [this, stored = std::move(stored), strong] {
+    return write(stored, strong);
+  };
+  co_return co_await worker_.run(std::move(work));
+}
+
+Result<void> ReplicaWriter::open() {
+  if (db_ != nullptr) return {};
+  struct stat info {};
+  int why = ::stat(path_.c_str(), &info) == 0 ? 0 : errno;
+  if (why == ENOENT) {
+    if (auto ok = prepare_(); !ok) return ok;
+  } else if (why != 0) {
+    const Code code = why == EACCES ? Code::kDenied : Code::kUnavailable;
+    return fail(code, path_ + ": " + std::generic_category().message(why));
+  } else {
+    wait_until_made(path_);
+  }
+  // A file that is there and stays empty has lost what it held.
+  auto opened = ReplicaDb::open(loop_.clock(), path_, why == ENOENT);
+  if (!opened) return fail(std::move(opened.error()));
+  db_ = std::move(*opened);
+  return {};
+}
+
+Result<void> ReplicaWriter::write(const Stored& stored, bool strong) {
+  ReplicaDb::Write write;
+  write.id = stored.record.id;
+  write.json = stored.json;
+  if (write.json.empty()) {
+    auto made = to_json_unchecked(stored.record);
+    if (!made && !stored.record.from_rkms) return fail(std::move(made.error()));
+    write.json = made ? std::move(*made) : kSeenRkms;
+  }
+  write.revision = stored.revision;
+  write.confirmed = loop_.clock().wall().time_since_epoch().count();
+  write.strong = strong;
+  if (auto ok = open(); !ok) return ok;
+  auto refused = db_->write({write});
+  if (!refused) return fail(std::move(refused.error()));
+  return {};
+}
+
+}  // namespace keyfs
