@@ -59,8 +59,14 @@ struct FuseHandlers {
   static void read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
                        const fuse_file_info& file);
   struct Access;
-  // The policy has changed since this handle was opened: whether it still permits who opened it.
+  // Whether the policy, should it have changed, still permits who opened this handle.
   static bool still_permitted(FuseOps& ops, const Inode& inode, const fuse_file_info& file);
+  // The handle of an opener is no more, or never came to be.
+  static void let_go(FuseOps& ops, const Inode& inode, uint32_t opener);
+  // Before a page is answered, which is noted: 0, or an errno.
+  static int may_page(FuseOps& ops, Inode& inode, const fuse_file_info& file);
+  static void reply_bytes(fuse_req_t req, Access& access, const DataKey& key, size_t size,
+                          off_t offset);
   // Pages of it go into the page cache, or are to go from there.
   static void note_pages(FuseOps& ops, Inode& inode);
   static void drop_pages(FuseOps& ops, Inode& inode);

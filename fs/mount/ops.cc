@@ -61,7 +61,7 @@ FuseOps::FuseOps(FuseParts parts, FuseOptions options)
       counters_(parts.metrics),
       replies_(parts.loop, options_.signals),
       inodes_(parts.ids),
-      first_policy_(&parts.policy.current()),
+      handles_(parts.policy, openers_),
       sizes_not_before_(TimePoint::min().time_since_epoch().count()) {}
 
 FuseOps::~FuseOps() = default;
@@ -107,6 +107,7 @@ void FuseOps::policy_changed() {
     std::string hidden_name;  // empty when it is still to be seen
   };
   std::vector<Known> known;
+  handles_.judge();
   const Policy& policy = parts_.policy.current();
   inodes_.for_each([&](Inode& inode) {
     const bool hidden = inode.entry->section(policy).hidden;
@@ -118,7 +119,9 @@ void FuseOps::policy_changed() {
     }
     notifier_.drop_attributes(inode.id);
   }
-  // Whoever reads them again is asked about.
+  // Whoever reads them again is asked about. A page that was let through before is in the list, or
+  // its reader sees what was judged (FuseHandlers::may_page).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
 }
 
@@ -326,7 +329,7 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
   FuseOps& self = ops(req);
   if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
     drop_pages(self, *inode);
-    self.openers_.give_back(static_cast<uint32_t>(file->fh >> 32));
+    let_go(self, *inode, static_cast<uint32_t>(file->fh >> 32));
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     delete reinterpret_cast<const FileHandle*>(file->fh);
     // Its next reader is to see its own snapshot, also through mmap.

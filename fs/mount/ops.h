@@ -56,6 +56,7 @@
 #include "fs/mount/directory_handle.h"
 #include "fs/mount/inode_table.h"
 #include "fs/mount/notifier.h"
+#include "fs/mount/open_handles.h"
 #include "fs/mount/openers.h"
 #include "fs/mount/paged_files.h"
 #include "fs/mount/pending_reply.h"
@@ -144,9 +145,8 @@ class FuseOps {
   InodeTable inodes_;
   OpenDirectories directories_;
   Openers openers_;
+  OpenHandles handles_;
   PagedFiles paged_;
-  // The policy of the start: no handle can have been opened under an earlier one.
-  const Policy* const first_policy_;
   std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
   std::atomic<size_t> sizes_asked_{0};     // that wait for the store
   std::atomic<size_t> forgotten_{0};       // since memory was last given back

@@ -1,5 +1,6 @@
 // OPEN and READ of a key: the way of a read.
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,11 +22,15 @@ struct FuseHandlers::Access {
   Inode& inode;  // the kernel holds it until the request is answered
   TimePoint begin;
   fuse_file_info file;
-  uint32_t opener = 0;  // of the handle that OPEN is to give
+  std::optional<uint32_t> opener;  // of the handle that OPEN is to give
   AuditEvent event;
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
+
+  // A direct read names the reader's files as its lock owner; reading into the page cache (mmap,
+  // sendfile, readahead) has none (fs/fuse/file.c: fuse_direct_io, fuse_readpages).
+  bool pages() const { return file.lock_owner == 0; }
 
   // Call before replying: /proc/<tid> is the caller only while it blocks on us.
   void identify(fuse_req_t req, const PolicySection& section) {
@@ -61,13 +66,18 @@ struct FuseHandlers::Access {
         break;
     }
     audit(verdict, error);
-    ops.openers_.give_back(opener);
+    let_go();
     fuse_reply_err(req, error);
+  }
+
+  void let_go() {
+    if (opener) FuseHandlers::let_go(ops, inode, *opener);
+    opener.reset();
   }
 
   void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
     if (!created && is_to_look_again(req, key.key.size())) {
-      ops.openers_.give_back(opener);
+      let_go();
       fuse_reply_err(req, ESTALE);
       return;
     }
@@ -96,10 +106,10 @@ struct FuseHandlers::Access {
     tell_size(key.key.size());
     file.direct_io = 1;
     file.keep_cache = 0;
-    file.fh = uint64_t{opener} << 32 | key.version;
+    file.fh = uint64_t{opener.value_or(0)} << 32 | key.version;
     ops.inodes_.settle(inode);
     // The kernel did not take it, so there will be no RELEASE.
-    if (fuse_reply_open(req, &file) != 0) ops.openers_.give_back(opener);
+    if (fuse_reply_open(req, &file) != 0) let_go();
   }
 
   // The kernel goes by a size that is too small, and takes a larger one from an answer to LOOKUP or
@@ -148,9 +158,15 @@ struct FuseHandlers::Access {
   }
 };
 
-namespace {
-
-void reply_bytes(fuse_req_t req, const DataKey& key, size_t size, off_t offset) {
+// The bytes of a file that is open. A page is for whoever has it open, so it is asked about once more.
+void FuseHandlers::reply_bytes(fuse_req_t req, Access& access, const DataKey& key, size_t size,
+                               off_t offset) {
+  if (access.pages()) {
+    if (const int error = may_page(access.ops, access.inode, access.file); error != 0) {
+      fuse_reply_err(req, error);
+      return;
+    }
+  }
   const auto bytes = key.key.reveal();
   if (static_cast<size_t>(offset) >= bytes.size()) {
     fuse_reply_buf(req, nullptr, 0);
@@ -160,8 +176,6 @@ void reply_bytes(fuse_req_t req, const DataKey& key, size_t size, off_t offset) 
   const auto wanted = bytes.subspan(static_cast<size_t>(offset));
   fuse_reply_buf(req, reinterpret_cast<const char*>(wanted.data()), std::min(size, wanted.size()));
 }
-
-}  // namespace
 
 // The cache did not have it: ask the keyring.
 Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
@@ -210,6 +224,10 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
   }
   access.opener =
       self.openers_.take(policy, caller(req), groups.asked() ? groups.get() : std::nullopt);
+  if (!self.handles_.add(inode.id, inode.entry, *access.opener, policy)) {
+    // Refused by a policy that came meanwhile, with pages that others may have read before.
+    drop_pages(self, inode);
+  }
   const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin);
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
@@ -253,21 +271,19 @@ Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
     access->tell("could not read an open key", error);
     fuse_reply_err(req, access->error_of(error));
   } else {
-    reply_bytes(req, *(**opened)->key, size, offset);
+    reply_bytes(req, *access, *(**opened)->key, size, offset);
   }
 }
 
 void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
                             const fuse_file_info& file) {
   FuseOps& self = ops(req);
-  // A direct read names the reader's files as its lock owner; reading into the page cache (mmap,
-  // sendfile, readahead) has none (fs/fuse/file.c: fuse_direct_io, fuse_readpages).
-  if (file.lock_owner == 0) note_pages(self, inode);
-  if (!still_permitted(self, inode, file)) {
+  Access access(self, inode, file);
+  if (!still_permitted(self, inode, file) ||
+      (access.pages() && self.handles_.any_refused(inode.id))) {
     fuse_reply_err(req, EACCES);
     return;
   }
-  Access access(self, inode, file);
   const auto version = static_cast<uint32_t>(file.fh);
   const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin, version);
   switch (peeked.what) {
@@ -275,7 +291,7 @@ void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t off
       access.refresh();
       [[fallthrough]];
     case KeyCache::Peek::kServe:
-      reply_bytes(req, *peeked.key, size, offset);
+      reply_bytes(req, access, *peeked.key, size, offset);
       return;
     case KeyCache::Peek::kRevoked:
       access.ended();

@@ -1,6 +1,8 @@
 // What bounds the reading of files that are open: the policy, and for what lies in the page cache
 // the checks that reading itself would start.
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 
 #include "fs/mount/handlers.h"
 
@@ -17,12 +19,23 @@ Duration round_of(Duration fresh_for) {
 }  // namespace
 
 bool FuseHandlers::still_permitted(FuseOps& self, const Inode& inode, const fuse_file_info& file) {
-  const Policy& policy = self.parts_.policy.current();
-  const auto* opener = self.openers_.find(static_cast<uint32_t>(file.fh >> 32));
-  const Policy* then =
-      opener != nullptr ? opener->policy.load(std::memory_order_relaxed) : self.first_policy_;
-  if (then == &policy) return true;
-  return opener != nullptr && Openers::may_read(inode.entry->section(policy), *opener);
+  return self.handles_.permits(*inode.entry, static_cast<uint32_t>(file.fh >> 32));
+}
+
+void FuseHandlers::let_go(FuseOps& self, const Inode& inode, uint32_t opener) {
+  self.handles_.remove(inode.id, opener);
+  self.openers_.give_back(opener);
+}
+
+// Noted before it is asked whether it may be, so that who forbids it from now on either is seen here
+// or finds it in the list and drops it: the kernel holds the page locked until we answer. A file is
+// not noted any earlier: dropping pages while one is awaited has the kernel ask for it anew, without
+// end when the store does not answer.
+int FuseHandlers::may_page(FuseOps& self, Inode& inode, const fuse_file_info& file) {
+  note_pages(self, inode);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (self.handles_.any_refused(inode.id) || !still_permitted(self, inode, file)) return EACCES;
+  return 0;
 }
 
 void FuseHandlers::note_pages(FuseOps& self, Inode& inode) {

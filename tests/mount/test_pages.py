@@ -137,3 +137,47 @@ def test_a_policy_that_no_longer_permits_who_opened_it_ends_what_is_open(launch,
     finally:
         for fd in (mine, other, late):
             os.close(fd)
+
+
+OTHER = 4001
+
+
+def opened_by(uid, folder, name):
+    """As that user opens it: a descriptor is passed on like any other."""
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    os.seteuid(uid)
+    try:
+        return os.open(name, os.O_RDONLY, dir_fd=directory)
+    finally:
+        os.seteuid(0)
+        os.close(directory)
+
+
+def test_no_page_appears_while_one_who_may_no_longer_read_has_it_open(launch):
+    keyfs = launch(policy={"mine-*": {**seen.EVERYTHING, "read": f"uid:0, uid:{OTHER}"}, "*": seen.EVERYTHING})
+    key = keyfs.read("mine-1")
+    with contextlib.ExitStack() as stack:
+        kept = os.open(keyfs.path("mine-1"), os.O_RDONLY)
+        stack.callback(os.close, kept)
+        taken = opened_by(OTHER, keyfs.mount, "mine-1")
+        also = stack.enter_context(contextlib.ExitStack())
+        also.callback(os.close, taken)
+        assert all(way(fd) == key for way in WAYS.values() for fd in (kept, taken))
+        with open(keyfs.config_file) as f:
+            text = f.read()
+        with open(keyfs.config_file, "w") as f:
+            f.write(text.replace(f"uid:0, uid:{OTHER}", "uid:0", 1))
+        keyfs.process.send_signal(signal.SIGHUP)
+        eventually(lambda: seen.error_name(WAYS["read"], taken) == "EACCES", 20, "the policy is read anew")
+        eventually(lambda: seen.error_name(by_splice, taken) == "EACCES", 20, "the pages have gone")
+        child = subprocess.Popen([sys.executable, "-Ic", MAPPED, keyfs.path("mine-1")], stdout=subprocess.PIPE)
+        stack.callback(child.kill)
+        assert child.wait(20) == -signal.SIGBUS, "a mapping of who may read gets no page"
+        for name in ("sendfile", "splice"):
+            assert seen.error_name(WAYS[name], kept) == "EACCES", name
+            assert seen.error_name(WAYS[name], taken) == "EACCES", name
+        assert WAYS["read"](kept) == key, "reading goes on for who may"
+        assert seen.error_name(WAYS["read"], taken) == "EACCES"
+        also.close()
+        eventually(lambda: seen.error_name(by_sendfile, kept) is None, 20, "pages come again when it is closed")
+        assert by_sendfile(kept) == key
