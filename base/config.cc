@@ -48,16 +48,22 @@ Result<ConfigFile> ConfigFile::read(const std::string& path) {
     return fail(Code::kInvalid,
                 "could not read the configuration " + path + ": " + std::strerror(errno));
   };
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a FIFO in its place must hold up neither a start nor, for ever, every reload.
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) return failed();
   struct stat about {};
   if (fstat(file.get(), &about) != 0) return failed();
-  // Whoever writes it says who may read which key. A pipe is whose that gave it to us.
-  if (S_ISREG(about.st_mode)) {
-    if (auto trusted = check_guard(path, about, Guard::kTrusted); !trusted) {
-      return fail(Code::kInvalid, "the configuration is not to be trusted: " +
-                                      trusted.error().message);
-    }
+  if (S_ISDIR(about.st_mode)) {
+    errno = EISDIR;
+    return failed();
+  }
+  if (auto regular = check_regular(path, file); !regular) {
+    return fail(Code::kInvalid, "could not read the configuration " + regular.error().message);
+  }
+  // Whoever writes it says who may read which key.
+  if (auto trusted = check_guard(path, about, Guard::kTrusted); !trusted) {
+    return fail(Code::kInvalid,
+                "the configuration is not to be trusted: " + trusted.error().message);
   }
   std::string text;
   std::array<char, 16384> buffer{};

@@ -33,6 +33,13 @@ Result<void> check_guard(const std::string& path, const struct stat& about, Guar
                                  (secret ? right : "go-w ") + path);
 }
 
+Result<void> check_regular(const std::string& path, const Descriptor& file) {
+  struct stat about {};
+  if (::fstat(file.get(), &about) != 0) return fail(os_error(path, "cannot be looked at"));
+  if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, path + ": is not a regular file");
+  return {};
+}
+
 Result<void> check_private_directory(const std::string& path) {
   struct stat about {};
   if (::stat(path.c_str(), &about) != 0) return fail(os_error(path, "cannot be used"));

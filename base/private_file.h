@@ -27,6 +27,10 @@ enum class Guard {
 // What fstat(2) says of `path`. The type of the file is not looked at.
 Result<void> check_guard(const std::string& path, const struct stat& about, Guard guard);
 
+// An open file is a regular one; kDenied, also for a directory. Whoever asks opens with O_NONBLOCK:
+// were it a FIFO, open() would wait for its other end.
+Result<void> check_regular(const std::string& path, const Descriptor& file);
+
 // A directory that is there, as kOurs. A symbolic link to one is followed: systemd makes such links
 // for DynamicUser=.
 Result<void> check_private_directory(const std::string& path);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/private_file.h"
 
 namespace keyfs {
 namespace {
@@ -59,11 +60,12 @@ Result<void> write_file(const std::string& state_dir, const std::string& text, b
 
 Result<std::optional<StoreName>> read_known_store(const std::string& state_dir) {
   const std::string path = file_in(state_dir);
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return fail(os_error(path, "cannot be read"));
   }
+  if (auto regular = check_regular(path, file); !regular) return fail(std::move(regular.error()));
   std::string text(512, '\0');
   const ssize_t size = ::read(file.get(), text.data(), text.size());
   if (size < 0) return fail(os_error(path, "cannot be read"));

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/private_file.h"
 
 namespace keyfs {
 namespace {
@@ -32,10 +33,14 @@ tl::unexpected<Error> system_error(const std::string& what, int error) {
 }
 
 Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
-  const Descriptor file(::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const Descriptor file(::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return system_error("cannot read " + path, errno);
+  }
+  if (auto regular = check_regular(path, file); !regular) {
+    return fail(Code::kCorrupt,
+                "cannot number the files of this mount: " + regular.error().message);
   }
   std::array<char, 128> buffer{};
   const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());

@@ -59,7 +59,7 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
     const Error why = os_error(path, "cannot be read");
     return fail(why.code == Code::kDenied ? why.code : Code::kInvalid, why.message);
   };
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) return cannot_read();
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return cannot_read();

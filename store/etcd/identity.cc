@@ -63,7 +63,7 @@ std::optional<EtcdKnown> from_text(const std::string& text) {
 Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir) {
   if (state_dir.empty()) return std::nullopt;
   const std::string path = file_in(state_dir);
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return fail(os_error(path, "cannot be read"));

@@ -1,6 +1,7 @@
 #include "base/config.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -160,6 +161,18 @@ TEST(Config, a_file_that_cannot_be_read_is_named) {
             "could not read the configuration /nonexistent/keyfs.ini: No such file or directory");
   EXPECT_EQ(ConfigFile::read("/").error().message,
             "could not read the configuration /: Is a directory");
+}
+
+TEST(Config, a_fifo_is_refused_and_not_waited_for) {
+  const std::string path = testing::TempDir() + "config_test.fifo";
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const auto file = ConfigFile::read(path);
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().code, Code::kInvalid);
+  EXPECT_EQ(file.error().message,
+            "could not read the configuration " + path + ": is not a regular file");
+  std::filesystem::remove(path);
 }
 
 TEST(Config, a_file_is_read_whole) {

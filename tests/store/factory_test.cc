@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -138,6 +139,21 @@ TEST_F(StoreFactory, a_damaged_memory_of_the_known_store_is_told) {
     EXPECT_EQ(known.error().code, Code::kCorrupt);
     EXPECT_FALSE(make_sqlite());
   }
+}
+
+TEST_F(StoreFactory, a_fifo_in_the_place_of_the_known_store_is_refused_and_not_waited_for) {
+  files::create_directory(state_dir_);
+  ASSERT_EQ(::mkfifo((state_dir_ + "/store-id").c_str(), 0600), 0);
+  const auto known = read_known_store(state_dir_);
+  ASSERT_FALSE(known);
+  EXPECT_THAT(known.error().message, HasSubstr("store-id: is not a regular file"));
+  EXPECT_FALSE(make_sqlite());
+}
+
+TEST_F(StoreFactory, what_is_remembered_is_for_its_owner_only) {
+  ASSERT_TRUE(make_sqlite());
+  EXPECT_EQ(files::status(state_dir_ + "/store-id").permissions(),
+            files::perms::owner_read | files::perms::owner_write);
 }
 
 }  // namespace

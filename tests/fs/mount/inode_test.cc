@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <set>
@@ -65,6 +66,15 @@ TEST(InodeIds, a_file_of_somebody_else_is_neither_used_nor_overwritten) {
     EXPECT_EQ(ids.error().code, Code::kCorrupt);
     EXPECT_EQ(contents(dir.path() + "/node_ids"), text);
   }
+}
+
+TEST(InodeIds, a_fifo_in_the_place_of_the_file_is_refused_and_not_waited_for) {
+  const TemporaryDirectory dir;
+  ASSERT_EQ(::mkfifo((dir.path() + "/node_ids").c_str(), 0600), 0);
+  const auto ids = take_inode_ids(dir.path(), kNow);
+  ASSERT_FALSE(ids);
+  EXPECT_EQ(ids.error().code, Code::kCorrupt);
+  EXPECT_NE(ids.error().message.find("node_ids: is not a regular file"), std::string::npos);
 }
 
 TEST(InodeIds, a_directory_that_is_not_there_is_named) {
