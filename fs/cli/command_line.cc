@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,20 @@
 
 namespace keyfs {
 namespace {
+
+// As key_bytes of the configuration.
+CLI::Validator key_size() {
+  const std::string range = std::to_string(kMinKeyBytes) + " to " + std::to_string(kMaxKeyBytes);
+  return {[range](std::string& typed) -> std::string {
+            uint32_t bytes = 0;
+            const char* end = typed.data() + typed.size();
+            const auto [rest, error] = std::from_chars(typed.data(), end, bytes);
+            const bool fits = error == std::errc() && rest == end && bytes >= kMinKeyBytes &&
+                              bytes <= kMaxKeyBytes;
+            return fits ? "" : "must be a number of bytes, " + range + ", not " + typed;
+          },
+          range};
+}
 
 // Declares the commands. Each, when it is the one that was typed, leaves its arguments in `line`.
 class Grammar {
@@ -107,7 +122,7 @@ class Grammar {
       sub->add_option("--bytes", arguments->bytes,
                       "size of the new keys; default: key_bytes of the configuration")
           ->type_name("N")
-          ->check(CLI::Range(static_cast<int>(kMinKeyBytes), 1 << 20));
+          ->check(key_size());
       add_ids(sub, arguments->ids, true);
     }
     add_state("disable", "refuse to serve keys until they are enabled again",

@@ -73,6 +73,17 @@ TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   }
 }
 
+TEST(CommandLine, a_size_that_no_key_may_have_is_refused_with_the_range) {
+  for (const char* size : {"0", "15", "4097", "1048576", "99999999999999999999", "32k", "-32"}) {
+    const auto line = parse({"create", "--bytes", size, "a"});
+    ASSERT_FALSE(line) << size;
+    EXPECT_NE(line.error().message.find("16 to 4096"), std::string::npos) << line.error().message;
+  }
+  for (const char* size : {"16", "4096"}) {
+    EXPECT_TRUE(parse({"create", "--bytes", size, "a"})) << size;
+  }
+}
+
 TEST(CommandLine, a_mistyped_command_is_told_with_the_nearest) {
   EXPECT_EQ(parse({"mont", "/mnt"}).error().message,
             "there is no command mont (did you mean mount?)");
