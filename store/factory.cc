@@ -25,6 +25,7 @@ Result<std::unique_ptr<Store>> sqlite_from(const ConfigSection& section, const S
     in.mistake("path", "must be an absolute path, from / on");
   }
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
+  if (parts.only_check) return nullptr;
 
   bool known_here = false;
   bool may_make = parts.may_make_database;

@@ -32,6 +32,8 @@ struct StoreParts {
   MakeStore dynamodb;  // need what only those have who speak HTTP; may be empty
   MakeStore etcd;
   bool may_make_database = true;  // of SQLite, where there is none
+  // Only the section is checked: nothing is read or opened, and the store may be null.
+  bool only_check = false;
 };
 
 // kInvalid when there is no [store] section.

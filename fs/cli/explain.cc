@@ -2,8 +2,11 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/clock.h"
+#include "base/http.h"
 #include "fs/cli/caller.h"
 #include "fs/cli/commands.h"
+#include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/policy/key_id.h"
 
@@ -56,6 +59,12 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   if (!configuration) {
     output.error(configuration.error().message);
     return exit_code_for(configuration.error());
+  }
+  CurlGlobal curl;
+  const SystemClock clock;
+  if (const auto good = Backends::check(*configuration, curl, clock); !good) {
+    output.error(good.error().message);
+    return exit_code_for(good.error());
   }
   if (arguments.id.empty() && arguments.user.empty())
     return explain_configuration(*configuration, output);

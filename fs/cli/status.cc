@@ -69,8 +69,22 @@ std::string read_apart(const std::string& path) {
   return std::ferror(file.get()) != 0 ? std::to_string(errno) + "\n" : text;
 }
 
+// A file, where the root of a keyfs was meant.
+Error no_mount_point(const std::string& path) {
+  const auto mounts = read_mounts();
+  const auto place = mount_at(path);
+  const MountEntry* entry = mounts && place ? find_mount(*mounts, place->mount.id) : nullptr;
+  std::string message = path + ": is not the mount point of a keyfs";
+  if (entry != nullptr && entry->type == kOurFileSystem) {
+    message += ", but a file in one: ask for the status of " + entry->mountpoint;
+  }
+  return Error(Code::kUnavailable, message);
+}
+
 Error cannot_read(const std::string& mountpoint, int why) {
   switch (why) {
+    case ENOTDIR:
+      return no_mount_point(mountpoint);
     case ENOTCONN:
       return Error(Code::kUnavailable,
                    mountpoint +

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kms/factory.h"
+#include "store/etcd/options.h"
 #include "store/etcd/store.h"
 #include "store/factory.h"
 
@@ -26,25 +27,49 @@ Backends::Backends(CurlGlobal& curl, const Clock& clock)
 
 Backends::~Backends() { loop_.shutdown(); }
 
+Result<void> Backends::make_regions(const Configuration& configuration, RegionObserver* observer) {
+  const RegionParts parts{loop_, arena_, random_, [this](const ConfigSection& section) {
+                            return remote_.aws_region(section);
+                          }};
+  auto regions = keyfs::make_regions(configuration.file, parts);
+  if (!regions) return fail(regions.error());
+  RegionsOptions options;
+  options.create_min_regions = configuration.settings.create_min_regions;
+  auto set =
+      Regions::make(loop_, std::move(*regions), random_fraction(random_), options, observer);
+  if (!set) return fail(set.error());
+  regions_ = std::move(*set);
+  return {};
+}
+
+Result<void> Backends::check(const Configuration& configuration, CurlGlobal& curl,
+                             const Clock& clock) {
+  Backends self(curl, clock);
+  if (auto made = self.make_regions(configuration, nullptr); !made) return made;
+  StoreParts parts{self.loop_, {}, {}, {}};
+  parts.only_check = true;
+  parts.dynamodb = [&](const ConfigSection& section) {
+    return self.remote_.dynamodb_store(section, {});
+  };
+  parts.etcd = [](const ConfigSection& section) -> Result<std::unique_ptr<Store>> {
+    if (const auto options = read_etcd_options(section); !options) return fail(options.error());
+    return nullptr;
+  };
+  auto store = make_store(configuration.file, parts);
+  if (!store) return fail(store.error());
+  self.store_ = std::move(*store);
+  return {};
+}
+
 Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration, CurlGlobal& curl,
                                                const Clock& clock, RegionObserver* observer,
                                                const FindStateDir& state_dir, bool may_make_database) {
   std::unique_ptr<Backends> self(new Backends(curl, clock));
+  if (auto made = self->make_regions(configuration, observer); !made) return fail(made.error());
   RemoteParts& remote = self->remote_;
-  const RegionParts parts{self->loop_, self->arena_, self->random_,
-                          [&](const ConfigSection& section) { return remote.aws_region(section); }};
-  auto regions = make_regions(configuration.file, parts);
-  if (!regions) return fail(regions.error());
-  RegionsOptions options;
-  options.create_min_regions = configuration.settings.create_min_regions;
-  auto set = Regions::make(self->loop_, std::move(*regions), random_fraction(self->random_), options,
-                           observer);
-  if (!set) return fail(set.error());
-  self->regions_ = std::move(*set);
   auto known_in = state_dir ? state_dir() : Result<std::string>(usable_state_dir(configuration));
   if (!known_in) return fail(known_in.error());
-  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {},
-                          may_make_database};
+  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {}, may_make_database};
   store_parts.dynamodb = [&](const ConfigSection& section) {
     return remote.dynamodb_store(section, store_parts.state_dir);
   };

@@ -35,6 +35,10 @@ class Backends {
                                                const Clock& clock, RegionObserver* observer,
                                                const FindStateDir& state_dir = {},
                                                bool may_make_database = true);
+  // Whether open() would find a mistake in [store] or [region ...], told as it tells it. Nothing
+  // is opened, and no file that the sections name is read.
+  static Result<void> check(const Configuration& configuration, CurlGlobal& curl,
+                            const Clock& clock);
   // Cancels every task of the loop first.
   ~Backends();
   Backends(const Backends&) = delete;
@@ -49,6 +53,7 @@ class Backends {
 
  private:
   Backends(CurlGlobal& curl, const Clock& clock);
+  Result<void> make_regions(const Configuration& configuration, RegionObserver* observer);
 
   SecretArena arena_;
   OsRandom random_;

@@ -358,9 +358,17 @@ Task<void> Daemon::Parts::keep_house() {
 void Daemon::Parts::reload() {
   audit->reopen();
   auto next = load_configuration(options.configuration);
+  // All of it, as at a start: a file that is being written ends anywhere, and must not take the
+  // policy away.
+  Result<void> good;
   if (!next) {
+    good = fail(next.error());
+  } else {
+    good = Backends::check(*next, curl, clock);
+  }
+  if (!good) {
     log->error("the configuration was not taken, the policy stays as it was",
-               {{"reason", next.error().message}});
+               {{"reason", good.error().message}});
     return;
   }
   std::string names;

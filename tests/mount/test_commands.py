@@ -47,7 +47,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("command", ["mount", "check", "list"])
+@pytest.mark.parametrize("command", ["mount", "check", "list", "explain"])
 @pytest.mark.parametrize("text, wrong", MISTAKES, ids=[m[0].replace("\n", "|") for m in MISTAKES])
 def test_a_mistake_in_the_configuration_is_one_line_with_its_place(folder, text, wrong, command):
     path, place = folder / "bad.ini", folder / "keys"
@@ -242,6 +242,15 @@ def test_status_of_a_mount_and_of_none(make_daemon, folder):
     assert done.returncode == DONE, done
     assert json.loads(done.stdout)["mounts"][0]["mountpoint"] == daemon.mount
     assert daemon.mount in run("status").stdout.splitlines()
+
+
+def test_status_of_a_file_tells_the_mount_point_that_it_is_in(make_daemon, folder):
+    (folder / "file").write_text("")
+    assert error_of(run("status", folder / "file"), FAILED) == f"keyfs: {folder}/file: is not the mount point of a keyfs"
+    daemon = make_daemon(embedded=folder / "state").start()
+    daemon.read("orders")
+    assert error_of(run("status", daemon.path("orders")), FAILED).endswith(
+        f"orders: is not the mount point of a keyfs, but a file in one: ask for the status of {daemon.mount}")
 
 
 def test_json_takes_paths_and_ids_that_are_no_utf8(config, folder):

@@ -1,6 +1,7 @@
 """`keyfs mount` as its users see it: into the background and back, what it says when it can't, signals, the service manager."""
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -140,6 +141,32 @@ def test_a_signal_unmounts_and_ends_well_though_a_file_is_open(make_daemon, how)
     finally:
         with contextlib.suppress(OSError):  # ENOTCONN: its file system is gone
             os.close(file)
+
+
+def test_sighup_refuses_what_a_start_refuses_and_keeps_the_policy(make_daemon, folder):
+    """A file that is half written, one that is empty, and a FIFO, which also must not hang: the next SIGHUP is acted on."""
+    daemon = make_daemon().start()
+    orders = daemon.read("orders")
+    config = pathlib.Path(daemon.config_file)
+    text = config.read_text()
+    half = text[:text.index("[region local-a]\n") + len("[region local-a]\n")]
+    line = half.count("\n")
+    for new, reason in ((half, f"{config.name}:{line}: [region local-a] type: is missing"), ("", "no [region NAME] section"), (None, "is not a regular file")):
+        config.unlink()
+        if new is None:
+            os.mkfifo(config, 0o600)
+        else:
+            config.write_text(new)
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: reason in daemon.log(), 10, f"{reason} in the log")
+        assert daemon.read("orders") == orders
+        for command in (["explain", "orders"], ["check"]):
+            assert reason in error_of(run(*command, "-c", config), USAGE)
+    assert "reloaded" not in daemon.log()
+    config.unlink()
+    config.write_text(text)
+    daemon.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "configuration reloaded" in daemon.log(), 10, "it is taken again")
 
 
 def test_sighup_takes_a_new_policy_and_refuses_a_bad_one(make_daemon):
