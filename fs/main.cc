@@ -78,5 +78,6 @@ int main(int argc, char** argv) {
     output.error("could not write the answer to standard output");
     code = ExitCode::kFailed;
   }
-  return static_cast<int>(code);
+  std::cerr.flush();
+  end_process(static_cast<int>(code));
 }

@@ -5,9 +5,11 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <future>
 
 #include "base/crypto.h"
 #include "base/secret.h"
+#include "base/thread.h"
 #include "fs/daemon/state_dir.h"
 
 namespace keyfs {
@@ -26,11 +28,28 @@ Result<void> make_state_dir(const std::string& path) {
   return fail(denied ? Code::kDenied : Code::kUnavailable, "state_dir: " + prepared->trouble());
 }
 
-Result<std::unique_ptr<CommandContext>> CommandContext::open(const CommonArguments& common,
-                                                             Makes makes) {
+void CommandContext::TakeDown::operator()(CommandContext* context) const noexcept {
+  auto down = std::make_shared<std::promise<void>>();
+  const auto is_down = down->get_future();
+  auto thread = try_start_thread("keyfs-end", [context, down] {
+    delete context;
+    down->set_value();
+  });
+  if (!thread) {
+    delete context;
+    return;
+  }
+  if (is_down.wait_for(kPatience) == std::future_status::ready) {
+    thread->join();
+  } else {
+    thread->detach();
+  }
+}
+
+Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common, Makes makes) {
   auto configuration = load_configuration(common);
   if (!configuration) return fail(configuration.error());
-  std::unique_ptr<CommandContext> self(new CommandContext(std::move(*configuration)));
+  Owner self(new CommandContext(std::move(*configuration)));
   if (!self->configuration.embedded.empty()) {
     SecretArena arena;
     OsRandom random;

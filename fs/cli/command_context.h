@@ -5,6 +5,7 @@
 // Errors: kInvalid for the configuration, kUnavailable for the system.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -38,6 +39,15 @@ enum class Makes {
 Result<void> make_state_dir(const std::string& path);
 
 struct CommandContext {
+  // Takes a context down, and lets it be when that takes too long: a thread that reads from a disk
+  // that hangs would hold up the command, whose answer is known, for ever. The program ends by
+  // _exit() then (end_process()).
+  struct TakeDown {
+    static constexpr std::chrono::seconds kPatience{2};
+    void operator()(CommandContext* context) const noexcept;
+  };
+  using Owner = std::unique_ptr<CommandContext, TakeDown>;
+
   CurlGlobal curl;
   SystemClock clock;
   SilentSink sink;
@@ -45,8 +55,7 @@ struct CommandContext {
   Configuration configuration;
   std::unique_ptr<Backends> backends;
 
-  static Result<std::unique_ptr<CommandContext>> open(const CommonArguments& common,
-                                                      Makes makes = Makes::kNothing);
+  static Result<Owner> open(const CommonArguments& common, Makes makes = Makes::kNothing);
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   template <class T>
   T run(Task<T> task) {

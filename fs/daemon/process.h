@@ -31,6 +31,10 @@ Result<void> set_up_process();
 //  - RLIMIT_NOFILE is raised to what keyfs can need, as far as this user may.
 Result<void> set_up_daemon(int keep);
 
+// The end of a process whose streams are flushed. What main() would wait for or take away under a
+// thread that hangs is not touched: with such a thread the process ends at once.
+[[noreturn]] void end_process(int code);
+
 // Raises RLIMIT_MEMLOCK as far as this user may. kInvalid with the remedy when even then it is too
 // little to work with.
 Result<void> check_lockable_memory();

@@ -12,7 +12,7 @@ import pytest
 import seen
 from hung_disk import HungDisk
 from seen import within
-from support.daemon import mounted
+from support.daemon import binary, mounted
 from support.process import eventually, spawn, stop
 
 READERS = 200
@@ -231,6 +231,20 @@ def test_one_of_three_that_hangs_is_gone_round(launch, disk, masters):
     with within(9, "reading ten cold keys round a region that hangs"):
         assert {ident: keyfs.read(ident) for ident in keys} == keys
     assert len(keyfs.read("new")) == 32
+
+
+@pytest.mark.parametrize("command, code", [(["check"], 1), (["create", "new"], 1)], ids=["check", "create"])
+def test_a_command_on_a_disk_that_hangs_tells_so_and_ends(launch, disk, command, code):
+    """Its deadline is 1 s; what it has to say is told, and then it doesn't wait for the thread that hangs."""
+    sections = {f"region {name}": {"type": "local", "key_file": disk.key_file(name)} for name in NAMES}
+    keyfs = launch(sections=sections, open_deadline="1s")
+    keyfs.terminate()
+    disk.hang()
+    with within(1 + 2 + PROMPTLY + PROMPTLY, "the command"):
+        done = subprocess.run([binary(), command[0], "-c", keyfs.config_file, *command[1:]], capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done
+    told = done.stdout + done.stderr
+    assert "local-a" in told and ("FAIL" in told or "new" in told), told
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
