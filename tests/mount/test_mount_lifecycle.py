@@ -16,7 +16,7 @@ APP, OTHER = 4001, 4002
 
 
 def mount_line(path):
-    with open("/proc/self/mountinfo") as f:
+    with open("/proc/self/mountinfo", errors="surrogateescape", newline="\n") as f:
         left, right = next(line for line in f if line.split()[4] == str(path)).split(" - ")
     return right.split()[0], right.split()[1], set(left.split()[5].split(",")) | set(right.split()[2].split(","))
 
@@ -77,7 +77,7 @@ def test_killed_and_mounted_again_in_the_same_place(launch):
         assert seen.error_name(os.listdir, keyfs.mount) == "ENOTCONN"
         keyfs.start()
         assert {ident: keyfs.read(ident) for ident in keys} == keys
-    with open("/proc/self/mountinfo") as f:
+    with open("/proc/self/mountinfo", errors="surrogateescape", newline="\n") as f:
         assert sum(line.split()[4] == keyfs.mount for line in f) == 1, "dead mounts are not piled up"
 
 

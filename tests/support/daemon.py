@@ -3,6 +3,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -37,10 +38,10 @@ def private_mounts():
 def mounted(path):
     """The file system type mounted at path (the uppermost), or None. Asks the kernel's table: never touches the path, which may hang."""
     path, found = os.path.abspath(path), None
-    with open("/proc/self/mountinfo") as f:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as f:  # others mount at paths of any bytes
         for line in f:
             left, right = line.split(" - ", 1)
-            if left.split()[4].encode().decode("unicode_escape") == path:
+            if re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4]) == path:
                 found = right.split()[0]
     return found
 
