@@ -55,6 +55,11 @@ void FuseNotifier::drain() {
   done_.wait(lock, [this] { return closed_ || (queue_.empty() && !busy_); });
 }
 
+bool FuseNotifier::drain_for(std::chrono::milliseconds longest) {
+  std::unique_lock lock(mutex_);
+  return done_.wait_for(lock, longest, [this] { return closed_ || (queue_.empty() && !busy_); });
+}
+
 void FuseNotifier::work() {
   std::unique_lock lock(mutex_);
   while (true) {

@@ -53,6 +53,8 @@ class FuseNotifier {
 
   // Waits until all that was asked for before is done. For tests.
   void drain();
+  // The same, no longer than that. False: it is not done.
+  bool drain_for(std::chrono::milliseconds longest);
 
  private:
   struct Drop {

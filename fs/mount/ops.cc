@@ -19,6 +19,9 @@ constexpr fsfilcnt_t kFiles = fsfilcnt_t{1} << 31;
 // Names that were forgotten before the memory is worth giving back: some megabytes.
 constexpr size_t kTrimAfter = 8'192;
 
+// How long the end waits for the kernel to drop what was read into the page cache.
+constexpr std::chrono::milliseconds kEndOfPages{1000};
+
 // So many names that the kernel has been told to forget, and has not yet.
 size_t too_many(const FuseOptions& options) { return 2 * options.lone_names; }
 
@@ -93,6 +96,16 @@ const fuse_lowlevel_ops& FuseOps::table() {
 }
 
 void FuseOps::attach(fuse_session* session) { notifier_.attach(session); }
+
+void FuseOps::end_pages() {
+  ending_ = true;
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // as in policy_changed()
+  for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
+  if (notifier_.drain_for(kEndOfPages)) return;
+  parts_.log.error(
+      "the kernel did not drop all pages of keys in time: whoever has mapped such a key or reads "
+      "it by sendfile may keep it until the file is closed");
+}
 
 void FuseOps::close() {
   replies_.close();

@@ -107,6 +107,10 @@ class FuseOps {
 
   // By FuseSession.
   void attach(fuse_session* session);
+  // The first step of the end, while requests are still served: no page of a key is answered any
+  // more, and those that are there are dropped. They would outlive the session otherwise, and serve
+  // whoever has the file open. Waits for that, though not for long. After close() it does nothing.
+  void end_pages();
   void close();
 
   // The policy holder has a new policy: what the kernel keeps of the old one is dropped.
@@ -147,6 +151,7 @@ class FuseOps {
   Openers openers_;
   OpenHandles handles_;
   PagedFiles paged_;
+  std::atomic<bool> ending_{false};  // no page of a key is to be read any more
   std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
   std::atomic<size_t> sizes_asked_{0};     // that wait for the store
   std::atomic<size_t> forgotten_{0};       // since memory was last given back

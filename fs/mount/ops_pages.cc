@@ -34,6 +34,7 @@ void FuseHandlers::let_go(FuseOps& self, const Inode& inode, uint32_t opener) {
 int FuseHandlers::may_page(FuseOps& self, Inode& inode, const fuse_file_info& file) {
   note_pages(self, inode);
   std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (self.ending_.load(std::memory_order_relaxed)) return ENOTCONN;
   if (self.handles_.any_refused(inode.id) || !still_permitted(self, inode, file)) return EACCES;
   return 0;
 }

@@ -267,6 +267,7 @@ Result<void> FuseSession::run(const std::function<void()>& on_ready) {
   if (on_ready && !stopping_) on_ready();
   pollfd woken{wake_.get(), POLLIN, 0};
   while (!served_ && !stopping_) ::poll(&woken, 1, -1);
+  ops_.end_pages();
   const int outcome = threads_->stop();
   // No request comes in any more; those that wait get their answers, then the descriptor is closed.
   ops_.close();

@@ -181,3 +181,17 @@ def test_no_page_appears_while_one_who_may_no_longer_read_has_it_open(launch):
         also.close()
         eventually(lambda: seen.error_name(by_sendfile, kept) is None, 20, "pages come again when it is closed")
         assert by_sendfile(kept) == key
+
+
+@pytest.mark.parametrize("way", ["sendfile", "splice"])
+def test_an_orderly_end_leaves_no_page_to_what_is_open(launch, way):
+    keyfs = launch()
+    key = keyfs.read("orders")
+    fd = os.open(keyfs.path("orders"), os.O_RDONLY)
+    try:
+        assert WAYS[way](fd) == key
+        keyfs.process.send_signal(signal.SIGTERM)
+        keyfs.process.wait(20)
+        assert seen.error_name(WAYS[way], fd) == "ENOTCONN"
+    finally:
+        os.close(fd)
