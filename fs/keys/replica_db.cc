@@ -30,7 +30,13 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
                                                    bool may_make) {
   std::unique_ptr<ReplicaDb> db(new ReplicaDb(clock));
   auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), may_make);
-  if (!opened) return fail(std::move(opened.error()));
+  if (!opened) {
+    // A file of ours has its tables from the beginning (Replica::open): this one has lost them.
+    if (!may_make && opened.error().message == path + ": is empty") {
+      return fail(Code::kCorrupt, path + ": is there, and has lost all that it held");
+    }
+    return fail(std::move(opened.error()));
+  }
   db->db_ = std::move(*opened);
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
     auto prepared = db->db_->prepare(sql);

@@ -156,7 +156,7 @@ Result<void> SqliteDb::set_up(const Schema& schema, bool may_make) {
   const auto kind = identify(schema);
   if (!kind) return fail(kind.error());
   if (*kind == Kind::kEmpty && !may_make) {
-    return fail(Code::kCorrupt, path_ + ": is there, and has lost all that it held");
+    return fail(Code::kUnavailable, path_ + ": is empty");
   }
   const auto mode = query("PRAGMA journal_mode = WAL");
   if (!mode) return fail(mode.error());
