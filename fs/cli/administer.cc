@@ -255,8 +255,12 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   options.calls_per_second = context.configuration.settings.heal_calls_per_second;
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
+  const std::string& state_dir = context.configuration.settings.state_dir;
+  ReplicaReader memory(context.backends->loop(), state_dir + "/replica.db");
+  ReplicaWriter notebook(context.backends->loop(), state_dir + "/replica.db",
+                         [&] { return make_state_dir(state_dir); });
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
-                context.log, options);
+                context.log, options, &memory, &notebook);
   const auto report = context.run(healer.run_once(arguments.ids, TimePoint::max()));
   if (!report) {
     output.error(report.error().message);

@@ -5,6 +5,7 @@
 
 #include "base/race.h"
 #include "fs/keys/key_check.h"
+#include "fs/keys/record_memory.h"
 #include "fs/upkeep/adoption.h"
 
 namespace keyfs {
@@ -43,12 +44,15 @@ bool concerns_all(const Error& error) {
 
 }  // namespace
 
-Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options)
+Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
+               HostMemory* memory, Notebook* notebook)
     : loop_(loop),
       store_(store),
       regions_(regions),
       log_(log),
       options_(options),
+      memory_(memory),
+      notebook_(notebook),
       next_scan_(loop.now() + options.first_scan) {}
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
@@ -82,7 +86,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       } else {
         const Attempt done = co_await heal(entry.id, deadline, report);
         const bool failed = done.outcome == Outcome::kFailed || done.outcome == Outcome::kConflict;
-        if (entry.from_rkms && failed && report.rkms_left) ++*report.rkms_left;
+        if (entry.from_rkms && failed && !done.adopted && report.rkms_left) ++*report.rkms_left;
       }
       if (loop_.now() >= deadline) {
         co_return fail(Code::kTimeout, "could not go through the keys: the deadline passed after " +
@@ -169,6 +173,16 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   } else if (!*replaced) {
     done.outcome = Outcome::kConflict;
     done.adopted = false;
+  } else if (done.adopted) {
+    TaskGroup<Result<void>> noting(loop_);
+    noting.start(notebook_->write_down(std::move(**replaced), true));
+    const auto noted = co_await noting.next(call_until(deadline));
+    if (!noted || !noted->value) {
+      done.outcome = Outcome::kFailed;
+      done.error.emplace(noted ? noted->value.error().code : Code::kTimeout,
+                         "key " + id + " was adopted, and this host's memory was not told: " +
+                             (noted ? noted->value.error().message : "it did not answer in time"));
+    }
   }
   co_return done;
 }
@@ -225,8 +239,43 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   co_return done;
 }
 
+Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {
+  const std::string what = "could not adopt key " + record.id + ", which is left as it was";
+  if (memory_ == nullptr || notebook_ == nullptr) {
+    co_return Error(Code::kUnavailable, what + ": this host has no memory of records here");
+  }
+  TaskGroup<Recall> asked(loop_);
+  asked.start(memory_->recall(record.id));
+  const auto told = co_await asked.next(call_until(deadline));
+  const Recall recall = told ? told->value : Recall();
+  if (recall.stored) {
+    if (const auto why = goes_back(recall.stored->record, record)) {
+      co_return went_back(record.id, *why, memory_->forget()).within(what);
+    }
+  }
+  // A record that is damaged here may have been one of keyfs's.
+  if (recall.what == Recall::What::kUnknown || recall.why) {
+    const std::string why = recall.why ? recall.why->message : "it did not answer in time";
+    co_return Error(Code::kUnavailable,
+                    what + ": whether this host has seen a record of keyfs under this id can't be "
+                           "told now: " + why);
+  }
+  TaskGroup<Result<void>> proving(loop_);
+  proving.start(notebook_->prove());
+  const auto proven = co_await proving.next(call_until(deadline));
+  if (proven && proven->value) co_return std::nullopt;
+  co_return Error(Code::kUnavailable,
+                  what + ": this host could not remember it: " +
+                      (proven ? proven->value.error().message : "its disk did not answer in time"));
+}
+
 Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
   Attempt done;
+  if (auto why = co_await not_ours_to_adopt(record, deadline)) {
+    done.outcome = Outcome::kFailed;
+    done.error = std::move(why);
+    co_return done;
+  }
   size_t calls = regions_.size();
   for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
   co_await take_calls(calls);

@@ -5,7 +5,8 @@
 // replace the record by its revision. The plaintext never changes. A wrap that exists is never
 // touched, not even one that is suspect: it is told of. A region lacks nothing that another replica
 // of its multi-Region key has wrapped. A record that another writer changed meanwhile is looked at
-// again. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h).
+// again. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h), unless this host's
+// memory knows a record of keyfs's under that id, or can't tell; and it is told what was taken over.
 //
 // A region that could not wrap a key is left alone for a while, twice as long each time, and so are
 // all keys that lack nothing else; its return (note_recovered) ends that. A key that fails for a
@@ -29,6 +30,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/keys/host_memory.h"
+#include "fs/keys/notebook.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -71,7 +74,9 @@ struct HealReport {
 
 class Healer {
  public:
-  Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options);
+  // `memory` and `notebook`: this host's, for `adopt`; without them nothing is taken over.
+  Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
+         HostMemory* memory = nullptr, Notebook* notebook = nullptr);
 
   // One pass over `ids`, or over every key of the store when it is empty: `keyfs heal`.
   Task<Result<HealReport>> run_once(std::vector<std::string> ids, TimePoint deadline);
@@ -117,6 +122,8 @@ class Healer {
   Task<Attempt> attempt(std::string id, TimePoint deadline);
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
+  // Why `record`, of RKMS's, is not to be taken over on this host.
+  Task<std::optional<Error>> not_ours_to_adopt(const Record& record, TimePoint deadline);
   Task<Result<void>> scan(TimePoint deadline, HealReport& report);
   Task<void> work_off();
   Task<void> scan_all();
@@ -139,6 +146,8 @@ class Healer {
   Regions& regions_;
   Log& log_;
   const HealOptions options_;
+  HostMemory* const memory_;
+  Notebook* const notebook_;
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;
   std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids lie in `waiting_`

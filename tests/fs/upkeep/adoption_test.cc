@@ -70,8 +70,25 @@ class RkmsStore final : public Store {
   MemoryStore ours_;
 };
 
+// A disk that fails when the test wants it.
+struct FailingNotebook final : Notebook {
+  Task<Result<void>> prove() override { co_return told(cannot_prove); }
+  Task<Result<void>> write_down(Stored stored, bool) override {
+    if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
+    co_return told(cannot_write);
+  }
+  static Result<void> told(bool fails) {
+    if (fails) return fail(Code::kUnavailable, "the disk is full");
+    return {};
+  }
+  bool cannot_prove = false, cannot_write = false;
+  std::map<std::string, Record> noted;
+};
+
 struct AdoptionTest : KeyringTest {
-  AdoptionTest() : daemon(world), store(world.time.loop, world.records) {
+  AdoptionTest()
+      : daemon(world), store(world.time.loop, world.records), memory(world.time.loop) {
+    memory.says(Recall::What::kNever);
     options.adopt = true;
     daemon.forget();
   }
@@ -95,7 +112,8 @@ struct AdoptionTest : KeyringTest {
     store.rkms[id] = record;
   }
   HealReport heal(std::vector<std::string> ids = {}) {
-    Healer healer(world.time.loop, store, *daemon.regions, world.log.log(), options);
+    Healer healer(world.time.loop, store, *daemon.regions, world.log.log(), options, &memory,
+                  &notebook);
     return world.time.loop.run_task(healer.run_once(std::move(ids), TimePoint::max())).value();
   }
   bool adopted(const std::string& id) { return world.records->find(id).has_value(); }
@@ -115,6 +133,8 @@ struct AdoptionTest : KeyringTest {
 
   Daemon daemon;
   RkmsStore store;
+  testing::ScriptedMemory memory;
+  FailingNotebook notebook;
   HealOptions options;
   const std::string key = "0123456789abcdef0123456789abcdef";
 };
@@ -132,6 +152,35 @@ TEST_F(AdoptionTest, the_key_stays_the_same_and_each_region_gives_it) {
     }
     EXPECT_EQ(reader.read("old", false), key);
   }
+}
+
+TEST_F(AdoptionTest, an_item_in_place_of_a_record_that_this_host_has_seen_is_left_alone) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  Record seen;
+  seen.id = "old";
+  seen.serial = 1;
+  memory.knows(seen);
+  EXPECT_TRUE(has(refused("old"), "an item of RKMS stands in place of the record"));
+  memory.says(Recall::What::kUnknown);
+  EXPECT_TRUE(has(refused("old"), "can't be told now"));
+  memory.says(Recall::What::kKnown);  // as one that RKMS wrote
+  EXPECT_EQ(heal().adopted, 1u);
+}
+
+TEST_F(AdoptionTest, what_was_taken_over_is_noted_and_what_could_not_be_is_left_alone) {
+  write_rkms("old", {{0, key}, {1, key}, {2, key}});
+  notebook.cannot_prove = true;
+  EXPECT_TRUE(has(refused("old"), "the disk is full"));
+  notebook.cannot_prove = false;
+  EXPECT_EQ(heal().adopted, 1u);
+  EXPECT_EQ(notebook.noted.at("old"), stored("old"));
+  write_rkms("older", {{0, key}, {1, key}, {2, key}});
+  notebook.cannot_write = true;
+  const HealReport report = heal();
+  EXPECT_EQ(report.adopted, 1u);
+  EXPECT_EQ(report.rkms_left, 0u);
+  ASSERT_EQ(report.failures.size(), 1u);
+  EXPECT_TRUE(has(report.failures[0].error.message, "this host's memory was not told"));
 }
 
 TEST_F(AdoptionTest, the_new_record_is_bound_to_its_id_and_has_a_check_value) {
