@@ -80,7 +80,7 @@ def test_the_first_write_wins_and_the_loser_gets_the_winner(aws):
         other("PutItem", Item={"id": {"S": "a"}, "v": {"N": "2"}}, **put)
     aws.regions[1].dynamodb.record()
     assert other("GetItem", TableName=TABLE, Key={"id": {"S": "a"}}, ConsistentRead=True)["Item"]["v"] == {"N": "1"}
-    assert aws.regions[1].dynamodb.requests()[0]["values"] == {"TableName": TABLE, "ConsistentRead": True}
+    assert aws.regions[1].dynamodb.requests()[0]["values"] == {"TableName": TABLE, "Key": {"id": {"S": "a"}}, "ConsistentRead": True}
 
 
 def boto(aws, endpoint, secret="test", **more):
