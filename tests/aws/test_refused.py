@@ -97,6 +97,7 @@ def test_a_role_that_was_taken_away_from_kms_is_named_with_the_actions_it_lacks(
         for what, action in (("may describe the master key", "kms:DescribeKey"), ("may generate", "kms:GenerateDataKey"), ("may encrypt", "kms:Encrypt")):
             assert not part[what]["ok"] and action in part[what]["remedy"], part
     assert maker.read("orders") == key
+    eventually(lambda: len(keyfs.audit()) >= 2, 10, "a refusal's line is written behind its answer")
     assert [(a["id"], a["verdict"], a["errno"]) for a in keyfs.audit()] == [("orders", "failed", "EACCES"), ("new", "failed", "EACCES")]
 
 
