@@ -143,8 +143,8 @@ struct Metrics::State {
   Counter* told_refused = nullptr;
 
   template <class T, class... Arguments>
-  T& get(size_t type, std::string_view name, std::string_view help,
-         const Labels& labels, const Arguments&... arguments);
+  T& get(size_t type, std::string_view name, std::string_view help, const Labels& labels,
+         const Arguments&... arguments);
 };
 
 template <class T, class... Arguments>

@@ -21,8 +21,7 @@ Result<void> check_guard(const std::string& path, const struct stat& about, Guar
   const uid_t us = ::geteuid();
   if (about.st_uid != us && !(guard == Guard::kTrusted && about.st_uid == 0)) {
     return fail(Code::kDenied, path + ": is owned by uid " + std::to_string(about.st_uid) +
-                                   ", and keyfs runs as uid " + std::to_string(us) +
-                                   "; chown it");
+                                   ", and keyfs runs as uid " + std::to_string(us) + "; chown it");
   }
   const mode_t unwanted = guard == Guard::kSecret ? 077 : 022;
   if ((about.st_mode & unwanted) == 0) return {};

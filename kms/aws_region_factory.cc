@@ -8,13 +8,9 @@
 
 namespace keyfs {
 
-AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct,
-                                   Environment environment,
+AwsRegionFactory::AwsRegionFactory(HttpClient& http, HttpClient& direct, Environment environment,
                                    std::function<void(const std::string&)> warn)
-    : http_(http),
-      direct_(direct),
-      environment_(std::move(environment)),
-      warn_(std::move(warn)) {}
+    : http_(http), direct_(direct), environment_(std::move(environment)), warn_(std::move(warn)) {}
 
 AwsRegionFactory::~AwsRegionFactory() = default;
 
@@ -26,8 +22,8 @@ AwsCredentialProvider& AwsRegionFactory::credentials(const std::string& profile,
     options.profile = profile;
     options.role_arn = role_arn;
     options.warn = warn_;
-    provider = std::make_unique<AwsCredentialProvider>(http_, direct_, environment_,
-                                                       std::move(options));
+    provider =
+        std::make_unique<AwsCredentialProvider>(http_, direct_, environment_, std::move(options));
   }
   return *provider;
 }
@@ -56,8 +52,8 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   if (!credentials.role_arn.empty() && !credentials.role_arn.starts_with("arn:")) {
     in.mistake("role_arn", "is no ARN");
   }
-  auto url = aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_,
-                          allow_plain_http);
+  auto url =
+      aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_, allow_plain_http);
   if (!url && is_aws_region_name(options.region)) {
     in.mistake(endpoint.empty() ? "type" : "endpoint", url.error().message);
   }

@@ -130,10 +130,9 @@ Result<std::unique_ptr<Regions>> Regions::make(Loop& loop,
     if (!names.insert(region->name()).second) {
       return fail(Code::kInvalid, "region " + region->name() + " is configured twice");
     }
-    impl->slots.push_back(
-        std::make_unique<RegionSlot>(loop, options.calls_at_once, std::move(region),
-                                     impl->slots.size(),
-                                     RegionHealth(loop.clock(), random, options.health), observer));
+    impl->slots.push_back(std::make_unique<RegionSlot>(
+        loop, options.calls_at_once, std::move(region), impl->slots.size(),
+        RegionHealth(loop.clock(), random, options.health), observer));
     impl->order.push_back(impl->slots.back().get());
   }
   return std::unique_ptr<Regions>(new Regions(std::move(impl)));

@@ -72,8 +72,7 @@ Result<std::optional<StoreName>> read_known_store(const std::string& state_dir) 
   text.resize(static_cast<size_t>(size));
   if (auto name = from_line(std::move(text))) return name;
   return fail(Code::kCorrupt,
-              path +
-                  ": is not as keyfs wrote it; if the configured store is the right one, " +
+              path + ": is not as keyfs wrote it; if the configured store is the right one, " +
                   accept_store_hint());
 }
 
@@ -101,8 +100,7 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
     return {};
   }
   return fail(Code::kInvalid,
-              where +
-                  ": is not the store that this host has used so far (" + name.type + " " +
+              where + ": is not the store that this host has used so far (" + name.type + " " +
                   name.id + ", remembered in " + file_in(state_dir) +
                   "); keys that exist there would be made anew. If this is meant, " +
                   accept_store_hint());
@@ -129,9 +127,7 @@ Error lost_store(const std::string& state_dir, const Error& why) {
                              accept_store_hint());
 }
 
-std::string accept_store_hint() {
-  return "run keyfs check --accept-store and restart keyfs";
-}
+std::string accept_store_hint() { return "run keyfs check --accept-store and restart keyfs"; }
 
 Result<bool> forget_known_store(const std::string& state_dir) {
   bool any = false;

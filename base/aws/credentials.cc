@@ -33,11 +33,11 @@ class Chain final : public AwsCredentialSource {
   bool good_past_expiration() const override { return good_past_expiration_; }
 
   Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) override {
-    const std::function<Result<AwsProfiles>()> read = [&arena = parts_.http.arena(),
-                                        files =
-                                            aws_profile_files(parts_.environment, options_.home)] {
-      return read_aws_profiles(arena, files);
-    };
+    const std::function<Result<AwsProfiles>()> read =
+        [&arena = parts_.http.arena(),
+         files = aws_profile_files(parts_.environment, options_.home)] {
+          return read_aws_profiles(arena, files);
+        };
     auto profiles = co_await parts_.worker.run(read);
     if (!profiles) co_return fail(profiles.error());
     auto source = choose(*profiles);

@@ -42,8 +42,9 @@ Result<std::string> given(std::string url, const std::string& name, bool allow_p
   }
   if (!https && !allow_plain_http && !is_this_machine(std::string_view(url).substr(host))) {
     return fail(Code::kInvalid,
-                name + "is plain http to another machine, on whose way keys could be read; use "
-                       "https, or say allow_plain_http = yes");
+                name +
+                    "is plain http to another machine, on whose way keys could be read; use "
+                    "https, or say allow_plain_http = yes");
   }
   return url + "/";
 }
@@ -58,16 +59,14 @@ std::string_view without_port(std::string_view host) {
 bool is_this_machine(std::string_view host) {
   host = without_port(host);
   if (lower(host) == "localhost" || host == "[::1]") return true;
-  return host.starts_with("127.") && std::all_of(host.begin(), host.end(), [](char c) {
-           return is_digit(c) || c == '.';
-         });
+  return host.starts_with("127.") &&
+         std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
 }
 
 bool is_aws_region_name(const std::string& region) {
   return !region.empty() && region.size() <= 40 &&
-         std::all_of(region.begin(), region.end(), [](char c) {
-           return is_lower(c) || is_digit(c) || c == '-';
-         });
+         std::all_of(region.begin(), region.end(),
+                     [](char c) { return is_lower(c) || is_digit(c) || c == '-'; });
 }
 
 std::string default_aws_region(const Environment& environment) {

@@ -82,10 +82,10 @@ struct Audit::Impl {
   std::atomic<uint64_t> lost{0};
 
   // The writer's own.
-  std::string lines_now;              // the batch in the making
-  std::vector<AuditEvent> refused;    // that are to be written, from `refused_next` on
+  std::string lines_now;            // the batch in the making
+  std::vector<AuditEvent> refused;  // that are to be written, from `refused_next` on
   size_t refused_next = 0;
-  uint64_t handled = 0;               // taken out of the ring
+  uint64_t handled = 0;  // taken out of the ring
   uint64_t flush_begun = 0;
   uint64_t flush_goal = 0;
   uint64_t lost_told = 0;  // how many of `lost` a line has told of
@@ -198,8 +198,8 @@ void Audit::Impl::run() {
 bool Audit::Impl::sleep(bool for_long) {
   std::unique_lock lock(sleep_mutex);
   asleep.store(true, std::memory_order_seq_cst);
-  if (handled != ring.pushed() || (refusals.waiting() && !failing) || stop ||
-      reopen_wanted || flush_wanted != flushed) {
+  if (handled != ring.pushed() || (refusals.waiting() && !failing) || stop || reopen_wanted ||
+      flush_wanted != flushed) {
     asleep = false;
     return true;
   }

@@ -87,8 +87,8 @@ class Audit {
   void flush();
 
   struct Status {
-    uint64_t lines = 0;      // written
-    uint64_t lost = 0;       // for want of room or of a disk
+    uint64_t lines = 0;  // written
+    uint64_t lost = 0;   // for want of room or of a disk
     bool required = false;
     std::string last_error;  // why lines are being lost now; empty when all is well
   };

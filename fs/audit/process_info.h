@@ -23,10 +23,10 @@
 namespace keyfs {
 
 struct ProcessInfo {
-  pid_t pid = 0;           // of the process; FUSE tells the thread's
-  std::string executable;  // /proc/<tid>/exe; empty when it cannot be read
-  std::string cgroup;      // the path in /proc/<tid>/cgroup (of the unified hierarchy where it is)
-  std::string described{};     // what ProcessCache's Describe made of the above; may be empty
+  pid_t pid = 0;            // of the process; FUSE tells the thread's
+  std::string executable;   // /proc/<tid>/exe; empty when it cannot be read
+  std::string cgroup;       // the path in /proc/<tid>/cgroup (of the unified hierarchy where it is)
+  std::string described{};  // what ProcessCache's Describe made of the above; may be empty
 };
 
 class ProcessCache {

@@ -30,7 +30,7 @@ struct RefusalLimits {
   uint32_t first = 5;  // lines of their own, of each user, id and errno
   Duration window = std::chrono::seconds(1);
   Duration later = std::chrono::seconds(10);
-  double burst = 100;  // lines of a user at once, and a second from then on; all sums but the
+  double burst = 100;     // lines of a user at once, and a second from then on; all sums but the
   double per_second = 2;  // user's own are among them
   size_t ids = 32;        // of a user
   size_t users = 256;

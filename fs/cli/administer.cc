@@ -107,7 +107,8 @@ class PerKey {
   bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
                  bool Permission::*what) {
     if (!is_key_id(id)) {
-      failed(id, Error(Code::kInvalid, "\"" + id + "\" is not a valid key id: " + std::string(kKeyIdRule)));
+      failed(id, Error(Code::kInvalid,
+                       "\"" + id + "\" is not a valid key id: " + std::string(kKeyIdRule)));
       return false;
     }
     const Permission permission = permission_for(*context_.configuration.policy, id, user_);
@@ -140,9 +141,9 @@ class PerKey {
   Json keys_ = Json::array();
 };
 
-ExitCode for_each_id(const std::vector<std::string>& ids, const CommonArguments& common,
-                     Makes makes, Output& output,
-                     const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
+ExitCode for_each_id(
+    const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
+    const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
   auto context = CommandContext::open(common, makes);
   if (!context) {
     output.error(context.error().message);

@@ -128,8 +128,7 @@ class Grammar {
     add_state("disable", "refuse to serve keys until they are enabled again",
               SetStateArguments::Verb::kDisable);
     add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
-    add_state("delete",
-              "remove all wrapped copies of keys, for good; their ids are not used again",
+    add_state("delete", "remove all wrapped copies of keys, for good; their ids are not used again",
               SetStateArguments::Verb::kDelete);
     {
       auto [sub, arguments] =

@@ -27,11 +27,14 @@ std::vector<std::string> regions_of(const ListPage::Entry& entry) {
 
 // Whether one region's master stands in for another's (multi-Region keys) is known once the masters
 // are: which need not be looked at where every region has a wrap of its own.
-void learn_masters(CommandContext& context) { context.run(context.backends->regions().keep_warm()); }
+void learn_masters(CommandContext& context) {
+  context.run(context.backends->regions().keep_warm());
+}
 
 class Listing {
  public:
-  Listing(CommandContext& context, std::optional<Glob> glob) : context_(context), glob_(std::move(glob)) {}
+  Listing(CommandContext& context, std::optional<Glob> glob)
+      : context_(context), glob_(std::move(glob)) {}
 
   Result<void> read() {
     std::string after;

@@ -69,13 +69,12 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
   std::unique_ptr<Daemon> daemon;
   Running running;
   DaemonHooks hooks;
-  auto signals = DaemonSignals::start(
-      {[&running](int signal) { running.stop(signal); },
-       [&] {
-         notifier.reloading();
-         daemon->reload();
-         notifier.ready("mounted on " + daemon->mountpoint());
-       }});
+  auto signals = DaemonSignals::start({[&running](int signal) { running.stop(signal); },
+                                       [&] {
+                                         notifier.reloading();
+                                         daemon->reload();
+                                         notifier.ready("mounted on " + daemon->mountpoint());
+                                       }});
   if (!signals) return failed(signals.error());
   auto built = Daemon::build(options);
   if (!built) return failed(built.error());
@@ -117,8 +116,8 @@ ExitCode wait_until_usable(const Background& background, Output& output) {
   const bool ours = place && place->is_root && (!entry || entry->type == kOurFileSystem);
   struct stat root {};
   if (ours && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
-  output.error("the daemon started, but " + mountpoint + " is not usable: " +
-               (ours ? std::strerror(errno) : "no keyfs is mounted there"));
+  output.error("the daemon started, but " + mountpoint +
+               " is not usable: " + (ours ? std::strerror(errno) : "no keyfs is mounted there"));
   ::kill(background.pid, SIGTERM);
   while (::waitpid(background.pid, nullptr, 0) < 0 && errno == EINTR) {
   }

@@ -95,11 +95,11 @@ Error cannot_read(const std::string& mountpoint, int why) {
       return Error(Code::kDenied,
                    mountpoint + ": may not read its status: [admin] does not name you in read");
     case ENOENT:
-      return Error(Code::kUnavailable,
-                   mountpoint + ": no keyfs is mounted there, or [admin] does not name you in read");
+      return Error(
+          Code::kUnavailable,
+          mountpoint + ": no keyfs is mounted there, or [admin] does not name you in read");
     default:
-      return Error(Code::kUnavailable,
-                   mountpoint + "/.keyfs/status: " + std::strerror(why));
+      return Error(Code::kUnavailable, mountpoint + "/.keyfs/status: " + std::strerror(why));
   }
 }
 

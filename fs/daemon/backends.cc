@@ -35,8 +35,7 @@ Result<void> Backends::make_regions(const Configuration& configuration, RegionOb
   if (!regions) return fail(regions.error());
   RegionsOptions options;
   options.create_min_regions = configuration.settings.create_min_regions;
-  auto set =
-      Regions::make(loop_, std::move(*regions), random_fraction(random_), options, observer);
+  auto set = Regions::make(loop_, std::move(*regions), random_fraction(random_), options, observer);
   if (!set) return fail(set.error());
   regions_ = std::move(*set);
   return {};
@@ -61,9 +60,11 @@ Result<void> Backends::check(const Configuration& configuration, CurlGlobal& cur
   return {};
 }
 
-Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration, CurlGlobal& curl,
-                                               const Clock& clock, RegionObserver* observer,
-                                               const FindStateDir& state_dir, bool may_make_database) {
+Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configuration,
+                                                 CurlGlobal& curl, const Clock& clock,
+                                                 RegionObserver* observer,
+                                                 const FindStateDir& state_dir,
+                                                 bool may_make_database) {
   std::unique_ptr<Backends> self(new Backends(curl, clock));
   if (auto made = self->make_regions(configuration, observer); !made) return fail(made.error());
   RemoteParts& remote = self->remote_;

@@ -31,10 +31,11 @@ class Backends {
   // asked once the regions have turned out well. Without it: state_dir of the configuration, if
   // this user may use it.
   using FindStateDir = std::function<Result<std::string>()>;
-  static Result<std::unique_ptr<Backends>> open(const Configuration& configuration, CurlGlobal& curl,
-                                               const Clock& clock, RegionObserver* observer,
-                                               const FindStateDir& state_dir = {},
-                                               bool may_make_database = true);
+  static Result<std::unique_ptr<Backends>> open(const Configuration& configuration,
+                                                CurlGlobal& curl, const Clock& clock,
+                                                RegionObserver* observer,
+                                                const FindStateDir& state_dir = {},
+                                                bool may_make_database = true);
   // Whether open() would find a mistake in [store] or [region ...], told as it tells it. Nothing
   // is opened, and no file that the sections name is read.
   static Result<void> check(const Configuration& configuration, CurlGlobal& curl,

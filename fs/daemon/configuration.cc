@@ -130,7 +130,8 @@ Entries fixed_entries(const Configuration& configuration) {
     entries.emplace_back(line.substr(0, equals), line.substr(equals + 3));
   }
   for (const ConfigSection& section : configuration.file.sections()) {
-    if (section.kind() == "keyfs" || section.kind() == "keys" || section.kind() == "admin") continue;
+    if (section.kind() == "keyfs" || section.kind() == "keys" || section.kind() == "admin")
+      continue;
     for (const auto& entry : section.entries()) {
       entries.emplace_back(section.title() + " " + entry.key, entry.value);
     }

@@ -245,8 +245,8 @@ Result<void> Daemon::Parts::open_keys() {
     keyring_options.creations_at_once = 4;
   }
   keyring_options.creator = host_name();
-  keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache, backends->arena(),
-                               *log, memory, &*observer},
+  keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache,
+                               backends->arena(), *log, memory, &*observer},
                   keyring_options);
   list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
@@ -274,8 +274,7 @@ Result<void> Daemon::Parts::open_file_system() {
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
                   *policy, *keyring, backends->regions(), replica.get(),
                   replica ? static_cast<const HostMemory&>(*replica) : *no_memory, *healer, *audit,
-                  *log,
-                  [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble()});
+                  *log, [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble()});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;

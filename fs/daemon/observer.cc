@@ -3,7 +3,7 @@
 namespace keyfs {
 
 void DaemonObserver::on_breaker(const std::string& region, BreakerState state, Duration open_for,
-                           const Error* reason) {
+                                const Error* reason) {
   RegionTelemetry::on_breaker(region, state, open_for, reason);
   BreakerState& before = breakers_[region];
   if (state == BreakerState::kClosed && before != BreakerState::kClosed && healer_ != nullptr) {

@@ -42,10 +42,10 @@ Result<RemoteParts::Aws*> RemoteParts::aws() {
   options.no_proxy = either("no_proxy", "NO_PROXY");
   auto http = HttpClient::create(loop_, poller_, arena_, options);
   if (!http) return fail(http.error());
-  aws_ = std::make_unique<Aws>(
-      std::move(*http), std::move(*direct), environment, [this](const std::string& message) {
-        if (warn_) warn_(message);
-      });
+  aws_ = std::make_unique<Aws>(std::move(*http), std::move(*direct), environment,
+                               [this](const std::string& message) {
+                                 if (warn_) warn_(message);
+                               });
   return aws_.get();
 }
 
@@ -61,11 +61,14 @@ Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& 
   if (!parts) return fail(section.mistake("type", parts.error().message));
   Aws& made = **parts;
   const DynamoDbParts dynamodb{
-      loop_, random_, *made.http,
+      loop_,
+      random_,
+      *made.http,
       [&made](const std::string& profile, const std::string& role_arn) -> AwsCredentialProvider& {
         return made.regions.credentials(profile, role_arn);
       },
-      process_environment(), state_dir};
+      process_environment(),
+      state_dir};
   return make_dynamodb_store(section, dynamodb);
 }
 

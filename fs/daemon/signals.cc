@@ -82,8 +82,8 @@ struct DaemonSignals::Impl {
   int time_left() {
     std::lock_guard lock(mutex);
     if (!end_at) return -1;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        *end_at - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(*end_at - std::chrono::steady_clock::now());
     if (left.count() > 0) return static_cast<int>(left.count());
     ::_exit(static_cast<int>(end_code));
   }

@@ -9,10 +9,11 @@ namespace keyfs {
 Result<CreationPass> judge_creation(const std::string& id, const Recall& recall, bool seen_here,
                                     const std::string& forget) {
   if (seen_here || recall.what == Recall::What::kKnown) {
-    const std::string text = "the store no longer has the record of key " + id +
-                       ", which this host has seen; no new key is made in its place. Restore the "
-                       "store, or, when the loss is meant, " +
-                       forget;
+    const std::string text =
+        "the store no longer has the record of key " + id +
+        ", which this host has seen; no new key is made in its place. Restore the "
+        "store, or, when the loss is meant, " +
+        forget;
     return fail(Code::kCorrupt, text);
   }
   if (recall.what == Recall::What::kUnknown) {

@@ -26,7 +26,7 @@ class CreationPass {
 
  private:
   friend Result<CreationPass> judge_creation(const std::string&, const Recall&, bool,
-                                              const std::string&);
+                                             const std::string&);
   explicit CreationPass(std::string id) : id_(std::move(id)) {}
   std::string id_;
 };

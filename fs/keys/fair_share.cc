@@ -33,8 +33,7 @@ WaitingPlaces::Place::~Place() {
 CreationRate::CreationRate(double per_second, double burst)
     : each_(seconds(1 / per_second)), burst_(seconds(burst / per_second)) {}
 
-std::optional<TimePoint> CreationRate::reserve(ForUser caller, TimePoint now,
-                                               Duration patience) {
+std::optional<TimePoint> CreationRate::reserve(ForUser caller, TimePoint now, Duration patience) {
   if (!caller) return now;
   forget_rested(now);
   const auto found = next_.find(*caller);

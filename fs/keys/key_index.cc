@@ -7,9 +7,7 @@
 
 namespace keyfs {
 
-size_t KeyIndex::bucket_of(std::string_view id) const {
-  return hash_(id) & (buckets_.size() - 1);
-}
+size_t KeyIndex::bucket_of(std::string_view id) const { return hash_(id) & (buckets_.size() - 1); }
 
 KeyEntry* KeyIndex::find(std::string_view id) const {
   if (buckets_.empty()) return nullptr;

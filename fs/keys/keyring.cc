@@ -18,8 +18,7 @@ Duration margin(Duration left) {
 bool is_retired(const Record& record, uint32_t asked) {
   if (asked == 0) return false;
   const auto found = record.versions.find(asked);
-  return asked < record.min ||
-         (found != record.versions.end() && !found->second.destroyed.empty());
+  return asked < record.min || (found != record.versions.end() && !found->second.destroyed.empty());
 }
 
 std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {

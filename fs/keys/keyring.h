@@ -61,7 +61,7 @@ struct OpenRequest {
   bool may_create = false;
   uint32_t version = 0;  // 0: the current one
   TimePoint deadline;
-  ForUser caller{};  // who waits for it
+  ForUser caller{};     // who waits for it
   bool strong = false;  // go by no answer of the store's that may be old
 
   OpenRequest(KeyRef key_entry, bool create, TimePoint until, uint32_t wanted_version = 0)

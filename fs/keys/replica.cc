@@ -93,8 +93,8 @@ struct Replica::Impl {
   Log& log;
   const SipHash hash;
   const std::string path;
-  const std::string damaged;      // see damaged_replica()
-  std::unique_ptr<ReplicaDb> db;  // touched by the worker only
+  const std::string damaged;             // see damaged_replica()
+  std::unique_ptr<ReplicaDb> db;         // touched by the worker only
   std::unique_ptr<ReplicaDb> reader_db;  // by the reader only
   LiveTime live_time;
   bool live = false;
@@ -182,8 +182,8 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
   if (!to_read) {
     return fail(to_read.error().within("this host keeps no replica of records in " + path));
   }
-  return std::unique_ptr<Replica>(new Replica(std::make_unique<Impl>(
-      loop, log, hash, path, std::move(*db), std::move(*to_read), *live)));
+  return std::unique_ptr<Replica>(new Replica(
+      std::make_unique<Impl>(loop, log, hash, path, std::move(*db), std::move(*to_read), *live)));
 }
 
 Replica::Replica(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

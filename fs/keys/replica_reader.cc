@@ -53,7 +53,8 @@ Recall ReplicaReader::look_up(const std::string& id) {
       return Recall::unknown(
           Error(Code::kUnavailable,
                 "what this host has seen was in a replica of records that is damaged; once all "
-                "that the store should hold is there, remove " + aside));
+                "that the store should hold is there, remove " +
+                    aside));
     }
     if (why == ENOENT) {
       Recall never;

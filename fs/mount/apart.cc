@@ -43,8 +43,8 @@ Result<std::string> work_apart(const std::function<std::string()>& work,
   std::string answer;
   std::array<char, 16384> piece{};
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        end - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
     pollfd waited{from.get(), POLLIN, 0};
     const int ready = left.count() <= 0 ? 0 : ::poll(&waited, 1, static_cast<int>(left.count()));
     if (ready < 0) continue;

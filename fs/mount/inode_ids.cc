@@ -33,7 +33,8 @@ tl::unexpected<Error> system_error(const std::string& what, int error) {
 }
 
 Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
-  const Descriptor file(::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  const Descriptor file(
+      ::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) {
     if (errno == ENOENT) return std::nullopt;
     return system_error("cannot read " + path, errno);

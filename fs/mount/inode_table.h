@@ -53,11 +53,11 @@ class Inode {
   friend class InodeTable;
   enum class Known : uint8_t {
     kSettled,
-    kLone,      // in the list
-    kLeaving,   // the kernel is being told to forget it
+    kLone,     // in the list
+    kLeaving,  // the kernel is being told to forget it
   };
   std::atomic<Known> known_{Known::kSettled};  // changed under lone_mutex_
-  uint64_t lookups_ = 0;  // references that the kernel holds; guarded by the table
+  uint64_t lookups_ = 0;    // references that the kernel holds; guarded by the table
   Inode* older_ = nullptr;  // in the list of lone names
   Inode* newer_ = nullptr;
 };

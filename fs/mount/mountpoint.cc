@@ -100,8 +100,8 @@ Result<void> lazy_unmount(const std::string& path) {
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setsigmask(&attributes, &none);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  const int started = ::posix_spawnp(&child, "fusermount3", nullptr, &attributes, arguments.data(),
-                                     environ);
+  const int started =
+      ::posix_spawnp(&child, "fusermount3", nullptr, &attributes, arguments.data(), environ);
   posix_spawnattr_destroy(&attributes);
   if (started == 0) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {

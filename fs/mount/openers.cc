@@ -38,8 +38,8 @@ bool same(const Openers::Opener& opener, const Policy& policy, const Caller& cal
   return opener.policy.load(std::memory_order_relaxed) == &policy &&
          opener.caller.uid == caller.uid && opener.caller.gid == caller.gid &&
          opener.groups.has_value() == groups.has_value() &&
-         (!groups || std::equal(groups->begin(), groups->end(), opener.groups->begin(),
-                                opener.groups->end()));
+         (!groups ||
+          std::equal(groups->begin(), groups->end(), opener.groups->begin(), opener.groups->end()));
 }
 
 }  // namespace

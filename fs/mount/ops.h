@@ -151,7 +151,7 @@ class FuseOps {
   Openers openers_;
   OpenHandles handles_;
   PagedFiles paged_;
-  std::atomic<bool> ending_{false};  // no page of a key is to be read any more
+  std::atomic<bool> ending_{false};        // no page of a key is to be read any more
   std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
   std::atomic<size_t> sizes_asked_{0};     // that wait for the store
   std::atomic<size_t> forgotten_{0};       // since memory was last given back

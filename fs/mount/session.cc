@@ -159,8 +159,7 @@ Result<void> FuseSession::create(const std::vector<std::string>& options) {
   }
   Arguments arguments(options);
   const LibfuseMessages messages;
-  session_ =
-      fuse_session_new(arguments.get(), &FuseOps::table(), sizeof(fuse_lowlevel_ops), &ops_);
+  session_ = fuse_session_new(arguments.get(), &FuseOps::table(), sizeof(fuse_lowlevel_ops), &ops_);
   if (session_ == nullptr) {
     return fail(Code::kInvalid, "cannot mount" + messages.suffix());
   }

@@ -77,9 +77,7 @@ Result<std::unique_ptr<FuseThreads>> FuseThreads::make(fuse_session* session,
                                                        std::function<void()> on_end) {
   std::unique_ptr<FuseThreads> self(new FuseThreads(session, std::move(on_end)));
   for (unsigned i = 0; i < kAlwaysThreads + kHelpers; ++i) {
-    const Role role = i == 0               ? Role::kFirst
-                      : i < kAlwaysThreads ? Role::kAlways
-                                           : Role::kHelper;
+    const Role role = i == 0 ? Role::kFirst : i < kAlwaysThreads ? Role::kAlways : Role::kHelper;
     if (auto started = self->start_one(role); !started) return fail(started.error());
   }
   return self;

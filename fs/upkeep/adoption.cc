@@ -44,9 +44,8 @@ Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, T
                                        " would let it be found by trial");
   }
   if (key.size() > kMaxKeyBytes) {
-    co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) +
-                                       " bytes, where " + std::to_string(kMaxKeyBytes) +
-                                       " are possible");
+    co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) + " bytes, where " +
+                                       std::to_string(kMaxKeyBytes) + " are possible");
   }
   co_return std::move(key);
 }

@@ -257,8 +257,10 @@ Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimeP
   if (recall.what == Recall::What::kUnknown || recall.why) {
     const std::string why = recall.why ? recall.why->message : "it did not answer in time";
     co_return Error(Code::kUnavailable,
-                    what + ": whether this host has seen a record of keyfs under this id can't be "
-                           "told now: " + why);
+                    what +
+                        ": whether this host has seen a record of keyfs under this id can't be "
+                        "told now: " +
+                        why);
   }
   TaskGroup<Result<void>> proving(loop_);
   proving.start(notebook_->prove());

@@ -27,7 +27,8 @@ Error silent() {
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
   return fail(Code::kInvalid,
-              "this is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or "
+              "this is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a "
+              "letter or "
               "a digit");
 }
 
@@ -119,8 +120,8 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     if (auto why = co_await gone_back(stored.record, deadline)) co_return fail(std::move(*why));
     StateChange change{stored.record.state, state, std::nullopt};
     // An older keyfs left the wraps in the records of deleted keys.
-    const bool done = state == KeyState::kDeleted ? is_tombstone(stored.record)
-                                                  : change.before == state;
+    const bool done =
+        state == KeyState::kDeleted ? is_tombstone(stored.record) : change.before == state;
     if (done) {
       change.not_noted = co_await note(std::move(stored), true);
       co_return change;

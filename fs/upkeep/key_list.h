@@ -26,8 +26,8 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
-#include "base/siphash.h"
 #include "base/result.h"
+#include "base/siphash.h"
 #include "fs/upkeep/listed_names.h"
 #include "store/store.h"
 

@@ -83,8 +83,8 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
   if (known) {
     check.items.push_back({"identity", true, "is store " + store_id_, ""});
   } else if (refused_ || known.error().code == Code::kCorrupt) {
-    check.items.push_back({"identity", false, known.error().message,
-                           "make sure which table this is"});
+    check.items.push_back(
+        {"identity", false, known.error().message, "make sure which table this is"});
   }
   for (size_t i = 0; i < replicas_.size(); ++i) {
     DynamoDbReplica& replica = *replicas_[i];
@@ -181,8 +181,8 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
   for (size_t i = 0; i < regions.size(); ++i) {
     std::string configured;
     if (!endpoints.empty()) configured = endpoints[endpoints.size() == 1 ? 0 : i];
-    auto endpoint = aws_endpoint("dynamodb", regions[i], configured, parts.environment,
-                                 allow_plain_http);
+    auto endpoint =
+        aws_endpoint("dynamodb", regions[i], configured, parts.environment, allow_plain_http);
     if (!endpoint) return fail(section.mistake("endpoint", endpoint.error().message));
     replicas.push_back(std::make_unique<DynamoDbReplica>(parts.loop, parts.http, credentials,
                                                          regions[i], std::move(*endpoint), names));

@@ -31,8 +31,8 @@ Task<Result<void>> DynamoDbStore::establish(TimePoint deadline) {
     return establish_now(loop_.now() + kEstablish);
   };
   auto joined = establishing_.join("", std::move(work));
-  auto done = co_await before(loop_, deadline, "identity of table " + names_.table,
-                              std::move(joined));
+  auto done =
+      co_await before(loop_, deadline, "identity of table " + names_.table, std::move(joined));
   if (!done) co_return fail(std::move(done.error()));
   co_return Result<void>();
 }
@@ -114,13 +114,13 @@ Task<Result<void>> DynamoDbStore::verify(TimePoint deadline) {
 }
 
 Error DynamoDbStore::other_store(const std::optional<std::string>& there) const {
-  return Error(Code::kInvalid,
-               "table " + names_.table + " is not the store that this host has used so far (" +
-                   store_id_ + "): " +
-                   (there ? "it is store " + *there : "it was made anew and has no id yet") +
-                   "; keys that existed would be made anew. Restore the table, or, if this is "
-                   "meant, " +
-                   accept_store_hint());
+  return Error(
+      Code::kInvalid,
+      "table " + names_.table + " is not the store that this host has used so far (" + store_id_ +
+          "): " + (there ? "it is store " + *there : "it was made anew and has no id yet") +
+          "; keys that existed would be made anew. Restore the table, or, if this is "
+          "meant, " +
+          accept_store_hint());
 }
 
 Task<Result<void>> DynamoDbStore::check_own(const Record& record, TimePoint deadline) {

@@ -136,8 +136,8 @@ Result<std::string> update_item_json(const DynamoDbNames& names, const std::stri
                   {"ReturnValuesOnConditionCheckFailure", "ALL_OLD"}};
   if (old_revision.empty()) return fail(Code::kInvalid, "no store gave an empty revision");
   if (old_revision.starts_with(kRkmsRevision)) {
-    const auto keys = parse_strict_json(
-        std::string_view(old_revision).substr(kRkmsRevision.size()), kMaxReplyBytes);
+    const auto keys = parse_strict_json(std::string_view(old_revision).substr(kRkmsRevision.size()),
+                                        kMaxReplyBytes);
     if (!keys || !keys->is_object()) return fail(Code::kInvalid, "no store gave such a revision");
     request["ConditionExpression"] = "attribute_not_exists(#record) AND #keys = :old";
     request["ExpressionAttributeNames"]["#keys"] = "keys";

@@ -220,8 +220,8 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
   };
   auto put = co_await with_retries<PutResult>(deadline, attempt);
   if (!put && unknown && put.error().code != Code::kCorrupt && !refused_) {
-    put.error().message =
-        "outcome unknown: key " + record.id + " may or may not have been saved: " + put.error().message;
+    put.error().message = "outcome unknown: key " + record.id +
+                          " may or may not have been saved: " + put.error().message;
   }
   co_return put;
 }
@@ -260,8 +260,8 @@ Task<Result<std::optional<Stored>>> DynamoDbStore::replace(Record record, std::s
   };
   auto replaced = co_await with_retries<Replaced>(deadline, attempt);
   if (!replaced && unknown && !refused_) {
-    replaced.error().message =
-        "outcome unknown: key " + record.id + " may or may not have been changed: " + replaced.error().message;
+    replaced.error().message = "outcome unknown: key " + record.id +
+                               " may or may not have been changed: " + replaced.error().message;
   }
   co_return replaced;
 }

@@ -137,7 +137,7 @@ class DynamoDbStore final : public Store {
   std::string store_id_;           // the one that this host knows; empty: none
   std::string heard_id_;           // as any replica told it, to compare records with
   bool established_ = false;
-  std::optional<Error> refused_;   // it is another store
+  std::optional<Error> refused_;  // it is another store
   TimePoint establish_again_{};
   SingleFlight<Result<Topology>> describing_;
   SingleFlight<Result<bool>> establishing_;  // goes before what its work waits for

@@ -75,8 +75,9 @@ Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir
   auto known = text.empty() ? std::nullopt : from_text(text);
   if (!known) {
     return fail(Code::kCorrupt,
-                path + ": is not as keyfs wrote it; if the configured etcd cluster is the right "
-                       "one, " +
+                path +
+                    ": is not as keyfs wrote it; if the configured etcd cluster is the right "
+                    "one, " +
                     accept_store_hint());
   }
   return known;
@@ -113,9 +114,9 @@ std::string EtcdIdentity::file() const {
 }
 
 std::string EtcdIdentity::remedy() const {
-  return state_dir_.empty() ? "restart keyfs if this is meant"
-                            : "if this is meant, " + accept_store_hint() + " (" + file() +
-                                  " remembers the other)";
+  return state_dir_.empty()
+             ? "restart keyfs if this is meant"
+             : "if this is meant, " + accept_store_hint() + " (" + file() + " remembers the other)";
 }
 
 Result<void> EtcdIdentity::accept_cluster(const EtcdHeader& header) const {

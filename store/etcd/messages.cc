@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxWords = 1000;  // of a refusal
+constexpr size_t kMaxWords = 1000;                   // of a refusal
 constexpr size_t kMaxWatchValues = size_t{1} << 19;  // a fragment of the smallest events
 
 const json* member(const json& object, const char* name) {

@@ -65,7 +65,7 @@ struct EtcdWatchReply {
   EtcdHeader header;
   bool created = false;
   bool canceled = false;
-  bool fragment = false;  // the events of the last revision go on in the next line
+  bool fragment = false;               // the events of the last revision go on in the next line
   int64_t compact_revision = 0;        // not 0: what was asked for has been forgotten
   std::optional<EtcdRefusal> refusal;  // why it was canceled, or why there is no stream
   std::vector<Event> events;

@@ -256,8 +256,9 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
   if (!written) {
     const bool unknown =
         written.error().code == Code::kTimeout || written.error().code == Code::kUnavailable;
-    co_return fail(written.error().within(
-        unknown ? "etcd: outcome unknown: key " + record.id + " may or may not have been saved" : what));
+    co_return fail(written.error().within(unknown ? "etcd: outcome unknown: key " + record.id +
+                                                        " may or may not have been saved"
+                                                  : what));
   }
   if (written->ours) {
     co_return PutResult{true, Stored{std::move(record), std::to_string(written->revision)}};
@@ -290,8 +291,9 @@ Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::strin
   if (!written) {
     const bool unknown =
         written.error().code == Code::kTimeout || written.error().code == Code::kUnavailable;
-    co_return fail(written.error().within(
-        unknown ? "etcd: outcome unknown: key " + record.id + " may or may not have been changed" : what));
+    co_return fail(written.error().within(unknown ? "etcd: outcome unknown: key " + record.id +
+                                                        " may or may not have been changed"
+                                                  : what));
   }
   if (written->ours) co_return Stored{std::move(record), std::to_string(written->revision)};
   // Sent twice, the second time finds what the first one wrote.

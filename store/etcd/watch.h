@@ -95,9 +95,9 @@ class EtcdWatch {
   EtcdStore& store_;
   EtcdClient& client_;
   ChangeListener& listener_;
-  int64_t next_ = 0;  // the first revision that was not yet announced; 0: none
+  int64_t next_ = 0;        // the first revision that was not yet announced; 0: none
   int64_t announcing_ = 0;  // the newest revision of a reply that comes in fragments
-  int64_t goal_ = 0;  // the newest change that a probe told of
+  int64_t goal_ = 0;        // the newest change that a probe told of
   TimePoint goal_sent_{};
   TimePoint goal_by_{};    // when it must have come
   TimePoint announced_{};  // what was changed up to then has been announced

@@ -110,7 +110,8 @@ Task<Result<PutResult>> SqliteStore::put_if_absent(Record record, TimePoint dead
   if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
-  std::string what = path_ + ": outcome unknown: key " + record.id + " may or may not have been saved";
+  std::string what =
+      path_ + ": outcome unknown: key " + record.id + " may or may not have been saved";
   std::function<Result<PutResult>(SqliteConnection&, TimePoint)> work =
       [record = std::move(record), json = std::move(*json)](SqliteConnection& db, TimePoint until) {
         return db.put_if_absent(record, json, until);
@@ -125,7 +126,8 @@ Task<Result<std::optional<Stored>>> SqliteStore::replace(Record record, std::str
   if (!json) co_return fail(std::move(json.error()));
   const auto number = parse_revision(revision);
   if (!number) co_return fail(Code::kInvalid, path_ + ": gave no such revision");
-  std::string what = path_ + ": outcome unknown: key " + record.id + " may or may not have been changed";
+  std::string what =
+      path_ + ": outcome unknown: key " + record.id + " may or may not have been changed";
   std::function<Result<std::optional<Stored>>(SqliteConnection&, TimePoint)> work =
       [record = std::move(record), json = std::move(*json), number = *number](SqliteConnection& db,
                                                                               TimePoint until) {

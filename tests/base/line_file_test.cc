@@ -66,7 +66,8 @@ TEST_F(LineFileTest, a_full_disk_tells_how_many_lines_are_whole_and_the_next_one
   const auto written = file->write(line + line + line + line + line);
   EXPECT_EQ(written.lines, 4u);
   ASSERT_TRUE(written.error);
-  EXPECT_EQ(written.error->message, "could not write the log " + path + ": No space left on device");
+  EXPECT_EQ(written.error->message,
+            "could not write the log " + path + ": No space left on device");
   ASSERT_EQ(::mount("none", dir.c_str(), nullptr, MS_REMOUNT, "size=16384"), 0);
   for (const bool anew : {false, true}) {
     if (anew) {

@@ -17,19 +17,18 @@ TEST(Metrics, are_told_as_prometheus_text_by_name_and_labels) {
   metrics.counter("keyfs_region_calls_total", "Calls to a region.", {{"region", "b"}}).add(2);
   metrics.counter("keyfs_region_calls_total", "Calls to a region.", {{"region", "a"}}).add();
   metrics.gauge("keyfs_cached_keys", "Keys in the cache.").set(3.5);
-  EXPECT_EQ(
-      metrics.text(),
-      "# HELP keyfs_cached_keys Keys in the cache.\n"
-      "# TYPE keyfs_cached_keys gauge\n"
-      "keyfs_cached_keys 3.5\n"
-      "# HELP keyfs_metrics_refused_total "
-      "Metrics that could not be registered: a mistake in keyfs.\n"
-      "# TYPE keyfs_metrics_refused_total counter\n"
-      "keyfs_metrics_refused_total 0\n"
-      "# HELP keyfs_region_calls_total Calls to a region.\n"
-      "# TYPE keyfs_region_calls_total counter\n"
-      "keyfs_region_calls_total{region=\"a\"} 1\n"
-      "keyfs_region_calls_total{region=\"b\"} 2\n");
+  EXPECT_EQ(metrics.text(),
+            "# HELP keyfs_cached_keys Keys in the cache.\n"
+            "# TYPE keyfs_cached_keys gauge\n"
+            "keyfs_cached_keys 3.5\n"
+            "# HELP keyfs_metrics_refused_total "
+            "Metrics that could not be registered: a mistake in keyfs.\n"
+            "# TYPE keyfs_metrics_refused_total counter\n"
+            "keyfs_metrics_refused_total 0\n"
+            "# HELP keyfs_region_calls_total Calls to a region.\n"
+            "# TYPE keyfs_region_calls_total counter\n"
+            "keyfs_region_calls_total{region=\"a\"} 1\n"
+            "keyfs_region_calls_total{region=\"b\"} 2\n");
 }
 
 TEST(Metrics, a_histogram_counts_up_to_and_with_each_bound) {

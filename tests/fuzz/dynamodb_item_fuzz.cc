@@ -29,9 +29,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } else if (*item) {
       require((*item)->record.id == "orders" && !(*item)->revision.empty());
       require(accept_rkms || !(*item)->record.from_rkms);
-      require(
-          keyfs::update_item_json(names, "orders", "{}", "next", (*item)->revision, false)
-              .has_value());
+      require(keyfs::update_item_json(names, "orders", "{}", "next", (*item)->revision, false)
+                  .has_value());
     }
     const auto page = keyfs::parse_scan(names, text);
     if (!page) {

@@ -209,7 +209,7 @@ class World {
     return header.unique;
   }
 
-  std::map<uint64_t, uint64_t> references;        // by node
+  std::map<uint64_t, uint64_t> references;                // by node
   std::vector<std::pair<uint64_t, uint64_t>> open_files;  // node and handle
   std::vector<uint64_t> open_directories;
   std::vector<uint64_t> open_own;  // .keyfs
@@ -361,9 +361,8 @@ void forget(World& world, Input& input) {
   if (world.references.empty()) return;
   auto node = world.references.begin();
   std::advance(node, input.byte() % world.references.size());
-  const bool in_use =
-      std::any_of(world.open_files.begin(), world.open_files.end(),
-                  [&](const auto& file) { return file.first == node->first; });
+  const bool in_use = std::any_of(world.open_files.begin(), world.open_files.end(),
+                                  [&](const auto& file) { return file.first == node->first; });
   if (in_use) return;
   fuse_forget_in body{};
   body.nlookup = node->second;

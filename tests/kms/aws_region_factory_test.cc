@@ -35,8 +35,7 @@ class AwsRegionFactoryTest : public ::testing::Test {
   CurlPoller poller_{curl_};
   Loop loop_{clock_, poller_};
   std::unique_ptr<HttpClient> http_ = *HttpClient::create(loop_, poller_, arena_, {});
-  AwsRegionFactory factory_{*http_, *http_,
-                            [](const std::string&) { return std::nullopt; }};
+  AwsRegionFactory factory_{*http_, *http_, [](const std::string&) { return std::nullopt; }};
 };
 
 TEST_F(AwsRegionFactoryTest, a_key_is_all_it_takes) {

@@ -132,7 +132,8 @@ TEST_F(StoreFactory, a_copy_of_the_known_database_is_welcome) {
 
 TEST_F(StoreFactory, a_damaged_memory_of_the_known_store_is_told) {
   files::create_directory(state_dir_);
-  for (const char* text : {"", "sqlite", "sqlite \n", "sqlite abc", "a b c d\n", "a b \n", " b\n"}) {
+  for (const char* text :
+       {"", "sqlite", "sqlite \n", "sqlite abc", "a b c d\n", "a b \n", " b\n"}) {
     std::ofstream(state_dir_ + "/store-id") << text;
     const auto known = read_known_store(state_dir_);
     ASSERT_FALSE(known) << text;

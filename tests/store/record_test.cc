@@ -92,8 +92,8 @@ TEST(Record, of_an_older_keyfs_reads_and_is_rewritten_without_a_new_field) {
   EXPECT_EQ(record->pending, 0u);
   const auto text = to_json(*record);
   ASSERT_TRUE(text);
-  for (const char* name : {"origin", "serial", "last", "min", "pending", "token", "promoted",
-                           "destroyed"}) {
+  for (const char* name :
+       {"origin", "serial", "last", "min", "pending", "token", "promoted", "destroyed"}) {
     EXPECT_THAT(*text, Not(HasSubstr(name)));
   }
 }

@@ -353,11 +353,12 @@ TEST_F(Credentials, a_process_that_hangs_holds_up_nobody_elses_credentials) {
 }
 
 TEST_F(Credentials, a_process_gets_its_words_as_they_are_quoted) {
-  write("print", "#!/bin/sh\nprintf '{\"Version\": 1, \"AccessKeyId\": \"A%s\", "
-                 "\"SecretAccessKey\": \"%s\"}' \"$#\" \"$2\"\n");
+  write("print",
+        "#!/bin/sh\nprintf '{\"Version\": 1, \"AccessKeyId\": \"A%s\", "
+        "\"SecretAccessKey\": \"%s\"}' \"$#\" \"$2\"\n");
   std::filesystem::permissions(home_ + "/print", std::filesystem::perms::owner_all);
-  write(".aws/config", "[default]\ncredential_process = '" + home_ +
-                           "/print' one '#two;$HOME' three#3 ; four\n");
+  write(".aws/config",
+        "[default]\ncredential_process = '" + home_ + "/print' one '#two;$HOME' three#3 ; four\n");
   auto got = get();
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_EQ((*got)->access_key_id, "A5");
@@ -365,9 +366,8 @@ TEST_F(Credentials, a_process_gets_its_words_as_they_are_quoted) {
 }
 
 TEST_F(Credentials, a_process_that_hangs_is_killed_with_its_children_at_the_deadline) {
-  write(".aws/config",
-        "[default]\ncredential_process = sh -c 'sleep 1000 & echo $! > " + home_ +
-            "/pid; sleep 1000'\n");
+  write(".aws/config", "[default]\ncredential_process = sh -c 'sleep 1000 & echo $! > " + home_ +
+                           "/pid; sleep 1000'\n");
   const auto from = provider();
   Result<AwsCredentialsPtr> got = get(*from, 300ms);
   ASSERT_FALSE(got);

@@ -32,7 +32,8 @@ TEST(Settings, every_key_is_read) {
   const auto settings = read(
       "[keyfs]\nstate_dir = /s\nkey_bytes = 64\nfresh_for = 1s\nserve_stale_for = 1m\n"
       "open_deadline = 2s\ncreate_min_regions = 3\naudit = /a/b.jsonl\n"
-      "audit_group_readable = yes\naudit_required = yes\ncache_keys = 10\nwaiting_opens = 20\ncreates_per_second = 5\nlist_cache_for = 3s\n"
+      "audit_group_readable = yes\naudit_required = yes\ncache_keys = 10\nwaiting_opens = "
+      "20\ncreates_per_second = 5\nlist_cache_for = 3s\n"
       "heal_calls_per_second = 7\nlog_level = debug\nlog_format = json\n");
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_EQ(settings->state_dir, "/s");

@@ -27,14 +27,14 @@ int in_child(const std::function<int()>& work) {
 
 TEST(DaemonSignals, term_and_int_are_told_with_their_number) {
   for (const int signal : {SIGTERM, SIGINT}) {
-    EXPECT_EQ(in_child([&] {
-                std::promise<int> heard;
-                auto signals =
-                    DaemonSignals::start({[&](int number) { heard.set_value(number); }, {}});
-                ::kill(::getpid(), signal);
-                return heard.get_future().get() == signal ? 0 : 1;
-              }),
-              0);
+    EXPECT_EQ(
+        in_child([&] {
+          std::promise<int> heard;
+          auto signals = DaemonSignals::start({[&](int number) { heard.set_value(number); }, {}});
+          ::kill(::getpid(), signal);
+          return heard.get_future().get() == signal ? 0 : 1;
+        }),
+        0);
   }
 }
 

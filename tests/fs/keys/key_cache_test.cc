@@ -167,8 +167,7 @@ std::vector<std::string> colliding(size_t count, const Hash& hash) {
 TEST_F(KeyCacheTest, ids_that_were_chosen_to_collide_do_not_slow_a_look_up) {
   const SipHash known;
   const SipHash secret(0x0123456789abcdef, 0xfedcba9876543210);
-  for (const auto& ids :
-       {colliding(200, std::hash<std::string>()), colliding(200, known)}) {
+  for (const auto& ids : {colliding(200, std::hash<std::string>()), colliding(200, known)}) {
     KeyCache keyed({.hash = secret});
     std::vector<KeyRef> refs;
     for (const std::string& id : ids) refs.push_back(keyed.acquire(id));

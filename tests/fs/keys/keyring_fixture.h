@@ -137,11 +137,10 @@ struct Daemon {
     regions = std::move(*Regions::make(
         world.time.loop, std::move(all), [] { return 0.5; }, regions_options));
     options.creator = "here";
-    keyring = std::make_unique<Keyring>(KeyringParts{world.time.loop, store, *regions, cache, arena,
-                                                     world.log.log(),
-                                                     memory != nullptr ? *memory : no_memory,
-                                                     &seen},
-                                        options);
+    keyring = std::make_unique<Keyring>(
+        KeyringParts{world.time.loop, store, *regions, cache, arena, world.log.log(),
+                     memory != nullptr ? *memory : no_memory, &seen},
+        options);
   }
 
   // Background checks refer to the keyring: they come to their end first.

@@ -78,8 +78,7 @@ TEST_F(CreationGate, no_second_key_is_made_for_a_known_id_however_slow_disk_and_
         ASSERT_EQ((*opened)->source, KeySource::kReplica);
         ASSERT_EQ(Daemon::told(opened), key);
       }
-      ASSERT_FALSE(world.records->find("orders"))
-          << to_text(disk) << ", " << to_text(store);
+      ASSERT_FALSE(world.records->find("orders")) << to_text(disk) << ", " << to_text(store);
       ASSERT_EQ(daemon.store.calls.put, 0) << to_text(disk) << ", " << to_text(store);
     }
   }

@@ -70,8 +70,8 @@ struct KeyringOrder : KeyringTest {
 
 TEST_F(KeyringOrder, the_stores_word_counts_in_every_order_of_events) {
   for (const bool was_out : {false, true}) {
-    for (const Says says : {Says::kHit, Says::kMiss, Says::kCorrupt, Says::kError, Says::kRevoked,
-                            Says::kHang}) {
+    for (const Says says :
+         {Says::kHit, Says::kMiss, Says::kCorrupt, Says::kError, Says::kRevoked, Says::kHang}) {
       for (const When when : {When::kBefore, When::kDuring, When::kAfter}) {
         SCOPED_TRACE(std::string(name(says)) + " " + name(when) +
                      (was_out ? " the copy, after an error" : " the copy"));

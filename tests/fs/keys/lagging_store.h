@@ -25,7 +25,9 @@ class LaggingStore final : public Store {
   bool cut_off = false;  // nobody who decides can be asked
   int strong = 0, any = 0;
 
-  Task<Result<std::string>> identity(TimePoint deadline) override { return real_.identity(deadline); }
+  Task<Result<std::string>> identity(TimePoint deadline) override {
+    return real_.identity(deadline);
+  }
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
     ++(read == Read::kStrong ? strong : any);
     if (read == Read::kAny && behind_ != nullptr) {

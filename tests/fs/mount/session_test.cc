@@ -90,8 +90,7 @@ class SessionTest : public ::testing::Test {
         sigwait(&term, &signal);
         (*session)->stop();
       });
-      const auto ended =
-          (*session)->run([&] { std::ofstream(dir_.path() + "/ready") << "ready"; });
+      const auto ended = (*session)->run([&] { std::ofstream(dir_.path() + "/ready") << "ready"; });
       stopper.detach();
       if (side.log.has("was left alone")) std::ofstream(dir_.path() + "/covered") << "told";
       return ended ? 0 : 8;

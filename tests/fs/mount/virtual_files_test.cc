@@ -19,11 +19,11 @@ using namespace std::chrono_literals;
 
 struct VirtualFilesTest : KeyringTest {
   VirtualFilesTest() {
-    add_virtual_files(files, metrics,
-                      StatusParts{"1.2.3", "/mnt/keys", "sqlite", world.time.clock, daemon.arena,
-                                  daemon.cache, policy, *daemon.keyring, *daemon.regions, nullptr,
-                                  daemon.no_memory, healer, audit, world.log.log(),
-                                  [this] { return mount; }});
+    add_virtual_files(
+        files, metrics,
+        StatusParts{"1.2.3", "/mnt/keys", "sqlite", world.time.clock, daemon.arena, daemon.cache,
+                    policy, *daemon.keyring, *daemon.regions, nullptr, daemon.no_memory, healer,
+                    audit, world.log.log(), [this] { return mount; }});
   }
   static std::unique_ptr<const Policy> make_policy() {
     auto file = ConfigFile::parse("[keys a*]\nread = any\n[keys b*]\nread = uid:1\n", "test.ini");

@@ -241,8 +241,8 @@ TEST(NeverCreate, names_that_tools_probe_are_not_made_by_opening) {
 }
 
 TEST(NeverCreate, the_configuration_says_which) {
-  const auto policy = *load(
-      "[keyfs]\nnever_create = HEAD, tmp-*\n  *.bak\n[keys *]\nread = any\ncreate = any\n");
+  const auto policy =
+      *load("[keyfs]\nnever_create = HEAD, tmp-*\n  *.bak\n[keys *]\nread = any\ncreate = any\n");
   EXPECT_TRUE(policy->never_creates("HEAD"));
   EXPECT_TRUE(policy->never_creates("tmp-1"));
   EXPECT_TRUE(policy->never_creates("a.bak"));

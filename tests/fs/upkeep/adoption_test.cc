@@ -86,8 +86,7 @@ struct FailingNotebook final : Notebook {
 };
 
 struct AdoptionTest : KeyringTest {
-  AdoptionTest()
-      : daemon(world), store(world.time.loop, world.records), memory(world.time.loop) {
+  AdoptionTest() : daemon(world), store(world.time.loop, world.records), memory(world.time.loop) {
     memory.says(Recall::What::kNever);
     options.adopt = true;
     daemon.forget();

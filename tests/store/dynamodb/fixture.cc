@@ -23,13 +23,12 @@ CurlGlobal& curl_global() {
   return global;
 }
 
-DynamoDbBed::DynamoDbBed()
-    : poller_(curl_global()), loop_(clock_, poller_) {
+DynamoDbBed::DynamoDbBed() : poller_(curl_global()), loop_(clock_, poller_) {
   auto http = HttpClient::create(loop_, poller_, arena_, HttpClientOptions());
   EXPECT_TRUE(http) << http.error().message;
   http_ = std::move(*http);
-  credentials_ = std::make_unique<AwsCredentialProvider>(
-      *http_, *http_, process_environment(), AwsCredentialOptions());
+  credentials_ = std::make_unique<AwsCredentialProvider>(*http_, *http_, process_environment(),
+                                                         AwsCredentialOptions());
   std::array<uint8_t, 8> bytes{};
   EXPECT_TRUE(random_.fill(bytes));
   table_ = "keyfs-" + hex_encode(bytes);

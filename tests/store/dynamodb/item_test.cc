@@ -19,8 +19,7 @@ std::string nested(size_t depth) {
 TEST(DynamoDbItem, a_reply_of_any_depth_is_an_error_and_no_crash) {
   const DynamoDbNames names{"keyfs", true};
   for (const size_t depth : {size_t{17}, size_t{60'000}}) {
-    const std::string item =
-        R"({"id":{"S":"orders"},"keys":{"M":{"x":)" + nested(depth) + "}}}";
+    const std::string item = R"({"id":{"S":"orders"},"keys":{"M":{"x":)" + nested(depth) + "}}}";
     const auto got = parse_get_item(names, R"({"Item":)" + item + "}", "orders");
     ASSERT_FALSE(got);
     EXPECT_EQ(got.error().code, Code::kUnavailable);

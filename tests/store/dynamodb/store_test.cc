@@ -167,7 +167,8 @@ TEST_F(DynamoDbStoreTest, an_unknown_outcome_is_told) {
   bed_.fault(1, {{"do", "reset"}, {"op", "PutItem"}});
   const auto put = this->put(*store, "orders", "a", 400ms);
   ASSERT_FALSE(put);
-  EXPECT_THAT(put.error().message, HasSubstr("outcome unknown: key orders may or may not have been saved"));
+  EXPECT_THAT(put.error().message,
+              HasSubstr("outcome unknown: key orders may or may not have been saved"));
   EXPECT_EQ(put.error().code, Code::kTimeout) << put.error().message;
 }
 
@@ -478,8 +479,8 @@ TEST_F(DynamoDbTableMadeAnew, is_refused_as_well_when_others_use_it_already) {
 TEST_F(DynamoDbTableMadeAnew, from_a_backup_is_noticed_where_the_table_may_be_described) {
   const auto table_id = [&](const char* id) {
     bed_.heal_all();
-    bed_.fault(1, {{"do", "corrupt"}, {"op", "DescribeTable"}, {"field", "Table.TableId"},
-                   {"value", id}});
+    bed_.fault(
+        1, {{"do", "corrupt"}, {"op", "DescribeTable"}, {"field", "Table.TableId"}, {"value", id}});
   };
   ASSERT_TRUE(put(*bed_.connect(1, false, state_dir_), "orders"));  // it was not told then
   table_id("first");
@@ -538,7 +539,8 @@ TEST_F(DynamoDbStoreTest, a_creation_that_cannot_be_confirmed_is_told_as_unknown
   bed_.fault(1, {{"do", "reset"}, {"op", "GetItem"}});
   const auto put = this->put(*store, "orders", "a", 400ms);
   ASSERT_FALSE(put);
-  EXPECT_THAT(put.error().message, HasSubstr("outcome unknown: key orders may or may not have been saved"));
+  EXPECT_THAT(put.error().message,
+              HasSubstr("outcome unknown: key orders may or may not have been saved"));
 }
 
 TEST_F(DynamoDbStoreTest, is_made_from_the_configuration) {
