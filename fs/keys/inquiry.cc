@@ -31,6 +31,7 @@ Task<Inquiry::Heard> Inquiry::ask_memory() {
 void Inquiry::start_store(Read read) {
   if (asking_) group_.cancel(*asking_);
   answer_.reset();
+  hindsight_ = !recall_;
   asked_at_ = loop_.now();
   asking_ = group_.start(ask_store(read));
 }
@@ -108,7 +109,9 @@ Task<Result<Inquiry::Seen>> Inquiry::look(KeyCache::Known known, bool strong) {
   co_return fail(failure(why_not));
 }
 
-// The store's answer against what is remembered, asked again where it may be old and that matters.
+// The store's answer against what is remembered, asked again where it may be old and that matters:
+// or where the memory spoke after the store was asked, since a command may have changed the record
+// and noted that in between.
 Task<Result<Inquiry::Seen>> Inquiry::weigh(KeyCache::Known known) {
   for (;;) {
     if (!*answer_) co_return fail(failure(""));
@@ -116,9 +119,9 @@ Task<Result<Inquiry::Seen>> Inquiry::weigh(KeyCache::Known known) {
     if (!got) co_return Seen{std::nullopt, false, true, asked_at_};
     (void)co_await recall(false);
     const auto doubt = contradiction(known, got->record);
-    if (got.strong) {
-      if (doubt) co_return fail(went_back(id_, *doubt, source_.memory_.forget()));
-      co_return Seen{std::move(got.stored), false, true, asked_at_};
+    if (got.strong && !doubt) co_return Seen{std::move(got.stored), false, true, asked_at_};
+    if (got.strong && !hindsight()) {
+      co_return fail(went_back(id_, *doubt, source_.memory_.forget()));
     }
     const bool older =
         recall_ && recall_->stored && may_be_older(recall_->stored->record, got->record);
@@ -154,9 +157,7 @@ Task<Recall> Inquiry::recall(bool patiently) {
   const TimePoint until = patiently ? deadline_ : source_.memory_until(deadline_);
   co_await hear(Want::kMemory, until);
   if (recall_) co_return *recall_;
-  source_.memory_is_slow();
-  co_return Recall::unknown(
-      Error(Code::kTimeout, "this host's replica of records did not answer in time"));
+  co_return source_.memory_is_slow();
 }
 
 std::optional<std::string> Inquiry::contradiction(const KeyCache::Known& known,

@@ -3,7 +3,8 @@
 // The store's word counts, held against what is remembered:
 //   strong and in keeping with it  -> goes
 //   strong, and goes back          -> kCorrupt, whenever it comes: also after the memory's copy was
-//                                     given out, until answered_late() was asked for the last time
+//                                     given out, until answered_late() was asked for the last time.
+//                                     Asked again first, when the memory spoke after it was asked
 //   may be old                     -> goes when it contradicts nothing and the last strong
 //                                     confirmation is within serve_stale_for; else it is asked for
 //                                     again, strongly
@@ -41,6 +42,9 @@ class Inquiry {
   // What the memory says; kUnknown when it says nothing in time: until the deadline when
   // `patiently`, else as long as a read waits.
   Task<Recall> recall(bool patiently);
+  // The store was asked before the memory spoke: what the memory knows and the store does not may
+  // have come about in between. The next look() asks the store anew.
+  bool hindsight() const { return hindsight_ && recall_; }
 
  private:
   struct Heard {
@@ -72,6 +76,7 @@ class Inquiry {
   TimePoint asked_at_;
   bool recalling_ = false;
   bool late_ = false;
+  bool hindsight_ = true;
   std::optional<size_t> asking_;  // the question to the store that is under way
   std::optional<Result<Got>> answer_;
   std::optional<Recall> recall_;

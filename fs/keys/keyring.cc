@@ -142,6 +142,13 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       if (request.version != 0) co_return Landed{};
       // A place among the readers is not for who waits for a disk, or for a turn to create.
       turn.give_back();
+      const bool patiently = !flying_now->creators.empty();
+      const Recall recall = co_await inquiry.recall(patiently);
+      // A command has made it between the two answers, or the store has lost it.
+      if (recall.what == Recall::What::kKnown && inquiry.hindsight() && look < kLooks) {
+        turn = co_await fetches.take(flying_now->ticket);
+        continue;
+      }
       auto admitted = co_await pass(request.entry, inquiry, *flying_now);
       if (!admitted) co_return fail(std::move(admitted.error()));
       if (!*admitted) co_return Landed{};

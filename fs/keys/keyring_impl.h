@@ -132,9 +132,10 @@ struct Keyring::Impl {
 
   void start_refresh(KeyRef entry);
   Task<void> run_refreshes();
-  Task<bool> refresh(KeyRef entry);
+  enum class Check { kRight, kFailed, kUnproven };
+  Task<Check> refresh(KeyRef entry);
   void check_behind(const KeyRef& entry);
-  Task<void> cool_down(KeyRef entry);
+  Task<void> cool_down(KeyRef entry, Check check);
 
   const KeyringParts parts;
   const KeyringOptions options;

@@ -1,5 +1,6 @@
 // Keyring: checking cached keys against the store, and the feed of changes.
 #include <algorithm>
+#include <utility>
 
 #include "fs/keys/keyring_impl.h"
 #include "fs/keys/record_memory.h"
@@ -30,61 +31,81 @@ Task<void> Keyring::Impl::run_refreshes() {
   while (!to_refresh.empty()) {
     KeyRef entry = std::move(to_refresh.front());
     to_refresh.pop_front();
-    const bool ok = co_await refresh(entry);
+    const Check check = co_await refresh(entry);
+    const bool ok = check == Check::kRight;
     if (parts.observer != nullptr) parts.observer->on_refreshed(ok);
     if (ok) {
       parts.cache.refreshed(*entry);
     } else {
-      loop().spawn(cool_down(std::move(entry)));
+      loop().spawn(cool_down(std::move(entry), check));
     }
   }
   --refreshing;
 }
 
-Task<void> Keyring::Impl::cool_down(KeyRef entry) {
-  co_await loop().sleep_for(std::min(
-      kRetryRefresh,
-      std::max<Duration>(parts.cache.options().fresh_for, std::chrono::milliseconds(100))));
+// A store that answers is not asked more often because this host's disk does not.
+Task<void> Keyring::Impl::cool_down(KeyRef entry, Check check) {
+  const Duration fresh_for =
+      std::max<Duration>(parts.cache.options().fresh_for, std::chrono::milliseconds(100));
+  const Duration pause =
+      check == Check::kUnproven ? fresh_for : std::min<Duration>(kRetryRefresh, fresh_for);
+  co_await loop().sleep_for(pause);
   parts.cache.refreshed(*entry);
 }
 
-// True when the cache knows now what the store knows. No key is held over a wait: one that is
-// revoked meanwhile is to be wiped.
-Task<bool> Keyring::Impl::refresh(KeyRef entry) {
+// kRight: the cache knows now what the store knows. No key is held over a wait: one that is revoked
+// meanwhile is to be wiped.
+//
+// What the store says is held against this host's memory too, which may know more than this process
+// does: commands note there what they delete and disable. A memory that can't be asked proves
+// nothing, so the time of confirmation stays as it is (kUnproven); it ends nothing either, since a
+// disk that hangs must not take keys away that a store confirms: the key is served until
+// serve_stale_for, as when nobody can be asked. Then the next read goes by the store and by what
+// this process knows, as each cold read does on such a host. What the store refuses is refused at
+// once, whatever the memory says.
+Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
   const std::string id(entry->id());
   const TimePoint deadline = now() + options.open_deadline;
   Watch watch(*this, id);
+  std::optional<Recall> recall;
+  bool again = false;
   for (int look = 1;; ++look) {
     watch.reset();
     const uint32_t epoch = parts.cache.epoch();
     auto seen = co_await source.ask_store(id, deadline);
+    const bool lives = seen && seen->stored && seen->stored->record.state == KeyState::kEnabled;
+    if (lives && !recall) recall = co_await source.ask_memory(id, deadline);
     if (!seen) {
       if (seen.error().code == Code::kCorrupt) {
         condemn(*entry, seen.error());
       } else {
         parts.log.warn("a cached key could not be checked: " + seen.error().message, {{"id", id}});
       }
-      co_return false;
+      co_return Check::kFailed;
     }
     if (watch.changed && look < kLooks) continue;
     const auto known = parts.cache.known(*entry, now());
-    if (known.cached == 0) co_return true;  // gone meanwhile; the next reader asks
+    if (known.cached == 0) co_return Check::kRight;  // gone meanwhile; the next reader asks
     if (!seen->stored) {
       tell_corrupt(id, Error(Code::kCorrupt,
                              "the store no longer has its record; the cached key is "
                              "served until serve_stale_for has passed"));
-      co_return false;
+      co_return Check::kFailed;
     }
     const Record& record = seen->stored->record;
     seen->strong = !watch.changed;
-    if (const auto why = goes_back(known.memory, record)) {
+    auto why = goes_back(known.memory, record);
+    if (!why && lives && recall->stored) why = goes_back(recall->stored->record, record);
+    // It may have been changed, and the change noted, after the store was asked.
+    if (why && !std::exchange(again, true)) continue;
+    if (why) {
       condemn(*entry, went_back(id, *why, parts.memory.forget()));
-      co_return false;
+      co_return Check::kFailed;
     }
     if (record.state != KeyState::kEnabled) {
       accept(*entry, *seen);
       revoke(*entry, watch.changed ? 0 : epoch);
-      co_return true;
+      co_return Check::kRight;
     }
     const auto current = record.versions.find(record.current);
     if (record.current == known.cached && current != record.versions.end()) {
@@ -92,17 +113,22 @@ Task<bool> Keyring::Impl::refresh(KeyRef entry) {
       if (const SharedKey held = parts.cache.held(*entry); held != nullptr) {
         if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
           condemn(*entry, right.error());
-          co_return false;
+          co_return Check::kFailed;
         }
+      }
+      if (recall->what == Recall::What::kUnknown) {
+        parts.log.warn("a cached key could not be checked against what this host has seen",
+                       {{"id", id}, {"reason", recall->why ? recall->why->message : ""}});
+        co_return Check::kUnproven;
       }
       accept(*entry, *seen);
       parts.cache.confirm(*entry, known.cached, seen->confirmed_at, watch.changed ? 0 : epoch);
-      co_return true;
+      co_return Check::kRight;
     }
     OpenRequest wish(entry, false, deadline);
     wish.strong = true;
     const auto landed = co_await fly(wish, deadline);
-    co_return landed && landed->key != nullptr;
+    co_return landed && landed->key != nullptr ? Check::kRight : Check::kFailed;
   }
 }
 

@@ -34,13 +34,25 @@ TimePoint RecordSource::memory_until(TimePoint deadline) const {
   return std::min(deadline, now + options_.memory_patience);
 }
 
-void RecordSource::memory_is_slow() {
+Task<Recall> RecordSource::ask_memory(std::string id, TimePoint deadline) {
+  TaskGroup<Recall> asked(loop_);
+  asked.start(memory_.recall(std::move(id)));
+  const TimePoint until = memory_until(deadline);
+  auto told = co_await asked.next(until);
+  if (told) co_return std::move(told->value);
+  co_return memory_is_slow();
+}
+
+Recall RecordSource::memory_is_slow() {
   const TimePoint now = loop_.now();
-  if (memory_out_at_ && now - *memory_out_at_ < options_.memory_pause) return;
-  memory_out_at_ = now;
-  log_.warn(
-      "this host's replica of records does not answer: what the store says is not compared with "
-      "it, and no key is made");
+  if (!memory_out_at_ || now - *memory_out_at_ >= options_.memory_pause) {
+    memory_out_at_ = now;
+    log_.warn(
+        "this host's replica of records does not answer: what the store says is not compared with "
+        "it, and no key is made");
+  }
+  return Recall::unknown(
+      Error(Code::kTimeout, "this host's replica of records did not answer in time"));
 }
 
 }  // namespace keyfs

@@ -43,12 +43,14 @@ class RecordSource {
 
   // The store alone, strongly consistent.
   Task<Result<Seen>> ask_store(std::string id, TimePoint deadline);
+  // The memory alone, as long as a read waits for it; kUnknown when it says nothing in time.
+  Task<Recall> ask_memory(std::string id, TimePoint deadline);
 
  private:
   friend class Inquiry;
   Duration store_patience(TimePoint deadline) const;
   TimePoint memory_until(TimePoint deadline) const;
-  void memory_is_slow();
+  Recall memory_is_slow();
 
   Loop& loop_;
   Store& store_;

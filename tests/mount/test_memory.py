@@ -182,7 +182,8 @@ def test_what_the_command_line_deleted_or_disabled_stays_so(launch, db, running)
             done = keyfs.cli(again, ident)
             assert done.returncode == 1 and "this host has seen" in done.stderr, done.stdout + done.stderr
         assert seen.texts(db)[ident] == old
-        keyfs.restart() if running else keyfs.start()
+        if not running:
+            keyfs.start()
         eventually(lambda: seen.error_name(keyfs.read, ident) == "EBADMSG", 20, f"{ident} is not served any more")
 
 

@@ -21,6 +21,7 @@
 #include "support/faulty_store.h"
 #include "support/log_capture.h"
 #include "support/memory_region.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs::testing {
 
@@ -226,6 +227,31 @@ struct KeyringTest : ::testing::Test {
   TimePoint now() { return world.time.loop.now(); }
 
   World world;
+};
+
+// With this host's replica on the disk, which is opened, closed and opened again.
+struct ReplicatedTest : KeyringTest {
+  ~ReplicatedTest() override {
+    world.time.poller.busy = nullptr;
+    world.time.loop.shutdown();
+  }
+  std::unique_ptr<Replica> open_replica() {
+    auto opened = Replica::open(world.time.loop, world.log.log(), dir.file("replica.db"));
+    EXPECT_TRUE(opened) << opened.error().message;
+    auto* replica = opened->get();
+    world.time.poller.busy = [replica] { return replica->under_way() > 0; };
+    return std::move(*opened);
+  }
+  void flush(Replica& replica) {
+    const auto flushed = [&]() -> Task<bool> {
+      co_await replica.flush();
+      co_return true;
+    };
+    world.time.loop.run_task(flushed());
+  }
+
+  static constexpr CacheOptions kShort = {.fresh_for = 1min, .serve_stale_for = 10min};
+  const TemporaryDirectory dir;
 };
 
 }  // namespace keyfs::testing

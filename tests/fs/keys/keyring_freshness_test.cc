@@ -5,38 +5,14 @@
 #include <iterator>
 
 #include "fs/keys/keyring_fixture.h"
-#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
 
 using testing::Daemon;
-using testing::KeyringTest;
 using namespace std::chrono_literals;
 
-struct KeyringFreshness : KeyringTest {
-  ~KeyringFreshness() override {
-    world.time.poller.busy = nullptr;
-    world.time.loop.shutdown();
-  }
-  std::unique_ptr<Replica> replica() {
-    auto opened = Replica::open(world.time.loop, world.log.log(), dir.file("replica.db"));
-    EXPECT_TRUE(opened) << opened.error().message;
-    open_replica = opened->get();
-    world.time.poller.busy = [this] { return open_replica->under_way() > 0; };
-    return std::move(*opened);
-  }
-  void flush(Replica& replica) {
-    const auto flushed = [&]() -> Task<bool> {
-      co_await replica.flush();
-      co_return true;
-    };
-    world.time.loop.run_task(flushed());
-  }
-  static constexpr CacheOptions kShort = {.fresh_for = 1min, .serve_stale_for = 10min};
-  Replica* open_replica = nullptr;
-  const testing::TemporaryDirectory dir;
-};
+struct KeyringFreshness : testing::ReplicatedTest {};
 
 TEST_F(KeyringFreshness, a_refresh_of_an_unchanged_key_costs_one_get_and_no_region) {
   Daemon one(world, nullptr, kShort);
@@ -137,14 +113,14 @@ TEST_F(KeyringFreshness, a_record_that_was_tampered_with_ends_a_cached_key) {
 TEST_F(KeyringFreshness, with_the_store_out_a_known_key_is_read_by_the_replica_after_a_restart) {
   std::string key;
   {
-    auto before = replica();
+    auto before = open_replica();
     Daemon one(world, before.get());
     key = one.read("orders");
     flush(*before);
     wait(2min);
     world.time.poller.busy = nullptr;
   }
-  auto after = replica();
+  auto after = open_replica();
   for (const bool hangs : {false, true}) {
     Daemon one(world, after.get());
     hangs ? one.store.hang() : one.store.fail_with(Code::kUnavailable);
@@ -157,7 +133,7 @@ TEST_F(KeyringFreshness, with_the_store_out_a_known_key_is_read_by_the_replica_a
 }
 
 TEST_F(KeyringFreshness, nothing_is_created_by_the_replicas_miss) {
-  auto records = replica();
+  auto records = open_replica();
   Daemon one(world, records.get());
   one.store.fail_with(Code::kUnavailable);
   EXPECT_EQ(one.read("orders"), "unavailable");
@@ -166,7 +142,7 @@ TEST_F(KeyringFreshness, nothing_is_created_by_the_replicas_miss) {
 }
 
 TEST_F(KeyringFreshness, the_replica_is_believed_for_serve_stale_for_and_not_longer) {
-  auto records = replica();
+  auto records = open_replica();
   Daemon maker(world, records.get());
   const std::string key = maker.read("orders");
   flush(*records);
@@ -183,7 +159,7 @@ TEST_F(KeyringFreshness, the_replica_is_believed_for_serve_stale_for_and_not_lon
 }
 
 TEST_F(KeyringFreshness, what_the_replica_knows_as_disabled_is_revoked) {
-  auto records = replica();
+  auto records = open_replica();
   Daemon one(world, records.get());
   one.read("orders");
   set_state("orders", KeyState::kDisabled);
@@ -195,7 +171,7 @@ TEST_F(KeyringFreshness, what_the_replica_knows_as_disabled_is_revoked) {
 }
 
 TEST_F(KeyringFreshness, a_record_that_this_host_has_seen_and_the_store_lost_is_not_made_anew) {
-  auto records = replica();
+  auto records = open_replica();
   Daemon(world, records.get()).read("orders");
   world.records->erase("orders");
   Daemon one(world, records.get());
@@ -209,7 +185,7 @@ TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside_and_makes_no_key_until_i
   for (int i = 0; i < 1000; ++i) std::fputs("this is no database at all. ", file);
   std::fclose(file);
   for (int start = 0; start < 2; ++start) {
-    auto records = replica();
+    auto records = open_replica();
     EXPECT_TRUE(world.log.has("the replica is damaged; it is set aside"));
     EXPECT_EQ(std::filesystem::file_size(dir.file("replica.db.damaged")), 28'000u);
     Daemon one(world, records.get());
@@ -228,7 +204,7 @@ TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside_and_makes_no_key_until_i
     world.time.poller.busy = nullptr;
   }
   std::filesystem::remove(dir.file("replica.db.damaged"));
-  auto records = replica();
+  auto records = open_replica();
   Daemon one(world, records.get());
   EXPECT_EQ(one.read("new").size(), 32u);
   wait(1min);
@@ -238,7 +214,7 @@ TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside_and_makes_no_key_until_i
 TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_and_is_no_obstacle) {
   std::string key;
   {
-    auto before = replica();
+    auto before = open_replica();
     Daemon one(world, before.get());
     key = one.read("orders");
     flush(*before);
@@ -252,7 +228,7 @@ TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_an
   file.seekp(static_cast<std::streamoff>(at) + 6);
   file << "x";
   file.close();
-  auto after = replica();
+  auto after = open_replica();
   {
     Daemon one(world, after.get());
     one.store.fail_with(Code::kUnavailable);

@@ -4,35 +4,15 @@
 
 #include "fs/keys/keyring_fixture.h"
 #include "fs/keys/record_memory.h"
-#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
 
 using testing::Daemon;
-using testing::KeyringTest;
 using testing::ScriptedMemory;
 using namespace std::chrono_literals;
 
-struct KeyringMemory : KeyringTest {
-  ~KeyringMemory() override {
-    world.time.poller.busy = nullptr;
-    world.time.loop.shutdown();
-  }
-  std::unique_ptr<Replica> open_replica() {
-    auto opened = Replica::open(world.time.loop, world.log.log(), dir.file("replica.db"));
-    EXPECT_TRUE(opened) << opened.error().message;
-    auto* replica = opened->get();
-    world.time.poller.busy = [replica] { return replica->under_way() > 0; };
-    return std::move(*opened);
-  }
-  void flush(Replica& replica) {
-    const auto flushed = [&]() -> Task<bool> {
-      co_await replica.flush();
-      co_return true;
-    };
-    world.time.loop.run_task(flushed());
-  }
+struct KeyringMemory : testing::ReplicatedTest {
   // What a second store with the same masters holds under this id: another key, rightly wrapped.
   Record foreign() {
     world.records->erase("orders");
@@ -63,8 +43,6 @@ struct KeyringMemory : KeyringTest {
     };
   }
 
-  static constexpr CacheOptions kShort = {.fresh_for = 1min, .serve_stale_for = 10min};
-  const testing::TemporaryDirectory dir;
   const std::string key = [this] {
     const std::string made = Daemon(world).read("orders");
     Record record = stored("orders");
@@ -337,6 +315,114 @@ TEST_F(KeyringMemory, a_revoked_key_is_wiped_while_its_new_version_is_fetched) {
   one.cache.revoke(*one.cache.acquire("orders"), now(), 0);
   EXPECT_EQ(one.arena.usage().secrets, 0u);
   one.regions_heal();
+}
+
+// What the command line deletes and disables it notes beside the daemon, which need not notice.
+TEST_F(KeyringMemory, a_cached_key_is_held_against_what_a_command_noted_on_this_host) {
+  for (const KeyState state : {KeyState::kDisabled, KeyState::kDeleted}) {
+    SCOPED_TRACE(to_string(state));
+    ScriptedMemory memory(world.time.loop);
+    memory.knows(stored("orders"));
+    Daemon one(world, &memory, kShort);
+    const KeyRef node = one.cache.acquire("orders");
+    EXPECT_EQ(one.read("orders"), key);
+    memory.knows(changed([&](Record& r) { r.state = state, ++r.serial; }));
+    wait(2min);  // and the row is as it was before
+    EXPECT_EQ(one.read("orders"), key) << "served as it is, and checked behind";
+    wait(1s);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(one.read("orders"), "corrupt");
+      wait(2min);
+    }
+    EXPECT_EQ(one.seen.ended, std::vector<std::string>{"orders"});
+    EXPECT_EQ(one.arena.usage().secrets, 0u);
+  }
+}
+
+TEST_F(KeyringMemory, a_memory_that_does_not_answer_proves_nothing_and_takes_no_key_away) {
+  for (const bool hangs : {false, true}) {
+    SCOPED_TRACE(hangs ? "hangs" : "fails");
+    ScriptedMemory memory(world.time.loop);
+    memory.knows(stored("orders"));
+    Daemon one(world, &memory, kShort);
+    const KeyRef node = one.cache.acquire("orders");
+    EXPECT_EQ(one.read("orders"), key);
+    memory.says(Recall::What::kUnknown);
+    memory.hangs = hangs;
+    one.forget();
+    for (int i = 0; i < 10 * 60 / 5; ++i) {
+      EXPECT_EQ(one.read("orders"), key);
+      wait(5s);
+    }
+    EXPECT_EQ(one.unwraps(), 0);
+    EXPECT_EQ(one.seen.refreshed, 0);
+    EXPECT_LE(one.store.calls.get, 10) << "the store pays nothing for a disk that is out";
+    wait(5s);
+    EXPECT_EQ(one.read("orders"), key) << "as on a host whose memory is out, read cold";
+    EXPECT_EQ(one.unwraps(), 1) << "the time of confirmation has not moved";
+    // What the store refuses needs no memory.
+    set_state("orders", KeyState::kDisabled);
+    wait(2min);
+    one.read("orders");
+    wait(1s);
+    EXPECT_EQ(one.read("orders"), "revoked");
+    world.records->write_raw("orders", json);
+  }
+}
+
+// The store is asked, a command changes the record and notes that, and the memory answers.
+TEST_F(KeyringMemory, a_command_that_comes_between_two_answers_is_no_damage) {
+  for (const bool cached : {false, true}) {
+    SCOPED_TRACE(cached ? "cached" : "cold");
+    world.records->write_raw("orders", json);
+    ScriptedMemory memory(world.time.loop);
+    memory.knows(stored("orders"));
+    Daemon one(world, &memory, kShort);
+    const KeyRef node = one.cache.acquire("orders");
+    if (cached) {
+      EXPECT_EQ(one.read("orders"), key);
+      wait(2min);
+    }
+    memory.delay = 50ms;
+    one.forget();
+    std::string told;
+    world.time.loop.spawn([](Daemon* daemon, std::string* out) -> Task<void> {
+      *out = Daemon::told(co_await daemon->opening("orders", false));
+    }(&one, &told));
+    while (one.store.calls.get == 0) world.time.loop.turn(false);
+    turns(5);
+    set_state("orders", KeyState::kDisabled);
+    memory.knows(stored("orders"));
+    wait(1s);
+    EXPECT_EQ(told, cached ? key : "revoked");
+    EXPECT_EQ(one.read("orders"), "revoked");
+    EXPECT_EQ(one.store.calls.get, 2) << "once more is enough";
+    EXPECT_FALSE(world.log.has("cannot be served"));
+  }
+}
+
+TEST_F(KeyringMemory, a_key_that_a_command_makes_between_two_answers_is_not_taken_for_lost) {
+  const Record record = stored("orders");
+  for (const bool may_create : {false, true}) {
+    SCOPED_TRACE(may_create);
+    world.records->erase("orders");
+    ScriptedMemory memory(world.time.loop);
+    memory.says(Recall::What::kNever);
+    memory.delay = 50ms;
+    Daemon one(world, &memory, kShort);
+    std::string told;
+    world.time.loop.spawn([](Daemon* daemon, bool create, std::string* out) -> Task<void> {
+      *out = Daemon::told(co_await daemon->opening("orders", create));
+    }(&one, may_create, &told));
+    while (one.store.calls.get == 0) world.time.loop.turn(false);
+    turns(5);
+    rewrite(record);
+    memory.knows(record);
+    wait(1s);
+    EXPECT_EQ(told, key);
+    EXPECT_EQ(one.store.calls.put, 0);
+    EXPECT_FALSE(world.log.has("cannot be served"));
+  }
 }
 
 }  // namespace
