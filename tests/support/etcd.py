@@ -33,8 +33,9 @@ class Member:
         uplink(self.space, f"k{net.prefix.replace('198.', '').replace('.', '')}n{number}", net.address(2 * number), self.address)
         self.cert, self.key = cluster.ca.server(self.name, ["localhost", "127.0.0.1", self.address, self.peer_address])
         tls = {"ca": cluster.ca.ca_file, "cert": cluster.client_cert, "key": cluster.client_key, "name": self.address}
-        self.proxy = cluster.proxies.add(f"etcd-{number}", self.address, 2379, mode="tcp")
-        self.http_proxy = cluster.proxies.add(f"etcd-http-{number}", self.address, 2379, backend_tls=tls, client_ca=cluster.ca.ca_file, ca=cluster.ca)
+        self.proxies = ProxyHost()  # a process for each member: what is much for one does not slow the way to the others
+        self.proxy = self.proxies.add(f"etcd-{number}", self.address, 2379, mode="tcp")
+        self.http_proxy = self.proxies.add(f"etcd-http-{number}", self.address, 2379, backend_tls=tls, client_ca=cluster.ca.ca_file, ca=cluster.ca)
         self.proxy_url = f"https://127.0.0.1:{self.proxy.port}"
 
     def start(self, initial="new", token=None, members=None):
@@ -51,7 +52,7 @@ class Member:
                 "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url, "--listen-client-urls",
                 f"{self.url},https://127.0.0.1:2379", "--advertise-client-urls", self.url, "--initial-cluster-token", token,
                 "--initial-cluster-state", initial, "--initial-cluster", ",".join(f"{m.name}={m.peer_url}" for m in members)]),
-                stdout=log, stderr=log)
+                first=True, stdout=log, stderr=log)
 
     def client(self, user=USER, password=PASSWORD, **more):
         """A client that goes round the proxies."""
@@ -134,6 +135,7 @@ class Member:
 
     def close(self):
         stop(self.process)
+        self.proxies.close()
         self.space.close()
 
 
@@ -153,7 +155,6 @@ class EtcdCluster:
                 f.write(PASSWORD + "\n")
             self.subnet = self._part(Subnet())
             self.switch = self._part(Switch())
-            self.proxies = self._part(ProxyHost())
             for n in range(1, size + 1):
                 self.members.append(Member(self, n))
             for member in self.members:

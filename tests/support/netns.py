@@ -91,7 +91,9 @@ class Switch:
 
 
 def uplink(space, name, ours, theirs):
-    """A cable between this namespace (address ours, interface name) and space (address theirs, interface client0)."""
+    """A cable between this namespace (address ours, interface name) and space (address theirs, interface client0). The name is the caller's own: one
+    that is there is what the kernel has not yet taken away of a run that has just ended."""
+    subprocess.run(["ip", "link", "delete", name], capture_output=True)
     ip("link", "add", name, "type", "veth", "peer", "name", "client0", "netns", space.pid)
     ip("addr", "add", f"{ours}/31", "dev", name)
     ip("link", "set", name, "up")

@@ -23,10 +23,15 @@ class StartError(RuntimeError):
     """A part did not come up; the message carries what it printed."""
 
 
-def die_with_parent(parent):
+def die_with_parent(parent, first=False):
     """A preexec_fn: SIGKILL when the parent ends. The look at getppid closes the race with a parent already gone."""
 
     def apply():
+        if first:
+            try:
+                os.setpriority(os.PRIO_PROCESS, 0, -15)
+            except PermissionError:
+                pass
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -34,11 +39,14 @@ def die_with_parent(parent):
     return apply
 
 
-def spawn(argv, **options):
+def spawn(argv, first=False, **options):
     """subprocess.Popen for a child that dies with this process. A setuid step in the child clears the death
-    signal: such children are started through users.run_as, which sets it again afterwards."""
+    signal: such children are started through users.run_as, which sets it again afterwards.
+
+    first: it stands for the world outside (a server, the network before it), and runs before what is tested, where it may: on a machine that does other
+    things too, what is tested would be blamed for a server that is late for want of a CPU."""
     options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen(argv, preexec_fn=die_with_parent(os.getpid()), **options)
+    return subprocess.Popen(argv, preexec_fn=die_with_parent(os.getpid(), first), **options)
 
 
 def python_env(**extra):
@@ -61,7 +69,7 @@ def venv_python():
 
 def start_json(argv, timeout=30, **options):
     """Starts a server that prints one line of JSON once it is ready. Returns (process, that object)."""
-    process = spawn(argv, stdout=subprocess.PIPE, **options)
+    process = spawn(argv, first=True, stdout=subprocess.PIPE, **options)
     line = b""
     deadline = time.monotonic() + timeout
     while not line.endswith(b"\n"):
