@@ -1,8 +1,13 @@
 """Fixtures of the tests that mount keyfs on embedded parts: SQLite and local regions."""
+import os
+import signal
+
 import pytest
 
 import seen
 from support import daemon as d
+from support.cli import daemons_of
+from support.process import alive, eventually
 
 
 @pytest.fixture
@@ -34,3 +39,16 @@ def masters(folder):
 def db(folder):
     """The SQLite file that the daemons of the test share."""
     return str(folder / "parts" / "keys.db")
+
+
+@pytest.fixture
+def place(folder):
+    """A mount point for `keyfs mount`; in the end its daemons are gone and it is free again, whatever happened."""
+    path = folder / "keys"
+    path.mkdir()
+    yield path
+    daemons = daemons_of(path)
+    for pid in daemons:
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not any(map(alive, daemons)))
+    d.unmount(path)

@@ -6,22 +6,10 @@ import subprocess
 
 import pytest
 
-from support.cli import DONE, FAILED, daemons_of, run
+from support.cli import DONE, FAILED, daemons_of
 from support.daemon import FS_TYPE, binary, mounted, unmount
 from support.process import alive, eventually
 from support.users import setpriv
-
-
-@pytest.fixture
-def place(folder):
-    path = folder / "keys"
-    path.mkdir()
-    yield path
-    daemons = daemons_of(path)
-    for pid in daemons:
-        os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not any(map(alive, daemons)))
-    unmount(path)
 
 
 def mount_by(shell, folder, place, **options):

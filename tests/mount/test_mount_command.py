@@ -11,21 +11,8 @@ import subprocess
 import pytest
 
 from support.cli import DONE, USAGE, daemons_of, error_of, run
-from support.daemon import FS_TYPE, binary, mounted, unmount
+from support.daemon import FS_TYPE, binary, mounted
 from support.process import alive, eventually
-
-
-@pytest.fixture
-def place(folder):
-    """A mount point that is free again after the test, whatever happened."""
-    path = folder / "keys"
-    path.mkdir()
-    yield path
-    daemons = daemons_of(path)
-    for pid in daemons:
-        os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not any(map(alive, daemons)))
-    unmount(path)
 
 
 def test_it_returns_once_the_mount_can_be_used_and_the_same_keys_are_there_after_a_restart(folder, place):
