@@ -15,7 +15,7 @@
 #include "fs/keys/keyring.h"
 #include "fs/keys/lagging_store.h"
 #include "fs/keys/replica.h"
-#include "store/memory_store.h"
+#include "support/memory_store.h"
 #include "support/fake_time.h"
 #include "support/faulty_region.h"
 #include "support/faulty_store.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "store/memory_store.h"
+#include "support/memory_store.h"
 
 namespace keyfs::testing {
 
