@@ -55,6 +55,7 @@
 #include "fs/mount/backend.h"
 #include "fs/mount/directory_handle.h"
 #include "fs/mount/inode_table.h"
+#include "fs/mount/late_reads.h"
 #include "fs/mount/notifier.h"
 #include "fs/mount/open_handles.h"
 #include "fs/mount/openers.h"
@@ -151,6 +152,7 @@ class FuseOps {
   Openers openers_;
   OpenHandles handles_;
   PagedFiles paged_;
+  LateReads late_reads_;
   std::atomic<bool> ending_{false};        // no page of a key is to be read any more
   std::atomic<int64_t> sizes_not_before_;  // the store did not tell sizes: not asked until then
   std::atomic<size_t> sizes_asked_{0};     // that wait for the store

@@ -269,6 +269,10 @@ Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
     const Error error =
         *opened ? Error(Code::kUnavailable, "it is no longer there") : opened->error();
     access->tell("could not read an open key", error);
+    if (access->pages()) {
+      self.late_reads_.note(fuse_req_ctx(req)->pid, access->inode.id, access->begin,
+                            self.parts_.loop.now());
+    }
     fuse_reply_err(req, access->error_of(error));
   } else {
     reply_bytes(req, *access, *(**opened)->key, size, offset);
@@ -299,6 +303,14 @@ void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t off
       return;
     case KeyCache::Peek::kAsk:
       break;
+  }
+  if (access.pages()) {
+    const auto first = self.late_reads_.take(fuse_req_ctx(req)->pid, inode.id, access.begin);
+    if (first && *first + self.options_.open_deadline <= access.begin) {
+      fuse_reply_err(req, ETIMEDOUT);
+      return;
+    }
+    access.begin = first.value_or(access.begin);
   }
   auto reply = self.replies_.hold(req);
   auto waiting = std::make_shared<Access>(std::move(access));
