@@ -5,8 +5,6 @@
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -17,6 +15,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "fs/mount/device_io.h"
 #include "fs/mount/mountpoint.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/threads.h"
@@ -150,6 +149,18 @@ class Arguments {
   fuse_args arguments_{};
 };
 
+// Ends the session that has made a mount, and leaves the mount. libfuse does so only with one that
+// has ended already, as POLLERR tells it: that is what it is shown in place of its device.
+void part_from_mount(fuse_session* maker) {
+  std::array<int, 2> pipe{};
+  if (::pipe2(pipe.data(), O_CLOEXEC) == 0) {
+    ::close(pipe[0]);
+    if (::dup3(pipe[1], fuse_session_fd(maker), O_CLOEXEC) >= 0) fuse_session_unmount(maker);
+    ::close(pipe[1]);
+  }
+  fuse_session_destroy(maker);
+}
+
 }  // namespace
 
 Result<void> FuseSession::create(const std::vector<std::string>& options) {
@@ -196,14 +207,15 @@ Result<void> FuseSession::mount_there(const std::vector<std::string>& options) {
   mounted_ = true;
   if (const auto place = mount_at(mountpoint_); place && place->is_root) mount_ = place->mount;
   const int device = ::fcntl(fuse_session_fd(maker), F_DUPFD_CLOEXEC, 3);
-  fuse_session_destroy(maker);
-  if (device >= 0 &&
-      fuse_session_mount(session_, ("/dev/fd/" + std::to_string(device)).c_str()) == 0) {
-    return {};
+  int failure = errno;
+  part_from_mount(maker);
+  if (device >= 0) {
+    failure = -fuse_session_custom_io(session_, &device_io(), device);
+    if (failure == 0) return {};
+    ::close(device);
   }
-  const Error error = os_error(mountpoint_, "cannot serve it");
-  if (device >= 0) ::close(device);
-  return fail(error);
+  errno = failure;
+  return fail(os_error(mountpoint_, "cannot serve it"));
 }
 
 Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& settings, FuseOps& ops,
@@ -226,20 +238,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::over_socket(int fd, FuseOps& o
     ::close(fd);
     return fail(created.error());
   }
-  fuse_custom_io io{};
-  io.read = [](int socket, void* buffer, size_t size, void*) {
-    const ssize_t got = ::read(socket, buffer, size);
-    if (got != 0) return got;
-    errno = ENODEV;  // as /dev/fuse says when the mount has ended
-    return ssize_t{-1};
-  };
-  io.writev = [](int socket, iovec* parts, int count, void*) {
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = static_cast<size_t>(count);
-    return ::sendmsg(socket, &message, MSG_NOSIGNAL);
-  };
-  if (fuse_session_custom_io(self->session_, &io, fd) != 0) {
+  if (fuse_session_custom_io(self->session_, &socket_io(), fd) != 0) {
     ::close(fd);
     return fail(Code::kInvalid, "cannot serve over a socket");
   }
