@@ -35,6 +35,21 @@ class EtcdFaults : public ::testing::Test {
     return world_.loop().run_task(
         store_->replace(record, revision, world_.within(std::chrono::seconds(20))));
   }
+  // A call by way of this member and no other: it gives the store its token. Without its peers it
+  // could give none, and a store that has none is not shown the member's own copy.
+  void log_in(int member) {
+    link_others(member, "cut");
+    const auto found = get("nobody");
+    link_others(member, "pass");
+    ASSERT_TRUE(found) << found.error().message;
+  }
+  // Our way to all members but this one.
+  void link_others(int member, const std::string& state) {
+    for (int other = 1; other <= 3; ++other) {
+      if (other == member) continue;
+      world_.proxy(other, "POST", "/link", R"({"state":")" + state + R"("})", "_CONTROL");
+    }
+  }
   void reset_counts() {
     for (int member = 1; member <= 3; ++member) world_.proxy(member, "POST", "/stats/reset");
   }

@@ -87,6 +87,11 @@ void EtcdWorld::write_raw(const std::string& id, const std::string& bytes) {
   put.key = prefix_ + "/records/" + id;
   put.value = bytes;
   EXPECT_TRUE(call(0, "/v3/kv/txn", to_json(put)).succeeded);
+  // A member answers this one when it has come so far itself.
+  const std::string read = to_json(EtcdRange(put.key));
+  for (size_t member = 0; member < raw_options_.endpoints.size(); ++member) {
+    call(member, "/v3/kv/range", read);
+  }
 }
 
 HttpResponse EtcdWorld::send(HttpRequest request) {

@@ -35,7 +35,7 @@ class EtcdWorld {
   std::unique_ptr<EtcdStore> open(EtcdOptions options);
   std::unique_ptr<EtcdStore> open() { return open(options()); }
 
-  // Behind keyfs's back.
+  // Behind keyfs's back. What was written is in each member's own copy afterwards.
   std::string read_raw(const std::string& id);
   void write_raw(const std::string& id, const std::string& bytes);
   // Any call to one member, as the user that the records belong to.

@@ -198,16 +198,14 @@ TEST_F(EtcdWatched, it_stays_live_while_many_calls_wait_for_their_turn) {
 
 TEST_F(EtcdWatched, what_was_read_from_one_members_own_copy_is_announced_again) {
   ASSERT_TRUE(write(example_record("orders")));
-  ASSERT_TRUE(get("orders"));
+  log_in(1);
   start_watch();
   // Member 1 is left behind, then it is the only one that we reach.
   world_.act("/1/cut_peers");
   disable("orders");
   await([&] { return heard_disabled("orders"); }, "the end of the key");
   heard_.changes.clear();
-  for (int member = 2; member <= 3; ++member) {
-    world_.proxy(member, "POST", "/link", R"({"state":"cut"})", "_CONTROL");
-  }
+  link_others(1, "cut");
   const auto old = get("orders", 12s);
   ASSERT_TRUE(old && *old);
   EXPECT_EQ((*old)->record.state, KeyState::kEnabled) << "it was to be out of date";
