@@ -20,8 +20,11 @@ std::string octal(mode_t mode) {
 Result<void> check_guard(const std::string& path, const struct stat& about, Guard guard) {
   const uid_t us = ::geteuid();
   if (about.st_uid != us && !(guard == Guard::kTrusted && about.st_uid == 0)) {
+    const std::string ours = std::to_string(us);
     return fail(Code::kDenied, path + ": is owned by uid " + std::to_string(about.st_uid) +
-                                   ", and keyfs runs as uid " + std::to_string(us) + "; chown it");
+                                   ", and keyfs runs as uid " + ours +
+                                   "; run it as that user, or: chown " +
+                                   (S_ISDIR(about.st_mode) ? "-R " : "") + ours + " " + path);
   }
   const mode_t unwanted = guard == Guard::kSecret ? 077 : 022;
   if ((about.st_mode & unwanted) == 0) return {};

@@ -1,4 +1,5 @@
 // keyfs create, disable, enable, delete, heal.
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -84,6 +85,7 @@ class PerKey {
   }
 
   ExitCode finish() {
+    if (const std::string told = new_state_dir_.told(); !told.empty()) output_.error(told);
     if (output_.json()) output_.write({{"keys", keys_}});
     return tally_.code();
   }
@@ -133,6 +135,8 @@ class PerKey {
 
   CommandContext& context_;
   Output& output_;
+  const RootsStateDir new_state_dir_{
+      context_.configuration.embedded.empty() ? context_.configuration.settings.state_dir : ""};
   ReplicaReader memory_;
   ReplicaWriter notebook_;
   KeyAdmin admin_;
@@ -190,13 +194,20 @@ void print(const HealReport& report, Output& output) {
                   {"rkms", report.rkms},
                   {"rkms_left", report.rkms_left ? Json(*report.rkms_left) : Json()},
                   {"missing", missing},
-                  {"failures", failures}});
+                  {"failures", failures},
+                  {"not_noted", report.unnoted.size()}});
     return;
   }
   for (const auto& key : report.missing)
     output.error(Output::printable(key.id) + ": still missing: " + text_of(key.regions));
   for (const auto& key : report.failures)
     output.error(Output::printable(key.id) + ": " + key.error.message);
+  if (!report.unnoted.empty()) {
+    output.error("this host's memory was not told of " + std::to_string(report.unnoted.size()) +
+                 " healed keys, so that its copies of their records lack the new wraps until it "
+                 "reads them: " +
+                 report.unnoted.front().error.message);
+  }
   output.out() << report.keys << " looked at, " << report.whole << " whole, " << report.healed
                << " healed, " << report.missing.size() << " still lack a region, "
                << report.failures.size() << " failed";
@@ -262,13 +273,19 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
                          [&] { return make_state_dir(state_dir); });
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
                 context.log, options, &memory, &notebook);
+  const RootsStateDir new_state_dir(context.configuration.embedded.empty() ? state_dir : "");
   const auto report = context.run(healer.run_once(arguments.ids, TimePoint::max()));
+  if (const std::string told = new_state_dir.told(); !told.empty()) output.error(told);
   if (!report) {
     output.error(report.error().message);
     return ExitCode::kFailed;
   }
   print(*report, output);
-  if (report->complete()) return ExitCode::kDone;
+  // A user without access to state_dir has done what he could.
+  const bool told = std::all_of(
+      report->unnoted.begin(), report->unnoted.end(),
+      [](const HealReport::Failure& key) { return key.error.code == Code::kDenied; });
+  if (report->complete()) return told ? ExitCode::kDone : ExitCode::kPartial;
   return report->failures.size() == report->keys && report->keys != 0 ? ExitCode::kFailed
                                                                       : ExitCode::kPartial;
 }

@@ -14,7 +14,40 @@
 
 namespace keyfs {
 
+Result<void> check_whose(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) return {};
+  std::filesystem::path there = path;
+  do {
+    there = there.parent_path();
+  } while (::stat(there.c_str(), &info) != 0 && there.has_relative_path());
+  const uid_t us = ::geteuid();
+  if (info.st_uid == us || info.st_uid == 0) return {};
+  const std::string owner = std::to_string(info.st_uid);
+  return fail(Code::kDenied, path + ": is not there, and would belong to uid " +
+                                 std::to_string(us) + " in " + there.string() +
+                                 ", which is of uid " + owner +
+                                 ": keyfs, if it runs as that user, could not use it; run this as "
+                                 "that user: sudo -u '#" +
+                                 owner + "' keyfs ...");
+}
+
+RootsStateDir::RootsStateDir(std::string path) : path_(std::move(path)) {
+  struct stat info {};
+  if (::geteuid() != 0 || ::stat(path_.c_str(), &info) == 0) path_.clear();
+}
+
+std::string RootsStateDir::told() const {
+  struct stat info {};
+  if (path_.empty() || ::stat(path_.c_str(), &info) != 0) return "";
+  return "state_dir " + path_ +
+         " was made, and is root's: if keyfs runs as another user on this host, run: chown -R "
+         "USER " +
+         path_;
+}
+
 Result<void> make_state_dir(const std::string& path) {
+  if (auto ok = check_whose(path); !ok) return fail(ok.error().within("state_dir"));
   const auto prepared = StateDir::prepare(path);
   if (!prepared) return fail(prepared.error());
   if (prepared->usable()) return {};
@@ -56,6 +89,11 @@ Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common
     const auto ok = makes == Makes::kAll ? prepare_embedded(self->configuration, arena, random)
                                          : check_embedded(self->configuration);
     if (!ok) return fail(ok.error());
+  }
+  const ConfigSection* store = self->configuration.file.find("store");
+  const auto* database = store == nullptr ? nullptr : store->find("path");
+  if (makes != Makes::kNothing && database != nullptr) {
+    if (auto ok = check_whose(database->value); !ok) return fail(ok.error().within("[store] path"));
   }
   auto backends = Backends::open(self->configuration, self->curl, self->clock, nullptr, {},
                                  makes != Makes::kNothing);

@@ -35,8 +35,26 @@ enum class Makes {
   kAll,       // and what --embedded needs
 };
 
-// For fs/keys/replica_writer.h. kDenied when this user has no access, else kUnavailable.
+// kDenied when `path` is not there and would be made in a directory that belongs to neither this user
+// nor root: what root makes there, a daemon that runs as the directory's owner would refuse.
+Result<void> check_whose(const std::string& path);
+
+// For fs/keys/replica_writer.h. kDenied when this user has no access, or as check_whose() tells,
+// else kUnavailable.
 Result<void> make_state_dir(const std::string& path);
+
+// Whether root has made state_dir, which a daemon that runs as another user could not use: nothing
+// tells a command who that is, so it tells what to do. Blocking: stat(2).
+class RootsStateDir {
+ public:
+  // Before the command does anything. `path` is state_dir; empty: it is never told.
+  explicit RootsStateDir(std::string path);
+  // Afterwards; "" when there is nothing to tell.
+  std::string told() const;
+
+ private:
+  std::string path_;  // empty: it was there, or this is not root
+};
 
 struct CommandContext {
   // Takes a context down, and lets it be when that takes too long: a thread that reads from a disk

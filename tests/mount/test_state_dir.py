@@ -171,3 +171,36 @@ def test_a_reload_tells_what_needs_a_restart(launch):
     eventually(lambda: "needs a restart" in keyfs.log(), what="told")
     (line,) = [line for line in keyfs.log().splitlines() if "needs a restart" in line]
     assert 'changed="key_bytes, fresh_for"' in line
+
+
+ANOTHER = 4711
+
+
+def test_root_makes_nothing_that_the_owner_of_the_directory_could_not_use(launch, folder, db):
+    """A daemon that runs as the owner would refuse what is root's."""
+    keyfs = launch(start=False, state_dir=str(folder / "parts" / "state"))
+    os.chown(folder / "parts", ANOTHER, -1)
+    done = keyfs.cli("create", "orders")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{db}: is not there" in done.stderr and f"sudo -u '#{ANOTHER}' keyfs" in done.stderr
+    assert not os.path.exists(db) and not os.path.exists(keyfs.state_dir)
+    os.chown(folder / "parts", 0, -1)
+    assert keyfs.cli("create", "orders").returncode == 0
+    shutil.rmtree(keyfs.state_dir)
+    os.chown(folder / "parts", ANOTHER, -1)
+    done = keyfs.cli("create", "bills")
+    assert done.returncode == 1 and f"sudo -u '#{ANOTHER}' keyfs" in done.stderr, done.stdout + done.stderr
+    assert not os.path.exists(keyfs.state_dir)
+    assert set(seen.texts(db)) == {"orders"}
+    os.chown(folder / "parts", 0, -1)
+
+
+def test_root_is_told_that_state_dir_is_its_own_and_what_to_do(launch):
+    keyfs = launch(start=False)
+    done = keyfs.cli("create", "orders")
+    assert done.returncode == 0 and f"chown -R USER {keyfs.state_dir}" in done.stderr, done.stdout + done.stderr
+    assert "chown" not in keyfs.cli("create", "bills").stderr, "once"
+    # What the daemon of that user says until then.
+    os.chown(keyfs.state_dir, ANOTHER, -1)
+    refused = keyfs.mount_in_vain()
+    assert refused.returncode == 1 and f"chown -R 0 {keyfs.state_dir}" in refused.stderr
