@@ -1,21 +1,17 @@
 #include "fs/keys/replica.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
 
-#include "base/file.h"
 #include "base/worker.h"
+#include "fs/keys/pending_notes.h"
 #include "fs/keys/record_memory.h"
 #include "fs/keys/replica_db.h"
 
@@ -28,8 +24,6 @@ constexpr Duration kLiveBeat = std::chrono::seconds(30);
 constexpr Duration kRetryWrites = std::chrono::seconds(5);
 // A confirmation may lie so far in the future: clocks are corrected by small steps.
 constexpr int64_t kClockSlackMs = 5 * 60 * 1000;
-// A disk that hangs must not fill the memory with what it is to do.
-constexpr size_t kMostPending = 20'000;
 constexpr size_t kMostReads = 1'000;
 
 // What was noted within kNothingNew, by a hash of id and revision. Two that fall into one slot push
@@ -99,8 +93,7 @@ struct Replica::Impl {
   LiveTime live_time;
   bool live = false;
   uint64_t beats = 0;  // tells the beat of the feed of now from those before
-  // Not on disk yet. They stay until they are, so that recall() sees them all the while.
-  std::map<std::string, ReplicaDb::Write> pending;
+  PendingNotes pending;
   bool writing = false;
   std::atomic<bool> write_failed{false};  // the last one; another try is coming
   size_t waiting = 0;
@@ -127,42 +120,12 @@ std::string how_to_forget(const std::string& path) {
   return "stop keyfs on this host and remove " + path + "*, with which it forgets every key";
 }
 
-namespace {
-
-// A new file has its tables before it has its name: one that is there without them has lost them,
-// and is no host that has seen nothing. Of two processes that begin, the first one's stays.
-Result<void> begin_file(const Clock& clock, const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored)) return {};
-  const std::string draft = path + ".new." + std::to_string(::getpid());
-  const auto drop = [&draft] {
-    for (const char* end : {"", "-wal", "-shm"}) ::unlink((draft + end).c_str());
-  };
-  drop();
-  {
-    // Closed by the end of this block, which puts all of it into the one file.
-    const auto made = ReplicaDb::open(clock, draft);
-    if (!made) {
-      drop();
-      return fail(made.error());
-    }
-  }
-  const bool linked = ::link(draft.c_str(), path.c_str()) == 0 || errno == EEXIST;
-  const Error error = os_error(path, "cannot be made");
-  drop();
-  if (!linked) return fail(error);
-  (void)sync_directory(directory_of(path));
-  return {};
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path,
                                                const SipHash& hash) {
-  if (auto ok = begin_file(loop.clock(), path); !ok) {
+  if (auto ok = ReplicaDb::begin(loop.clock(), path); !ok) {
     return fail(ok.error().within("this host keeps no replica of records in " + path));
   }
-  auto db = ReplicaDb::open(loop.clock(), path, false);
+  auto db = ReplicaDb::open(loop.clock(), path);
   if (!db && db.error().code == Code::kCorrupt) {
     log.error(
         "the replica is damaged; it is set aside and a new one is begun. What this host has seen "
@@ -172,13 +135,13 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
       std::error_code ignored;
       std::filesystem::rename(path + end, path + ".damaged" + end, ignored);
     }
-    if (auto ok = begin_file(loop.clock(), path); !ok) return fail(ok.error());
-    db = ReplicaDb::open(loop.clock(), path, false);
+    if (auto ok = ReplicaDb::begin(loop.clock(), path); !ok) return fail(ok.error());
+    db = ReplicaDb::open(loop.clock(), path);
   }
   if (!db) return fail(db.error().within("this host keeps no replica of records in " + path));
   auto live = (*db)->live_time();
   if (!live) return fail(live.error().within("this host keeps no replica of records in " + path));
-  auto to_read = ReplicaDb::open(loop.clock(), path, false);
+  auto to_read = ReplicaDb::open(loop.clock(), path);
   if (!to_read) {
     return fail(to_read.error().within("this host keeps no replica of records in " + path));
   }
@@ -238,17 +201,13 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
   };
   // What is on its way to the disk may get there, and be gone from here, after this read has begun.
   std::optional<ReplicaDb::Write> newer_write;
-  if (const auto early = impl.pending.find(id); early != impl.pending.end()) {
-    newer_write = early->second;
-  }
+  if (const auto* early = impl.pending.find(id)) newer_write = *early;
   Result<std::optional<ReplicaDb::Row>> row = std::optional<ReplicaDb::Row>();
   {
     const Waiting waiting(impl.waiting);
     row = co_await impl.reader.run(std::move(work));
   }
-  if (const auto late = impl.pending.find(id); late != impl.pending.end()) {
-    newer_write = late->second;
-  }
+  if (const auto* late = impl.pending.find(id)) newer_write = *late;
   if (!newer_write) co_return impl.weigh(std::move(row));
   // It counts, unless the disk will not have it.
   const ReplicaDb::Write& write = *newer_write;
@@ -294,6 +253,9 @@ std::string Replica::trouble() const {
            "store should hold is there, remove " +
            impl_->damaged + " and start keyfs anew";
   }
+  if (impl_->db->damaged() || impl_->reader_db->damaged()) {
+    return replica_damaged(impl_->path).message;
+  }
   if (impl_->write_failed) {
     return "this host's replica of records can't be written, so that what is made could not be "
            "remembered; free the disk of " +
@@ -335,7 +297,7 @@ void Replica::doubt(const std::string& id) {
 
 Task<Result<void>> Replica::kept(std::string id) {
   Impl& impl = *impl_;
-  while (impl.pending.contains(id)) {
+  while (impl.pending.find(id) != nullptr) {
     if (impl.write_failed) {
       co_return fail(Code::kUnavailable, "this host's replica of records could not be written (" +
                                              impl.path +
@@ -349,35 +311,11 @@ Task<Result<void>> Replica::kept(std::string id) {
   co_return Result<void>();
 }
 
-// What was noted before of the same id and is not on disk yet is no less remembered for that.
 void Replica::Impl::queue(ReplicaDb::Write write) {
-  const auto known = pending.find(write.id);
-  if (known == pending.end()) {
-    if (pending.size() >= kMostPending) {
-      errors.fetch_add(1, std::memory_order_relaxed);
-      if (!write.json.empty()) lossy = true;
-      return;
-    }
-    const std::string id = write.id;
-    pending.emplace(id, std::move(write));
-  } else if (write.json.empty()) {
-    known->second.doubted = true;
-    if (known->second.json.empty()) known->second.confirmed = write.confirmed;
-  } else {
-    ReplicaDb::Write& before = known->second;
-    if (!before.json.empty() && before.json != write.json) {
-      const auto old = record_of_row(before.json, write.id);
-      const auto now = record_of_row(write.json, write.id);
-      if (old && now && goes_back(*old, *now)) return;
-    }
-    if (!write.strong && !before.json.empty()) {
-      write.confirmed = before.confirmed;
-      write.strong = before.strong && before.json == write.json;
-      write.doubted = before.doubted;
-    }
-    before = std::move(write);
-  }
-  start_writing();
+  const bool news = !write.json.empty();
+  if (pending.add(std::move(write))) return start_writing();
+  errors.fetch_add(1, std::memory_order_relaxed);
+  if (news) lossy = true;
 }
 
 void Replica::Impl::start_writing() {
@@ -388,9 +326,7 @@ void Replica::Impl::start_writing() {
 
 Task<void> Replica::Impl::write_pending() {
   while (!pending.empty() && !write_failed) {
-    auto writes = std::make_shared<std::vector<ReplicaDb::Write>>();
-    writes->reserve(pending.size());
-    for (auto& [id, write] : pending) writes->push_back(write);
+    const auto writes = std::make_shared<const std::vector<ReplicaDb::Write>>(pending.all());
     // Named, since g++ 12 may destroy a temporary in a co_await twice.
     std::function<Result<std::vector<std::string>>()> job = [file = db.get(), writes] {
       return file->write(*writes);
@@ -406,14 +342,7 @@ Task<void> Replica::Impl::write_pending() {
     for (const std::string& id : *refused) {
       log.debug("a record that is older than what is remembered of it was not noted", {{"id", id}});
     }
-    for (const ReplicaDb::Write& write : *writes) {
-      const auto now = pending.find(write.id);
-      if (now != pending.end() && now->second.json == write.json &&
-          now->second.confirmed == write.confirmed && now->second.strong == write.strong &&
-          now->second.doubted == write.doubted) {
-        pending.erase(now);
-      }
-    }
+    pending.written(*writes);
   }
   writing = false;
 }

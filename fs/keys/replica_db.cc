@@ -1,7 +1,12 @@
 #include "fs/keys/replica_db.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
 #include <utility>
 
+#include "base/file.h"
 #include "fs/keys/record_memory.h"
 
 namespace keyfs {
@@ -26,17 +31,47 @@ Result<Record> record_of_row(std::string_view json, const std::string& id) {
   return record;
 }
 
-Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path,
-                                                   bool may_make) {
-  std::unique_ptr<ReplicaDb> db(new ReplicaDb(clock));
-  auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), may_make);
-  if (!opened) {
-    // A file of ours has its tables from the beginning (Replica::open): this one has lost them.
-    if (!may_make && opened.error().message == path + ": is empty") {
-      return fail(Code::kCorrupt, path + ": is there, and has lost all that it held");
+Error replica_damaged(const std::string& path) {
+  return {Code::kUnavailable,
+          "what this host has seen is in " + path +
+              ", which is damaged, so that it can't be told now; restart keyfs, which sets the file "
+              "aside, and once all that the store should hold is there, remove " +
+              path + ".damaged and restart it once more"};
+}
+
+Result<void> ReplicaDb::begin(const Clock& clock, const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return {};
+  const std::string draft = path + ".new." + std::to_string(::getpid());
+  const auto drop = [&draft] {
+    for (const char* end : {"", "-wal", "-shm"}) ::unlink((draft + end).c_str());
+  };
+  drop();
+  {
+    // Closed by the end of this block, which puts all of it into the one file.
+    const auto made = open(clock, draft, SqliteDb::Empty::kNew);
+    if (!made) {
+      drop();
+      return fail(made.error());
     }
-    return fail(std::move(opened.error()));
   }
+  const bool linked = ::link(draft.c_str(), path.c_str()) == 0 || errno == EEXIST;
+  const Error error = os_error(path, "cannot be made");
+  drop();
+  if (!linked) return fail(error);
+  (void)sync_directory(directory_of(path));
+  return {};
+}
+
+Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path) {
+  return open(clock, path, SqliteDb::Empty::kLost);
+}
+
+Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std::string& path,
+                                                   SqliteDb::Empty empty) {
+  std::unique_ptr<ReplicaDb> db(new ReplicaDb(clock));
+  auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), empty);
+  if (!opened) return fail(std::move(opened.error()));
   db->db_ = std::move(*opened);
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
     auto prepared = db->db_->prepare(sql);
@@ -61,9 +96,15 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   return db;
 }
 
+Error ReplicaDb::told(Error error) {
+  if (error.code != Code::kCorrupt) return error;
+  damaged_.store(true, std::memory_order_relaxed);
+  return replica_damaged(db_->path());
+}
+
 Result<void> ReplicaDb::run(SqliteStatement& statement) {
   auto stepped = statement.step();
-  if (!stepped) return fail(std::move(stepped.error()));
+  if (!stepped) return fail(told(std::move(stepped.error())));
   return {};
 }
 
@@ -72,7 +113,7 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     const SqliteReset reset(find_);
     find_.bind(1, id);
     auto found = find_.step();
-    if (!found) return fail(std::move(found.error()));
+    if (!found) return fail(told(std::move(found.error())));
     if (!*found) return std::optional<Row>();
     const auto json = find_.text(0);
     const auto revision = find_.text(1);
@@ -84,14 +125,6 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     row.confirmed = find_.number(2);
     row.doubted = find_.number(3) != 0;
     return std::optional<Row>(std::move(row));
-  });
-}
-
-Result<bool> ReplicaDb::has(const std::string& id) {
-  return db_->read<bool>(deadline(), [&]() -> Result<bool> {
-    const SqliteReset reset(find_);
-    find_.bind(1, id);
-    return find_.step();
   });
 }
 
@@ -113,7 +146,7 @@ Result<bool> ReplicaDb::put(const Write& write) {
     const SqliteReset reset(find_);
     find_.bind(1, write.id);
     auto found = find_.step();
-    if (!found) return fail(std::move(found.error()));
+    if (!found) return fail(told(std::move(found.error())));
     const auto there = *found ? find_.text(0) : std::nullopt;
     if (there && *there != write.json) {
       // A row that is damaged says nothing that could be taken back.
@@ -160,7 +193,7 @@ Result<LiveTime> ReplicaDb::live_time() {
   return db_->read<LiveTime>(deadline(), [&]() -> Result<LiveTime> {
     const SqliteReset reset(live_);
     auto found = live_.step();
-    if (!found) return fail(std::move(found.error()));
+    if (!found) return fail(told(std::move(found.error())));
     if (!*found) return LiveTime{};
     return LiveTime{live_.number(0), live_.number(1)};
   });

@@ -8,23 +8,15 @@
 
 #include "fs/keys/replica.h"
 #include "fs/keys/replica_db.h"
-#include "fs/keys/replica_writer.h"
 
 namespace keyfs {
 namespace {
 
 Recall unreadable(const std::string& path, const Error& error) {
-  const std::string& why = error.message;
-  if (error.code == Code::kCorrupt) {
-    return Recall::unknown(Error(
-        Code::kUnavailable,
-        "what this host has seen was in " + path + ", which is damaged: " + why +
-            "; start keyfs anew, which sets the file aside, and once all that the store should "
-            "hold is there, remove " +
-            path + ".damaged and start it anew"));
-  }
+  if (error.code == Code::kCorrupt) return Recall::unknown(replica_damaged(path));
   return Recall::unknown(Error(
-      Code::kUnavailable, "what this host has seen, in " + path + ", can't be read: " + why +
+      Code::kUnavailable, "what this host has seen, in " + path + ", can't be read: " +
+                              error.message +
                               " (run this as the user that keyfs runs as, or on another host)"));
 }
 
@@ -61,17 +53,15 @@ Recall ReplicaReader::look_up(const std::string& id) {
       never.what = Recall::What::kNever;
       return never;
     }
-    wait_until_made(path_);
-    auto opened = ReplicaDb::open(loop_.clock(), path_, false);
+    auto opened = ReplicaDb::open(loop_.clock(), path_);
     if (!opened) return unreadable(path_, opened.error());
     db_ = std::move(*opened);
   }
   auto row = db_->get(id);
   Recall recall;
   if (!row) {
-    // Damage of the file tells of no id; damage of a record does.
-    const auto there = row.error().code == Code::kCorrupt ? db_->has(id) : Result<bool>(false);
-    if (!there || !*there) return unreadable(path_, row.error());
+    if (db_->damaged()) return Recall::unknown(std::move(row.error()));
+    if (row.error().code != Code::kCorrupt) return unreadable(path_, row.error());
     recall.what = Recall::What::kKnown;  // damaged, and a record all the same
     recall.why = std::move(row.error());
   } else if (*row) {

@@ -3,23 +3,12 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <chrono>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "fs/keys/replica_db.h"
 
 namespace keyfs {
-
-void wait_until_made(const std::string& path) {
-  using namespace std::chrono_literals;
-  for (int i = 0; i < 40; ++i) {
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size != 0) return;
-    std::this_thread::sleep_for(25ms);
-  }
-}
 
 ReplicaWriter::ReplicaWriter(Loop& loop, std::string path, std::function<Result<void>()> prepare)
     : loop_(loop),
@@ -47,17 +36,15 @@ Task<Result<void>> ReplicaWriter::write_down(Stored stored, bool strong) {
 Result<void> ReplicaWriter::open() {
   if (db_ != nullptr) return {};
   struct stat info {};
-  int why = ::stat(path_.c_str(), &info) == 0 ? 0 : errno;
+  const int why = ::stat(path_.c_str(), &info) == 0 ? 0 : errno;
   if (why == ENOENT) {
     if (auto ok = prepare_(); !ok) return ok;
+    if (auto ok = ReplicaDb::begin(loop_.clock(), path_); !ok) return ok;
   } else if (why != 0) {
     const Code code = why == EACCES ? Code::kDenied : Code::kUnavailable;
     return fail(code, path_ + ": " + std::generic_category().message(why));
-  } else {
-    wait_until_made(path_);
   }
-  // A file that is there and stays empty has lost what it held.
-  auto opened = ReplicaDb::open(loop_.clock(), path_, why == ENOENT);
+  auto opened = ReplicaDb::open(loop_.clock(), path_);
   if (!opened) return fail(std::move(opened.error()));
   db_ = std::move(*opened);
   return {};

@@ -38,7 +38,4 @@ class ReplicaWriter final : public Notebook {
   Worker worker_;                  // goes first
 };
 
-// Waits, for a moment, while the file is there and empty: somebody is making it just now. Blocking.
-void wait_until_made(const std::string& path);
-
 }  // namespace keyfs

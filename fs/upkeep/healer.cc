@@ -4,9 +4,8 @@
 #include <utility>
 
 #include "base/race.h"
+#include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
-#include "fs/keys/record_memory.h"
-#include "fs/upkeep/adoption.h"
 
 namespace keyfs {
 namespace {
@@ -116,6 +115,7 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
     ++report.adopted;
     log_.info("key " + id + " was taken over from RKMS", {{"id", id}});
   }
+  if (done.not_noted) report.unnoted.push_back({id, *done.not_noted});
   switch (done.outcome) {
     case Outcome::kWhole:
       if (!done.adopted) ++report.whole;
@@ -159,6 +159,17 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     done.outcome = Outcome::kRkms;
     co_return done;
   }
+  if (memory_ != nullptr && !record.from_rkms) {
+    auto right = co_await in_keeping(loop_, store_, *memory_, std::move(stored),
+                                     call_until(deadline));
+    if (!right || !*right) {
+      done.outcome = right ? Outcome::kAbsent : Outcome::kFailed;
+      if (!right) done.error = right.error().within("key " + id + " is left as it is");
+      co_return done;
+    }
+    stored = std::move(**right);
+    if (record.state == KeyState::kDeleted) co_return done;
+  }
   const Record before = record;
   auto filled = record.from_rkms ? take_over(record, deadline) : fill_in(record, deadline);
   done = co_await std::move(filled);
@@ -173,15 +184,16 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   } else if (!*replaced) {
     done.outcome = Outcome::kConflict;
     done.adopted = false;
-  } else if (done.adopted) {
-    TaskGroup<Result<void>> noting(loop_);
-    noting.start(notebook_->write_down(std::move(**replaced), true));
-    const auto noted = co_await noting.next(call_until(deadline));
-    if (!noted || !noted->value) {
+  } else {
+    auto untold = co_await note(std::move(**replaced), deadline);
+    if (!untold) co_return done;
+    if (done.adopted) {
       done.outcome = Outcome::kFailed;
-      done.error.emplace(noted ? noted->value.error().code : Code::kTimeout,
-                         "key " + id + " was adopted, and this host's memory was not told: " +
-                             (noted ? noted->value.error().message : "it did not answer in time"));
+      done.error.emplace(untold->code, "key " + id +
+                                           " was adopted, and this host's memory was not told: " +
+                                           untold->message);
+    } else {
+      done.not_noted = std::move(untold);
     }
   }
   co_return done;
@@ -236,69 +248,6 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
     for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
   }
   if (done.outcome == Outcome::kHealed && !done.missing.empty()) done.outcome = Outcome::kMissing;
-  co_return done;
-}
-
-Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {
-  const std::string what = "could not adopt key " + record.id + ", which is left as it was";
-  if (memory_ == nullptr || notebook_ == nullptr) {
-    co_return Error(Code::kUnavailable, what + ": this host has no memory of records here");
-  }
-  TaskGroup<Recall> asked(loop_);
-  asked.start(memory_->recall(record.id));
-  const auto told = co_await asked.next(call_until(deadline));
-  const Recall recall = told ? told->value : Recall();
-  if (recall.stored) {
-    if (const auto why = goes_back(recall.stored->record, record)) {
-      co_return went_back(record.id, *why, memory_->forget()).within(what);
-    }
-  }
-  // A record that is damaged here may have been one of keyfs's.
-  if (recall.what == Recall::What::kUnknown || recall.why) {
-    const std::string why = recall.why ? recall.why->message : "it did not answer in time";
-    co_return Error(Code::kUnavailable,
-                    what +
-                        ": whether this host has seen a record of keyfs under this id can't be "
-                        "told now: " +
-                        why);
-  }
-  TaskGroup<Result<void>> proving(loop_);
-  proving.start(notebook_->prove());
-  const auto proven = co_await proving.next(call_until(deadline));
-  if (proven && proven->value) co_return std::nullopt;
-  co_return Error(Code::kUnavailable,
-                  what + ": this host could not remember it: " +
-                      (proven ? proven->value.error().message : "its disk did not answer in time"));
-}
-
-Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
-  Attempt done;
-  if (auto why = co_await not_ours_to_adopt(record, deadline)) {
-    done.outcome = Outcome::kFailed;
-    done.error = std::move(why);
-    co_return done;
-  }
-  size_t calls = regions_.size();
-  for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
-  co_await take_calls(calls);
-  auto origin = co_await store_.identity(call_until(deadline));
-  if (!origin) {
-    done.outcome = Outcome::kFailed;
-    done.error = origin.error().within("could not adopt key " + record.id);
-    co_return done;
-  }
-  Record bound = record;
-  bound.origin = std::move(*origin);
-  auto adopted = co_await adopt(loop_, regions_, std::move(bound), call_until(deadline));
-  if (!adopted) {
-    done.outcome = Outcome::kFailed;
-    done.error = std::move(adopted.error());
-    co_return done;
-  }
-  record = std::move(adopted->record);
-  done.adopted = true;
-  done.missing = std::move(adopted->missing);
-  if (!done.missing.empty()) done.outcome = Outcome::kMissing;
   co_return done;
 }
 

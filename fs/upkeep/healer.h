@@ -5,8 +5,9 @@
 // replace the record by its revision. The plaintext never changes. A wrap that exists is never
 // touched, not even one that is suspect: it is told of. A region lacks nothing that another replica
 // of its multi-Region key has wrapped. A record that another writer changed meanwhile is looked at
-// again. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h), unless this host's
-// memory knows a record of keyfs's under that id, or can't tell; and it is told what was taken over.
+// again. A record that took back what this host's memory knows of it is left alone, and what was
+// filled in is noted there. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h),
+// unless this host's memory knows a record of keyfs's under that id, or can't tell.
 //
 // A region that could not wrap a key is left alone for a while, twice as long each time, and so are
 // all keys that lack nothing else; its return (note_recovered) ends that. A key that fails for a
@@ -68,13 +69,15 @@ struct HealReport {
   std::optional<size_t> rkms_left;
   std::vector<Missing> missing;
   std::vector<Failure> failures;  // could not be read, corrupt, changed under our hands
+  std::vector<Failure> unnoted;   // healed, and this host's memory was not told
 
   bool complete() const { return missing.empty() && failures.empty(); }
 };
 
 class Healer {
  public:
-  // `memory` and `notebook`: this host's, for `adopt`; without them nothing is taken over.
+  // `memory` and `notebook`: this host's. A command has both; a daemon's memory notes by itself.
+  // Without both nothing is adopted.
   Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
          HostMemory* memory = nullptr, Notebook* notebook = nullptr);
 
@@ -104,6 +107,7 @@ class Healer {
     std::optional<Error> error;          // kFailed
     std::vector<RegionFailure> missing;  // kMissing
     bool adopted = false;
+    std::optional<Error> not_noted;  // of what was filled in
   };
   // A region that could not wrap: left alone until then.
   struct Outage {
@@ -120,6 +124,8 @@ class Healer {
 
   Task<Attempt> heal(std::string id, TimePoint deadline, HealReport& report);
   Task<Attempt> attempt(std::string id, TimePoint deadline);
+  // The memory is told what was written: why it could not be.
+  Task<std::optional<Error>> note(Stored written, TimePoint deadline);
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
   // Why `record`, of RKMS's, is not to be taken over on this host.

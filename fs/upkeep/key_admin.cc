@@ -5,9 +5,9 @@
 
 #include "base/race.h"
 #include "fs/keys/creation_gate.h"
+#include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/key_maker.h"
-#include "fs/keys/record_memory.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -15,8 +15,6 @@ namespace {
 
 // How often a change is tried again because somebody else changed the record meanwhile.
 constexpr int kTries = 5;
-// What a description waits for this host's memory.
-constexpr Duration kMemoryPatience = std::chrono::milliseconds(500);
 // What a change waits until it is noted, beyond the time that it may take itself.
 constexpr Duration kNotePatience = std::chrono::seconds(10);
 
@@ -89,6 +87,15 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   }
 
   const auto pass = co_await ask_to_create(loop_, memory_, id, deadline);
+  if (!pass && pass.error().code == Code::kCorrupt) {
+    // Lost; or another command has made it, and noted that, since the store was asked.
+    found = co_await store_.get(id, Read::kStrong, deadline);
+    if (found && *found) {
+      AdminCreated there = existing((*found)->record);
+      there.not_noted = co_await note(std::move(**found), true);
+      co_return there;
+    }
+  }
   if (!pass) co_return fail(pass.error());
   // Before anything is made: a key that this host can't remember could be made twice.
   TaskGroup<Result<void>> proving(loop_);
@@ -113,11 +120,9 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   const std::string what = "could not make key " + id + " " + std::string(to_string(state));
   for (int attempt = 0; attempt < kTries; ++attempt) {
-    auto found = co_await store_.get(id, Read::kStrong, deadline);
-    if (!found) co_return fail(found.error().within(what));
-    if (!*found) co_return no_such_key(id);
-    Stored stored = std::move(**found);
-    if (auto why = co_await gone_back(stored.record, deadline)) co_return fail(std::move(*why));
+    auto found = co_await look_up(id, what, deadline);
+    if (!found) co_return fail(std::move(found.error()));
+    Stored stored = std::move(*found);
     StateChange change{stored.record.state, state, std::nullopt};
     // An older keyfs left the wraps in the records of deleted keys.
     const bool done =
@@ -149,14 +154,14 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
   co_return fail(Code::kUnavailable, what + ": others keep changing its record; try again");
 }
 
-Task<std::optional<Error>> KeyAdmin::gone_back(const Record& record, TimePoint deadline) {
-  TaskGroup<Recall> asked(loop_);
-  asked.start(memory_.recall(record.id));
-  const auto recall = co_await asked.next(std::min(deadline, loop_.now() + kMemoryPatience));
-  if (!recall || !recall->value.stored) co_return std::nullopt;
-  const auto why = goes_back(recall->value.stored->record, record);
-  if (!why) co_return std::nullopt;
-  co_return went_back(record.id, *why, memory_.forget());
+Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoint deadline) {
+  auto found = co_await store_.get(id, Read::kStrong, deadline);
+  if (!found) co_return fail(found.error().within(what));
+  if (!*found) co_return no_such_key(id);
+  auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline);
+  if (!right) co_return fail(std::move(right.error()));
+  if (!*right) co_return no_such_key(id);
+  co_return std::move(**right);
 }
 
 Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
@@ -170,12 +175,11 @@ Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  const auto found = co_await store_.get(id, Read::kStrong, deadline);
-  if (!found) co_return fail(found.error().within("could not describe key " + id));
-  if (!*found) co_return no_such_key(id);
-  const Record& record = (*found)->record;
   // What would not be served is not described as if it were.
-  if (auto why = co_await gone_back(record, deadline)) co_return fail(std::move(*why));
+  std::string what = "could not describe key " + id;
+  const auto found = co_await look_up(id, std::move(what), deadline);
+  if (!found) co_return fail(found.error());
+  const Record& record = found->record;
 
   KeyDescription told;
   told.id = record.id;

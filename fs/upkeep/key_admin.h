@@ -78,8 +78,8 @@ class KeyAdmin {
   Task<Result<KeyDescription>> describe(std::string id, TimePoint deadline);
 
  private:
-  // Why `record` is not what became of the one that is remembered.
-  Task<std::optional<Error>> gone_back(const Record& record, TimePoint deadline);
+  // The record, in keeping with this host's memory; kInvalid when there is none.
+  Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
   // Tells why it could not be done.
   Task<std::optional<Error>> note(Stored stored, bool strong);
 

@@ -38,7 +38,8 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Clock& cl
                                                                  TimePoint deadline,
                                                                  bool may_make) {
   std::unique_ptr<SqliteConnection> connection(new SqliteConnection);
-  auto db = SqliteDb::open(clock, std::move(path), schema(), deadline, may_make);
+  const auto empty = may_make ? SqliteDb::Empty::kNew : SqliteDb::Empty::kMissing;
+  auto db = SqliteDb::open(clock, std::move(path), schema(), deadline, empty);
   if (!db) return fail(std::move(db.error()));
   connection->db_ = std::move(*db);
   const std::pair<SqliteStatement*, std::string_view> statements[] = {

@@ -104,9 +104,9 @@ SqliteDb::~SqliteDb() = default;
 
 Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string path,
                                                  const Schema& schema, TimePoint deadline,
-                                                 bool may_make) {
+                                                 Empty empty) {
   std::unique_ptr<SqliteDb> db(new SqliteDb(clock, std::move(path)));
-  if (may_make) {
+  if (empty == Empty::kNew) {
     if (auto made = make_file(db->path_); !made) return fail(std::move(made.error()));
   }
   struct stat info {};
@@ -134,7 +134,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
         raw,
         [](void* self, int) { return static_cast<SqliteDb*>(self)->wait_for_others() ? 1 : 0; },
         db.get());
-    if (auto ok = db->set_up(schema, may_make); !ok) return fail(std::move(ok.error()));
+    if (auto ok = db->set_up(schema, empty); !ok) return fail(std::move(ok.error()));
     return true;
   });
   if (!opened) return fail(std::move(opened.error()));
@@ -145,7 +145,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
   return db;
 }
 
-Result<void> SqliteDb::set_up(const Schema& schema, bool may_make) {
+Result<void> SqliteDb::set_up(const Schema& schema, Empty empty) {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   if (sqlite3_db_readonly(db_.get(), "main") == 1) {
@@ -155,8 +155,11 @@ Result<void> SqliteDb::set_up(const Schema& schema, bool may_make) {
   // Nothing is written before it is known to be ours.
   const auto kind = identify(schema);
   if (!kind) return fail(kind.error());
-  if (*kind == Kind::kEmpty && !may_make) {
+  if (*kind == Kind::kEmpty && empty == Empty::kMissing) {
     return fail(Code::kUnavailable, path_ + ": is empty");
+  }
+  if (*kind == Kind::kEmpty && empty == Empty::kLost) {
+    return fail(Code::kCorrupt, path_ + ": is there, and has lost all that it held");
   }
   const auto mode = query("PRAGMA journal_mode = WAL");
   if (!mode) return fail(mode.error());

@@ -77,11 +77,17 @@ class SqliteDb {
     std::string sql;         // makes the tables in an empty database
   };
 
-  // Opens the database; makes it when there is none, or only an empty one, if `may_make`. `path` is
-  // absolute.
+  // What a file without tables is taken for.
+  enum class Empty {
+    kNew,      // a database to be made, as where there is no file
+    kMissing,  // none: kUnavailable
+    kLost,     // one that has lost all that it held: kCorrupt. No file is kUnavailable
+  };
+
+  // Opens the database. `path` is absolute.
   static Result<std::unique_ptr<SqliteDb>> open(const Clock& clock, std::string path,
                                                 const Schema& schema, TimePoint deadline,
-                                                bool may_make = true);
+                                                Empty empty = Empty::kNew);
   ~SqliteDb();
   SqliteDb(const SqliteDb&) = delete;
   SqliteDb& operator=(const SqliteDb&) = delete;
@@ -141,7 +147,7 @@ class SqliteDb {
   void roll_back();
   bool wait_for_others();
 
-  Result<void> set_up(const Schema& schema, bool may_make);
+  Result<void> set_up(const Schema& schema, Empty empty);
   Result<Kind> identify(const Schema& schema);
   Result<void> make(const Schema& schema);
   Result<void> exec(const std::string& sql);

@@ -282,5 +282,19 @@ TEST_F(ReplicaWriterTest, a_memory_that_cannot_be_written_is_told) {
   EXPECT_FALSE(write(path, record));
 }
 
+TEST_F(ReplicaWriterTest, an_empty_file_is_a_memory_that_lost_what_it_held) {
+  const Record record = a_record();
+  ASSERT_TRUE(write(path, record));
+  std::vector<std::string> names;
+  for (const auto& file : std::filesystem::directory_iterator(dir.path())) {
+    names.push_back(file.path().filename());
+  }
+  EXPECT_EQ(names, std::vector<std::string>{"replica.db"}) << "made whole, and nothing beside it";
+  std::filesystem::resize_file(path, 0);
+  EXPECT_EQ(write(path, record).error().code, Code::kCorrupt);
+  EXPECT_EQ(recall(path, "orders").what, Recall::What::kUnknown);
+  EXPECT_EQ(std::filesystem::file_size(path), 0u) << "left for the daemon, which sets it aside";
+}
+
 }  // namespace
 }  // namespace keyfs

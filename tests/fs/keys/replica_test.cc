@@ -3,6 +3,7 @@
 #include "fs/keys/replica.h"
 
 #include <filesystem>
+#include <fstream>
 
 #include "fs/keys/keyring_fixture.h"
 #include "support/temporary_directory.h"
@@ -268,6 +269,32 @@ TEST_F(ReplicaTest, what_is_kept_is_found_by_the_next_process) {
   close();
   open();
   EXPECT_TRUE(age());
+}
+
+// By another program: it stays the file that is open, and what was in it is gone.
+TEST_F(ReplicaTest, a_file_that_is_damaged_while_it_is_in_use_tells_of_no_id_and_says_what_to_do) {
+  note();
+  close();
+  open();
+  const std::string path = dir.file("replica.db");
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const auto size = static_cast<long>(std::filesystem::file_size(path));
+    file.seekp(4096);
+    for (long i = 4096; i < size; ++i) file.put('x');
+  }
+  for (const char* id : {"orders", "never-seen"}) {
+    const Recall told = time->loop.run_task(replica->recall(id));
+    EXPECT_EQ(told.what, Recall::What::kUnknown) << "that the id was seen would be a guess";
+    ASSERT_TRUE(told.why);
+    for (const std::string& part : {path + ", which is damaged", std::string("restart keyfs"),
+                                    "remove " + path + ".damaged"}) {
+      EXPECT_NE(told.why->message.find(part), std::string::npos) << told.why->message;
+    }
+    EXPECT_EQ(told.why->message.find("restore it from a backup"), std::string::npos)
+        << "which would take back what was seen: " << told.why->message;
+  }
+  EXPECT_NE(replica->trouble().find("restart keyfs"), std::string::npos) << replica->trouble();
 }
 
 }  // namespace

@@ -401,5 +401,51 @@ TEST_F(SharedMasterTest,
   EXPECT_FALSE(told->degraded());
 }
 
+// The store is asked, another command changes the record and notes that, and the memory answers.
+struct KeyAdminBeside : KeyAdminTest {
+  KeyAdminBeside() { memory.delay = 50ms; }
+  void meanwhile(Record record) {
+    world.time.loop.spawn([](KeyAdminBeside* test, Record written) -> Task<void> {
+      co_await test->world.time.loop.sleep_for(20ms);
+      test->rewrite(written);
+      test->memory.knows(std::move(written));
+    }(this, std::move(record)));
+  }
+  testing::ScriptedMemory memory{world.time.loop};
+  KeyAdmin host{world.time.loop, daemon.store, *daemon.regions, memory, notebook, "admin-host"};
+};
+
+TEST_F(KeyAdminBeside, a_change_by_another_command_is_not_taken_for_damage) {
+  create("orders");
+  Record disabled = stored("orders");
+  memory.knows(disabled);
+  disabled.state = KeyState::kDisabled;
+  ++disabled.serial;
+  meanwhile(disabled);
+  const auto told = run(host.describe("orders", now() + 10s));
+  ASSERT_TRUE(told) << told.error().message;
+  EXPECT_EQ(told->state, KeyState::kDisabled);
+  Record enabled = disabled;
+  enabled.state = KeyState::kEnabled;
+  ++enabled.serial;
+  meanwhile(enabled);
+  const auto changed = run(host.set_state("orders", KeyState::kDisabled, now() + 10s));
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ(changed->before, KeyState::kEnabled);
+  EXPECT_EQ(stored("orders").serial, enabled.serial + 1);
+}
+
+TEST_F(KeyAdminBeside, a_key_that_another_command_made_is_not_taken_for_lost) {
+  create("orders");
+  const Record record = stored("orders");
+  world.records->erase("orders");
+  memory.says(Recall::What::kNever);
+  meanwhile(record);
+  const auto made = run(host.create("orders", 32, now() + 10s));
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_FALSE(made->created);
+  EXPECT_EQ(stored("orders"), record);
+}
+
 }  // namespace
 }  // namespace keyfs
