@@ -164,7 +164,7 @@ TEST(Config, a_file_that_cannot_be_read_is_named) {
 }
 
 TEST(Config, a_fifo_is_refused_and_not_waited_for) {
-  const std::string path = testing::TempDir() + "config_test.fifo";
+  const std::string path = ::testing::TempDir() + "config_test.fifo";
   std::filesystem::remove(path);
   ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
   const auto file = ConfigFile::read(path);
@@ -176,7 +176,7 @@ TEST(Config, a_fifo_is_refused_and_not_waited_for) {
 }
 
 TEST(Config, a_file_is_read_whole) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "config_test.ini";
+  const auto path = std::filesystem::path(::testing::TempDir()) / "config_test.ini";
   std::string text = "[a]\n";
   for (int i = 0; i < 5000; ++i) text += "k" + std::to_string(i) + " = v\n";
   std::ofstream(path) << text;

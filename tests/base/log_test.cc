@@ -21,8 +21,8 @@ namespace keyfs {
 namespace {
 
 using std::chrono::seconds;
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 TEST(Log, an_event_is_one_line_of_logfmt_with_its_fields) {
   LogCapture capture;
@@ -199,12 +199,12 @@ TEST(Log, threads_may_write_at_the_same_time) {
   EXPECT_EQ(capture.lines().size(), 2000u);
 }
 
-class LogFile : public testing::Test {
+class LogFile : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = std::filesystem::path(testing::TempDir()) /
+    directory_ = std::filesystem::path(::testing::TempDir()) /
                  ("log_test." + std::to_string(getpid()) + "." +
-                  testing::UnitTest::GetInstance()->current_test_info()->name());
+                  ::testing::UnitTest::GetInstance()->current_test_info()->name());
     std::filesystem::create_directory(directory_);
     path_ = (directory_ / "keyfs.log").string();
   }

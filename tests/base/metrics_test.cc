@@ -9,8 +9,8 @@
 namespace keyfs {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(Metrics, are_told_as_prometheus_text_by_name_and_labels) {
   Metrics metrics;
