@@ -157,6 +157,8 @@ void FuseHandlers::init(void*, fuse_conn_info* connection) {
   // MAP_SHARED, read-only as the mount is. Its pages are looked after like all others.
   connection->want |= connection->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
 #endif
+  // Never FUSE_CAP_ALLOW_IDMAP: without default_permissions, which would keep denials from us, the
+  // kernel answers it by ending the mount.
 }
 
 void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {

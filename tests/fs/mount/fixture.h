@@ -2,6 +2,8 @@
 // regions.
 #pragma once
 
+#define FUSE_USE_VERSION 312
+#include <fuse_lowlevel.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -30,6 +32,13 @@
 #include "support/temporary_directory.h"
 
 namespace keyfs::testing {
+
+// Shared mappings of what is read directly: since libfuse 3.17, and the kernel's 6.6.
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+inline constexpr bool kLibfuseKnowsSharedMappings = true;
+#else
+inline constexpr bool kLibfuseKnowsSharedMappings = false;
+#endif
 
 // A temporary directory with a mount point, of which nothing stays mounted.
 class MountDirectory {

@@ -3,11 +3,14 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "fs/mount/mount_fixture.h"
 
@@ -262,11 +265,31 @@ TEST_F(MountTest, plain_reads_leave_no_page_behind) {
   ::close(file);
 }
 
-TEST_F(MountTest, a_shared_mapping_is_refused) {
-  const int file = ::open(path("root-a").c_str(), O_RDONLY);
-  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file, 0), MAP_FAILED);
-  EXPECT_EQ(errno, ENODEV);
+bool kernel_knows_shared_mappings() {
+  utsname system{};
+  int major = 0;
+  int minor = 0;
+  return ::uname(&system) == 0 && std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+         std::pair(major, minor) >= std::pair(6, 6);
+}
+
+TEST_F(MountTest, a_shared_mapping_is_given_where_kernel_and_libfuse_can_and_leaves_no_page) {
+  backend().add("root-a", "0123456789");
+  const PageWatch watch(path("root-a"));
+  const int file = ::open(path("root-a").c_str(), O_RDONLY | O_CLOEXEC);
+  void* mapping = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file, 0);
+  if (kLibfuseKnowsSharedMappings && kernel_knows_shared_mappings()) {
+    ASSERT_NE(mapping, MAP_FAILED) << errno;
+    EXPECT_EQ(std::string(static_cast<char*>(mapping), 10), "0123456789");
+    EXPECT_TRUE(watch.cached());
+    ::munmap(mapping, 4096);
+  } else {
+    EXPECT_EQ(mapping, MAP_FAILED);
+    EXPECT_EQ(errno, ENODEV);
+  }
+  EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), MAP_FAILED);
   ::close(file);
+  EXPECT_TRUE(watch.gone_soon());
 }
 
 std::string attribute(const std::string& path, const char* name, int* error = nullptr) {
