@@ -194,7 +194,7 @@ Result<bool> create_master_file(const std::string& path, SecretArena& arena, Ran
     if (errno == EEXIST) return false;
     return cannot(std::strerror(errno));
   };
-  const auto created = finish();
+  auto created = finish();
   ::unlink(unfinished.c_str());
   if (!created || !*created) return created;
   if (!sync_directory(directory_of(path))) return cannot(std::strerror(errno));

@@ -76,7 +76,7 @@ Result<std::string> canonical_query(std::string_view query) {
   std::string out;
   for (const auto& [name, value] : pairs) {
     if (!out.empty()) out += '&';
-    out += name + '=' + value;
+    out.append(name).append("=").append(value);
   }
   return out;
 }
