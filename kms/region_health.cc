@@ -142,7 +142,8 @@ bool RegionHealth::wants_probe() const {
 std::optional<Duration> RegionHealth::percentile(double share) const {
   if (ring_.empty()) return std::nullopt;
   std::vector<Duration> sorted = ring_;
-  const auto place = static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5);
+  const auto place =
+      static_cast<size_t>(std::lround(share * static_cast<double>(sorted.size() - 1)));
   std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(place),
                    sorted.end());
   return sorted[place];

@@ -81,7 +81,7 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
   auto known = read_known_store(state_dir);
   if (!known) return fail(std::move(known.error()));
   if (!*known) {
-    const auto ok = write_file(state_dir, to_line(store), true);
+    auto ok = write_file(state_dir, to_line(store), true);
     if (!ok) return ok;
     known = read_known_store(state_dir);
     if (!known) return fail(std::move(known.error()));

@@ -17,8 +17,6 @@
 #include "base/file.h"
 #include "base/secret_json.h"
 
-extern char** environ;
-
 namespace keyfs {
 namespace {
 

@@ -424,7 +424,7 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   Parts& parts = *parts_;
   if (!parts.curl.wipes_openssl()) parts.log->warn("memory that OpenSSL gives back is not wiped");
   parts.start_loop();
-  const auto ended = parts.session->run([&] {
+  auto ended = parts.session->run([&] {
     parts.log->info("mounted", {{"mountpoint", parts.session->mountpoint()}});
     if (hooks.on_ready) hooks.on_ready();
   });

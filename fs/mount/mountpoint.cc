@@ -128,7 +128,7 @@ Result<Unmounting> unmount_own(const MountId& own, const std::string& path) {
 }
 
 Result<std::string> prepare_mountpoint(const std::string& path, Log& log) {
-  const auto target = absolute(path);
+  auto target = absolute(path);
   if (!target) return target;
   constexpr int kMostStacked = 16;
   for (int i = 0; i < kMostStacked; ++i) {

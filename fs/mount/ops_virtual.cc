@@ -39,7 +39,7 @@ void FuseHandlers::open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_
     info.fh = reinterpret_cast<uint64_t>(handle.get());
     fuse_req_t request = reply->take();
     // A reply that the kernel takes leads to a RELEASE.
-    if (request != nullptr && fuse_reply_open(request, &info) == 0) handle.release();
+    if (request != nullptr && fuse_reply_open(request, &info) == 0) (void)handle.release();
   });
 }
 

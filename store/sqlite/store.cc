@@ -52,8 +52,8 @@ CheckItem check_space(const std::string& path) {
 }  // namespace
 
 struct SqliteStore::Thread {
-  Thread(Loop& loop, std::string name, std::unique_ptr<SqliteConnection> opened)
-      : connection(std::move(opened)), worker(loop, std::move(name)) {}
+  Thread(Loop& loop, const std::string& name, std::unique_ptr<SqliteConnection> opened)
+      : connection(std::move(opened)), worker(loop, name) {}
   std::unique_ptr<SqliteConnection> connection;
   Worker worker;  // last: it ends before the connection closes
 };
@@ -62,7 +62,7 @@ SqliteStore::SqliteStore(Loop& loop, std::string path) : loop_(loop), path_(std:
 
 SqliteStore::~SqliteStore() = default;
 
-Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, std::string path,
+Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, const std::string& path,
                                                        TimePoint deadline, bool may_make) {
   std::unique_ptr<SqliteStore> store(new SqliteStore(loop, path));
   auto writer = SqliteConnection::open(loop.clock(), path, deadline, may_make);

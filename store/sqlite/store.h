@@ -28,8 +28,8 @@ class SqliteConnection;
 class SqliteStore final : public Store {
  public:
   // Makes the database when there is none, if `may_make`. `path` is absolute.
-  static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, std::string path, TimePoint deadline,
-                                                   bool may_make = true);
+  static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, const std::string& path,
+                                                   TimePoint deadline, bool may_make = true);
   ~SqliteStore() override;
 
   // The random id that the database was made with.
