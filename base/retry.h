@@ -7,11 +7,7 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cstdint>
-#include <cstring>
 #include <functional>
-#include <utility>
 
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -46,23 +42,24 @@ class RetryBudget {
   int tokens_ = kFull;
 };
 
-// Evenly spread over [0, 1). For jitter only: without randomness all goes on, in step.
-inline double random_fraction_of(Random& random) {
-  std::array<uint8_t, 4> bytes{};
-  if (!random.fill(bytes)) return 0.5;
-  uint32_t number = 0;
-  std::memcpy(&number, bytes.data(), sizeof number);
-  return number / 4294967296.0;
-}
+// Evenly spread over [0, 1). For jitter only.
+using RandomFraction = std::function<double()>;
+// From a source of random bytes, which outlives the result. Without randomness all goes on, in
+// step.
+RandomFraction random_fraction(Random& random);
 
-// Before retry 0, 1, 2...: a random part of `first`, twice `first`, and so on up to `most`.
-// `fraction` gives numbers in [0, 1).
-inline Duration retry_pause(unsigned retry, Duration first, Duration most,
-                            const std::function<double()>& fraction) {
-  Duration longest = first;
-  for (unsigned i = 0; i < retry && longest < most; ++i) longest *= 2;
-  longest = std::min(longest, most);
-  return std::chrono::duration_cast<Duration>(longest * fraction());
-}
+Duration scaled(Duration duration, double factor);
+
+// The pauses between tries: doubled each time, up to a bound.
+struct Backoff {
+  Duration first;
+  Duration most;
+  // How much of a pause chance may take away: 1 for all of it ("full jitter"), 0 for nothing.
+  double spread = 0;
+
+  // Before retry 0, 1, 2...
+  Duration longest(unsigned retry) const;
+  Duration pause(unsigned retry, const RandomFraction& random) const;
+};
 
 }  // namespace keyfs

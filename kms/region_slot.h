@@ -1,4 +1,4 @@
-// A region as the set of regions sees it: with its health, and told to the observer. Internal to
+// A region as the set of regions sees it: a target whose calls the observer hears of. Internal to
 // kms/regions.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never.
@@ -8,60 +8,37 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "base/fair_turns.h"
+#include "base/target.h"
 #include "kms/region.h"
-#include "kms/region_health.h"
 #include "kms/regions.h"
 
 namespace keyfs {
 
-struct RegionSlot {
+struct RegionSlot : Target {
   RegionSlot(Loop& loop, size_t calls_at_once, std::unique_ptr<Region> the_region, size_t place,
-             RegionHealth the_health, RegionObserver* the_observer)
-      : region(std::move(the_region)),
-        index(place),
-        health(std::move(the_health)),
-        observer(the_observer),
-        calls(loop, calls_at_once, FairTurns::Shares::kNone) {}
+             Health the_health, RegionObserver* the_observer)
+      : Target(the_region->name(), place, std::move(the_health), turns_for(loop, calls_at_once)),
+        region(std::move(the_region)),
+        observer(the_observer) {}
 
-  const std::string& name() const { return region->name(); }
-  bool closed() const { return health.state() == BreakerState::kClosed; }
-
+  // As Target's.
   void succeeded(RegionCall call, Duration latency);
   void failed(RegionCall call, const Error& error, Duration latency);
-  // The call was dropped without an answer after `waited`. It counts against the region only when
-  // it had the time that its answers usually take.
   void gave_up(RegionCall call, Duration waited);
 
-  // Whether a call may go out that only does so when the region has a token for it.
-  // nullopt: yes. Else the reason why the region is left alone.
-  std::optional<Error> ask_for_token();
-
-  std::unique_ptr<Region> region;
-  size_t index;  // in the configuration
-  RegionHealth health;
-  RegionObserver* observer;     // may be null
-  FairTurns calls;              // each call has one: its time counts from then on
-  std::optional<size_t> probe;  // its number among the probes
+  const std::unique_ptr<Region> region;
+  RegionObserver* const observer;  // may be null
+  std::optional<size_t> probe;     // its number among the probes
 
  private:
   void tell_breaker(bool was_closed, const Error* reason);
 };
 
-// Brings the order up to date: by expected latency. One is moved past another that is configured
-// before it only when it is faster by a good deal, and moved back when it no longer is by a little,
-// so that the order does not flap between two that are alike.
-void reorder(std::vector<RegionSlot*>& order);
-
-// Those of `order` that are closed, then half-open, then open.
-std::vector<RegionSlot*> healthy_first(const std::vector<RegionSlot*>& order);
-
-// Before the second and later rounds: at least half of the pause, the rest by chance, so that not
-// all callers come back at once.
-Duration pause_before_round(const RegionsOptions& options, const RandomFraction& random,
-                            unsigned round);
+// Before the second and later rounds: at least half of each pause, the rest by chance.
+Backoff pauses_of(const RegionsOptions& options);
 
 // Replaces the failure of the same region, or adds it.
 void note_failure(std::vector<RegionFailure>& failures, const std::string& region, Error error);

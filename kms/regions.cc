@@ -23,10 +23,6 @@ std::string_view to_string(RegionCall call) {
   return "unknown";
 }
 
-RandomFraction random_fraction(Random& random) {
-  return [&random] { return random_fraction_of(random); };
-}
-
 struct Regions::Impl {
   Impl(Loop& the_loop, RandomFraction the_random, RegionsOptions the_options)
       : loop(the_loop), random(std::move(the_random)), options(the_options), probes(the_loop) {}
@@ -59,20 +55,20 @@ bool may_wrap_after(const std::vector<RegionFailure>& failures, const std::strin
 
 RegionSlot* Regions::Impl::find(const std::string& name) const {
   for (const auto& slot : slots) {
-    if (slot->name() == name) return slot.get();
+    if (slot->name == name) return slot.get();
   }
   return nullptr;
 }
 
 std::vector<RegionSlot*> Regions::Impl::in_order() {
-  reorder(order);
-  return healthy_first(order);
+  learn_order(order);
+  return healthy_first(order, HalfOpen::kBehind);
 }
 
 std::map<RegionSlot*, WrappedKey> Regions::Impl::who_can_unwrap(const WrappedKeys& wrapped) const {
   std::map<RegionSlot*, WrappedKey> able;
   for (const auto& slot : slots) {
-    const auto own = wrapped.find(slot->name());
+    const auto own = wrapped.find(slot->name);
     if (own != wrapped.end()) {
       able.emplace(slot.get(), own->second);
       continue;
@@ -132,7 +128,7 @@ Result<std::unique_ptr<Regions>> Regions::make(Loop& loop,
     }
     impl->slots.push_back(std::make_unique<RegionSlot>(
         loop, options.calls_at_once, std::move(region), impl->slots.size(),
-        RegionHealth(loop.clock(), random, options.health), observer));
+        Health(loop.clock(), random, options.health), observer));
     impl->order.push_back(impl->slots.back().get());
   }
   return std::unique_ptr<Regions>(new Regions(std::move(impl)));
@@ -160,7 +156,7 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
     generator = won->winner;
     failed = race.take_failures();
     created.key = std::move(won->value.key);
-    created.region = generator->name();
+    created.region = generator->name;
     created.wrapped.emplace(created.region, std::move(won->value.wrapped));
   }
 
@@ -169,7 +165,7 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
                 needed, false);
   for (const auto& slot : self.slots) {
     if (slot.get() == generator) continue;
-    if (may_wrap_after(failed, slot->name())) wraps.start(*slot);
+    if (may_wrap_after(failed, slot->name)) wraps.start(*slot);
   }
   co_await wraps.run();
   auto more = wraps.take_result();
@@ -226,7 +222,7 @@ Task<Result<UnwrappedKey>> Regions::unwrap(WrappedKeys wrapped, EncryptionContex
   }
   UnwrappedKey unwrapped;
   unwrapped.key = std::move(won->value);
-  unwrapped.region = won->winner->name();
+  unwrapped.region = won->winner->name;
   unwrapped.hedged = won->hedged;
   unwrapped.asked = won->asked;
   unwrapped.failures = race.take_failures();
@@ -276,7 +272,7 @@ Task<std::vector<std::pair<std::string, RegionCheck>>> Regions::check(TimePoint 
     RegionCheck late;
     late.items.push_back({"reachable", false, "no answer before the deadline",
                           "see whether this host can reach it"});
-    checks.emplace_back(slot->name(), std::move(late));
+    checks.emplace_back(slot->name, std::move(late));
   }
   while (auto finished = co_await group.next(deadline)) {
     checks[finished->number].second = std::move(finished->value);
@@ -287,9 +283,9 @@ Task<std::vector<std::pair<std::string, RegionCheck>>> Regions::check(TimePoint 
 std::vector<RegionStatus> Regions::status() {
   std::vector<RegionStatus> all;
   for (const RegionSlot* slot : impl_->in_order()) {
-    const RegionHealth& health = slot->health;
+    const Health& health = slot->health;
     RegionStatus one;
-    one.name = slot->name();
+    one.name = slot->name;
     one.state = health.state();
     one.open_for = health.open_for();
     one.expected = health.expected();
@@ -306,7 +302,7 @@ std::vector<RegionStatus> Regions::status() {
 
 std::vector<std::string> Regions::names() const {
   std::vector<std::string> names;
-  for (const auto& slot : impl_->slots) names.push_back(slot->name());
+  for (const auto& slot : impl_->slots) names.push_back(slot->name);
   return names;
 }
 
@@ -319,11 +315,11 @@ std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
 std::vector<std::string> Regions::lacking(const std::map<std::string, std::string>& masters) const {
   std::vector<std::string> names;
   for (const auto& slot : impl_->slots) {
-    const bool covered = masters.contains(slot->name()) ||
+    const bool covered = masters.contains(slot->name) ||
                          std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
                            return slot->region->covered_by(wrap.second);
                          });
-    if (!covered) names.push_back(slot->name());
+    if (!covered) names.push_back(slot->name);
   }
   return names;
 }

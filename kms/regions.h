@@ -31,12 +31,13 @@
 #include <vector>
 
 #include "base/crypto.h"
+#include "base/health.h"
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/result.h"
+#include "base/retry.h"
 #include "base/secret.h"
 #include "kms/region.h"
-#include "kms/region_health.h"
 
 namespace keyfs {
 
@@ -131,9 +132,6 @@ struct RegionStatus {
 
 // Says whether a plaintext is the right one, by its key check value: kCorrupt if not.
 using KeyVerifier = std::function<Result<void>(const SecretBytes&)>;
-
-// From a source of random bytes; it outlives the result.
-RandomFraction random_fraction(Random& random);
 
 class Regions {
  public:

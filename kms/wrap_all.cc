@@ -6,13 +6,6 @@
 #include <utility>
 
 namespace keyfs {
-namespace {
-
-Duration share_of(Duration whole, double part) {
-  return Duration(static_cast<Duration::rep>(static_cast<double>(whole.count()) * part));
-}
-
-}  // namespace
 
 WrapAll::WrapAll(Loop& loop, const RegionsOptions& options, const RandomFraction& random,
                  const SecretBytes& key, EncryptionContext context, TimePoint deadline,
@@ -43,7 +36,7 @@ Task<void> WrapAll::run() {
   while (!running_.empty()) {
     auto finished = co_await group_.next(wait_until());
     if (!finished) break;
-    const std::string region = running_.at(finished->number)->slot->name();
+    const std::string region = running_.at(finished->number)->slot->name;
     running_.erase(finished->number);
     if (finished->value) {
       result_.wrapped.emplace(region, std::move(*finished->value));
@@ -63,7 +56,7 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
     bool may_try_again = true;
     if (!failure) {
       FairTurns::Ticket ticket(std::nullopt);
-      const FairTurns::Turn turn = co_await slot.calls.take(ticket);
+      const FairTurns::Turn turn = co_await slot.calls->take(ticket);
       call.begun = loop_.now();
       if (round == 1) call.started = call.begun;
       call.asking = true;
@@ -79,7 +72,7 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
       may_try_again = may_pass(wrapped.error().code);
       failure = std::move(wrapped.error());
     }
-    const TimePoint next = loop_.now() + pause_before_round(options_, random_, round + 1);
+    const TimePoint next = loop_.now() + pauses_of(options_).pause(round - 1, random_);
     if (enough() || !may_try_again || round >= options_.rounds || next >= deadline_) {
       co_return fail(std::move(*failure));
     }
@@ -100,9 +93,9 @@ TimePoint WrapAll::wait_until() const {
 
 Duration WrapAll::grace(const Call& call) const {
   const auto p95 = call.slot->health.p95();
-  const Duration grace = p95 ? std::max(options_.grace_least, share_of(*p95, options_.grace_factor))
+  const Duration grace = p95 ? std::max(options_.grace_least, scaled(*p95, options_.grace_factor))
                              : options_.grace_unknown;
-  return std::min(grace, share_of(deadline_ - call.started, options_.grace_share));
+  return std::min(grace, scaled(deadline_ - call.started, options_.grace_share));
 }
 
 // They were to try again for want of regions, and no longer need to.
@@ -114,7 +107,7 @@ void WrapAll::leave_the_pausing_ones() {
       continue;
     }
     group_.cancel(at->first);
-    note_failure(result_.missing, call.slot->name(), std::move(*call.failure));
+    note_failure(result_.missing, call.slot->name, std::move(*call.failure));
     at = running_.erase(at);
   }
 }
@@ -132,7 +125,7 @@ void WrapAll::leave_the_late_ones() {
         call->slot->gave_up(RegionCall::kWrap, asked_for);
       }
     }
-    note_failure(result_.missing, call->slot->name(), std::move(error));
+    note_failure(result_.missing, call->slot->name, std::move(error));
   }
   running_.clear();
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/race.h"
+#include "base/retry.h"
 #include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
 
@@ -160,8 +161,8 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     co_return done;
   }
   if (memory_ != nullptr && !record.from_rkms) {
-    auto right = co_await in_keeping(loop_, store_, *memory_, std::move(stored),
-                                     call_until(deadline));
+    auto right =
+        co_await in_keeping(loop_, store_, *memory_, std::move(stored), call_until(deadline));
     if (!right || !*right) {
       done.outcome = right ? Outcome::kAbsent : Outcome::kFailed;
       if (!right) done.error = right.error().within("key " + id + " is left as it is");
@@ -189,9 +190,9 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     if (!untold) co_return done;
     if (done.adopted) {
       done.outcome = Outcome::kFailed;
-      done.error.emplace(untold->code, "key " + id +
-                                           " was adopted, and this host's memory was not told: " +
-                                           untold->message);
+      done.error.emplace(
+          untold->code,
+          "key " + id + " was adopted, and this host's memory was not told: " + untold->message);
     } else {
       done.not_noted = std::move(untold);
     }
@@ -270,8 +271,9 @@ bool Healer::is_out(const std::string& region) const {
   return outage != outages_.end() && outage->second.until > loop_.now();
 }
 
-Duration Healer::longer(Duration pause) const {
-  return std::clamp(2 * pause, options_.back_off_least, options_.back_off_most);
+TimePoint Healer::next_try(unsigned failures) const {
+  const Backoff backoff{options_.back_off_least, options_.back_off_most};
+  return loop_.now() + backoff.longest(failures - 1);
 }
 
 void Healer::learn(const WrappedMore& more) {
@@ -279,8 +281,8 @@ void Healer::learn(const WrappedMore& more) {
   for (const auto& failure : more.missing) {
     if (failure.error.code == Code::kInvalid) continue;  // says nothing of the region
     const auto known = outages_.find(failure.region);
-    const Duration pause = longer(known == outages_.end() ? Duration::zero() : known->second.pause);
-    outages_.insert_or_assign(failure.region, Outage{failure.error, pause, loop_.now() + pause});
+    const unsigned failures = known == outages_.end() ? 1 : known->second.failures + 1;
+    outages_.insert_or_assign(failure.region, Outage{failure.error, failures, next_try(failures)});
   }
 }
 
@@ -297,7 +299,7 @@ void Healer::note_recovered(const std::string& region) {
   by_due_.clear();
   for (auto& [id, waiting] : waiting_) {
     waiting.due = loop_.now();
-    waiting.pause = Duration::zero();
+    waiting.failures = 0;
     by_due_.emplace(waiting.due, id);
   }
   // Regions that come and go are not to cause one scan after the other.
@@ -316,13 +318,12 @@ void Healer::postpone(const std::string& id, const Attempt& attempt) {
   auto regions = names_of(attempt.missing);
   if (attempt.outcome == Outcome::kMissing && regions != waiting.regions) {
     log_.warn("key " + id + " lacks a region: " + list_of(attempt.missing), {{"id", id}});
-  } else if (attempt.outcome == Outcome::kFailed && waiting.pause == Duration::zero()) {
+  } else if (attempt.outcome == Outcome::kFailed && waiting.failures == 0) {
     log_.warn(attempt.error->message, {{"id", id}});
   }
   waiting.regions =
       attempt.outcome == Outcome::kMissing ? std::move(regions) : std::vector<std::string>();
-  waiting.pause = longer(waiting.pause);
-  set_due(place, loop_.now() + waiting.pause);
+  set_due(place, next_try(++waiting.failures));
 }
 
 void Healer::set_due(Place place, TimePoint due) {

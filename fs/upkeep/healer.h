@@ -112,13 +112,13 @@ class Healer {
   // A region that could not wrap: left alone until then.
   struct Outage {
     Error error;
-    Duration pause;
+    unsigned failures;
     TimePoint until;
   };
   // A key that is known to be degraded.
   struct Waiting {
     TimePoint due{};
-    Duration pause{};                  // after its last failure
+    unsigned failures = 0;
     std::vector<std::string> regions;  // that it lacks, once known
   };
 
@@ -137,7 +137,7 @@ class Healer {
   Task<void> wait_for_work(TimePoint until);
 
   TimePoint call_until(TimePoint deadline) const;
-  Duration longer(Duration pause) const;
+  TimePoint next_try(unsigned failures) const;
   bool is_out(const std::string& region) const;
   void learn(const WrappedMore& more);
   void postpone(const std::string& id, const Attempt& attempt);

@@ -184,8 +184,8 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
     auto endpoint =
         aws_endpoint("dynamodb", regions[i], configured, parts.environment, allow_plain_http);
     if (!endpoint) return fail(section.mistake("endpoint", endpoint.error().message));
-    replicas.push_back(std::make_unique<DynamoDbReplica>(parts.loop, parts.http, credentials,
-                                                         regions[i], std::move(*endpoint), names));
+    replicas.push_back(std::make_unique<DynamoDbReplica>(parts.http, credentials, regions[i],
+                                                         std::move(*endpoint), names));
   }
   std::string known;
   if (!parts.state_dir.empty()) {

@@ -7,13 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/hedge.h"
 #include "store/dynamodb/store.h"
 
 namespace keyfs {
 namespace dynamodb {
 
-inline constexpr Duration kFirstPause = std::chrono::milliseconds(25);
-inline constexpr Duration kLongestPause = std::chrono::seconds(1);
+inline constexpr Backoff kBackoff{std::chrono::milliseconds(25), std::chrono::seconds(1), 1};
 // Of one attempt: a connection that hangs leaves time for another one.
 inline constexpr Duration kAttempt = std::chrono::seconds(3);
 
@@ -63,8 +63,7 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     }
     last = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
-    const Duration pause = retry_pause(number, dynamodb::kFirstPause, dynamodb::kLongestPause,
-                                       [this] { return random_fraction_of(random_); });
+    const Duration pause = dynamodb::kBackoff.pause(number, fraction_);
     if (loop_.now() + pause >= deadline) {
       // Throttled to the end stays throttled: the caller shall slow down.
       if (error.code == Code::kUnavailable) error.code = Code::kTimeout;
@@ -80,50 +79,61 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
   }
 }
 
+// One question to several replicas, and what came of it.
+template <class T>
+class DynamoDbStore::Question final : public HedgedWork<Candidate, Result<T>> {
+ public:
+  Question(TimePoint deadline, Ask<T> question)
+      : deadline_(deadline), question_(std::move(question)) {}
+
+  Task<Result<T>> ask(Candidate& one) override { return question_(one.replica, deadline_); }
+
+  Verdict judge(Candidate& one, Result<T>& answer, Duration latency) override {
+    if (answer) {
+      one.succeeded(latency);
+      return Verdict::kTake;
+    }
+    one.failed(answer.error(), latency);
+    if (!dynamodb::is_ones_own(answer.error().code)) return Verdict::kStop;
+    errors_.push_back(std::move(answer.error()));
+    return Verdict::kNext;
+  }
+
+  void refused(Candidate& one, Error why) override { errors_.push_back(why.within(one.name)); }
+
+  void timed_out(Candidate& one, std::optional<Duration> waited) override {
+    Error error(Code::kTimeout, one.name + ": timed out before its turn came");
+    if (waited) {
+      error.message = one.name + ": timed out after " + to_text(*waited);
+      one.failed(error, *waited);
+    }
+    errors_.push_back(std::move(error));
+  }
+
+  Error error() const { return dynamodb::combine(errors_); }
+
+ private:
+  const TimePoint deadline_;
+  const Ask<T> question_;
+  std::vector<Error> errors_;
+};
+
 template <class T>
 Task<Result<T>> DynamoDbStore::ask_one(size_t replica, TimePoint deadline, Ask<T> question) {
-  DynamoDbReplica& asked = *replicas_[replica];
-  const TimePoint begin = loop_.now();
-  auto result = co_await question(asked, deadline);
-  if (result) {
-    asked.succeeded(loop_.now() - begin);
-  } else if (result.error().code != Code::kCorrupt && result.error().code != Code::kInvalid) {
-    asked.failed();
-  }
-  co_return result;
+  std::vector<size_t> one(1, replica);
+  return ask<T>(std::move(one), deadline, std::move(question));
 }
 
 template <class T>
 Task<Result<T>> DynamoDbStore::ask(std::vector<size_t> replicas, TimePoint deadline,
                                    Ask<T> question) {
-  TaskGroup<Result<T>> calls(loop_);
-  std::vector<size_t> asked;  // by the call's number
-  std::vector<bool> done;
-  std::vector<Error> errors;
-  while (asked.size() < replicas.size() || !calls.empty()) {
-    if (asked.size() < replicas.size()) {
-      const size_t next = replicas[asked.size()];
-      calls.start(ask_one<T>(next, deadline, question));
-      asked.push_back(next);
-      done.push_back(false);
-    }
-    // More are asked while these take their time, as long as there are more.
-    std::optional<TimePoint> until;
-    if (asked.size() < replicas.size()) until = loop_.now() + replicas_[asked.back()]->patience();
-    auto finished = co_await calls.next(until);
-    if (!finished) continue;
-    done[finished->number] = true;
-    auto& result = finished->value;
-    if (result || !dynamodb::is_ones_own(result.error().code)) {
-      // Those that were asked before and have not answered are not asked first for a while.
-      for (size_t call = 0; call < finished->number; ++call) {
-        if (!done[call]) replicas_[asked[call]]->failed();
-      }
-      co_return std::move(result);
-    }
-    errors.push_back(std::move(result.error()));
-  }
-  co_return fail(dynamodb::combine(errors));
+  std::vector<Candidate*> order;
+  for (const size_t replica : replicas) order.push_back(candidates_[replica].get());
+  Question<T> asked(deadline, std::move(question));
+  Hedge<Candidate, Result<T>> hedge(loop_, asked, deadline);
+  auto taken = co_await hedge.run(std::move(order));
+  if (taken) co_return std::move(taken->answer);
+  co_return fail(asked.error());
 }
 
 template <class T>
@@ -131,7 +141,7 @@ Task<Result<T>> DynamoDbStore::ask_readable(TimePoint deadline, Ask<T> question)
   if (replicas_.size() > 1 && topology_.mode == Mode::kUnknown) {
     // Home is asked while the table is described; should it not answer soon, the others are asked
     // as soon as they are known.
-    const TimePoint until = std::min(deadline, loop_.now() + replicas_[0]->patience());
+    const TimePoint until = std::min(deadline, loop_.now() + candidates_[0]->health.hedge_delay());
     std::vector<size_t> home(1, 0);
     auto answer = co_await ask<T>(std::move(home), until, question);
     if (answer || !dynamodb::is_ones_own(answer.error().code)) {

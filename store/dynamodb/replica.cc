@@ -40,10 +40,9 @@ bool arrived_whole(const HttpResponse& response) {
 
 }  // namespace
 
-DynamoDbReplica::DynamoDbReplica(Loop& loop, HttpClient& http, AwsCredentialProvider& credentials,
+DynamoDbReplica::DynamoDbReplica(HttpClient& http, AwsCredentialProvider& credentials,
                                  std::string region, std::string endpoint, DynamoDbNames names)
-    : loop_(loop),
-      region_(std::move(region)),
+    : region_(std::move(region)),
       names_(std::move(names)),
       client_(http, credentials,
               AwsServiceOptions{"dynamodb", region_, std::move(endpoint), "DynamoDB_20120810.",
@@ -207,29 +206,6 @@ Task<Result<void>> DynamoDbReplica::try_put(TimePoint deadline) {
 
 Task<Result<void>> DynamoDbReplica::try_update(TimePoint deadline) {
   co_return co_await try_write("UpdateItem", try_update_json(names_), deadline);
-}
-
-Duration DynamoDbReplica::patience() const {
-  if (!mean_) return 500ms;  // a first call has a handshake before it
-  return std::clamp<Duration>(*mean_ + 4 * deviation_, 50ms, 2s);
-}
-
-void DynamoDbReplica::succeeded(Duration took) {
-  failures_ = 0;
-  leave_alone_until_ = TimePoint();
-  if (!mean_) {
-    mean_ = took;
-    deviation_ = took / 2;
-    return;
-  }
-  const Duration error = took - *mean_;
-  deviation_ += (std::chrono::abs(error) - deviation_) / 4;
-  *mean_ += error / 8;
-}
-
-void DynamoDbReplica::failed() {
-  leave_alone_until_ = loop_.now() + std::min<Duration>(1s * (1 << std::min(failures_, 5)), 30s);
-  ++failures_;
 }
 
 }  // namespace keyfs

@@ -24,8 +24,8 @@ namespace keyfs {
 
 class DynamoDbReplica {
  public:
-  DynamoDbReplica(Loop& loop, HttpClient& http, AwsCredentialProvider& credentials,
-                  std::string region, std::string endpoint, DynamoDbNames names);
+  DynamoDbReplica(HttpClient& http, AwsCredentialProvider& credentials, std::string region,
+                  std::string endpoint, DynamoDbNames names);
 
   const std::string& region() const { return region_; }
 
@@ -56,13 +56,6 @@ class DynamoDbReplica {
   Task<Result<void>> try_put(TimePoint deadline);
   Task<Result<void>> try_update(TimePoint deadline);
 
-  // How long a call may take before another replica is asked as well: from what calls took so far.
-  Duration patience() const;
-  // False for a while after failures; longer each time.
-  bool healthy() const { return loop_.now() >= leave_alone_until_; }
-  void succeeded(Duration took);
-  void failed();
-
  private:
   struct Reply {
     bool condition_failed = false;
@@ -72,16 +65,9 @@ class DynamoDbReplica {
   Task<Result<void>> try_write(std::string operation, std::string body, TimePoint deadline);
   Error to_error(const std::string& operation, const AwsReply& reply) const;
 
-  Loop& loop_;
   std::string region_;
   DynamoDbNames names_;
   AwsClient client_;
-
-  // As RFC 6298 estimates a round trip.
-  std::optional<Duration> mean_;
-  Duration deviation_{};
-  TimePoint leave_alone_until_{};
-  int failures_ = 0;
 };
 
 }  // namespace keyfs

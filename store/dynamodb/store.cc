@@ -16,6 +16,22 @@ using namespace std::chrono_literals;
 constexpr Duration kDescribe = 5s;
 constexpr Duration kDescribeAgain = 5s;
 constexpr size_t kMaxPage = 1000;
+// Calls to one replica at once, as many as there are connections to a host (base/http).
+constexpr size_t kAtOnce = 64;
+
+// A replica is left alone after its first failure, since another one has the same; one that is the
+// only one to ask is asked all the same.
+HealthOptions replica_health() {
+  HealthOptions options;
+  options.hedge_unknown = 500ms;  // a first call has a handshake before it
+  options.hedge_least = 50ms;
+  options.failures_to_open = 1;
+  options.throttled_open = 1s;
+  options.throttled_open_most = 30s;
+  options.denied_open = 15s;
+  options.open_costs_token = false;
+  return options;
+}
 
 }  // namespace
 
@@ -24,6 +40,7 @@ DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
                              std::string state_dir, std::string known)
     : loop_(loop),
       random_(random),
+      fraction_(random_fraction(random)),
       names_(std::move(names)),
       replicas_(std::move(replicas)),
       state_dir_(std::move(state_dir)),
@@ -31,6 +48,11 @@ DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
       describing_(loop),
       establishing_(loop),
       background_(loop) {
+  for (const auto& replica : replicas_) {
+    candidates_.push_back(std::make_unique<Candidate>(
+        *replica, candidates_.size(), Health(loop.clock(), fraction_, replica_health()),
+        turns_for(loop, kAtOnce)));
+  }
   if (!state_dir_.empty()) files_ = std::make_unique<Worker>(loop, "keyfs-table");
   topology_.replica.assign(replicas_.size(), false);
   topology_.replica[0] = true;
@@ -116,11 +138,13 @@ void DynamoDbStore::start_describing() {
 }
 
 std::vector<size_t> DynamoDbStore::readable() const {
+  std::vector<Candidate*> able;
+  for (const auto& candidate : candidates_) {
+    if (topology_.replica[candidate->index]) able.push_back(candidate.get());
+  }
   std::vector<size_t> order;
-  for (const bool healthy : {true, false}) {
-    for (size_t i = 0; i < replicas_.size(); ++i) {
-      if (topology_.replica[i] && replicas_[i]->healthy() == healthy) order.push_back(i);
-    }
+  for (const Candidate* candidate : healthy_first(std::move(able), HalfOpen::kInItsPlace)) {
+    order.push_back(candidate->index);
   }
   return order;
 }

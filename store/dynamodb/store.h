@@ -26,8 +26,8 @@
 // that of many writers at once nearly all would fail, and the strong mode (MRSC) has none.
 //
 // Reads ask the first healthy replica in the order of the configuration, and the next one too when
-// that fails or takes unusually long. Calls that may pass are made again until the deadline, with
-// growing random pauses, from a budget that all calls share.
+// that fails or takes unusually long (base/hedge.h). Calls that may pass are made again until the
+// deadline, with growing random pauses, from a budget that all calls share.
 //
 // Thread-safety, blocking, ownership: see store/store.h; what the replicas refer to outlives the
 // store. Errors: as in store/dynamodb/replica.h.
@@ -47,6 +47,7 @@
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/retry.h"
+#include "base/target.h"
 #include "base/worker.h"
 #include "store/dynamodb/replica.h"
 #include "store/store.h"
@@ -88,8 +89,17 @@ class DynamoDbStore final : public Store {
   template <class T>
   Task<Result<T>> with_retries(TimePoint deadline, Attempt<T> attempt);
 
+  struct Candidate : Target {
+    Candidate(DynamoDbReplica& the_replica, size_t place, Health the_health,
+              std::shared_ptr<FairTurns> turns)
+        : Target(the_replica.region(), place, std::move(the_health), std::move(turns)),
+          replica(the_replica) {}
+    DynamoDbReplica& replica;
+  };
   template <class T>
   using Ask = std::function<Task<Result<T>>(DynamoDbReplica& replica, TimePoint deadline)>;
+  template <class T>
+  class Question;
   // The first answer of `replicas` (indices), which are asked one after another: the next one when
   // the last failed or takes long.
   template <class T>
@@ -97,7 +107,7 @@ class DynamoDbStore final : public Store {
   // The first answer of those that may be read from.
   template <class T>
   Task<Result<T>> ask_readable(TimePoint deadline, Ask<T> question);
-  // One call to one replica, which is noted in its health.
+  // That of one replica.
   template <class T>
   Task<Result<T>> ask_one(size_t replica, TimePoint deadline, Ask<T> question);
 
@@ -127,8 +137,10 @@ class DynamoDbStore final : public Store {
 
   Loop& loop_;
   Random& random_;
+  const RandomFraction fraction_;  // of random_
   DynamoDbNames names_;
   std::vector<std::unique_ptr<DynamoDbReplica>> replicas_;
+  std::vector<std::unique_ptr<Candidate>> candidates_;  // as replicas_
   RetryBudget budget_;
   Topology topology_;
   TimePoint describe_again_{};

@@ -14,9 +14,12 @@
 
 #include "base/deadline.h"
 #include "base/private_file.h"
+#include "base/retry.h"
 
 namespace keyfs {
 namespace {
+
+constexpr Backoff kWaits{std::chrono::milliseconds(1), std::chrono::milliseconds(20)};
 
 std::string errno_text(int number) { return std::generic_category().message(number); }
 
@@ -243,8 +246,7 @@ bool SqliteDb::wait_for_others() {
   busy_ = false;
   const TimePoint now = clock_.now();
   if (now >= deadline_) return false;
-  const auto step = std::chrono::milliseconds(std::min(1 << std::min(waits_++, 5), 20));
-  std::this_thread::sleep_for(std::min<Duration>(step, deadline_ - now));
+  std::this_thread::sleep_for(std::min<Duration>(kWaits.longest(waits_++), deadline_ - now));
   return true;
 }
 

@@ -158,7 +158,7 @@ class SqliteDb {
   const Clock& clock_;
   std::string path_;
   TimePoint deadline_;
-  int waits_ = 0;
+  unsigned waits_ = 0;
   bool busy_ = false;  // the last error was a lock of others
   bool keep_ = true;
   std::array<FileId, 3> files_;

@@ -40,7 +40,7 @@ DynamoDbBed::DynamoDbBed() : poller_(curl_global()), loop_(clock_, poller_) {
 
 std::unique_ptr<DynamoDbReplica> DynamoDbBed::replica(size_t number, bool accept_rkms) {
   return std::make_unique<DynamoDbReplica>(
-      loop_, *http_, *credentials_, region(number),
+      *http_, *credentials_, region(number),
       env("KEYFS_TEST_DYNAMODB_" + std::to_string(number)) + "/",
       DynamoDbNames{table_, accept_rkms});
 }

@@ -1,17 +1,18 @@
-// What is known of one region: how fast it answers, and whether it is worth asking.
+// What is known of one target (a region, a replica, a member of a cluster): how fast it answers,
+// and whether it is worth asking.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Errors: none come back; it is told of
 // the errors of others. Ownership: refers to the clock, which must outlive it.
 //
-// Latency: an EWMA decides the order of the regions; p50 and p95 come from the last `samples`
-// answers. A call that was given up because another region was faster says only that this one is
-// slower than that: until its next answer the region is expected to take so long at least, and it
-// is tried again soon beside the calls of others. p95 is left alone: a region that hangs must not
-// drag out its own hedge delay. That delay is p95 and a quarter, since at p95 itself one call in
-// twenty to a healthy region would cost a second one.
+// Latency: an EWMA is what an answer is expected to take; p50 and p95 come from the last `samples`
+// answers. A call that was given up because another target was faster says only that this one is
+// slower than that: until its next answer it is expected to take so long at least, and wants to be
+// probed soon. p95 is left alone: a target that hangs must not drag out its own hedge delay. That
+// delay is p95 and a quarter, since at p95 itself one call in twenty to a healthy target would cost
+// a second one.
 //
 // Breaker: closed (ask it), open (ask it only when nothing else is left), half-open (its time is
-// over: one probe goes out beside the calls of others, and decides). What opens it, for how long:
+// over: the next answer decides). What opens it, for how long:
 //   kUnavailable, kTimeout, given up   `failures_to_open` in a row; `transient_open`, doubled each
 //                                      time up to `transient_open_most`
 //   kThrottled                         at once; `throttled_open`, doubled up to
@@ -22,20 +23,21 @@
 // Every time gets jitter of +-25 %, so that many hosts do not come back at the same moment. Any
 // success closes it.
 //
-// Tokens: a call that is more than the work needs (a hedge, a call to an open region, a second
-// round) costs one; they come back at a fixed rate, and all of them once an open region answers
-// again: those who waited for that must not be turned away for what was asked meanwhile. That bounds
-// what keyfs adds to the load of a region in trouble.
+// Tokens: a call that is more than the work needs (a hedge, another round, and with
+// `open_costs_token` a call to one that is not closed) costs one; they come back at a fixed rate,
+// and all of them once an open target answers again: those who waited for that must not be turned
+// away for what was asked meanwhile. That bounds what keyfs adds to the load of one in trouble.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "base/retry.h"
 
 namespace keyfs {
 
@@ -56,8 +58,9 @@ struct HealthOptions {
 
   double tokens = 20;
   double tokens_per_second = 10;
+  bool open_costs_token = true;
 
-  // A closed region that nobody asked for so long is tried beside a call of others, so that one
+  // A closed target that nobody asked for so long is tried beside a call of others, so that one
   // that became faster is found again. Zero: never.
   Duration explore_after = std::chrono::minutes(5);
   // The same for one whose last call was given up.
@@ -67,16 +70,13 @@ struct HealthOptions {
 enum class BreakerState { kClosed, kHalfOpen, kOpen };
 std::string_view to_string(BreakerState state);  // "closed", "half-open", "open"
 
-// Evenly spread over [0, 1).
-using RandomFraction = std::function<double()>;
-
-class RegionHealth {
+class Health {
  public:
-  RegionHealth(const Clock& clock, RandomFraction random, HealthOptions options);
+  Health(const Clock& clock, RandomFraction random, HealthOptions options);
 
   void succeeded(Duration latency);
   void failed(const Error& error);
-  // It had not answered after `waited` when another region's answer was taken.
+  // It had not answered after `waited` when another's answer was taken.
   void gave_up(Duration waited);
 
   BreakerState state() const;
@@ -91,9 +91,11 @@ class RegionHealth {
   std::optional<Duration> expected() const;
   std::optional<Duration> p50() const { return percentile(0.50); }
   std::optional<Duration> p95() const;
-  // After how long another region is asked as well.
+  // After how long another target is asked as well.
   Duration hedge_delay() const;
 
+  // A call costs a token even when nobody else is asked for the same.
+  bool costs_token() const { return options_.open_costs_token && state() != BreakerState::kClosed; }
   // False: none is left now.
   bool take_token();
 

@@ -1,4 +1,4 @@
-#include "kms/region_health.h"
+#include "base/health.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct RegionHealthTest : ::testing::Test {
-  RegionHealth make() {
-    return RegionHealth(
+struct HealthTest : ::testing::Test {
+  Health make() {
+    return Health(
         clock, [this] { return fraction; }, options);
   }
   static Error error(Code code) { return Error(code, "told to"); }
@@ -21,7 +21,7 @@ struct RegionHealthTest : ::testing::Test {
   double fraction = 0.5;
 };
 
-TEST_F(RegionHealthTest, one_that_was_never_asked_is_closed_and_hedged_after_the_default) {
+TEST_F(HealthTest, one_that_was_never_asked_is_closed_and_hedged_after_the_default) {
   auto health = make();
   EXPECT_EQ(health.state(), BreakerState::kClosed);
   EXPECT_EQ(health.hedge_delay(), 200ms);
@@ -29,7 +29,7 @@ TEST_F(RegionHealthTest, one_that_was_never_asked_is_closed_and_hedged_after_the
   EXPECT_FALSE(health.p95());
 }
 
-TEST_F(RegionHealthTest, p95_is_the_answer_slower_than_nearly_all_of_the_last_ones) {
+TEST_F(HealthTest, p95_is_the_answer_slower_than_nearly_all_of_the_last_ones) {
   auto health = make();
   for (int i = 1; i <= 60; ++i) health.succeeded(10ms * i);
   EXPECT_EQ(*health.p50(), 310ms);
@@ -38,7 +38,7 @@ TEST_F(RegionHealthTest, p95_is_the_answer_slower_than_nearly_all_of_the_last_on
   EXPECT_EQ(*health.p95(), 10ms) << "old answers are forgotten";
 }
 
-TEST_F(RegionHealthTest, the_hedge_delay_has_bounds) {
+TEST_F(HealthTest, the_hedge_delay_has_bounds) {
   auto fast = make();
   for (int i = 0; i < 10; ++i) fast.succeeded(1us);
   EXPECT_EQ(fast.hedge_delay(), 20ms);
@@ -47,7 +47,7 @@ TEST_F(RegionHealthTest, the_hedge_delay_has_bounds) {
   EXPECT_EQ(slow.hedge_delay(), 2s);
 }
 
-TEST_F(RegionHealthTest, a_call_that_was_given_up_raises_the_expectation_until_the_next_answer) {
+TEST_F(HealthTest, a_call_that_was_given_up_raises_the_expectation_until_the_next_answer) {
   auto health = make();
   for (int i = 0; i < 10; ++i) health.succeeded(10ms);
   health.gave_up(1s);
@@ -63,7 +63,7 @@ TEST_F(RegionHealthTest, a_call_that_was_given_up_raises_the_expectation_until_t
   EXPECT_FALSE(health.wants_probe());
 }
 
-TEST_F(RegionHealthTest, the_third_failure_in_a_row_opens_it) {
+TEST_F(HealthTest, the_third_failure_in_a_row_opens_it) {
   auto health = make();
   health.failed(error(Code::kUnavailable));
   health.failed(error(Code::kTimeout));
@@ -75,7 +75,7 @@ TEST_F(RegionHealthTest, the_third_failure_in_a_row_opens_it) {
   EXPECT_EQ(health.state(), BreakerState::kOpen);
 }
 
-TEST_F(RegionHealthTest, its_time_doubles_with_every_probe_that_fails_up_to_a_bound) {
+TEST_F(HealthTest, its_time_doubles_with_every_probe_that_fails_up_to_a_bound) {
   auto health = make();
   for (int i = 0; i < 3; ++i) health.failed(error(Code::kUnavailable));
   Duration expected = 1s;
@@ -89,7 +89,7 @@ TEST_F(RegionHealthTest, its_time_doubles_with_every_probe_that_fails_up_to_a_bo
   }
 }
 
-TEST_F(RegionHealthTest, calls_that_fail_while_it_is_open_do_not_prolong_it) {
+TEST_F(HealthTest, calls_that_fail_while_it_is_open_do_not_prolong_it) {
   auto health = make();
   for (int i = 0; i < 3; ++i) health.failed(error(Code::kUnavailable));
   clock.advance(600ms);
@@ -97,7 +97,7 @@ TEST_F(RegionHealthTest, calls_that_fail_while_it_is_open_do_not_prolong_it) {
   EXPECT_EQ(health.open_for(), 400ms);
 }
 
-TEST_F(RegionHealthTest, a_refusal_while_it_is_open_prolongs_it) {
+TEST_F(HealthTest, a_refusal_while_it_is_open_prolongs_it) {
   auto health = make();
   for (int i = 0; i < 3; ++i) health.failed(error(Code::kUnavailable));
   health.failed(error(Code::kDenied));
@@ -106,7 +106,7 @@ TEST_F(RegionHealthTest, a_refusal_while_it_is_open_prolongs_it) {
   EXPECT_EQ(health.open_for(), 5min);
 }
 
-TEST_F(RegionHealthTest, each_class_of_error_has_its_time) {
+TEST_F(HealthTest, each_class_of_error_has_its_time) {
   const auto open_after = [&](Code code) {
     auto health = make();
     health.failed(error(code));
@@ -119,7 +119,7 @@ TEST_F(RegionHealthTest, each_class_of_error_has_its_time) {
   EXPECT_EQ(open_after(Code::kInvalid), 0s);
 }
 
-TEST_F(RegionHealthTest, a_success_closes_it_and_the_next_time_starts_anew) {
+TEST_F(HealthTest, a_success_closes_it_and_the_next_time_starts_anew) {
   auto health = make();
   for (int i = 0; i < 3; ++i) health.failed(error(Code::kUnavailable));
   clock.advance(1s);
@@ -130,7 +130,7 @@ TEST_F(RegionHealthTest, a_success_closes_it_and_the_next_time_starts_anew) {
   EXPECT_EQ(health.open_for(), 1s);
 }
 
-TEST_F(RegionHealthTest, jitter_spreads_the_return_of_many_hosts) {
+TEST_F(HealthTest, jitter_spreads_the_return_of_many_hosts) {
   const auto seconds = [](Duration time) { return std::chrono::duration<double>(time).count(); };
   fraction = 0.0;
   auto early = make();
@@ -142,7 +142,7 @@ TEST_F(RegionHealthTest, jitter_spreads_the_return_of_many_hosts) {
   EXPECT_NEAR(seconds(late.open_for()), 375, 1);
 }
 
-TEST_F(RegionHealthTest, one_probe_at_a_time) {
+TEST_F(HealthTest, one_probe_at_a_time) {
   auto health = make();
   health.failed(error(Code::kThrottled));
   EXPECT_FALSE(health.wants_probe());
@@ -154,7 +154,7 @@ TEST_F(RegionHealthTest, one_probe_at_a_time) {
   EXPECT_TRUE(health.wants_probe());
 }
 
-TEST_F(RegionHealthTest, one_that_nobody_asked_for_long_is_tried_again_and_zero_turns_that_off) {
+TEST_F(HealthTest, one_that_nobody_asked_for_long_is_tried_again_and_zero_turns_that_off) {
   auto health = make();
   health.succeeded(1ms);
   clock.advance(4min);
@@ -167,7 +167,7 @@ TEST_F(RegionHealthTest, one_that_nobody_asked_for_long_is_tried_again_and_zero_
   EXPECT_FALSE(never.wants_probe());
 }
 
-TEST_F(RegionHealthTest, tokens_run_out_and_come_back_at_their_rate) {
+TEST_F(HealthTest, tokens_run_out_and_come_back_at_their_rate) {
   auto health = make();
   int taken = 0;
   while (health.take_token()) ++taken;
@@ -183,7 +183,7 @@ TEST_F(RegionHealthTest, tokens_run_out_and_come_back_at_their_rate) {
   EXPECT_EQ(taken, 20) << "no more are saved up";
 }
 
-TEST_F(RegionHealthTest, tokens_are_back_once_an_open_region_answers_again) {
+TEST_F(HealthTest, tokens_are_back_once_an_open_one_answers_again) {
   auto health = make();
   const auto take_all = [&] {
     int taken = 0;

@@ -1,4 +1,4 @@
-#include "kms/region_health.h"
+#include "base/health.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,10 +9,6 @@ namespace {
 
 // How much of a new latency goes into the expectation: some ten answers make the old one forgotten.
 constexpr double kNewShare = 0.2;
-
-Duration scaled(Duration duration, double factor) {
-  return Duration(static_cast<Duration::rep>(static_cast<double>(duration.count()) * factor));
-}
 
 }  // namespace
 
@@ -28,7 +24,7 @@ std::string_view to_string(BreakerState state) {
   return "unknown";
 }
 
-RegionHealth::RegionHealth(const Clock& clock, RandomFraction random, HealthOptions options)
+Health::Health(const Clock& clock, RandomFraction random, HealthOptions options)
     : clock_(clock),
       random_(std::move(random)),
       options_(options),
@@ -38,7 +34,7 @@ RegionHealth::RegionHealth(const Clock& clock, RandomFraction random, HealthOpti
   ring_.reserve(options_.samples);
 }
 
-void RegionHealth::succeeded(Duration latency) {
+void Health::succeeded(Duration latency) {
   ++calls_;
   asked_at_ = clock_.now();
   ewma_ = ewma_ ? *ewma_ + scaled(latency - *ewma_, kNewShare) : latency;
@@ -55,7 +51,7 @@ void RegionHealth::succeeded(Duration latency) {
   opened_ = false;
 }
 
-void RegionHealth::failed(const Error& error) {
+void Health::failed(const Error& error) {
   ++calls_;
   ++failures_;
   asked_at_ = clock_.now();
@@ -82,31 +78,30 @@ void RegionHealth::failed(const Error& error) {
   }
 }
 
-void RegionHealth::gave_up(Duration waited) {
+void Health::gave_up(Duration waited) {
   ++calls_;
   asked_at_ = clock_.now();
   doubt_ = std::max(waited, doubt_.value_or(waited));
   fail_once_more();
 }
 
-std::optional<Duration> RegionHealth::expected() const {
+std::optional<Duration> Health::expected() const {
   return doubt_ ? std::max(*doubt_, ewma_.value_or(*doubt_)) : ewma_;
 }
 
-void RegionHealth::fail_once_more() {
+void Health::fail_once_more() {
   // In half-open one failure is enough: the probe has decided.
   if (++failed_in_a_row_ < options_.failures_to_open && !opened_) return;
   open(options_.transient_open, options_.transient_open_most);
 }
 
-void RegionHealth::open(Duration first, Duration most) {
+void Health::open(Duration first, Duration most) {
   const TimePoint now = clock_.now();
   // Calls that were under way when it opened, or that had no other region left, fail too: they say
   // nothing new, and must not double its time.
   const bool open_already = opened_ && now < open_until_;
   if (!open_already) ++opened_in_a_row_;
-  const double doubled = std::exp2(std::min(opened_in_a_row_ - 1, 30u));
-  const Duration time = std::min(most, scaled(std::min(first, most), doubled));
+  const Duration time = Backoff{first, most}.longest(opened_in_a_row_ - 1);
   const TimePoint until = now + scaled(time, 0.75 + 0.5 * random_());
   if (!open_already || first > open_first_) {
     open_until_ = std::max(until, open_already ? open_until_ : until);
@@ -115,16 +110,16 @@ void RegionHealth::open(Duration first, Duration most) {
   opened_ = true;
 }
 
-BreakerState RegionHealth::state() const {
+BreakerState Health::state() const {
   if (!opened_) return BreakerState::kClosed;
   return clock_.now() < open_until_ ? BreakerState::kOpen : BreakerState::kHalfOpen;
 }
 
-Duration RegionHealth::open_for() const {
+Duration Health::open_for() const {
   return state() == BreakerState::kOpen ? Duration(open_until_ - clock_.now()) : Duration::zero();
 }
 
-bool RegionHealth::wants_probe() const {
+bool Health::wants_probe() const {
   if (probing_) return false;
   switch (state()) {
     case BreakerState::kHalfOpen:
@@ -139,7 +134,7 @@ bool RegionHealth::wants_probe() const {
   return false;
 }
 
-std::optional<Duration> RegionHealth::percentile(double share) const {
+std::optional<Duration> Health::percentile(double share) const {
   if (ring_.empty()) return std::nullopt;
   std::vector<Duration> sorted = ring_;
   const auto place =
@@ -149,17 +144,17 @@ std::optional<Duration> RegionHealth::percentile(double share) const {
   return sorted[place];
 }
 
-std::optional<Duration> RegionHealth::p95() const {
+std::optional<Duration> Health::p95() const {
   return ring_.size() < options_.samples_for_p95 ? std::nullopt : percentile(0.95);
 }
 
-Duration RegionHealth::hedge_delay() const {
+Duration Health::hedge_delay() const {
   const auto known = p95();
   return known ? std::clamp(*known + *known / 4, options_.hedge_least, options_.hedge_most)
                : options_.hedge_unknown;
 }
 
-bool RegionHealth::take_token() {
+bool Health::take_token() {
   const TimePoint now = clock_.now();
   const double seconds = std::chrono::duration<double>(now - tokens_at_).count();
   tokens_ = std::min(options_.tokens, tokens_ + seconds * options_.tokens_per_second);
