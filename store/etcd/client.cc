@@ -4,18 +4,14 @@
 #include <map>
 #include <utility>
 
-#include "base/race.h"
+#include "base/hedge.h"
 
 namespace keyfs {
 namespace {
 
 using namespace std::chrono_literals;
 
-// A page of a list, as base64 in JSON.
-constexpr Duration kLeastPause = 50ms;  // between two rounds; doubled
-constexpr Duration kMostPause = 1s;
-constexpr size_t kAtOnce = 8;  // requests to one member
-constexpr size_t kMostHedges = 2;
+constexpr Backoff kBetweenRounds{50ms, 1s, 0.5};
 constexpr char kSilent[] = "did not answer";
 
 tl::unexpected<EtcdFailure> failing(Error error, EtcdNext next = EtcdNext::kOtherEndpoint) {
@@ -36,40 +32,16 @@ HttpRequest request_for(const std::string& url, std::string body, bool needs_lea
   return request;
 }
 
-// One of the few calls that may ask a second member while the first has just been slow.
-class Hedge {
- public:
-  explicit Hedge(size_t& under_way) : under_way_(under_way) {}
-  ~Hedge() {
-    if (taken_) --under_way_;
-  }
-  Hedge(const Hedge&) = delete;
-  Hedge& operator=(const Hedge&) = delete;
-  bool take() {
-    if (taken_ || under_way_ >= kMostHedges) return taken_;
-    ++under_way_;
-    taken_ = true;
-    return true;
-  }
-
- private:
-  size_t& under_way_;
-  bool taken_ = false;
-};
-
 }  // namespace
 
 EtcdClient::EtcdClient(std::unique_ptr<HttpClient> http, Worker& files, EtcdIdentity& identity,
-                       const EtcdOptions& options)
+                       Random& random, const EtcdOptions& options)
     : http_(std::move(http)),
       identity_(identity),
       options_(options),
-      endpoints_(options.endpoints),
-      auth_(*http_, files, options.user, options.password_file) {
-  for (size_t i = 0; i < endpoints_.size(); ++i) {
-    slots_.push_back(std::make_unique<EtcdSlots>(loop(), kAtOnce));
-  }
-}
+      random_(random_fraction(random)),
+      endpoints_(loop(), random_, options),
+      auth_(*http_, files, options.user, options.password_file) {}
 
 EtcdClient::Answer EtcdClient::judge(size_t endpoint, const EtcdCall& call,
                                      const HttpResponse& response, int64_t sent_at_mark,
@@ -119,77 +91,87 @@ Task<EtcdClient::Answer> EtcdClient::one_try(size_t endpoint, const EtcdCall& ca
   co_return answer;
 }
 
-Task<EtcdClient::Answer> EtcdClient::ask(size_t endpoint, const EtcdCall& call, TimePoint deadline,
-                                         Duration patience) {
-  std::optional<EtcdSlots::Slot> slot;
-  if (!call.urgent) {
-    slot.emplace(*slots_[endpoint]);
-    co_await slot->held();
-  }
-  const TimePoint begin = loop().now();
-  const TimePoint until = std::min(deadline, begin + patience);
+Task<EtcdClient::Answer> EtcdClient::ask_now(size_t endpoint, const EtcdCall& call,
+                                             TimePoint until) {
   bool again = false;
   Answer answer = co_await one_try(endpoint, call, until, again);
   if (again) answer = co_await one_try(endpoint, call, until, again);
-  if (answer) {
-    endpoints_.answered(endpoint, call.needs_leader);
-    if (call.needs_leader) leaderless_ = false;
-    co_return answer;
-  }
-  const EtcdFailure& failure = answer.error();
-  // One who had hardly time to answer is not to blame.
-  const bool hurried = failure.error.code == Code::kTimeout && until - begin < options_.hedge_after;
-  if (failure.next == EtcdNext::kOtherEndpoint && !failure.useless && !hurried) {
-    endpoints_.failed(endpoint, loop().now(), failure.alive);
-  }
   co_return answer;
 }
 
+void EtcdClient::note(size_t endpoint, const EtcdCall& call, const Answer& answer,
+                      Duration latency) {
+  if (answer) {
+    endpoints_.answered(endpoint, call.needs_leader, latency);
+    if (call.needs_leader) leaderless_ = false;
+    return;
+  }
+  const EtcdFailure& failure = answer.error();
+  if (failure.next != EtcdNext::kOtherEndpoint || failure.useless) return;
+  endpoints_.failed(endpoint, call.needs_leader, failure.error, latency, failure.alive);
+}
+
+Task<EtcdClient::Answer> EtcdClient::ask(size_t endpoint, const EtcdCall& call, TimePoint deadline,
+                                         Duration patience) {
+  FairTurns::Ticket ticket(std::nullopt);
+  FairTurns::Turn turn;
+  if (!call.urgent) turn = co_await endpoints_.turns(endpoint).take(ticket);
+  const TimePoint begin = loop().now();
+  Answer answer = co_await ask_now(endpoint, call, std::min(deadline, begin + patience));
+  note(endpoint, call, answer, loop().now() - begin);
+  co_return answer;
+}
+
+// Each member once at most.
+class EtcdClient::Round final : public HedgedWork<Target, Answer> {
+ public:
+  Round(EtcdClient& client, const EtcdCall& call, TimePoint deadline, Duration patience,
+        std::vector<Said>& said)
+      : client_(client), call_(call), deadline_(deadline), patience_(patience), said_(said) {}
+
+  Task<Answer> ask(Target& member) override {
+    const TimePoint until = std::min(deadline_, client_.loop().now() + patience_);
+    return client_.ask_now(member.index, call_, until);
+  }
+
+  Verdict judge(Target& member, Answer& answer, Duration latency) override {
+    client_.note(member.index, call_, answer, latency);
+    if (answer) return Verdict::kTake;
+    EtcdFailure& failure = answer.error();
+    foreign_ += failure.foreign ? 1 : 0;
+    if (failure.next == EtcdNext::kGiveUp || foreign_ == client_.endpoints_.size()) {
+      failure.next = EtcdNext::kGiveUp;
+      failure.error = failure.error.within(member.name);
+      return Verdict::kStop;
+    }
+    said_.push_back({member.index, failure.error.message});
+    return Verdict::kNext;
+  }
+
+  void refused(Target& member, Error why) override {
+    said_.push_back({member.index, std::move(why.message)});
+  }
+
+  void timed_out(Target& member, std::optional<Duration> waited) override {
+    said_.push_back({member.index, kSilent});
+    if (waited) member.failed(Error(Code::kTimeout, kSilent), *waited);
+  }
+
+ private:
+  EtcdClient& client_;
+  const EtcdCall& call_;
+  const TimePoint deadline_;
+  const Duration patience_;
+  std::vector<Said>& said_;
+  size_t foreign_ = 0;
+};
+
 Task<EtcdClient::Answer> EtcdClient::round(const EtcdCall& call, TimePoint deadline,
                                            Duration patience, std::vector<Said>& said) {
-  const std::vector<size_t> order = endpoints_.order(loop().now(), call.needs_leader);
-  TaskGroup<Answer> tries(loop());
-  Hedge hedge(hedges_);
-  std::map<size_t, size_t> asked;  // number of the try -> endpoint
-  size_t next = 0;
-  size_t foreign = 0;
-  const auto all_rest = [&] {
-    return std::all_of(asked.begin(), asked.end(), [&](const auto& one) {
-      return endpoints_.resting(one.second, loop().now());
-    });
-  };
-  while (next < order.size() || !tries.empty()) {
-    if (next < order.size() && (asked.empty() || all_rest() || hedge.take())) {
-      const size_t endpoint = order[next++];
-      asked[tries.start(ask(endpoint, call, deadline, patience))] = endpoint;
-    }
-    TimePoint until = deadline;
-    if (next < order.size()) until = std::min(until, loop().now() + options_.hedge_after);
-    auto finished = co_await tries.next(until);
-    if (!finished) {
-      if (loop().now() >= deadline) break;
-      continue;
-    }
-    const size_t endpoint = asked.at(finished->number);
-    asked.erase(finished->number);
-    if (finished->value) {
-      // Who was asked earlier and is still silent is not asked first the next time.
-      for (const auto& [number, silent] : asked) {
-        if (number < finished->number) endpoints_.failed(silent, loop().now(), false);
-      }
-      co_return std::move(finished->value);
-    }
-    const EtcdFailure& failure = finished->value.error();
-    foreign += failure.foreign ? 1 : 0;
-    if (failure.next == EtcdNext::kGiveUp || foreign == order.size()) {
-      EtcdFailure out = failure;
-      out.next = EtcdNext::kGiveUp;
-      out.error = out.error.within(endpoints_.host(endpoint));
-      co_return tl::unexpected<EtcdFailure>(std::move(out));
-    }
-    said.push_back({endpoint, failure.error.message});
-  }
-  for (const auto& [number, endpoint] : asked) said.push_back({endpoint, kSilent});
+  Round work(*this, call, deadline, patience, said);
+  Hedge<Target, Answer> hedge(loop(), work, deadline);
+  auto taken = co_await hedge.run(endpoints_.order(call.needs_leader));
+  if (taken) co_return std::move(taken->answer);
   if (call.needs_leader) leaderless_ = true;
   co_return failing(Error(Code::kUnavailable, "no member of etcd answered"));
 }
@@ -216,10 +198,11 @@ Task<EtcdClient::Answer> EtcdClient::call(EtcdCall call, TimePoint deadline) {
   }
   std::vector<Said> said;
   Duration patience = options_.attempt_timeout;
-  for (Duration pause = kLeastPause;; pause = std::min(pause * 2, kMostPause), patience *= 2) {
+  for (unsigned number = 0;; ++number, patience *= 2) {
     Answer answer = co_await round(call, deadline, patience, said);
     if (answer || answer.error().next == EtcdNext::kGiveUp) co_return answer;
     if (loop().now() < deadline && !call.one_round) {
+      const Duration pause = kBetweenRounds.pause(number, random_);
       co_await loop().sleep_until(std::min(deadline, loop().now() + pause));
       if (loop().now() < deadline) continue;
     }

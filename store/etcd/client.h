@@ -1,14 +1,14 @@
 // Calls to an etcd cluster through the JSON gateways of its members.
 //
 // A call goes to the preferred member. When that one is silent for `hedge_after`, or cannot, the
-// next one is asked as well; the first answer counts. So every request may be carried out more than
-// once, also after the call has returned: callers send only what may be (a transaction that
-// compares revisions). What a call gives up is told member by member. Few calls at once race a
-// member that is merely slow, so that an overloaded cluster is not asked for more; once one of them
-// has shown that it is silent, all go on elsewhere.
+// next one is asked as well (base/hedge.h); the first answer counts. So every request may be
+// carried out more than once, also after the call has returned: callers send only what may be (a
+// transaction that compares revisions). What a call gives up is told member by member. Few calls
+// race a member that is merely slow, so that an overloaded cluster is not asked for more; once one
+// of them has shown that it is silent, all go on elsewhere.
 //
-// Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker and identity
-// outlive it; it outlives its tasks. Blocking: never.
+// Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker, identity
+// and random source outlive it; it outlives its tasks. Blocking: never.
 // Errors: kTimeout past the deadline, with what each member said; kDenied, kUnauthenticated,
 // kInvalid when all members would say the same; kUnavailable when a call of one round failed at
 // all of them.
@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/http.h"
+#include "base/retry.h"
 #include "base/worker.h"
 #include "store/etcd/auth.h"
 #include "store/etcd/endpoints.h"
@@ -28,7 +29,6 @@
 #include "store/etcd/identity.h"
 #include "store/etcd/messages.h"
 #include "store/etcd/options.h"
-#include "store/etcd/slots.h"
 
 namespace keyfs {
 
@@ -43,7 +43,7 @@ struct EtcdCall {
   bool needs_leader = true;
   // Each member is asked once at most; otherwise again and again until the deadline.
   bool one_round = false;
-  // Does not wait for its turn at a member that has many requests of ours.
+  // In ask(): does not wait for its turn at a member that has many requests of ours.
   bool urgent = false;
   // An answer for which this is false counts as if the member could not answer.
   std::function<bool(const EtcdReply&)> useful;
@@ -52,7 +52,7 @@ struct EtcdCall {
 class EtcdClient {
  public:
   EtcdClient(std::unique_ptr<HttpClient> http, Worker& files, EtcdIdentity& identity,
-             const EtcdOptions& options);
+             Random& random, const EtcdOptions& options);
 
   using Answer = tl::expected<EtcdReply, EtcdFailure>;
 
@@ -70,6 +70,7 @@ class EtcdClient {
 
   EtcdEndpoints& endpoints() { return endpoints_; }
   Loop& loop() { return http_->loop(); }
+  const RandomFraction& random() const { return random_; }
   const std::string& user() const { return auth_.user(); }
 
  private:
@@ -77,7 +78,11 @@ class EtcdClient {
     size_t endpoint;
     std::string what;
   };
+  class Round;
   Task<Answer> one_try(size_t endpoint, const EtcdCall& call, TimePoint until, bool& again);
+  // In its turn.
+  Task<Answer> ask_now(size_t endpoint, const EtcdCall& call, TimePoint until);
+  void note(size_t endpoint, const EtcdCall& call, const Answer& answer, Duration latency);
   Task<Answer> round(const EtcdCall& call, TimePoint deadline, Duration patience,
                      std::vector<Said>& said);
   Answer judge(size_t endpoint, const EtcdCall& call, const HttpResponse& response,
@@ -87,10 +92,9 @@ class EtcdClient {
   std::unique_ptr<HttpClient> http_;
   EtcdIdentity& identity_;
   const EtcdOptions& options_;
+  const RandomFraction random_;
   EtcdEndpoints endpoints_;
   EtcdAuth auth_;
-  std::vector<std::unique_ptr<EtcdSlots>> slots_;  // of each member
-  size_t hedges_ = 0;                              // calls that ask more than one member now
   bool leaderless_ = false;
 };
 

@@ -11,51 +11,67 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Doubled with each failure in a row. A member that is back is found again within kMostRest.
-constexpr Duration kRest = 1s;
-constexpr Duration kMostRest = 8s;
+constexpr size_t kAtOnce = 8;  // requests to one member
+
+// Another member can do the same, so the first failure is enough to leave one alone; it is found
+// again within 8 s. A linearizable answer comes from the leader, whoever is asked for it: a cluster
+// that is slow now and then is not asked twice for that, only a member that may be silent.
+HealthOptions member_health(const EtcdOptions& options) {
+  HealthOptions health;
+  health.hedge_unknown = options.hedge_after;
+  health.hedge_least = options.hedge_after;
+  health.hedge_most = std::max(options.hedge_after, options.attempt_timeout / 2);
+  health.failures_to_open = 1;
+  health.transient_open = health.throttled_open = 1s;
+  health.transient_open_most = health.throttled_open_most = 8s;
+  health.tokens = 2;
+  health.tokens_per_second = 4;
+  health.open_costs_token = false;
+  return health;
+}
 
 }  // namespace
 
-EtcdEndpoints::EtcdEndpoints(std::vector<std::string> urls) {
-  for (std::string& url : urls) {
+EtcdEndpoints::EtcdEndpoints(Loop& loop, RandomFraction random, const EtcdOptions& options) {
+  for (std::string url : options.endpoints) {
     while (!url.empty() && url.back() == '/') url.pop_back();
-    Member& member = members_.emplace_back();
-    member.host = host_of(url);
-    member.url = std::move(url);
+    const std::string host = host_of(url);
+    const auto turns = turns_for(loop, kAtOnce);
+    const auto target = [&] {
+      return Target(host, members_.size(), Health(loop.clock(), random, member_health(options)),
+                    turns);
+    };
+    members_.push_back(std::make_unique<Member>(Member{std::move(url), host, target(), target()}));
   }
 }
 
-std::vector<size_t> EtcdEndpoints::order(TimePoint now, bool needs_leader) const {
-  std::vector<size_t> all(members_.size());
-  for (size_t i = 0; i < all.size(); ++i) all[i] = (preferred_ + i) % all.size();
-  const auto rest_of = [&](size_t endpoint) {
-    const Member& member = members_[endpoint];
-    TimePoint until = member.silent_until;
-    if (needs_leader) until = std::max(until, member.leaderless_until);
-    return until <= now ? TimePoint{} : until;
-  };
-  // Those that rest come last, the one first whose rest ends first.
-  std::stable_sort(all.begin(), all.end(),
-                   [&](size_t a, size_t b) { return rest_of(a) < rest_of(b); });
-  return all;
+std::vector<Target*> EtcdEndpoints::order(bool needs_leader) const {
+  std::vector<Target*> all;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    Member& member = *members_[(preferred_ + i) % members_.size()];
+    all.push_back(needs_leader ? &member.led : &member.alone);
+  }
+  return healthy_first(std::move(all), HalfOpen::kInItsPlace);
 }
 
-void EtcdEndpoints::answered(size_t endpoint, bool needed_leader) {
-  Member& member = members_[endpoint];
-  member.silent_until = {};
-  if (!needed_leader) return;
-  member.failures = 0;
-  member.leaderless_until = {};
-  // Only when the preferred one rests does another one get to answer first.
+void EtcdEndpoints::answered(size_t endpoint, bool needed_leader, Duration latency) {
+  Member& member = *members_[endpoint];
+  if (!needed_leader) return member.alone.succeeded(latency);
+  member.led.succeeded(latency);
+  if (!member.alone.closed()) member.alone.succeeded(latency);
+  // Only when the preferred one is left alone does another one get to answer first.
   preferred_ = endpoint;
 }
 
-void EtcdEndpoints::failed(size_t endpoint, TimePoint now, bool alive) {
-  Member& member = members_[endpoint];
-  member.failures = std::min(member.failures + 1, 10);
-  const Duration rest = std::min<Duration>(kRest * (1 << (member.failures - 1)), kMostRest);
-  (alive ? member.leaderless_until : member.silent_until) = now + rest;
+void EtcdEndpoints::failed(size_t endpoint, bool needed_leader, const Error& error,
+                           Duration latency, bool alive) {
+  Member& member = *members_[endpoint];
+  Error why = error;
+  if (!may_pass(why.code)) why.code = Code::kUnavailable;  // another member may do better
+  // One that is silent may be so for want of a leader, or of time.
+  const bool unreachable = !alive && why.code != Code::kTimeout;
+  if (needed_leader || unreachable) member.led.failed(why, latency);
+  if (!needed_leader || unreachable) member.alone.failed(why, latency);
 }
 
 }  // namespace keyfs

@@ -4,47 +4,52 @@
 // member while that one answers; one that failed, or was overtaken by another while it was silent,
 // is left alone for a while and asked last.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none.
+// Each member is two targets (base/target.h): for what it cannot do when it is cut off from its
+// leader, and for what it answers by itself.
+//
+// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none. Ownership: the loop and
+// the random source outlive it.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/target.h"
+#include "store/etcd/options.h"
 
 namespace keyfs {
 
 class EtcdEndpoints {
  public:
-  explicit EtcdEndpoints(std::vector<std::string> urls);
+  EtcdEndpoints(Loop& loop, RandomFraction random, const EtcdOptions& options);
 
   size_t size() const { return members_.size(); }
-  const std::string& url(size_t endpoint) const { return members_[endpoint].url; }
-  const std::string& host(size_t endpoint) const { return members_[endpoint].host; }
+  const std::string& url(size_t endpoint) const { return members_[endpoint]->url; }
+  const std::string& host(size_t endpoint) const { return members_[endpoint]->host; }
   size_t preferred() const { return preferred_; }
+  // So many requests at once to one member, whatever they are for: each has a connection of its own
+  // while it lasts (tokens go by HTTP/1.1), and a burst must not open hundreds.
+  FairTurns& turns(size_t endpoint) { return *members_[endpoint]->led.calls; }
 
-  // All of them, the best first. `needs_leader`: for what a member cannot do when it is cut off
-  // from its leader.
-  std::vector<size_t> order(TimePoint now, bool needs_leader) const;
+  // All of them, the best first; a target's index is its endpoint.
+  std::vector<Target*> order(bool needs_leader) const;
 
-  void answered(size_t endpoint, bool needed_leader);
+  void answered(size_t endpoint, bool needed_leader, Duration latency);
   // `alive`: it answered, and could not do what was asked, having no leader.
-  void failed(size_t endpoint, TimePoint now, bool alive);
-
-  bool resting(size_t endpoint, TimePoint now) const {
-    return members_[endpoint].leaderless_until > now || members_[endpoint].silent_until > now;
-  }
+  void failed(size_t endpoint, bool needed_leader, const Error& error, Duration latency,
+              bool alive);
 
  private:
   struct Member {
     std::string url;
     std::string host;
-    int failures = 0;  // in a row
-    TimePoint silent_until{};
-    TimePoint leaderless_until{};
+    Target led;    // for what needs the leader
+    Target alone;  // for the rest
   };
-  std::vector<Member> members_;
+  std::vector<std::unique_ptr<Member>> members_;
   size_t preferred_ = 0;
 };
 

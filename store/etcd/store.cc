@@ -64,7 +64,7 @@ EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpC
       records_(options_.prefix + "/records/"),
       identity_(options_.state_dir, std::move(known)),
       files_(parts.loop, "keyfs-etcd"),
-      client_(std::move(http), files_, identity_, options_),
+      client_(std::move(http), files_, identity_, parts.random, options_),
       registry_(client_, identity_, files_, parts.random, options_) {}
 
 EtcdStore::~EtcdStore() = default;

@@ -15,8 +15,7 @@ using namespace std::chrono_literals;
 constexpr Duration kPatience = 2s;    // for a stream to begin, and to catch up
 constexpr Duration kStall = 500ms;    // for a change that a probe knows of to come through
 constexpr Duration kStagger = 100ms;  // the next member is probed when one is silent for so long
-constexpr Duration kLeastPause = 20ms;
-constexpr Duration kMostPause = 500ms;
+constexpr Backoff kBackoff{20ms, 500ms, 0.5};
 constexpr Duration kRememberEvery = 1s;
 constexpr Duration kKeepWarmEvery = 60s;
 
@@ -106,12 +105,12 @@ Task<EtcdWatch::Event> EtcdWatch::probe_later(size_t endpoint) {
 }
 
 Task<std::optional<EtcdWatch::Probed>> EtcdWatch::find_member() {
-  const std::vector<size_t> order = client_.endpoints().order(client_.loop().now(), true);
+  const std::vector<Target*> order = client_.endpoints().order(true);
   TaskGroup<Event> probes(client_.loop());
   size_t next = 0;
   while (next < order.size() || !probes.empty()) {
     std::optional<TimePoint> until;
-    if (next < order.size()) probes.start(probe(order[next++]));
+    if (next < order.size()) probes.start(probe(order[next++]->index));
     if (next < order.size()) until = client_.loop().now() + kStagger;
     const auto finished = co_await probes.next(until);
     if (finished && !finished->value.failure) co_return finished->value.probed;
@@ -211,7 +210,8 @@ Task<bool> EtcdWatch::follow(Probed first) {
       co_return was_live;  // it is stuck
     } else if (!event) {
       if (!created_) {
-        client_.endpoints().failed(endpoint, loop.now(), false);
+        const Error silent(Code::kUnavailable, "does not begin the stream of changes");
+        client_.endpoints().failed(endpoint, true, silent, kPatience, false);
         co_return was_live;
       }
       // What was to show that the stream has caught up never came: that key is not as keyfs wrote
@@ -221,7 +221,7 @@ Task<bool> EtcdWatch::follow(Probed first) {
       take_lines(incoming);
       const EtcdFailure& failure = *event->value.failure;
       if (!failure.alive || failure.error.code == Code::kUnavailable) {
-        client_.endpoints().failed(endpoint, loop.now(), failure.alive);
+        client_.endpoints().failed(endpoint, true, failure.error, kPatience, failure.alive);
       }
       co_return was_live;
     } else if (event->value.what == What::kData) {
@@ -272,12 +272,12 @@ Task<void> EtcdWatch::run() {
   TaskGroup<bool> beside(loop);
   beside.start(keep_members_warm());
   beside.start(keep_remembering());
-  for (Duration pause = kLeastPause;;) {
+  for (unsigned failures = 0;;) {
     const auto member = co_await find_member();
     const bool was_live = member && co_await follow(*member);
     set_live(false);
-    pause = was_live ? kLeastPause : std::min(pause * 2, kMostPause);
-    co_await loop.sleep_for(pause);
+    failures = was_live ? 0 : failures + 1;
+    co_await loop.sleep_for(kBackoff.pause(failures, client_.random()));
   }
 }
 

@@ -37,7 +37,8 @@ EtcdWorld::EtcdWorld() {
   http.client_key = raw_options_.key;
   auto client = HttpClient::create(loop_, poller_, arena_, http);
   EXPECT_TRUE(client) << client.error().message;
-  raw_ = std::make_unique<EtcdClient>(std::move(*client), raw_files_, raw_identity_, raw_options_);
+  raw_ = std::make_unique<EtcdClient>(std::move(*client), raw_files_, raw_identity_, random_,
+                                      raw_options_);
 }
 
 EtcdWorld::~EtcdWorld() { loop_.shutdown(); }
