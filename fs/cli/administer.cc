@@ -282,9 +282,9 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   }
   print(*report, output);
   // A user without access to state_dir has done what he could.
-  const bool told = std::all_of(
-      report->unnoted.begin(), report->unnoted.end(),
-      [](const HealReport::Failure& key) { return key.error.code == Code::kDenied; });
+  const bool told =
+      std::all_of(report->unnoted.begin(), report->unnoted.end(),
+                  [](const HealReport::Failure& key) { return key.error.code == Code::kDenied; });
   if (report->complete()) return told ? ExitCode::kDone : ExitCode::kPartial;
   return report->failures.size() == report->keys && report->keys != 0 ? ExitCode::kFailed
                                                                       : ExitCode::kPartial;

@@ -32,11 +32,12 @@ Result<Record> record_of_row(std::string_view json, const std::string& id) {
 }
 
 Error replica_damaged(const std::string& path) {
-  return {Code::kUnavailable,
-          "what this host has seen is in " + path +
-              ", which is damaged, so that it can't be told now; restart keyfs, which sets the file "
-              "aside, and once all that the store should hold is there, remove " +
-              path + ".damaged and restart it once more"};
+  return {
+      Code::kUnavailable,
+      "what this host has seen is in " + path +
+          ", which is damaged, so that it can't be told now; restart keyfs, which sets the file "
+          "aside, and once all that the store should hold is there, remove " +
+          path + ".damaged and restart it once more"};
 }
 
 Result<void> ReplicaDb::begin(const Clock& clock, const std::string& path) {

@@ -15,8 +15,8 @@ namespace {
 Recall unreadable(const std::string& path, const Error& error) {
   if (error.code == Code::kCorrupt) return Recall::unknown(replica_damaged(path));
   return Recall::unknown(Error(
-      Code::kUnavailable, "what this host has seen, in " + path + ", can't be read: " +
-                              error.message +
+      Code::kUnavailable, "what this host has seen, in " + path +
+                              ", can't be read: " + error.message +
                               " (run this as the user that keyfs runs as, or on another host)"));
 }
 
