@@ -1,5 +1,7 @@
 // What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
-// behind one interface, so that tests can hang it and fail it.
+// behind one interface. It costs a virtual call where a request waits for a disk or a network
+// anyway; without it every test of a FUSE operation, and the fuzzer, would need a store and regions
+// to have an open hang or fail.
 //
 // Thread-safety: none; on the loop's thread, where the listings are also let go; but for
 // listed_bytes(), from any. Blocking: never; what waits is a task that ends when it is dropped.
