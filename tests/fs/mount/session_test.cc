@@ -91,7 +91,8 @@ class SessionTest : public ::testing::Test {
         (*session)->stop();
       });
       const auto ended = (*session)->run([&] { std::ofstream(dir_.path() + "/ready") << "ready"; });
-      stopper.detach();
+      ::pthread_kill(stopper.native_handle(), SIGTERM);  // when nobody else has sent it one
+      stopper.join();
       if (side.log.has("was left alone")) std::ofstream(dir_.path() + "/covered") << "told";
       return ended ? 0 : 8;
     });
