@@ -12,9 +12,6 @@ namespace {
 
 constexpr uint32_t kBlock = 4096;
 
-// Below it are those of the root, .keyfs and its files.
-constexpr uint64_t kOwnNumbers = 64;
-
 // How long a stat(2) waits for the store to tell the size of a key, and for how long none asks
 // after one to which it did not tell.
 constexpr Duration kSizePatience = std::chrono::milliseconds(300);
@@ -52,14 +49,6 @@ void set_size(struct stat& attributes, uint64_t size) {
 
 }  // namespace
 
-// FNV-1a, 64 bits folded to 32 (draft-eastlake-fnv): the same on every host.
-uint64_t FuseHandlers::stable_ino(std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325U;
-  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3U;
-  const uint64_t folded = (hash ^ hash >> 32) & 0xffffffff;
-  return folded < kOwnNumbers ? folded + kOwnNumbers : folded;
-}
-
 uint32_t FuseHandlers::largest_size(const FuseOps& ops) {
   return std::max(kMaxKeyBytes, ops.options_.key_bytes);
 }
@@ -70,7 +59,7 @@ FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& in
   const PolicySection& section = entry.section(ops.parts_.policy.current());
   KeyAttributes told{};
   struct stat& attributes = told.what;
-  attributes.st_ino = stable_ino(entry.id());
+  attributes.st_ino = inode.file_number();
   attributes.st_mode = S_IFREG | section.mode;
   attributes.st_nlink = 1;
   attributes.st_uid = section.owner;

@@ -125,8 +125,6 @@ struct FuseHandlers {
                                std::shared_ptr<const void> turn);
   static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);
   static struct stat file_attributes(FuseOps& ops, fuse_ino_t ino);
-  // Fits 32 bits, for programs whose ino_t has no more.
-  static uint64_t stable_ino(std::string_view name);
 };
 
 }  // namespace keyfs

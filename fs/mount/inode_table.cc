@@ -37,7 +37,8 @@ Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
   uint64_t id = 0;
   std::atomic<Inode*>* slot = new_slot(id);
   if (slot == nullptr) return nullptr;
-  auto* inode = new Inode(id, entry);
+  const uint32_t number = file_number(entry->id());
+  auto* inode = new Inode(id, entry, numbers_.take(number) ? number : 0);
   inode->lookups_ = 1;
   slot->store(inode, std::memory_order_release);
   entry->set_node(id);
@@ -62,6 +63,7 @@ void InodeTable::forget(uint64_t id, uint64_t count) {
   settle(*inode);
   entry->set_node(0);
   clear_slot(id);
+  if (inode->number_ != 0) numbers_.give_back(inode->number_);
   delete inode;
   --size_;
 }

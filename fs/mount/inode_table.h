@@ -31,16 +31,22 @@
 #include <vector>
 
 #include "fs/keys/key_cache.h"
+#include "fs/mount/file_numbers.h"
 #include "fs/mount/inode_ids.h"
 
 namespace keyfs {
 
 class Inode {
  public:
-  Inode(uint64_t node_id, KeyRef key_entry) : id(node_id), entry(std::move(key_entry)) {}
+  // `number` is its alone, or 0.
+  Inode(uint64_t node_id, KeyRef key_entry, uint32_t number)
+      : id(node_id), entry(std::move(key_entry)), number_(number) {}
 
   const uint64_t id;
   const KeyRef entry;
+
+  // What stat(2) shows; see fs/mount/file_numbers.h.
+  uint64_t file_number() const { return number_ != 0 ? number_ : id; }
 
   // The size that the kernel was last told, and goes by; 0: it was told none.
   std::atomic<uint32_t> told_bytes{0};
@@ -57,6 +63,7 @@ class Inode {
     kLeaving,  // the kernel is being told to forget it
   };
   std::atomic<Known> known_{Known::kSettled};  // changed under lone_mutex_
+  const uint32_t number_;
   uint64_t lookups_ = 0;    // references that the kernel holds; guarded by the table
   Inode* older_ = nullptr;  // in the list of lone names
   Inode* newer_ = nullptr;
@@ -141,6 +148,7 @@ class InodeTable {
   void append_lone_locked(Inode& inode);
 
   const InodeIds ids_;
+  FileNumbers numbers_;
   std::vector<std::atomic<Middle*>> top_;
   std::array<Stripe, kStripes> stripes_;
   std::atomic<size_t> size_{0};

@@ -74,7 +74,7 @@ bool fill(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
   }
   const auto from = static_cast<size_t>(std::max(offset, kFirstName) - kFirstName);
   return handle.names_from(from, [&](std::string_view name, size_t number) {
-    return buffer.add(name, FuseHandlers::stable_ino(name), S_IFREG,
+    return buffer.add(name, file_number(name), S_IFREG,
                       kFirstName + static_cast<off_t>(number) + 1);
   });
 }

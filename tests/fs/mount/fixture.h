@@ -232,6 +232,16 @@ class FakeBackend final : public FuseBackend {
   size_t waiting_ = 0;
 };
 
+// Two names with that beginning and the same hash (fs/mount/file_numbers.h).
+inline std::pair<std::string, std::string> names_of_one_number(const std::string& beginning) {
+  std::map<uint32_t, std::string> seen;
+  for (int number = 0;; ++number) {
+    const std::string name = beginning + std::to_string(number);
+    const auto [place, fresh] = seen.try_emplace(file_number(name), name);
+    if (!fresh) return {place->second, name};
+  }
+}
+
 class TextFile final : public VirtualFile {
  public:
   TextFile(std::string name, std::string text) : name_(std::move(name)), text_(std::move(text)) {}

@@ -119,6 +119,18 @@ TEST_F(InodeTableTest, forgetting_the_last_reference_lets_go_of_the_keys_entry) 
   EXPECT_EQ(cache.usage().entries, 0U);
 }
 
+TEST_F(InodeTableTest, no_two_names_that_are_known_have_the_same_number) {
+  const auto [one, other] = testing::names_of_one_number("key-");
+  const Inode* first = table.look_up(cache.acquire(one));
+  const Inode* second = table.look_up(cache.acquire(other));
+  EXPECT_EQ(first->file_number(), file_number(one));
+  EXPECT_EQ(second->file_number(), second->id);
+  table.forget(first->id, 1);
+  EXPECT_EQ(table.look_up(cache.acquire(other))->file_number(), second->id) << "it keeps its own";
+  table.forget(second->id, 2);
+  EXPECT_EQ(table.look_up(cache.acquire(other))->file_number(), file_number(other));
+}
+
 TEST_F(InodeTableTest, unknown_ids_are_nothing) {
   for (const uint64_t id : {uint64_t{0}, uint64_t{1}, uint64_t{5} << InodeIds::kBits,
                             (uint64_t{6} << InodeIds::kBits), UINT64_MAX}) {

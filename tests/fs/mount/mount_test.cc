@@ -113,6 +113,15 @@ TEST_F(MountTest, attributes_are_those_of_a_private_file) {
             run(as_user(1001, "stat -c '%i app-a' " + path("app-a"))).output);
 }
 
+TEST_F(MountTest, two_keys_whose_names_have_one_hash_are_two_files) {
+  const auto [one, other] = names_of_one_number("root-");
+  backend().add(one, "0123456789");
+  backend().add(other, "9876543210");
+  EXPECT_EQ(run("cmp " + path(one) + " " + path(other)).status, 1);
+  EXPECT_EQ(run("diff -q " + path(one) + " " + path(other)).status, 1);
+  EXPECT_EQ(run("test " + path(one) + " -ef " + path(other)).status, 1);
+}
+
 TEST_F(MountTest, fstat_after_open_tells_the_true_size) {
   backend().add("root-a", std::string(100, 'x'));
   struct stat attributes {};
