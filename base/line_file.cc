@@ -80,7 +80,15 @@ bool LineFile::wait_for_room() {
   }
 }
 
+bool LineFile::was_removed() const {
+  struct stat about {};
+  return !path_.empty() && ::fstat(fd_, &about) == 0 && about.st_nlink == 0;
+}
+
 LineFile::Written LineFile::write(std::string_view lines) {
+  if (was_removed()) {
+    if (auto opened = reopen(); !opened) return {0, std::move(opened.error())};
+  }
   const bool mending = torn_;
   if (mending) mended_.assign("\n").append(lines);
   const std::string_view all = mending ? std::string_view(mended_) : lines;

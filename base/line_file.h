@@ -36,7 +36,9 @@ class LineFile {
     size_t lines = 0;            // that are in the file, whole
     std::optional<Error> error;  // why the others are not
   };
-  // Whole lines, each with its newline.
+  // Whole lines, each with its newline. A file that was removed is made anew first: nobody would
+  // ever read what goes into the old one. (One that was only moved away goes on being written, as
+  // logrotate expects it until it has told us.)
   Written write(std::string_view lines);
 
   // Opens the path anew. On an error the old file goes on being written.
@@ -47,6 +49,7 @@ class LineFile {
  private:
   LineFile() = default;
   bool wait_for_room();
+  bool was_removed() const;
 
   std::string what_;
   std::string path_;  // empty: not ours

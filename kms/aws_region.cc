@@ -202,6 +202,10 @@ bool AwsRegion::covered_by(const std::string& master) const {
   return arn->multi_region() && arn->id == options_.key;  // not yet told by KMS
 }
 
+bool AwsRegion::is_other_master(const std::string& master) const {
+  return own_ && KmsKeyArn::parse(master) && !covered_by(master);
+}
+
 Task<Result<void>> AwsRegion::describe(TimePoint deadline) {
   AwsCall call("DescribeKey", dump({{"KeyId", options_.key}}), deadline);
   call.max_response = kMaxReply;

@@ -57,6 +57,7 @@ class AwsRegion final : public Region {
                                    TimePoint deadline) override;
   bool unwraps(const std::string& master) const override;
   bool covered_by(const std::string& master) const override;
+  bool is_other_master(const std::string& master) const override;
   Task<void> keep_warm() override;
   Task<RegionCheck> check(TimePoint deadline) override;
 

@@ -146,6 +146,11 @@ bool LocalRegion::unwraps(const std::string& master) const {
   return last != nullptr && last->name == master;
 }
 
+bool LocalRegion::is_other_master(const std::string& master) const {
+  const auto last = master_->last();
+  return last != nullptr && master.starts_with(kMasterPrefix) && last->name != master;
+}
+
 Task<void> LocalRegion::keep_warm() { co_await master_->load(); }
 
 Task<RegionCheck> LocalRegion::check(TimePoint deadline) {

@@ -42,6 +42,7 @@ class LocalRegion final : public Region {
                                    TimePoint deadline) override;
   // True for the master that is in the file, once it was read.
   bool unwraps(const std::string& master) const override;
+  bool is_other_master(const std::string& master) const override;
   Task<void> keep_warm() override;
   Task<RegionCheck> check(TimePoint deadline) override;
 

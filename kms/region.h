@@ -81,6 +81,11 @@ class Region {
   // true of another key that this region may be allowed to use.
   virtual bool covered_by(const std::string& master) const { return unwraps(master); }
 
+  // True when `master` is certainly not this region's present master, nor another replica of it: the
+  // master was changed since, or a wrong one was put in its place. False while the present master is
+  // not known (see keep_warm()), and for names of a kind that this region does not know.
+  virtual bool is_other_master(const std::string& master) const = 0;
+
   // Opens or keeps a connection, so that the next call pays no handshake. Not counted as a failure.
   virtual Task<void> keep_warm() = 0;
 

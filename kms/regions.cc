@@ -306,10 +306,18 @@ std::vector<std::string> Regions::names() const {
   return names;
 }
 
-std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
+namespace {
+
+std::map<std::string, std::string> masters_of(const WrappedKeys& wrapped) {
   std::map<std::string, std::string> masters;
   for (const auto& [region, wrap] : wrapped) masters.emplace(region, wrap.master);
-  return lacking(masters);
+  return masters;
+}
+
+}  // namespace
+
+std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
+  return lacking(masters_of(wrapped));
 }
 
 std::vector<std::string> Regions::lacking(const std::map<std::string, std::string>& masters) const {
@@ -320,6 +328,24 @@ std::vector<std::string> Regions::lacking(const std::map<std::string, std::strin
                            return slot->region->covered_by(wrap.second);
                          });
     if (!covered) names.push_back(slot->name);
+  }
+  return names;
+}
+
+std::vector<std::string> Regions::under_other_masters(const WrappedKeys& wrapped) const {
+  return under_other_masters(masters_of(wrapped));
+}
+
+std::vector<std::string> Regions::under_other_masters(
+    const std::map<std::string, std::string>& masters) const {
+  std::vector<std::string> names;
+  for (const auto& slot : impl_->slots) {
+    const auto own = masters.find(slot->name());
+    if (own == masters.end() || !slot->region->is_other_master(own->second)) continue;
+    const bool covered = std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
+      return slot->region->covered_by(wrap.second);
+    });
+    if (!covered) names.push_back(slot->name());
   }
   return names;
 }

@@ -169,6 +169,13 @@ class Regions {
   // The same of what is known by its masters alone, by region.
   std::vector<std::string> lacking(const std::map<std::string, std::string>& masters) const;
 
+  // The configured regions, in their order, whose wrap among these was made by a master that is
+  // certainly not theirs now (Region::is_other_master), where no other wrap stands in for it. Only
+  // what keep_warm() or a call has told of the masters counts.
+  std::vector<std::string> under_other_masters(const WrappedKeys& wrapped) const;
+  std::vector<std::string> under_other_masters(
+      const std::map<std::string, std::string>& masters) const;
+
   // In the order in which they would be asked now.
   std::vector<RegionStatus> status();
   // In the configured order.

@@ -267,6 +267,7 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   options.calls_per_second = context.configuration.settings.heal_calls_per_second;
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
+  options.rewrap = true;
   const std::string& state_dir = context.configuration.settings.state_dir;
   ReplicaReader memory(context.backends->loop(), state_dir + "/replica.db");
   ReplicaWriter notebook(context.backends->loop(), state_dir + "/replica.db",
@@ -274,6 +275,7 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
                 context.log, options, &memory, &notebook);
   const RootsStateDir new_state_dir(context.configuration.embedded.empty() ? state_dir : "");
+  context.run(context.backends->regions().keep_warm());  // tells which masters are there now
   const auto report = context.run(healer.run_once(arguments.ids, TimePoint::max()));
   if (const std::string told = new_state_dir.told(); !told.empty()) output.error(told);
   if (!report) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -113,6 +114,45 @@ Part check_policy(const Policy& policy) {
   return {"policy", {item}};
 }
 
+// Whether the keys of the store can be unwrapped by the masters that are there: those of its first
+// page stand for all. After the regions were checked, which tells their masters.
+Part check_keys(CommandContext& context) {
+  constexpr size_t kLookedAt = 500;
+  CheckItem item{"wrapped by these masters", true, "", ""};
+  const auto page =
+      context.run(context.backends->store().list("", kLookedAt, context.deadline()));
+  if (!page) {
+    item.ok = item.essential = false;
+    item.detail = "could not list keys: " + page.error().message;
+    item.remedy = "see what the store says above";
+    return {"keys", {item}};
+  }
+  const Regions& regions = context.backends->regions();
+  size_t looked_at = 0;
+  size_t unreadable = 0;  // every one of its masters is another now
+  std::map<std::string, size_t> other;
+  for (const auto& entry : page->entries) {
+    if (entry.corrupt || entry.from_rkms || entry.state == KeyState::kDeleted) continue;
+    ++looked_at;
+    const auto found = regions.under_other_masters(entry.masters);
+    for (const auto& region : found) ++other[region];
+    if (!found.empty() && found.size() == entry.masters.size()) ++unreadable;
+  }
+  item.detail = std::to_string(looked_at) + (page->next ? " looked at, of more" : " looked at");
+  if (other.empty()) return {"keys", {item}};
+  item.ok = false;
+  item.essential = unreadable != 0;
+  for (const auto& [region, keys] : other) {
+    item.detail += "; " + std::to_string(keys) + " wrapped by another master than " + region + "'s";
+  }
+  item.remedy = unreadable != 0
+                    ? "no master here may be able to unwrap " + std::to_string(unreadable) +
+                          " of them: put the right masters back; nothing else can read these keys"
+                    : "put the right master back; if it was changed on purpose, keyfs heal wraps "
+                      "the keys under the new one";
+  return {"keys", {item}};
+}
+
 // Before the store is opened: which refuses to be another one than this host knows.
 Result<void> accept_store(const CommonArguments& common, Output& output) {
   const auto configuration = load_configuration(common);
@@ -169,7 +209,8 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
         {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
     if (parts.back().ok()) ++good;
   }
-  const bool usable = parts[0].ok() && stored && good > 0;
+  if (stored) parts.push_back(check_keys(context));
+  const bool usable = parts[0].ok() && stored && good > 0 && parts.back().usable();
   const bool whole =
       usable && protected_table &&
       std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });

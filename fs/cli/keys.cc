@@ -25,8 +25,8 @@ std::vector<std::string> regions_of(const ListPage::Entry& entry) {
   return regions;
 }
 
-// Whether one region's master stands in for another's (multi-Region keys) is known once the masters
-// are: which need not be looked at where every region has a wrap of its own.
+// Whether one region's master stands in for another's (multi-Region keys), and whether a key was
+// wrapped by the master that is there now, is known once the masters are.
 void learn_masters(CommandContext& context) {
   context.run(context.backends->regions().keep_warm());
 }
@@ -45,7 +45,7 @@ class Listing {
       if (!page->next) break;
       after = std::move(*page->next);
     }
-    if (degraded()) learn_masters(context_);
+    learn_masters(context_);
     return {};
   }
 
@@ -54,7 +54,7 @@ class Listing {
   // Some key is damaged, or lacks a region that it could have.
   bool degraded() const {
     return std::any_of(entries_.begin(), entries_.end(), [this](const auto& entry) {
-      return entry.corrupt || !missing_from(entry).empty();
+      return entry.corrupt || !missing_from(entry).empty() || !other_master_of(entry).empty();
     });
   }
 
@@ -63,6 +63,23 @@ class Listing {
   std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
     if (entry.state == KeyState::kDeleted) return {};
     return context_.backends->regions().lacking(entry.masters);
+  }
+
+  // Regions whose master is not the one that wrapped it any more.
+  std::vector<std::string> other_master_of(const ListPage::Entry& entry) const {
+    if (entry.state == KeyState::kDeleted) return {};
+    return context_.backends->regions().under_other_masters(entry.masters);
+  }
+
+  std::string remark(const ListPage::Entry& entry) const {
+    std::string text;
+    if (const auto missing = missing_from(entry); !missing.empty()) {
+      text = "degraded: not in " + joined(missing);
+    }
+    if (const auto other = other_master_of(entry); !other.empty()) {
+      text += (text.empty() ? "degraded: " : "; ") + ("wrapped by another master in " + joined(other));
+    }
+    return text;
   }
 
   void take(ListPage::Entry entry) {
@@ -80,10 +97,9 @@ class Listing {
         rows.push_back({entry.id, "corrupt"});
         continue;
       }
-      const auto missing = missing_from(entry);
       rows.push_back({entry.id, std::string(to_string(entry.state)), std::to_string(entry.current),
                       std::to_string(entry.bytes), joined(regions_of(entry), ","),
-                      missing.empty() ? "" : "degraded: not in " + joined(missing)});
+                      remark(entry)});
     }
     print_table(output.out(), rows);
   }
@@ -100,7 +116,8 @@ class Listing {
                       {"version", entry.current},
                       {"bytes", entry.bytes},
                       {"regions", regions_of(entry)},
-                      {"missing", missing_from(entry)}});
+                      {"missing", missing_from(entry)},
+                      {"other_master", other_master_of(entry)}});
     }
     output.write({{"keys", keys}});
   }
@@ -124,7 +141,8 @@ Json to_json(const KeyDescription& key) {
                         {"bytes", version.bytes},
                         {"check", version.has_check},
                         {"wrapped", wrapped},
-                        {"missing", version.missing}});
+                        {"missing", version.missing},
+                        {"other_master", version.other_master}});
   }
   return {{"id", key.id},           {"state", to_string(key.state)},
           {"current", key.current}, {"degraded", key.degraded()},
@@ -147,6 +165,11 @@ void print(const KeyDescription& key, std::ostream& out) {
     }
     for (const auto& region : version.missing)
       rows.push_back({"   ", region, "missing: keyfs heal " + key.id});
+    for (const auto& region : version.other_master) {
+      rows.push_back({"   ", region,
+                      "its master is another one now. Wrong, or changed on purpose? keyfs heal " +
+                          key.id + " wraps the key under it"});
+    }
     print_table(out, rows);
   }
 }
@@ -206,11 +229,8 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
       failed(refusal(permission, user, "describe", id, "read or admin"));
       continue;
     }
-    auto key = context.run(admin.describe(id, context.deadline()));
-    if (key && key->degraded() && !std::exchange(learned, true)) {
-      learn_masters(context);
-      key = context.run(admin.describe(id, context.deadline()));
-    }
+    if (!std::exchange(learned, true)) learn_masters(context);
+    const auto key = context.run(admin.describe(id, context.deadline()));
     if (!key) {
       failed(key.error());
       continue;

@@ -76,7 +76,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       // The list tells what the current version is wrapped in; only what may lack something is
       // read.
       const bool whole =
-          !entry.corrupt && !entry.from_rkms && regions_.lacking(entry.masters).empty();
+          !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;
@@ -200,15 +200,24 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   co_return done;
 }
 
+template <typename Wraps>
+std::vector<std::string> Healer::wanting(const Wraps& wraps) const {
+  auto regions = regions_.lacking(wraps);
+  if (options_.rewrap) {
+    for (auto& region : regions_.under_other_masters(wraps)) regions.push_back(std::move(region));
+  }
+  return regions;
+}
+
 // All versions of a key: an old one may still be needed to decrypt what it encrypted.
 Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   Attempt done;
   for (auto& [number, version] : record.versions) {
     WrappedKeys wraps = wraps_of(version);
-    const auto lacking = regions_.lacking(wraps);
-    if (lacking.empty()) continue;
+    const auto wanting_in = wanting(wraps);
+    if (wanting_in.empty()) continue;
     std::vector<std::string> wanted;
-    for (const auto& region : lacking) {
+    for (const auto& region : wanting_in) {
       if (is_out(region)) {
         done.missing.push_back({region, outages_.at(region).error});
       } else {
@@ -244,7 +253,7 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
       wrap.master = std::move(wrapped.master);
       wrap.blob = std::move(wrapped.blob);
       wrap.at = now;
-      version.wrapped.emplace(region, std::move(wrap));
+      version.wrapped.insert_or_assign(region, std::move(wrap));
     }
     for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
   }

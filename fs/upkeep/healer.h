@@ -3,9 +3,11 @@
 //
 // For each record: unwrap from any region, compare the check value, wrap in the missing regions,
 // replace the record by its revision. The plaintext never changes. A wrap that exists is never
-// touched, not even one that is suspect: it is told of. A region lacks nothing that another replica
-// of its multi-Region key has wrapped. A record that another writer changed meanwhile is looked at
-// again. A record that took back what this host's memory knows of it is left alone, and what was
+// touched, not even one that is suspect: it is told of. Only with `rewrap`, an operator's word, a
+// wrap by a master that is no longer its region's gives way to a new one: two daemons of which one
+// has other masters would undo each other's work for ever. A region lacks nothing that another
+// replica of its multi-Region key has wrapped. A record that another writer changed meanwhile is
+// looked at again. A record that took back what this host's memory knows of it is left alone, and what was
 // filled in is noted there. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h),
 // unless this host's memory knows a record of keyfs's under that id, or can't tell.
 //
@@ -48,7 +50,8 @@ struct HealOptions {
   Duration scan_pause = std::chrono::minutes(1);
   Duration back_off_least = std::chrono::seconds(5);
   Duration back_off_most = std::chrono::minutes(10);
-  bool adopt = false;  // take over what RKMS wrote
+  bool adopt = false;   // take over what RKMS wrote
+  bool rewrap = false;  // anew where the region's master is another one now
 };
 
 struct HealReport {
@@ -126,6 +129,9 @@ class Healer {
   Task<Attempt> attempt(std::string id, TimePoint deadline);
   // The memory is told what was written: why it could not be.
   Task<std::optional<Error>> note(Stored written, TimePoint deadline);
+  // The regions that `wraps` should be made in: WrappedKeys, or the masters' names by region.
+  template <typename Wraps>
+  std::vector<std::string> wanting(const Wraps& wraps) const;
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
   // Why `record`, of RKMS's, is not to be taken over on this host.

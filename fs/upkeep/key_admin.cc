@@ -63,7 +63,8 @@ void make_tombstone(Record& record, const std::string& now) {
 
 bool KeyDescription::degraded() const {
   return std::any_of(versions.begin(), versions.end(), [this](const VersionInfo& info) {
-    return info.version == current && !info.missing.empty() && state != KeyState::kDeleted;
+    return info.version == current && state != KeyState::kDeleted &&
+           !(info.missing.empty() && info.other_master.empty());
   });
 }
 
@@ -196,7 +197,9 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
     for (const auto& [region, wrap] : version.wrapped) {
       info.wrapped.push_back({region, wrap.master, wrap.at});
     }
-    info.missing = regions_.lacking(wraps_of(version));
+    const WrappedKeys wraps = wraps_of(version);
+    info.missing = regions_.lacking(wraps);
+    info.other_master = regions_.under_other_masters(wraps);
     told.versions.push_back(std::move(info));
   }
   co_return told;

@@ -56,6 +56,8 @@ struct KeyDescription {
     bool has_check = false;
     std::vector<Wrapped> wrapped;
     std::vector<std::string> missing;  // configured regions that cannot unwrap it
+    // Regions in which another master wrapped it than is theirs now.
+    std::vector<std::string> other_master;
   };
   std::string id;
   KeyState state = KeyState::kEnabled;
@@ -63,7 +65,7 @@ struct KeyDescription {
   bool from_rkms = false;
   std::vector<VersionInfo> versions;
 
-  bool degraded() const;  // the current version lacks a region
+  bool degraded() const;  // the current version lacks a region's present master
 };
 
 class KeyAdmin {

@@ -102,6 +102,22 @@ TEST_F(LineFileTest, what_others_own_or_can_write_is_refused_with_what_to_do) {
   EXPECT_NE(refusal().find("is owned by uid 4001, and keyfs runs as uid 0"), std::string::npos);
 }
 
+TEST_F(LineFileTest, a_file_that_was_removed_is_made_anew_by_the_next_line_and_a_moved_one_goes_on) {
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  std::filesystem::rename(path, path + ".1");
+  EXPECT_EQ(file->write("one\n").lines, 1u);
+  EXPECT_EQ(text_of(path + ".1"), "one\n");
+  std::filesystem::remove(path + ".1");
+  EXPECT_EQ(file->write("two\n").lines, 1u);
+  EXPECT_EQ(text_of(path), "two\n");
+  std::filesystem::remove(path);
+  ASSERT_EQ(::symlink("/dev/null", path.c_str()), 0);  // not a file to write to
+  const auto refused = file->write("three\n");
+  EXPECT_EQ(refused.lines, 0u);
+  EXPECT_TRUE(refused.error);
+}
+
 TEST_F(LineFileTest, a_file_that_was_moved_away_or_removed_is_followed_by_a_new_one) {
   auto file = open();
   ASSERT_TRUE(file) << file.error().message;

@@ -102,6 +102,10 @@ class FaultyRegion final : public Region {
 
   bool unwraps(const std::string& master) const override { return real_->unwraps(master); }
 
+  bool is_other_master(const std::string& master) const override {
+    return real_->is_other_master(master);
+  }
+
   Task<void> keep_warm() override {
     ++calls.keep_warm;
     const Fault now = fault;
