@@ -103,6 +103,15 @@ Error ReplicaDb::told(Error error) {
   return replica_damaged(db_->path());
 }
 
+Result<void> ReplicaDb::in_place() const {
+  if (db_->check_in_place()) return {};
+  return fail(Code::kUnavailable,
+              db_->path() +
+                  ": was removed or replaced while keyfs had it open, so that what is seen now "
+                  "would be forgotten: no key is made. Put the old file back, or restart keyfs, "
+                  "which then remembers only what the new one holds");
+}
+
 Result<void> ReplicaDb::run(SqliteStatement& statement) {
   auto stepped = statement.step();
   if (!stepped) return fail(told(std::move(stepped.error())));
@@ -115,7 +124,11 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     find_.bind(1, id);
     auto found = find_.step();
     if (!found) return fail(told(std::move(found.error())));
-    if (!*found) return std::optional<Row>();
+    if (!*found) {
+      // What others noted since is in the file that has the name now.
+      if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
+      return std::optional<Row>();
+    }
     const auto json = find_.text(0);
     const auto revision = find_.text(1);
     if (!json || !revision) return fail(Code::kCorrupt, "a row of the replica is damaged");
@@ -132,6 +145,7 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
 Result<void> ReplicaDb::prove() {
   // A row that nobody gets to see: what is as it was would not be written.
   return db_->write<void>(deadline(), [&]() -> Result<void> {
+    if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
     const auto put_in = put({"", kSeenRkms, "", 0});
     if (!put_in) return fail(put_in.error());
     const SqliteReset reset(take_out_);
@@ -173,6 +187,7 @@ Result<bool> ReplicaDb::put(const Write& write) {
 Result<std::vector<std::string>> ReplicaDb::write(const std::vector<Write>& writes) {
   using Ids = std::vector<std::string>;
   return db_->write<Ids>(deadline(), [&]() -> Result<Ids> {
+    if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
     Ids refused;
     for (const Write& write : writes) {
       if (!write.json.empty()) {

@@ -87,6 +87,8 @@ class ReplicaDb {
   explicit ReplicaDb(const Clock& clock) : clock_(clock) {}
   TimePoint deadline() const { return clock_.now() + std::chrono::seconds(5); }
   Result<void> run(SqliteStatement& statement);
+  // The name still leads to the file that is open here.
+  Result<void> in_place() const;
   // Damage of the file, told as such.
   Error told(Error error);
   // False: it would take back what is there.

@@ -1,6 +1,7 @@
 """What a host has seen binds what it accepts later, whichever door is tried: opening, the command line, a restart."""
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -39,6 +40,32 @@ def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_serve
         if os.path.exists(f"{keyfs.state_dir}/replica.db{end}"):
             os.remove(f"{keyfs.state_dir}/replica.db{end}")
     assert keyfs.cli("create", "orders").returncode == 0
+
+
+@pytest.mark.parametrize("how", ["state_dir removed", "file removed", "backup in place of it"])
+def test_no_key_is_made_once_the_memory_was_removed_or_replaced_under_a_running_daemon(launch, db, how):
+    keyfs = launch()
+    key = keyfs.read("orders")
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    replica = os.path.join(keyfs.state_dir, "replica.db")
+    if how == "state_dir removed":
+        shutil.rmtree(keyfs.state_dir)
+    elif how == "file removed":
+        for end in ("", "-wal", "-shm"):
+            os.remove(replica + end)
+    else:
+        with sqlite3.connect(replica) as now, sqlite3.connect(replica + ".backup") as copy:
+            now.backup(copy)
+        os.rename(replica + ".backup", replica)
+    assert seen.error_name(keyfs.read, "new") == "EIO"
+    assert "new" not in seen.texts(db)
+    assert keyfs.read("orders") == key, "what is there is served"
+    if how != "state_dir removed":
+        eventually(lambda: "was removed or replaced while keyfs had it open" in keyfs.log(), 10, "the log tells it")
+    keyfs.terminate()
+    keyfs.start()
+    assert keyfs.read("orders") == key
+    assert keyfs.read("new")
 
 
 def test_the_command_line_makes_nothing_where_it_cannot_read_what_this_host_has_seen(launch, db):

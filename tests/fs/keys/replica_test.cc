@@ -271,6 +271,21 @@ TEST_F(ReplicaTest, what_is_kept_is_found_by_the_next_process) {
   EXPECT_TRUE(age());
 }
 
+TEST_F(ReplicaTest, a_file_that_lost_its_name_keeps_nothing_and_knows_no_id_for_certain) {
+  note();
+  for (const char* end : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(dir.file("replica.db") + end);
+  }
+  EXPECT_EQ(time->loop.run_task(replica->recall("orders")).what, Recall::What::kKnown);
+  const Recall told = time->loop.run_task(replica->recall("never-seen"));
+  EXPECT_EQ(told.what, Recall::What::kUnknown) << "another process may have noted it";
+  replica->note(Stored{stored("orders"), "2"}, true);
+  const auto kept = time->loop.run_task(replica->kept("orders"));
+  ASSERT_FALSE(kept);
+  EXPECT_NE(kept.error().message.find("was removed or replaced"), std::string::npos)
+      << kept.error().message;
+}
+
 // By another program: it stays the file that is open, and what was in it is gone.
 TEST_F(ReplicaTest, a_file_that_is_damaged_while_it_is_in_use_tells_of_no_id_and_says_what_to_do) {
   note();
