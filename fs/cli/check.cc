@@ -119,8 +119,7 @@ Part check_policy(const Policy& policy) {
 Part check_keys(CommandContext& context) {
   constexpr size_t kLookedAt = 500;
   CheckItem item{"wrapped by these masters", true, "", ""};
-  const auto page =
-      context.run(context.backends->store().list("", kLookedAt, context.deadline()));
+  const auto page = context.run(context.backends->store().list("", kLookedAt, context.deadline()));
   if (!page) {
     item.ok = item.essential = false;
     item.detail = "could not list keys: " + page.error().message;

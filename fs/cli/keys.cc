@@ -77,7 +77,8 @@ class Listing {
       text = "degraded: not in " + joined(missing);
     }
     if (const auto other = other_master_of(entry); !other.empty()) {
-      text += (text.empty() ? "degraded: " : "; ") + ("wrapped by another master in " + joined(other));
+      text +=
+          (text.empty() ? "degraded: " : "; ") + ("wrapped by another master in " + joined(other));
     }
     return text;
   }
@@ -98,8 +99,7 @@ class Listing {
         continue;
       }
       rows.push_back({entry.id, std::string(to_string(entry.state)), std::to_string(entry.current),
-                      std::to_string(entry.bytes), joined(regions_of(entry), ","),
-                      remark(entry)});
+                      std::to_string(entry.bytes), joined(regions_of(entry), ","), remark(entry)});
     }
     print_table(output.out(), rows);
   }

@@ -75,8 +75,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       if (entry.state == KeyState::kDeleted) continue;
       // The list tells what the current version is wrapped in; only what may lack something is
       // read.
-      const bool whole =
-          !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
+      const bool whole = !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;

@@ -102,7 +102,8 @@ TEST_F(LineFileTest, what_others_own_or_can_write_is_refused_with_what_to_do) {
   EXPECT_NE(refusal().find("is owned by uid 4001, and keyfs runs as uid 0"), std::string::npos);
 }
 
-TEST_F(LineFileTest, a_file_that_was_removed_is_made_anew_by_the_next_line_and_a_moved_one_goes_on) {
+TEST_F(LineFileTest,
+       a_file_that_was_removed_is_made_anew_by_the_next_line_and_a_moved_one_goes_on) {
   auto file = open();
   ASSERT_TRUE(file) << file.error().message;
   std::filesystem::rename(path, path + ".1");
