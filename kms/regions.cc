@@ -340,12 +340,12 @@ std::vector<std::string> Regions::under_other_masters(
     const std::map<std::string, std::string>& masters) const {
   std::vector<std::string> names;
   for (const auto& slot : impl_->slots) {
-    const auto own = masters.find(slot->name());
+    const auto own = masters.find(slot->name);
     if (own == masters.end() || !slot->region->is_other_master(own->second)) continue;
     const bool covered = std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
       return slot->region->covered_by(wrap.second);
     });
-    if (!covered) names.push_back(slot->name());
+    if (!covered) names.push_back(slot->name);
   }
   return names;
 }
