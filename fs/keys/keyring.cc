@@ -144,8 +144,11 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       turn.give_back();
       const bool patiently = !flying_now->creators.empty();
       const Recall recall = co_await inquiry.recall(patiently);
-      // A command has made it between the two answers, or the store has lost it.
-      if (recall.what == Recall::What::kKnown && inquiry.hindsight() && look < kLooks) {
+      // Made between the two answers, by a command or by another host whose change was announced;
+      // or the store has lost it.
+      const bool made =
+          watch.changed || (recall.what == Recall::What::kKnown && inquiry.hindsight());
+      if (made && look < kLooks) {
         turn = co_await fetches.take(flying_now->ticket);
         continue;
       }

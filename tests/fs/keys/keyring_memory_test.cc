@@ -425,5 +425,30 @@ TEST_F(KeyringMemory, a_key_that_a_command_makes_between_two_answers_is_not_take
   }
 }
 
+TEST_F(KeyringMemory,
+       a_key_that_another_host_makes_while_the_memory_is_asked_is_not_taken_for_lost) {
+  const Record record = stored("orders");
+  for (const bool may_create : {false, true}) {
+    SCOPED_TRACE(may_create);
+    world.records->erase("orders");
+    ScriptedMemory memory(world.time.loop);
+    memory.says(Recall::What::kNever);
+    memory.delay = 50ms;
+    Daemon one(world, &memory, kShort);
+    std::string told;
+    world.time.loop.spawn([](Daemon* daemon, bool create, std::string* out) -> Task<void> {
+      *out = Daemon::told(co_await daemon->opening("orders", create));
+    }(&one, may_create, &told));
+    while (one.store.calls.get == 0) world.time.loop.turn(false);
+    turns(5);
+    rewrite(record);
+    one.keyring->on_change("orders", Stored{record, "1"});
+    wait(1s);
+    EXPECT_EQ(told, key);
+    EXPECT_EQ(one.store.calls.put, 0);
+    EXPECT_FALSE(world.log.has("cannot be served"));
+  }
+}
+
 }  // namespace
 }  // namespace keyfs
