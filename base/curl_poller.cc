@@ -81,8 +81,6 @@ CurlPoller::CurlPoller(CurlGlobal&) : state_(std::make_unique<State>()) {
   // Kept idle in all. Without a figure curl keeps four per running transfer, and a lone reader
   // would lose the connections to the other regions.
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 256L);
-  // A stampede waits for its turn rather than open a connection for each request.
-  curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, 64L);
 }
 
 CurlPoller::~CurlPoller() = default;

@@ -8,8 +8,10 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <tuple>
 
 #include "base/curl_handles.h"
+#include "base/race.h"
 #include "base/text.h"
 
 namespace keyfs {
@@ -405,7 +407,36 @@ Task<Result<HttpResponse>> HttpClient::send(HttpRequest request) {
   co_return co_await exchange(request);
 }
 
+// A stampede waits for its turn rather than open a connection for each request. curl has such a
+// limit as well (CURLMOPT_MAX_HOST_CONNECTIONS), but 8.14 counts the waiting as time to connect in,
+// so that those who wait would fail as if nobody could be reached.
+Task<Result<FairTurns::Turn>> HttpClient::take_turn(const HttpRequest& request) {
+  constexpr size_t kAtOnce = 64;                     // to one host
+  if (request.on_data) co_return FairTurns::Turn();  // a stream would keep it for ever
+  const std::string_view origin(request.url.data(),
+                                std::min(request.url.find('/', 8), request.url.size()));
+  auto turns = turns_.find(origin);
+  if (turns == turns_.end()) {
+    turns = turns_
+                .emplace(std::piecewise_construct, std::forward_as_tuple(origin),
+                         std::forward_as_tuple(loop_, kAtOnce, FairTurns::Shares::kNone))
+                .first;
+  }
+  FairTurns::Ticket ticket(std::nullopt);
+  if (turns->second.free() > 0) co_return co_await turns->second.take(ticket);
+  TaskGroup<FairTurns::Turn> waiting(loop_);
+  waiting.start(turns->second.take(ticket));
+  auto taken = co_await waiting.next(request.deadline);
+  if (!taken) {
+    co_return fail(Code::kTimeout, host_of(request.url) + ": " + std::to_string(kAtOnce) +
+                                       " requests to it were under way all the time");
+  }
+  co_return std::move(taken->value);
+}
+
 Task<Result<HttpResponse>> HttpClient::exchange(HttpRequest& request) {
+  const auto turn = co_await take_turn(request);
+  if (!turn) co_return fail(turn.error());
   HttpTransfer transfer(*this, request);
   if (auto ok = transfer.start(); !ok) co_return fail(ok.error());
   const CURLcode code = co_await transfer.finished();

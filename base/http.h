@@ -39,6 +39,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/fair_turns.h"
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
@@ -169,11 +171,14 @@ class HttpClient {
   struct Trust;
   HttpClient(Loop& loop, CurlPoller& poller, SecretArena& arena, HttpClientOptions options);
 
+  Task<Result<FairTurns::Turn>> take_turn(const HttpRequest& request);
+
   Loop& loop_;
   CurlPoller& poller_;
   SecretArena& arena_;
   HttpClientOptions options_;
   std::shared_ptr<Trust> trust_;
+  std::map<std::string, FairTurns, std::less<>> turns_;  // by scheme, host and port
 };
 
 // "host" or "host:port" of a URL, for messages; the port only where it is not the scheme's own.
