@@ -145,10 +145,12 @@ Result<bool> forget_known_store(const std::string& state_dir) {
 
 Result<void> check_origin(const Record& record, const std::string& store_id) {
   if (record.origin.empty() || record.origin == store_id) return {};
-  return fail(Code::kCorrupt, "record of key " + record.id + " was made in another store (" +
-                                  record.origin + ", and this one is " + store_id +
-                                  "), and was copied here; its key is another one than was made "
-                                  "here, if any was");
+  return fail(Code::kCorrupt, "record of key " + record.id + " is bound to another store (" +
+                                  record.origin + "; this one is " + store_id +
+                                  "): it was copied here, or written by a host that took this "
+                                  "store for the one that was here before. It is served to "
+                                  "nobody: use the store that it belongs to, or, if this is the "
+                                  "right one, delete the record from it");
 }
 
 Result<void> check_may_write(const Record& record, const std::string& store_id) {

@@ -11,8 +11,8 @@
 // go on with another store on purpose the operator says so: keyfs check --accept-store. What else
 // etcd remembers is in store/etcd/identity.h.
 //
-// Records are bound to the store by their origin: one that was copied here from another store is
-// corrupt.
+// Records are bound to the store by their origin: one that was copied here from another store, or
+// written by a host that did not know of this one yet, is corrupt.
 //
 // Thread-safety: plain functions; several processes may call them at once. Blocking: they read and
 // write a file. Errors: kUnavailable or kDenied for the file itself, kCorrupt for one that is not

@@ -19,6 +19,7 @@ data "aws_iam_policy_document" "host" {
   statement {
     sid = "Records"
     actions = [
+      "dynamodb:DeleteItem",
       "dynamodb:DescribeTable",
       "dynamodb:GetItem",
       "dynamodb:PutItem",

@@ -105,6 +105,10 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     const auto updated = co_await replica.try_update(until);
     check.items.push_back(
         to_item(region + " may change", "dynamodb:UpdateItem", updated, "permitted"));
+    auto removed = to_item(region + " may take back", "dynamodb:DeleteItem",
+                           co_await replica.try_remove(until), "permitted");
+    removed.essential = false;  // only of what went into a table that was made anew
+    check.items.push_back(std::move(removed));
     if (i > 0) continue;
     if (const auto description = co_await replica.describe(until); description) {
       check.items.push_back(advice("deletion protection", description->deletion_protection));

@@ -14,8 +14,6 @@ namespace keyfs {
 namespace dynamodb {
 
 inline constexpr Backoff kBackoff{std::chrono::milliseconds(25), std::chrono::seconds(1), 1};
-// Of one attempt: a connection that hangs leaves time for another one.
-inline constexpr Duration kAttempt = std::chrono::seconds(3);
 
 // Worth asking another replica.
 inline bool is_ones_own(Code code) { return may_pass(code) || code == Code::kDenied; }
@@ -48,7 +46,7 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
       if (last->code == Code::kUnavailable) last->code = Code::kTimeout;
       co_return fail(std::move(*last));
     }
-    const TimePoint until = std::min(deadline, loop_.now() + dynamodb::kAttempt);
+    const TimePoint until = std::min(deadline, loop_.now() + attempt_);
     auto result = co_await attempt(number, until);
     if (result) {
       budget_.succeeded(spent);

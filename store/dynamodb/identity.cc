@@ -123,6 +123,31 @@ Error DynamoDbStore::other_store(const std::optional<std::string>& there) const 
           accept_store_hint());
 }
 
+// Nobody may have taken its key for a key of the store that is there now: it is bound to the one
+// that was there before. A record that is bound to none is left.
+Task<std::string> DynamoDbStore::take_back(const Record& record, std::string json,
+                                           std::string revision, TimePoint deadline) {
+  const std::string item =
+      "the item " + record.id + " that this host had put there before it " + "noticed";
+  if (record.origin.empty()) {
+    co_return ". Left there is " + item;
+  }
+  Attempt<bool> attempt = [this, &record, &json, &revision](unsigned number, TimePoint until) {
+    Ask<bool> remove = [&record, &json, &revision](DynamoDbReplica& replica, TimePoint end) {
+      return replica.remove(record.id, json, revision, end);
+    };
+    const auto order = deciding();
+    return ask_one<bool>(order[number % order.size()], until, remove);
+  };
+  const auto removed = co_await with_retries<bool>(deadline, attempt);
+  if (!removed) {
+    co_return ". It is not known whether " + item + " is still there (" + removed.error().message +
+        "): if it is, delete it, so that the id can be used again";
+  }
+  if (*removed) co_return ". Removed again: " + item;
+  co_return ". It is not there any more: " + item;
+}
+
 Task<Result<void>> DynamoDbStore::check_own(const Record& record, TimePoint deadline) {
   using Id = std::optional<std::string>;
   if (record.origin.empty()) co_return Result<void>();

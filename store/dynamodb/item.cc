@@ -149,6 +149,16 @@ Result<std::string> update_item_json(const DynamoDbNames& names, const std::stri
   return dump(request);
 }
 
+std::string delete_item_json(const DynamoDbNames& names, const std::string& id,
+                             const std::string& record, const std::string& revision) {
+  return dump({{"TableName", names.table},
+               {"Key", {{"id", text_value(id)}}},
+               {"ConditionExpression", "#revision = :revision AND #record = :record"},
+               {"ExpressionAttributeNames", {{"#record", "record"}, {"#revision", "revision"}}},
+               {"ExpressionAttributeValues",
+                {{":record", text_value(record)}, {":revision", text_value(revision)}}}});
+}
+
 std::string scan_json(const DynamoDbNames& names, const std::string& after, size_t limit) {
   json request = {
       {"TableName", names.table},
@@ -190,6 +200,12 @@ std::string try_update_json(const DynamoDbNames& names) {
                {"ConditionExpression", "attribute_exists(id) AND attribute_not_exists(id)"},
                {"ExpressionAttributeNames", {{"#revision", "revision"}}},
                {"ExpressionAttributeValues", {{":old", text_value("none")}}}});
+}
+
+std::string try_delete_json(const DynamoDbNames& names) {
+  return dump({{"TableName", names.table},
+               {"Key", {{"id", text_value(kProbeId)}}},
+               {"ConditionExpression", "attribute_exists(id) AND attribute_not_exists(id)"}});
 }
 
 Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::string_view body,

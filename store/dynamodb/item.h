@@ -40,6 +40,9 @@ std::string put_item_json(const DynamoDbNames& names, const std::string& id,
 Result<std::string> update_item_json(const DynamoDbNames& names, const std::string& id,
                                      const std::string& record, const std::string& revision,
                                      const std::string& old_revision, bool forget_rkms);
+// Removes the item that put_item_json() wrote, and no other.
+std::string delete_item_json(const DynamoDbNames& names, const std::string& id,
+                             const std::string& record, const std::string& revision);
 std::string scan_json(const DynamoDbNames& names, const std::string& after, size_t limit);
 std::string table_json(const DynamoDbNames& names);
 std::string create_table_json(const DynamoDbNames& names);
@@ -47,6 +50,7 @@ std::string recovery_json(const DynamoDbNames& names);
 // A write whose condition never holds: it shows whether writing is permitted, and writes nothing.
 std::string try_put_json(const DynamoDbNames& names);
 std::string try_update_json(const DynamoDbNames& names);
+std::string try_delete_json(const DynamoDbNames& names);
 
 // Replies. `body` is the reply's text.
 Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::string_view body,

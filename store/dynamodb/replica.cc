@@ -1,5 +1,7 @@
 #include "store/dynamodb/replica.h"
 
+#include <zlib.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -19,23 +21,15 @@ constexpr std::array<std::string_view, 4> kTransient = {
     "ReplicatedWriteConflictException", "TransactionConflictException", "ResourceInUseException",
     "ItemCollectionSizeLimitExceededException"};
 
-// CRC-32 as in IEEE 802.3, which DynamoDB sends of each reply's body.
-uint32_t crc32(std::string_view text) {
-  uint32_t crc = 0xffffffff;
-  for (const char c : text) {
-    crc ^= static_cast<uint8_t>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320u : 0u);
-  }
-  return ~crc;
-}
-
+// DynamoDB sends the CRC-32 of each reply's body.
 bool arrived_whole(const HttpResponse& response) {
   const std::string* header = response.header("x-amz-crc32");
   if (header == nullptr) return true;
+  const std::string_view text = response.text();
   uint32_t told = 0;
   const auto [end, error] = std::from_chars(header->data(), header->data() + header->size(), told);
   return error == std::errc() && end == header->data() + header->size() &&
-         told == crc32(response.text());
+         told == crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size());
 }
 
 }  // namespace
@@ -152,6 +146,14 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, s
   co_return written;
 }
 
+Task<Result<bool>> DynamoDbReplica::remove(std::string id, std::string record, std::string revision,
+                                           TimePoint deadline) {
+  const auto reply =
+      co_await call("DeleteItem", delete_item_json(names_, id, record, revision), deadline);
+  if (!reply) co_return fail(reply.error());
+  co_return !reply->condition_failed;
+}
+
 Task<Result<ListPage>> DynamoDbReplica::scan(std::string after, size_t limit, std::string store_id,
                                              TimePoint deadline) {
   const auto reply = co_await call("Scan", scan_json(names_, after, limit), deadline);
@@ -206,6 +208,10 @@ Task<Result<void>> DynamoDbReplica::try_put(TimePoint deadline) {
 
 Task<Result<void>> DynamoDbReplica::try_update(TimePoint deadline) {
   co_return co_await try_write("UpdateItem", try_update_json(names_), deadline);
+}
+
+Task<Result<void>> DynamoDbReplica::try_remove(TimePoint deadline) {
+  co_return co_await try_write("DeleteItem", try_delete_json(names_), deadline);
 }
 
 }  // namespace keyfs

@@ -45,6 +45,9 @@ class DynamoDbReplica {
                             TimePoint deadline);
   Task<Result<Written>> update(std::string id, std::string record, std::string revision,
                                std::string old_revision, bool forget_rkms, TimePoint deadline);
+  // Removes the item if it is exactly this one. False: it is not there, or it is another.
+  Task<Result<bool>> remove(std::string id, std::string record, std::string revision,
+                            TimePoint deadline);
   // Records that are bound to another store than `store_id` (empty: any) are listed as corrupt.
   Task<Result<ListPage>> scan(std::string after, size_t limit, std::string store_id,
                               TimePoint deadline);
@@ -55,6 +58,7 @@ class DynamoDbReplica {
   // Whether writes are permitted; nothing is written.
   Task<Result<void>> try_put(TimePoint deadline);
   Task<Result<void>> try_update(TimePoint deadline);
+  Task<Result<void>> try_remove(TimePoint deadline);
 
  private:
   struct Reply {

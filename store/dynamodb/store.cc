@@ -37,13 +37,14 @@ HealthOptions replica_health() {
 
 DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
                              std::vector<std::unique_ptr<DynamoDbReplica>> replicas,
-                             std::string state_dir, std::string known)
+                             std::string state_dir, std::string known, Duration attempt)
     : loop_(loop),
       random_(random),
       fraction_(random_fraction(random)),
       names_(std::move(names)),
       replicas_(std::move(replicas)),
       state_dir_(std::move(state_dir)),
+      attempt_(attempt),
       store_id_(std::move(known)),
       describing_(loop),
       establishing_(loop),
@@ -158,25 +159,32 @@ Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadli
   using Found = std::optional<Stored>;
   if (replicas_.size() > 1) start_describing();
   start_establishing();
-  Attempt<Got> attempt = [this, id, read](unsigned, TimePoint until) -> Task<Result<Got>> {
+  Attempt<Got> attempt = [this, id, read](unsigned number, TimePoint until) -> Task<Result<Got>> {
+    Result<Found> found = Found();
+    bool decided = false;
     if (read == Read::kAny) {
-      Ask<Found> quickly = [id](DynamoDbReplica& replica, TimePoint end) {
-        return replica.get(id, false, end);
+      // What fails is not asked for so much again.
+      const bool strong_at_home = number == 0 && topology_.mode != Mode::kAnyDecides;
+      Ask<Got> quickly = [this, id, strong_at_home](DynamoDbReplica& replica, TimePoint end) {
+        return look(replica, id, strong_at_home && &replica == replicas_[0].get(), end);
       };
-      auto found = co_await ask_readable<Found>(until, quickly);
-      if (!found) co_return fail(std::move(found.error()));
-      if (*found) {
-        auto own = co_await check_own((*found)->record, until);
+      auto got = co_await ask_readable<Got>(until, quickly);
+      if (!got) co_return fail(std::move(got.error()));
+      if (*got) {
+        auto own = co_await check_own((*got)->record, until);
         if (!own) co_return fail(std::move(own.error()));
-        co_return Got{std::move(*found), false};
+        co_return got;
       }
+      decided = got->strong;
     }
     // Only who decides can say that there is none, and what is so now.
-    if (replicas_.size() > 1) (void)co_await describe(until);
     Ask<Found> strongly = [id](DynamoDbReplica& replica, TimePoint end) {
       return replica.get(id, true, end);
     };
-    auto found = co_await ask<Found>(deciding(), until, strongly);
+    if (!decided) {
+      if (replicas_.size() > 1) (void)co_await describe(until);
+      found = co_await ask<Found>(deciding(), until, strongly);
+    }
     if (found && !*found && !established_) {
       // Only now it matters which store this is, and only what is read afterwards is its word.
       auto known = co_await establish(until);
@@ -194,6 +202,13 @@ Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadli
   co_return co_await with_retries<Got>(deadline, std::move(attempt));
 }
 
+Task<Result<Got>> DynamoDbStore::look(DynamoDbReplica& replica, std::string id, bool strong,
+                                      TimePoint deadline) {
+  auto found = co_await replica.get(std::move(id), strong, deadline);
+  if (!found) co_return fail(std::move(found.error()));
+  co_return Got{std::move(*found), strong};
+}
+
 Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint deadline) {
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
@@ -202,7 +217,7 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
   if (auto known = co_await establish(deadline); !known) co_return fail(std::move(known.error()));
   if (auto ok = check_may_write(record, store_id_); !ok) co_return fail(std::move(ok.error()));
 
-  bool unknown = false;
+  bool unknown = false;  // whether it was written, or, once it was, whether it counts
   Attempt<PutResult> attempt = [this, &record, &json, &revision, &unknown](
                                    unsigned number, TimePoint until) -> Task<Result<PutResult>> {
     using Written = DynamoDbReplica::Written;
@@ -219,8 +234,8 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
       co_return fail(std::move(written.error()));
     }
     if (written->done) {
-      auto same = co_await verify(until);
       unknown = true;
+      auto same = co_await verify(until);
       if (!same) co_return fail(std::move(same.error()));
       co_return PutResult{true, Stored{record, *revision}};
     }
@@ -238,12 +253,15 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
     }
     // A first attempt of ours, whose reply was lost, may be what is in the way.
     const bool ours = written->found->revision == *revision;
+    unknown = ours;
     auto same = ours ? verify(until) : check_own(written->found->record, until);
     if (auto ok = co_await std::move(same); !ok) co_return fail(std::move(ok.error()));
     co_return PutResult{ours, std::move(*written->found)};
   };
   auto put = co_await with_retries<PutResult>(deadline, attempt);
-  if (!put && unknown && put.error().code != Code::kCorrupt && !refused_) {
+  if (!put && unknown && refused_) {
+    put.error().message += co_await take_back(record, *json, *revision, deadline);
+  } else if (!put && unknown && put.error().code != Code::kCorrupt) {
     put.error().message = "outcome unknown: key " + record.id +
                           " may or may not have been saved: " + put.error().message;
   }

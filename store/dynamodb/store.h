@@ -21,13 +21,18 @@
 // The store's own id (store/known_store.h) lies in the item `.keyfs-store`, which is written at its
 // first use. It is read, strongly, before the first miss is believed and the first key is made, and
 // again after each write, before its success is told: a table that was deleted and made anew under
-// a running keyfs may get a record then, which is bound to the old store and served to nobody.
+// a running keyfs may get a record then, which is bound to the old store and served to nobody. It
+// is removed again, so that the id stays free, if it is still byte for byte what was written.
 // It is no transaction: those conflict with each other at the one item that all of them check, so
 // that of many writers at once nearly all would fail, and the strong mode (MRSC) has none.
+// A replacement needs nothing of the kind: a table made anew has no item of the old revision.
 //
 // Reads ask the first healthy replica in the order of the configuration, and the next one too when
-// that fails or takes unusually long (base/hedge.h). Calls that may pass are made again until the
-// deadline, with growing random pauses, from a budget that all calls share.
+// that fails or takes unusually long (base/hedge.h). Where home decides, home is asked by a strong
+// read at once: it takes one round trip like an eventual one, and its answer needs no other behind
+// it. In the strong mode it would take a round trip between regions: there a hit is read
+// eventually. Calls that may pass are made again until the deadline, with growing random pauses,
+// from a budget that all calls share.
 //
 // Thread-safety, blocking, ownership: see store/store.h; what the replicas refer to outlives the
 // store. Errors: as in store/dynamodb/replica.h.
@@ -56,11 +61,14 @@ namespace keyfs {
 
 class DynamoDbStore final : public Store {
  public:
+  // The longest that one attempt may take: one that hangs leaves time for another.
+  static constexpr Duration kAttempt = std::chrono::seconds(3);
+
   // At least one replica; the first is home. `state_dir`: where the store's id is remembered;
   // empty: nowhere. `known`: what was remembered there.
   DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
                 std::vector<std::unique_ptr<DynamoDbReplica>> replicas, std::string state_dir = {},
-                std::string known = {});
+                std::string known = {}, Duration attempt = kAttempt);
   ~DynamoDbStore() override;
 
   Task<Result<std::string>> identity(TimePoint deadline) override;
@@ -120,6 +128,10 @@ class DynamoDbStore final : public Store {
   // What is there now is the store that was established. One call; after a write.
   Task<Result<void>> verify(TimePoint deadline);
   Error other_store(const std::optional<std::string>& there) const;
+  // Removes what this host has put into what turned out to be another store; what became of it.
+  Task<std::string> take_back(const Record& record, std::string json, std::string revision,
+                              TimePoint deadline);
+  Task<Result<Got>> look(DynamoDbReplica& replica, std::string id, bool strong, TimePoint deadline);
   // A record with an origin is one of this store.
   Task<Result<void>> check_own(const Record& record, TimePoint deadline);
 
@@ -145,6 +157,7 @@ class DynamoDbStore final : public Store {
   Topology topology_;
   TimePoint describe_again_{};
   const std::string state_dir_;
+  const Duration attempt_;
   std::unique_ptr<Worker> files_;  // when there is a state_dir
   std::string store_id_;           // the one that this host knows; empty: none
   std::string heard_id_;           // as any replica told it, to compare records with

@@ -32,6 +32,20 @@ def test_a_table_made_anew_gets_no_second_key_until_the_operator_accepts_it(laun
     assert len(made) == 32 and made != theirs
 
 
+def test_what_a_running_host_wrote_into_a_table_made_anew_is_taken_out_again(launch, aws, table):
+    host = launch(name="host")
+    host.read("mine")
+    cloud.remembered(host, cloud.store_id(aws, table))
+    make_anew(aws, table)
+    other = launch(name="other")
+    other.read("theirs")
+    assert seen.error_name(host.read, "orders") == "EIO"
+    eventually(lambda: "Removed again: the item orders" in host.log(), 20, "it is told")
+    assert set(cloud.items(aws, table)) == {"theirs"}
+    # The id is as free as it was.
+    assert len(other.read("orders")) == 32
+
+
 def test_a_host_that_only_read_knows_its_table_too(launch, aws, table):
     maker = launch(name="maker")
     key = maker.read("orders")
@@ -56,4 +70,4 @@ def test_a_record_copied_from_another_table_is_refused(launch, aws, table):
     host.read("mine")
     aws.regions[0].dynamodb_direct("PutItem", TableName=other, Item=item)
     assert seen.error_name(host.read, "orders") == "EBADMSG"
-    eventually(lambda: "was made in another store" in host.log(), 20, "it is told")
+    eventually(lambda: "is bound to another store" in host.log(), 20, "it is told")

@@ -185,7 +185,7 @@ TEST_P(StoreContract, a_record_that_was_copied_from_another_store_is_corrupt_to_
       const auto found = loop().run_task(store->get("orders", read, deadline()));
       ASSERT_FALSE(found);
       EXPECT_EQ(found.error().code, Code::kCorrupt) << found.error().message;
-      EXPECT_THAT(found.error().message, HasSubstr("was made in another store"));
+      EXPECT_THAT(found.error().message, HasSubstr("is bound to another store"));
       EXPECT_THAT(found.error().message, HasSubstr(own));
     }
     const auto put =

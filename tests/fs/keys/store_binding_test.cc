@@ -44,7 +44,7 @@ TEST_F(StoreBinding, a_new_key_names_the_store_and_its_wraps_open_for_no_other) 
 TEST_F(StoreBinding, a_record_copied_from_another_store_is_served_by_no_host) {
   rewrite(made_elsewhere("orders"));
   EXPECT_EQ(read_by_a_new_host("orders"), corrupt);
-  EXPECT_TRUE(world.log.has("was made in another store"));
+  EXPECT_TRUE(world.log.has("is bound to another store"));
 }
 
 TEST_F(StoreBinding, nor_is_one_whose_origin_was_forged_or_removed) {

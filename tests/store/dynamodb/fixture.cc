@@ -54,7 +54,8 @@ std::unique_ptr<DynamoDbStore> DynamoDbBed::settled(size_t regions, bool accept_
 }
 
 std::unique_ptr<DynamoDbStore> DynamoDbBed::connect(size_t regions, bool accept_rkms,
-                                                    const std::string& state_dir) {
+                                                    const std::string& state_dir,
+                                                    Duration attempt) {
   std::vector<std::unique_ptr<DynamoDbReplica>> replicas;
   for (size_t number = 1; number <= regions; ++number) {
     replicas.push_back(replica(number, accept_rkms));
@@ -66,7 +67,7 @@ std::unique_ptr<DynamoDbStore> DynamoDbBed::connect(size_t regions, bool accept_
     if (name && *name) known = (*name)->id;
   }
   return std::make_unique<DynamoDbStore>(loop_, random_, DynamoDbNames{table_, accept_rkms},
-                                         std::move(replicas), state_dir, std::move(known));
+                                         std::move(replicas), state_dir, std::move(known), attempt);
 }
 
 json DynamoDbBed::call(const std::string& operation, json request) {

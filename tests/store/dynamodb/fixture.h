@@ -35,7 +35,8 @@ class DynamoDbBed {
 
   // `state_dir`: of a host that remembers its store; empty: of one that does not.
   std::unique_ptr<DynamoDbStore> connect(size_t regions, bool accept_rkms = false,
-                                         const std::string& state_dir = {});
+                                         const std::string& state_dir = {},
+                                         Duration attempt = DynamoDbStore::kAttempt);
   // The store has its id, and this client knows it: no call comes beside those of the test.
   std::unique_ptr<DynamoDbStore> settled(size_t regions, bool accept_rkms = false);
   std::unique_ptr<DynamoDbReplica> replica(size_t number, bool accept_rkms = false);
