@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/limits.h"
 #include "kms/kms_error.h"
 #include "kms/kms_reply.h"
 
@@ -15,7 +16,6 @@ using namespace std::chrono_literals;
 using Json = nlohmann::json;
 
 constexpr size_t kMaxGenerated = 1024;
-constexpr size_t kMaxPlaintext = 4096;
 constexpr size_t kMaxBlob = 6144;
 constexpr size_t kMaxReply = 64 * 1024;
 
@@ -88,8 +88,8 @@ Task<Result<GeneratedKey>> AwsRegion::generate(size_t bytes, EncryptionContext c
 
 Task<Result<WrappedKey>> AwsRegion::wrap(const SecretBytes& key, EncryptionContext context,
                                          TimePoint deadline) {
-  if (key.empty() || key.size() > kMaxPlaintext) {
-    co_return fail(Code::kInvalid, "KMS encrypts 1 to 4096 bytes");
+  if (key.empty() || key.size() > kMaxKeyBytes) {
+    co_return fail(Code::kInvalid, "KMS encrypts 1 to " + std::to_string(kMaxKeyBytes) + " bytes");
   }
   // {"Plaintext":"...", and the rest as it would stand by itself.
   auto plain = base64_encode_secret(arena_, key.reveal());

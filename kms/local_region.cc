@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/encoding.h"
+#include "base/limits.h"
 #include "base/race.h"
 
 namespace keyfs {
@@ -14,7 +15,6 @@ namespace {
 constexpr uint8_t kBlobVersion = 1;
 constexpr size_t kFingerprintBytes = 8;
 constexpr size_t kHeaderBytes = 1 + kFingerprintBytes;
-constexpr size_t kMostKeyBytes = 4096;
 constexpr std::string_view kMasterPrefix = "local:";
 
 void add_number(std::vector<uint8_t>& bytes, size_t number) {
@@ -49,8 +49,9 @@ Result<std::array<uint8_t, kHeaderBytes>> header_of(const MasterKey& master) {
 }
 
 Result<void> check_size(size_t bytes) {
-  if (bytes >= 1 && bytes <= kMostKeyBytes) return {};
-  return fail(Code::kInvalid, "a data key has 1 to 4096 bytes, not " + std::to_string(bytes));
+  if (bytes >= 1 && bytes <= kMaxKeyBytes) return {};
+  return fail(Code::kInvalid, "a data key has 1 to " + std::to_string(kMaxKeyBytes) +
+                                  " bytes, not " + std::to_string(bytes));
 }
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/limits.h"
 #include "base/result.h"
 
 namespace keyfs {
@@ -79,9 +80,8 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
-// Bounds of a record. KMS encrypts at most 4096 bytes; its ciphertext has at most 6144.
+// Bounds of a record, beside kMaxKeyBytes. KMS's ciphertext has at most 6144 bytes.
 inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;
-inline constexpr uint32_t kMaxKeyBytes = 4096;
 // Of a new key: its check value is published, and would let a shorter one be found by trial. Older
 // records with shorter keys still read.
 inline constexpr uint32_t kMinKeyBytes = 16;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/limits.h"
 #include "fs/mount/handlers.h"
 #include "fs/policy/key_id.h"
 
@@ -151,7 +152,7 @@ bool FuseHandlers::is_admin(fuse_req_t req) {
 }
 
 void FuseHandlers::init(void*, fuse_conn_info* connection) {
-  connection->max_read = 4096;  // must agree with the mount option
+  connection->max_read = kMaxKeyBytes;  // must agree with the mount option
   connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
   // MAP_SHARED, read-only as the mount is. Its pages are looked after like all others.

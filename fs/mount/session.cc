@@ -15,6 +15,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/limits.h"
 #include "fs/mount/device_io.h"
 #include "fs/mount/mountpoint.h"
 #include "fs/mount/ops.h"
@@ -66,13 +67,16 @@ void ring(int event) {
   [[maybe_unused]] const ssize_t put = ::write(event, &one, sizeof one);
 }
 
+// A key is read whole by one read(2).
+std::string max_read_option() { return "max_read=" + std::to_string(kMaxKeyBytes); }
+
 }  // namespace
 
 Result<std::vector<std::string>> mount_options(const std::string& user_options, bool is_root) {
   // max_read: a direct read of 128 KiB would pin 32 pages of its reader for a key of 32 bytes.
+  const std::string max_read = max_read_option();
   // ro: saves an upcall for each read and tells writers EROFS at once.
-  std::vector<std::string> options = {"ro",     "nodev",         "nosuid",
-                                      "noexec", "max_read=4096", "subtype=keyfs"};
+  std::vector<std::string> options = {"ro", "nodev", "nosuid", "noexec", max_read, "subtype=keyfs"};
   struct Refused {
     std::string_view option;
     std::string_view why;
@@ -87,8 +91,8 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
       {"atime", "nothing is written by reading"},
       {"kernel_cache", "keys must not stay in the page cache"},
   }};
-  constexpr std::array<std::string_view, 7> kOurs = {
-      "ro", "nodev", "nosuid", "noexec", "noatime", "nodiratime", "max_read=4096"};
+  const std::array<std::string_view, 7> kOurs = {"ro",      "nodev",      "nosuid", "noexec",
+                                                 "noatime", "nodiratime", max_read};
   bool everyone = false;
   bool named = false;
   std::istringstream words(user_options);
@@ -234,7 +238,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::mount(const MountSettings& set
 
 Result<std::unique_ptr<FuseSession>> FuseSession::over_socket(int fd, FuseOps& ops, Log& log) {
   std::unique_ptr<FuseSession> self(new FuseSession(ops, log));
-  if (auto created = self->create({"max_read=4096"}); !created) {
+  if (auto created = self->create({max_read_option()}); !created) {
     ::close(fd);
     return fail(created.error());
   }
