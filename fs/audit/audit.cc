@@ -57,6 +57,7 @@ struct Audit::Impl {
   void take_refusals(bool all);
   uint64_t tell_losses();
   void hand_over(size_t count, uint64_t telling);
+  size_t write_lines(size_t count, uint64_t telling);
   void try_again();
   void answer_flush();
   bool sleep(bool for_long);
@@ -82,7 +83,9 @@ struct Audit::Impl {
   std::atomic<uint64_t> lost{0};
 
   // The writer's own.
-  std::string lines_now;            // the batch in the making
+  using Receipt = std::shared_ptr<const std::function<void(bool)>>;
+  std::vector<std::pair<size_t, Receipt>> receipts;  // of the batch's so-many-th line
+  std::string lines_now;                             // the batch in the making
   std::vector<AuditEvent> refused;  // that are to be written, from `refused_next` on
   size_t refused_next = 0;
   uint64_t handled = 0;  // taken out of the ring
@@ -112,6 +115,8 @@ Audit::~Audit() {
 }
 
 bool Audit::enabled() const { return impl_->sink != nullptr; }
+
+bool Audit::required() const { return enabled() && impl_->options.required; }
 
 bool Audit::write(AuditEvent&& event) {
   Impl& impl = *impl_;
@@ -185,7 +190,7 @@ void Audit::Impl::run() {
     }
     if (stopping) return;
     try_again();
-    if (idle < options.idle_after) {
+    if (idle < options.idle_after && !options.required) {
       std::this_thread::sleep_for(options.linger);
       idle += options.linger;
     } else if (sleep(!refusals.counting() && !failing)) {
@@ -242,7 +247,9 @@ bool Audit::Impl::write_batch(bool all) {
       refused[refused_next++] = AuditEvent();
     } else if (first != nullptr) {
       append_audit_line(lines_now, *first);
-      ring.pop();
+      if (auto event = ring.pop(); event->receipt) {
+        receipts.emplace_back(count, std::move(event->receipt));
+      }
       ++handled;
     } else {
       break;
@@ -264,6 +271,13 @@ uint64_t Audit::Impl::tell_losses() {
 }
 
 void Audit::Impl::hand_over(size_t count, uint64_t telling) {
+  const size_t kept = write_lines(count, telling);
+  for (const auto& [line, receipt] : receipts) (*receipt)(line < kept);
+  receipts.clear();
+}
+
+// How many lines of the batch were written, from its first on.
+size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   auto written = sink->write(lines_now);
   const uint64_t untold = telling - lost_told;
   const size_t head = untold > 0 ? 1 : 0;  // the line that tells of losses
@@ -273,22 +287,26 @@ void Audit::Impl::hand_over(size_t count, uint64_t telling) {
     lost_told = telling;  // not all of `lost`: more may have gone since
   }
   lines.fetch_add(kept, std::memory_order_relaxed);
-  lost.fetch_add(count - kept, std::memory_order_relaxed);
+  // A key that is not handed out for want of its line has lost none: its refusal is told.
+  const auto refused_now = std::count_if(receipts.begin(), receipts.end(),
+                                         [&](const auto& one) { return one.first >= kept; });
+  lost.fetch_add(count - kept - static_cast<size_t>(refused_now), std::memory_order_relaxed);
   std::lock_guard lock(error_mutex);
   if (!written.error) {
     failing.store(false, std::memory_order_release);
     last_reason.clear();
     last_error.clear();
-    return;
+    return kept;
   }
   failing.store(true, std::memory_order_release);
   try_again_at = clock.now() + kTryAgain;
   last_reason = last_error = written.error->message;
-  if (count == 0) return;
+  if (count == 0) return kept;
   log.error(options.required
                 ? "audit lines can't be written, so keys are not handed out (audit_required)"
                 : "audit lines are being lost; keys are served all the same",
             {{"reason", written.error->message}});
+  return kept;
 }
 
 // A sink that fails gets the line that tells of what was lost, again and again: when it takes it,

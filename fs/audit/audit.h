@@ -17,7 +17,9 @@
 // Losing the log's disk, or more events than can be written, never holds up a read: events that
 // found no room and lines that could not be written are counted, told in the log and in status(),
 // and the next line that gets through is preceded by {"event":"lost","lines":N,...}. Refusals stay
-// in their table meanwhile. With Options::required a key is not handed out then: write() says so.
+// in their table meanwhile. With Options::required a key is not handed out then: write() says so,
+// or, where only the writing shows it, the event's receipt. The writer does not linger then, and
+// lines that wait for each other's writing are one write.
 //
 // Thread-safety: everything, from any thread. Ownership: owns its thread and its sink; refers to
 // log and clock. Events keep the key's entry and the policy's section alive or rely on their owners
@@ -76,6 +78,8 @@ class Audit {
   Audit& operator=(const Audit&) = delete;
 
   bool enabled() const;
+  // Whoever hands out a key waits for its line's receipt first.
+  bool required() const;
   // Never waits; allocates nothing for a key that is handed out. False when the audit is required
   // and the line is not on its way: the event is then untouched, and the open is to be refused.
   bool write(AuditEvent&& event);

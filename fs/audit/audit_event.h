@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,6 +33,9 @@ struct AuditEvent {
   const std::string* region = nullptr;         // that gave the key; may be null
   // Why it failed, when that came from the store or the regions; may be null.
   std::shared_ptr<const std::string> reason;
+  // Told once, on the audit's thread, whether the line was written; null: nobody waits for it. Only
+  // lines of keys that are handed out (of_a_key()) have it.
+  std::shared_ptr<const std::function<void(bool kept)>> receipt;
   uint64_t count = 1;  // of opens; more than one: all else is said of the last of them
   uint64_t after = 0;  // of a refusal: how many lines about keys came before it
   uid_t uid = 0;

@@ -72,6 +72,8 @@ struct FuseHandlers {
   static void drop_pages(FuseOps& ops, Inode& inode);
   // Looks at the files with pages, as long as there are any.
   static Task<void> watch_pages(FuseOps& ops);
+  static Task<void> serve_noted(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
+                                SharedKey key, KeySource source, bool created);
   static Task<void> serve_open(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
                                bool may_create);
   static Task<void> serve_read(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,

@@ -77,21 +77,55 @@ struct FuseHandlers::Access {
 
   void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
     if (!created && is_to_look_again(req, key.key.size())) {
-      let_go();
-      fuse_reply_err(req, ESTALE);
+      look_again(req);
       return;
     }
+    describe(key, source, created);
+    if (audit(AuditVerdict::kAllowed, 0)) {
+      hand_out(req, key, source);
+    } else {
+      refuse_unkept(req);
+    }
+  }
+
+  void look_again(fuse_req_t req) {
+    let_go();
+    fuse_reply_err(req, ESTALE);
+  }
+
+  void describe(const DataKey& key, KeySource source, bool created) {
     event.version = key.version;
     event.source = source;
     event.region = source == KeySource::kCache ? nullptr : key.region;
     event.created = created;
-    if (!audit(AuditVerdict::kAllowed, 0)) {
-      ops.parts_.log.error("a key was not handed out, since its audit line can't be kept",
-                           {{"id", inode.entry->id()}, {"uid", event.uid}});
-      event.reason = std::make_shared<const std::string>("the audit line can't be kept");
-      refuse(req, AuditVerdict::kFailed, EIO);
-      return;
-    }
+  }
+
+  // Whether the line of what is about to be handed out was written.
+  Task<Result<bool>> noted() {
+    Loop& loop = ops.parts_.loop;
+    const auto slot = std::make_shared<OneShot<bool>>(loop);
+    AuditEvent line = event;  // what stays tells of a refusal
+    line.verdict = AuditVerdict::kAllowed;
+    line.took = loop.now() - begin;
+    const std::weak_ptr<OneShot<bool>> waiter = slot;
+    line.receipt = std::make_shared<const std::function<void(bool)>>([&loop, waiter](bool kept) {
+      loop.post([waiter, kept] {
+        if (const auto waits = waiter.lock()) waits->set(bool{kept});
+      });
+    });
+    if (!ops.parts_.audit.write(std::move(line))) co_return false;
+    const bool kept = co_await *slot;
+    co_return kept;
+  }
+
+  void refuse_unkept(fuse_req_t req) {
+    ops.parts_.log.error("a key was not handed out, since its audit line can't be kept",
+                         {{"id", inode.entry->id()}, {"uid", event.uid}});
+    event.reason = std::make_shared<const std::string>("the audit line can't be kept");
+    refuse(req, AuditVerdict::kFailed, EIO);
+  }
+
+  void hand_out(fuse_req_t req, const DataKey& key, KeySource source) {
     switch (source) {
       case KeySource::kRegion:
         ops.counters_.from_region.add();
@@ -177,6 +211,37 @@ void FuseHandlers::reply_bytes(fuse_req_t req, Access& access, const DataKey& ke
   fuse_reply_buf(req, reinterpret_cast<const char*>(wanted.data()), std::min(size, wanted.size()));
 }
 
+// With audit_required the key is handed out once its line is written, and not before: on the loop,
+// where the caller can be let go while a disk hangs.
+Task<void> FuseHandlers::serve_noted(std::shared_ptr<PendingReply> reply,
+                                     std::shared_ptr<Access> access, SharedKey key,
+                                     KeySource source, bool created) {
+  FuseOps& self = access->ops;
+  if (!created && access->is_to_look_again(reply->request(), key->key.size())) {
+    if (fuse_req_t req = reply->take()) access->look_again(req);
+    co_return;
+  }
+  access->describe(*key, source, created);
+  const TimePoint deadline = access->begin + self.options_.open_deadline + kLastResort;
+  auto task =
+      before(self.parts_.loop, deadline, "could not write the key's audit line", access->noted());
+  const auto noted = co_await reply->unless_given_up(std::move(task));
+  fuse_req_t req = reply->take();
+  if (req == nullptr) co_return;
+  if (!noted) {
+    access->refuse(req, AuditVerdict::kFailed, reply->errno_of_giving_up());
+  } else if (!*noted) {
+    const Error& error = noted->error();
+    access->tell("could not open a key", error);
+    access->event.reason = std::make_shared<const std::string>(error.message);
+    access->refuse(req, AuditVerdict::kFailed, access->error_of(error));
+  } else if (!**noted) {
+    access->refuse_unkept(req);
+  } else {
+    access->hand_out(req, *key, source);
+  }
+}
+
 // The cache did not have it: ask the keyring.
 Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
                                     std::shared_ptr<Access> access, bool may_create) {
@@ -187,6 +252,11 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
                      self.parts_.backend.open(std::move(request)));
   const auto opened = co_await reply->unless_given_up(std::move(task));
+  if (self.parts_.audit.required() && opened && *opened && **opened) {
+    const Opened& got = ***opened;
+    co_await serve_noted(reply, access, got.key, got.source, got.created);
+    co_return;
+  }
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (!opened) {
@@ -234,6 +304,14 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
       access.refresh();
       [[fallthrough]];
     case KeyCache::Peek::kServe:
+      if (self.parts_.audit.required()) {
+        auto reply = self.replies_.hold(req);
+        auto waiting = std::make_shared<Access>(std::move(access));
+        self.parts_.loop.post([&self, reply, waiting, key = peeked.key] {
+          self.parts_.loop.spawn(serve_noted(reply, waiting, key, KeySource::kCache, false));
+        });
+        return;
+      }
       access.serve(req, *peeked.key, KeySource::kCache, false);
       return;
     case KeyCache::Peek::kRevoked:

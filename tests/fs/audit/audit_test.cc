@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -326,6 +327,34 @@ TEST_F(AuditTest, required_gives_no_key_out_while_lines_cannot_be_written) {
   EXPECT_TRUE(one->write(event()));
   one->flush();
   EXPECT_TRUE(one->status().required);
+}
+
+TEST_F(AuditTest, whoever_waits_for_a_receipt_learns_whether_the_line_was_written) {
+  auto one = audit(64, true);
+  std::mutex mutex;
+  std::vector<bool> told;
+  const auto write = [&] {
+    AuditEvent wish = event();
+    wish.receipt = std::make_shared<const std::function<void(bool)>>([&](bool was_kept) {
+      // Its line is there before this is told.
+      EXPECT_EQ(kept->lines().size(), was_kept ? told.size() + 1 : told.size());
+      std::lock_guard lock(mutex);
+      told.push_back(was_kept);
+    });
+    return one->write(std::move(wish));
+  };
+  EXPECT_TRUE(write());
+  one->flush();
+  kept->set(kept->broken, true);
+  EXPECT_TRUE(write());  // nobody can know yet
+  one->flush();
+  {
+    std::lock_guard lock(mutex);
+    EXPECT_EQ(told, (std::vector<bool>{true, false}));
+  }
+  // The key was not handed out, so no line is missing.
+  EXPECT_EQ(one->status().lost, 0u);
+  EXPECT_FALSE(write());
 }
 
 TEST_F(AuditTest, required_gives_no_key_out_when_the_ring_is_full) {
