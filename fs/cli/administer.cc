@@ -148,7 +148,7 @@ class PerKey {
 ExitCode for_each_id(
     const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
     const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
-  auto context = CommandContext::open(common, makes);
+  auto context = CommandContext::open(common, output, makes);
   if (!context) {
     output.error(context.error().message);
     return exit_code_for(context.error());
@@ -256,7 +256,7 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
 }
 
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output) {
-  auto opened = CommandContext::open(common);
+  auto opened = CommandContext::open(common, output);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());

@@ -11,6 +11,7 @@
 #include "base/private_file.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
+#include "fs/cli/overdue.h"
 #include "fs/daemon/process.h"
 #include "store/known_store.h"
 
@@ -154,14 +155,18 @@ Part check_keys(CommandContext& context) {
 
 // Before the store is opened: which refuses to be another one than this host knows.
 Result<void> accept_store(const CommonArguments& common, Output& output) {
-  const auto configuration = load_configuration(common);
+  const auto configuration = load_configuration(common, output);
   if (!configuration) return fail(configuration.error());
   const std::string& state_dir = configuration->settings.state_dir;
+  const Overdue overdue(output, "forgetting the store in " + state_dir,
+                        configuration->settings.open_deadline);
   const auto forgotten = forget_known_store(state_dir);
   if (!forgotten) return fail(forgotten.error());
   if (!output.json()) {
     output.out() << (*forgotten ? "forgotten: which store this host has used (" + state_dir +
-                                      "); the configured one is the known one from now on\n"
+                                      "); the configured one is the known one from now on. A "
+                                      "keyfs that is running still holds on to the old one: "
+                                      "restart it; SIGHUP is not enough\n"
                                 : "this host knew no store (" + state_dir + ")\n");
   }
   return {};
@@ -176,7 +181,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
       return exit_code_for(ok.error());
     }
   }
-  auto opened = CommandContext::open(common, Makes::kDatabase);
+  auto opened = CommandContext::open(common, output, Makes::kDatabase);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
@@ -195,8 +200,14 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     if (made->missing) output.error(made->missing->message);
     protected_table = !made->missing;
   }
-  std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy),
-                             check_files(context.configuration)};
+  std::vector<Part> parts = {check_memory(), check_policy(*context.configuration.policy)};
+  {
+    const Settings& settings = context.configuration.settings;
+    const Overdue overdue(output,
+                          "looking at state_dir (" + settings.state_dir + "), log and audit",
+                          settings.open_deadline);
+    parts.push_back(check_files(context.configuration));
+  }
   const auto* store = context.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),

@@ -10,9 +10,15 @@
 #include "base/crypto.h"
 #include "base/secret.h"
 #include "base/thread.h"
+#include "fs/cli/overdue.h"
 #include "fs/daemon/state_dir.h"
 
 namespace keyfs {
+namespace {
+
+constexpr Duration kReadConfiguration = std::chrono::seconds(10);
+
+}  // namespace
 
 Result<void> check_whose(const std::string& path) {
   struct stat info {};
@@ -79,10 +85,25 @@ void CommandContext::TakeDown::operator()(CommandContext* context) const noexcep
   }
 }
 
-Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common, Makes makes) {
-  auto configuration = load_configuration(common);
+Result<Configuration> load_configuration(const CommonArguments& common, Output& output) {
+  const Overdue overdue(output,
+                        "reading " + (common.embedded.empty() ? common.config : common.embedded),
+                        kReadConfiguration);
+  return load_configuration(common);
+}
+
+Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common, Output& output,
+                                                   Makes makes) {
+  auto configuration = load_configuration(common, output);
   if (!configuration) return fail(configuration.error());
   Owner self(new CommandContext(std::move(*configuration)));
+  const Settings& settings = self->configuration.settings;
+  const ConfigSection* store = self->configuration.file.find("store");
+  const auto* path = store == nullptr ? nullptr : store->find("path");
+  const Overdue overdue(output,
+                        "opening the store" + (path == nullptr ? "" : " (" + path->value + ")") +
+                            " and state_dir (" + settings.state_dir + ")",
+                        settings.open_deadline);
   if (!self->configuration.embedded.empty()) {
     SecretArena arena;
     OsRandom random;
@@ -90,10 +111,8 @@ Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common
                                          : check_embedded(self->configuration);
     if (!ok) return fail(ok.error());
   }
-  const ConfigSection* store = self->configuration.file.find("store");
-  const auto* database = store == nullptr ? nullptr : store->find("path");
-  if (makes != Makes::kNothing && database != nullptr) {
-    if (auto ok = check_whose(database->value); !ok) return fail(ok.error().within("[store] path"));
+  if (makes != Makes::kNothing && path != nullptr) {
+    if (auto ok = check_whose(path->value); !ok) return fail(ok.error().within("[store] path"));
   }
   auto backends = Backends::open(self->configuration, self->curl, self->clock, nullptr, {},
                                  makes != Makes::kNothing);

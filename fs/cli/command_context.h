@@ -1,7 +1,8 @@
 // What a command on keys begins with: the configuration, and the parts that it names.
 //
 // Thread-safety: one thread, which runs the loop inside run(). Ownership: owns all parts.
-// Blocking: open() reads files and asks nobody over the network; run() until the task has ended.
+// Blocking: open() reads files and asks nobody over the network, and ends the process when a disk
+// does not answer in time (fs/cli/overdue.h); run() until the task has ended.
 // Errors: kInvalid for the configuration, kUnavailable for the system.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "fs/cli/command_line.h"
+#include "fs/cli/output.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 
@@ -56,6 +58,9 @@ class RootsStateDir {
   std::string path_;  // empty: it was there, or this is not root
 };
 
+// load_configuration(), with a bound.
+Result<Configuration> load_configuration(const CommonArguments& common, Output& output);
+
 struct CommandContext {
   // Takes a context down, and lets it be when that takes too long: a thread that reads from a disk
   // that hangs would hold up the command, whose answer is known, for ever. The program ends by
@@ -73,7 +78,8 @@ struct CommandContext {
   Configuration configuration;
   std::unique_ptr<Backends> backends;
 
-  static Result<Owner> open(const CommonArguments& common, Makes makes = Makes::kNothing);
+  static Result<Owner> open(const CommonArguments& common, Output& output,
+                            Makes makes = Makes::kNothing);
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   template <class T>
   T run(Task<T> task) {

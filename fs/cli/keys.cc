@@ -186,7 +186,7 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
     }
     glob = std::move(*parsed);
   }
-  auto context = CommandContext::open(common);
+  auto context = CommandContext::open(common, output);
   if (!context) {
     output.error(context.error().message);
     return exit_code_for(context.error());
@@ -202,7 +202,7 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
 
 ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments& common,
                       Output& output) {
-  auto opened = CommandContext::open(common);
+  auto opened = CommandContext::open(common, output);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());

@@ -69,12 +69,15 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
   std::unique_ptr<Daemon> daemon;
   Running running;
   DaemonHooks hooks;
-  auto signals = DaemonSignals::start({[&running](int signal) { running.stop(signal); },
-                                       [&] {
-                                         notifier.reloading();
-                                         daemon->reload();
-                                         notifier.ready("mounted on " + daemon->mountpoint());
-                                       }});
+  DaemonSignals::Hooks on_signal;
+  on_signal.on_end = [&running](int signal) { running.stop(signal); };
+  on_signal.on_reload = [&] {
+    notifier.reloading();
+    daemon->reload();
+    notifier.ready("mounted on " + daemon->mountpoint());
+  };
+  on_signal.on_slow_reload = [&](auto since) { daemon->reload_is_slow(since); };
+  auto signals = DaemonSignals::start(std::move(on_signal));
   if (!signals) return failed(signals.error());
   auto built = Daemon::build(options);
   if (!built) return failed(built.error());

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <future>
@@ -134,6 +135,7 @@ struct Daemon::Parts {
   std::unique_ptr<FuseSession> session;
   std::promise<bool> loop_begins;  // false: it never does
   bool loop_began = false;
+  std::atomic<bool> reload_reads{false};  // the configuration, now
   std::thread loop_thread;
 
   void begin_log();
@@ -147,6 +149,7 @@ struct Daemon::Parts {
   void stop_loop();
   void flush_replica();
   void reload();
+  void reload_is_slow(std::chrono::milliseconds since);
   Task<void> keep_warm();
   Task<void> keep_house();
 };
@@ -356,7 +359,9 @@ Task<void> Daemon::Parts::keep_house() {
 
 void Daemon::Parts::reload() {
   audit->reopen();
+  reload_reads = true;
   auto next = load_configuration(options.configuration);
+  reload_reads = false;
   // All of it, as at a start: a file that is being written ends anywhere, and must not take the
   // policy away.
   Result<void> good;
@@ -383,6 +388,18 @@ void Daemon::Parts::reload() {
   if (!names.empty()) {
     log->warn("what else was changed in the configuration needs a restart", {{"changed", names}});
   }
+}
+
+void Daemon::Parts::reload_is_slow(std::chrono::milliseconds since) {
+  const ConfigurationSource& source = options.configuration;
+  const std::string file = source.embedded.empty() ? source.config : source.embedded;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since).count();
+  log->warn(
+      "a reload hangs; the configuration in force stays, and what SIGHUP asks for meanwhile "
+      "is done afterwards",
+      {{"waits_for", reload_reads ? file + " or the users and groups that it names"
+                                  : "what [store] and [region ...] name"},
+       {"seconds", seconds}});
 }
 
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -436,6 +453,8 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
 }
 
 void Daemon::reload() { parts_->reload(); }
+
+void Daemon::reload_is_slow(std::chrono::milliseconds since) { parts_->reload_is_slow(since); }
 
 void Daemon::stop() { parts_->session->stop(); }
 

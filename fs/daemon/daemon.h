@@ -6,6 +6,7 @@
 // point, kUnavailable for the system.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,6 +41,7 @@ class Daemon {
   Result<void> run(const DaemonHooks& hooks);
   // From any thread, until run() has called on_stopping.
   void reload();
+  void reload_is_slow(std::chrono::milliseconds since);  // tells the log what it waits for
   void stop();
   void stop(int signal);  // tells the log why
 

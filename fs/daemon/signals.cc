@@ -46,6 +46,8 @@ struct DaemonSignals::Impl {
   bool accepting = false;
   bool reload = false;  // is wanted
   bool reloading = false;
+  SteadyTime reload_began;
+  std::chrono::milliseconds slow_after{};  // when the reload that is under way is told of next
   std::optional<SteadyTime> end_at;
   ExitCode end_code = ExitCode::kFailed;
 
@@ -78,14 +80,25 @@ struct DaemonSignals::Impl {
     ring();
   }
 
-  // Milliseconds for poll(2); does not return once the time is over.
+  // Milliseconds for poll(2), after telling of a slow reload; does not return once the time is over.
   int time_left() {
-    std::lock_guard lock(mutex);
-    if (!end_at) return -1;
+    std::unique_lock lock(mutex);
+    const SteadyTime now = std::chrono::steady_clock::now();
+    std::optional<SteadyTime> next = end_at;
+    if (next && *next <= now) ::_exit(static_cast<int>(end_code));
+    if (reloading && hooks.on_slow_reload) {
+      const auto taken = std::chrono::floor<std::chrono::milliseconds>(now - reload_began);
+      const bool slow = taken >= slow_after;
+      while (slow_after <= taken) slow_after *= 2;
+      const SteadyTime tell_at = reload_began + slow_after;
+      if (!next || tell_at < *next) next = tell_at;
+      lock.unlock();
+      if (slow) hooks.on_slow_reload(taken);
+    }
+    if (!next) return -1;
     const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(*end_at - std::chrono::steady_clock::now());
-    if (left.count() > 0) return static_cast<int>(left.count());
-    ::_exit(static_cast<int>(end_code));
+        std::chrono::ceil<std::chrono::milliseconds>(*next - std::chrono::steady_clock::now());
+    return static_cast<int>(std::max<int64_t>(left.count(), 0));
   }
 
   void listen() {
@@ -124,7 +137,10 @@ struct DaemonSignals::Impl {
       if (closed) return;
       reload = false;
       reloading = true;
+      reload_began = std::chrono::steady_clock::now();
+      slow_after = std::max(hooks.slow_reload, std::chrono::milliseconds(1));
       lock.unlock();
+      ring();  // the listener looks at the time
       if (hooks.on_reload) hooks.on_reload();
       lock.lock();
       reloading = false;

@@ -11,7 +11,9 @@
 // there is no thread or descriptor to be had.
 //
 // on_end and on_reload run on threads of their own, one each, so that a reload that hangs on a dead
-// disk does not keep the daemon from being ended.
+// disk does not keep the daemon from being ended. A reload that takes long is told by
+// on_slow_reload, on the thread of on_end: first after `slow_reload`, and then each time that it
+// has taken twice as long. However many SIGHUPs come during a reload, one more follows it.
 #pragma once
 
 #include <sys/types.h>
@@ -33,6 +35,8 @@ class DaemonSignals {
   struct Hooks {
     std::function<void(int signal)> on_end;
     std::function<void()> on_reload;
+    std::function<void(std::chrono::milliseconds since)> on_slow_reload{};
+    std::chrono::milliseconds slow_reload = std::chrono::seconds(5);
   };
 
   // For the calling thread and those it starts.

@@ -247,6 +247,39 @@ def test_a_command_on_a_disk_that_hangs_tells_so_and_ends(launch, disk, command,
     assert "local-a" in told and ("FAIL" in told or "new" in told), told
 
 
+@pytest.mark.parametrize("where", ["store", "state_dir", "configuration"])
+@pytest.mark.parametrize("command", [["list"], ["describe", "key"], ["create", "key"], ["check"], ["check", "--accept-store"], ["delete", "--yes", "key"]], ids=" ".join)
+def test_a_command_whose_files_lie_on_a_disk_that_hangs_says_which_and_ends(launch, disk, folder, command, where):
+    elsewhere = os.path.join(disk.folder, "sub", "file")
+    keyfs = launch(start=False, sections={"store": {"type": "sqlite", "path": elsewhere}} if where == "store" else None, open_deadline="1s",
+                   **({"state_dir": elsewhere} if where == "state_dir" else {}))
+    config = os.path.join(disk.folder, "sub", "keyfs.ini") if where == "configuration" else keyfs.config_file
+    disk.hang()
+    bound = 10 if where == "configuration" else 1
+    with within(bound + 2 + PROMPTLY + PROMPTLY, "the command"):
+        done = subprocess.run([binary(), command[0], "-c", config, *command[1:]], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1, done
+    assert disk.folder in done.stderr and done.stderr.count("\n") == 1 and "does not answer" in done.stderr, done
+
+
+def test_a_reload_that_hangs_is_told_and_the_next_one_is_not_lost(launch, disk):
+    keyfs = launch(open_deadline="5s")
+    key = keyfs.read("key")
+    good = keyfs.config_file + ".good"
+    os.rename(keyfs.config_file, good)
+    os.symlink(disk.key_file("local-a"), keyfs.config_file)
+    disk.hang()
+    keyfs.process.send_signal(signal.SIGHUP)
+    told = eventually(lambda: [line for line in keyfs.log().splitlines() if "a reload hangs; the configuration in force stays" in line], 20, "it is told")
+    assert keyfs.config_file in told[0] and "seconds=5" in told[0]
+    assert keyfs.read("key") == key
+    os.replace(good, keyfs.config_file)
+    keyfs.process.send_signal(signal.SIGHUP)
+    assert "configuration reloaded" not in keyfs.log()
+    disk.answer()
+    eventually(lambda: "configuration reloaded" in keyfs.log(), 20, "the second one")
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_daemon_told_to_end_while_200_wait_unmounts_and_ends(hung, how):
     """Though one of its threads sits in a read of a master's disk, which no signal gets out of there."""

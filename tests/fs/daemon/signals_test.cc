@@ -72,6 +72,38 @@ TEST(DaemonSignals, a_reload_that_hangs_does_not_keep_term_from_being_heard) {
             0);
 }
 
+TEST(DaemonSignals, a_reload_that_hangs_is_told_of_and_loses_no_later_hangup) {
+  EXPECT_EQ(in_child([] {
+              std::promise<void> reloading, told, go_on, again;
+              auto may_go_on = go_on.get_future();
+              int reloads = 0;
+              int slow = 0;
+              DaemonSignals::Hooks hooks;
+              hooks.on_reload = [&] {
+                if (++reloads == 2) again.set_value();
+                if (reloads > 1) return;
+                reloading.set_value();
+                may_go_on.wait();
+              };
+              hooks.on_slow_reload = [&](std::chrono::milliseconds since) {
+                if (since < slow * 20ms) ::_exit(2);
+                if (++slow == 2) told.set_value();
+              };
+              hooks.slow_reload = 10ms;
+              auto signals = DaemonSignals::start(std::move(hooks));
+              (*signals)->accept_reloads();
+              ::kill(::getpid(), SIGHUP);
+              reloading.get_future().get();
+              told.get_future().get();
+              ::kill(::getpid(), SIGHUP);
+              go_on.set_value();
+              again.get_future().get();
+              (*signals)->end_reloads();
+              return reloads == 2 ? 0 : 1;
+            }),
+            0);
+}
+
 TEST(DaemonSignals, what_is_taken_down_for_too_long_is_ended_with_its_code) {
   EXPECT_EQ(in_child([] {
               auto signals = DaemonSignals::start({[](int) {}, {}});
