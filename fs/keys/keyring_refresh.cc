@@ -33,12 +33,13 @@ Task<void> Keyring::Impl::run_refreshes() {
     to_refresh.pop_front();
     const Check check = co_await refresh(entry);
     const bool ok = check == Check::kRight;
-    if (parts.observer != nullptr) parts.observer->on_refreshed(ok);
     if (ok) {
       parts.cache.refreshed(*entry);
     } else {
       loop().spawn(cool_down(std::move(entry), check));
     }
+    // Whoever sees it counted can have the key checked again.
+    if (parts.observer != nullptr) parts.observer->on_refreshed(ok);
   }
   --refreshing;
 }
