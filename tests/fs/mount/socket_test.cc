@@ -33,6 +33,10 @@ struct Reply {
 
 class SocketTest : public ::testing::Test {
  protected:
+  // Newer than Debian 12's linux/fuse.h.
+  static constexpr uint64_t kSharedMappings = uint64_t{1} << 36;  // FUSE_DIRECT_IO_ALLOW_MMAP
+  static constexpr uint64_t kIdmappedMounts = uint64_t{1} << 40;  // FUSE_ALLOW_IDMAP
+
   void SetUp() override { connect({}); }
   void connect(FuseOptions options) {
     side_ = std::make_unique<FuseSide>(std::move(options));
@@ -48,7 +52,12 @@ class SocketTest : public ::testing::Test {
     init.major = FUSE_KERNEL_VERSION;
     init.minor = 31;
     init.max_readahead = 131'072;
-    EXPECT_EQ(call(FUSE_INIT, 0, &init, sizeof init).error, 0);
+    init.flags = FUSE_INIT_EXT | FUSE_PARALLEL_DIROPS;
+    init.flags2 = static_cast<uint32_t>((kSharedMappings | kIdmappedMounts) >> 32);
+    const Reply reply = call(FUSE_INIT, 0, &init, sizeof init);
+    EXPECT_EQ(reply.error, 0);
+    const auto taken = reply.as<fuse_init_out>();
+    taken_ = taken.flags | static_cast<uint64_t>(taken.flags2) << 32;
   }
   void TearDown() override {
     side_.reset();
@@ -125,6 +134,7 @@ class SocketTest : public ::testing::Test {
   std::unique_ptr<FuseSide> side_;
   int kernel_ = -1;
   uint64_t next_ = 0;
+  uint64_t taken_ = 0;  // of what the kernel offered
   std::vector<Reply> notices_;
 };
 
@@ -355,6 +365,15 @@ TEST_F(SocketTest, attributes_are_kept_once_the_size_is_known) {
   EXPECT_EQ(entry.attr.size, 64U);
   EXPECT_GE(entry.attr_valid, 3'600U);
   EXPECT_EQ(side_->backend.describes, 1);
+}
+
+TEST_F(SocketTest, of_what_the_kernel_offers_all_is_taken_that_libfuse_knows_but_idmapped_mounts) {
+  // libfuse 3.14 knows these, and keeps it to itself that they are wanted.
+  const bool passed_on = ::fuse_version() >= FUSE_MAKE_VERSION(3, 17);
+  EXPECT_TRUE((taken_ & FUSE_PARALLEL_DIROPS) || !passed_on);
+  EXPECT_EQ((taken_ & kSharedMappings) != 0, kLibfuseKnowsSharedMappings);
+  EXPECT_FALSE(taken_ & kIdmappedMounts)
+      << "the kernel ends a mount that wants it without default_permissions";
 }
 
 TEST_F(SocketTest, there_is_no_flush) {
