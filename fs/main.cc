@@ -1,5 +1,9 @@
 // The program: takes the command line apart and runs the command. Owns nothing that outlives it.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <iostream>
+#include <streambuf>
 #include <system_error>
 #include <variant>
 
@@ -51,6 +55,9 @@ struct Run {
   }
 };
 
+// Takes nothing; what is written to it fails.
+class NoStream final : public std::streambuf {};
+
 ExitCode run(const CommandLine& line, Output& output) {
   try {
     return std::visit(Run{line.common, output}, line.command);
@@ -63,6 +70,9 @@ ExitCode run(const CommandLine& line, Output& output) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // set_up_process() opens /dev/null in its place, where an answer would be lost untold.
+  NoStream nowhere;
+  if (::fcntl(STDOUT_FILENO, F_GETFD) < 0) std::cout.rdbuf(&nowhere);
   const auto line = parse_command_line(argc, argv);
   Output output(std::cout, std::cerr, line && line->common.json);
   if (auto ok = set_up_process(); !ok) {

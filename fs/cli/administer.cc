@@ -1,5 +1,8 @@
 // keyfs create, disable, enable, delete, heal.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -34,6 +37,12 @@ std::string text_of(const std::vector<RegionFailure>& missing) {
   return joined(all, "; ");
 }
 
+// This user has no access to state_dir, and has done what they could. A file system that nobody can
+// write to is no such case.
+bool without_access(const Error& why, const std::string& state_dir) {
+  return why.code == Code::kDenied && (::access(state_dir.c_str(), W_OK) == 0 || errno != EROFS);
+}
+
 // Does the same to each id and tells how it went.
 class PerKey {
  public:
@@ -50,6 +59,10 @@ class PerKey {
     if (!permitted(id, "create", "create or admin", &Permission::create)) return;
     const auto made = context_.run(admin_.create(id, bytes, context_.deadline()));
     if (!made) return failed(id, made.error());
+    if (made->state == KeyState::kDeleted) {
+      return failed(id, Error(Code::kInvalid, "could not create key " + id +
+                                                  ": it was deleted, and that is for good"));
+    }
     std::string line = made->created ? "created, version " : "exists already, version ";
     line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
     if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
@@ -75,9 +88,9 @@ class PerKey {
     const bool same = changed->before == changed->after;
     Json json = {
         {"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}};
-    // A user without access to state_dir has done what he could.
     const bool told =
-        noted(id, changed->not_noted, json) || changed->not_noted->code == Code::kDenied;
+        noted(id, changed->not_noted, json) ||
+        without_access(*changed->not_noted, context_.configuration.settings.state_dir);
     report(id,
            (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
            std::move(json));
@@ -283,10 +296,9 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
     return ExitCode::kFailed;
   }
   print(*report, output);
-  // A user without access to state_dir has done what he could.
-  const bool told =
-      std::all_of(report->unnoted.begin(), report->unnoted.end(),
-                  [](const HealReport::Failure& key) { return key.error.code == Code::kDenied; });
+  const bool told = std::all_of(
+      report->unnoted.begin(), report->unnoted.end(),
+      [&](const HealReport::Failure& key) { return without_access(key.error, state_dir); });
   if (report->complete()) return told ? ExitCode::kDone : ExitCode::kPartial;
   return report->failures.size() == report->keys && report->keys != 0 ? ExitCode::kFailed
                                                                       : ExitCode::kPartial;

@@ -1,5 +1,6 @@
 // keyfs check.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,10 +10,13 @@
 
 #include "base/file.h"
 #include "base/private_file.h"
+#include "fs/audit/audit.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/overdue.h"
 #include "fs/daemon/process.h"
+#include "fs/daemon/state_dir.h"
+#include "fs/keys/replica_reader.h"
 #include "store/known_store.h"
 
 namespace keyfs {
@@ -71,6 +75,25 @@ Part check_memory() {
   return {"memory", {item}};
 }
 
+// The file that the audit goes to: as the daemon finds it (open_audit()). Empty: to none.
+Result<std::string> audit_file(const Configuration& configuration) {
+  const Settings& settings = configuration.settings;
+  if (settings.audit_to == AuditTo::kOff) return "";
+  if (settings.audit_to == AuditTo::kFile) return settings.audit_path;
+  const auto journal = open_audit_journal();
+  if (journal) return "";
+  const auto* section = configuration.file.find("keyfs");
+  if (section != nullptr && section->find("audit") != nullptr) return fail(journal.error());
+  return settings.state_dir + "/audit.jsonl";
+}
+
+// Or may make it. errno tells why not.
+bool may_append(const std::string& path) {
+  if (::access(path.c_str(), W_OK) == 0) return true;
+  if (errno != ENOENT) return false;
+  return ::access(directory_of(path).c_str(), W_OK) == 0 || errno == ENOENT;
+}
+
 // What the daemon writes to, as far as it is there: nobody else may own it or write to it.
 Part check_files(const Configuration& configuration) {
   const Settings& settings = configuration.settings;
@@ -83,9 +106,12 @@ Part check_files(const Configuration& configuration) {
       if (errno == ENOENT) item.detail += ": is not there yet";
     } else if (directory) {
       good = check_private_directory(path);
+    } else if (S_ISLNK(about.st_mode)) {
+      good = fail(Code::kDenied, path + ": is a symbolic link");
+    } else if (!S_ISREG(about.st_mode)) {
+      good = fail(Code::kDenied, path + ": is not a regular file");
     } else {
-      good = S_ISLNK(about.st_mode) ? fail(Code::kDenied, path + ": is a symbolic link")
-                                    : check_guard(path, about, Guard::kOurs);
+      good = check_guard(path, about, Guard::kOurs);
     }
     if (!good) {
       item.ok = false;
@@ -96,13 +122,52 @@ Part check_files(const Configuration& configuration) {
   };
   Part part{"files", {look("state_dir", settings.state_dir, true)}};
   part.items.push_back(look("log", settings.state_dir + "/keyfs.log", false));
-  if (settings.audit_to == AuditTo::kFile) {
-    part.items.push_back(look("audit", settings.audit_path, false));
+  if (auto audit = audit_file(configuration); !audit) {
+    part.items.push_back(
+        {"audit", false, audit.error().message, "start the journal, or name a file"});
+  } else if (!audit->empty()) {
+    CheckItem item = look("audit", *audit, false);
+    if (item.ok && !may_append(*audit)) {
+      item.ok = false;
+      item.detail = os_error(*audit, "cannot be written").message;
+      item.remedy = "make it writable for the daemon's user";
+    }
+    part.items.push_back(std::move(item));
   }
   const auto* store = configuration.file.find("store");
   const auto* path = store == nullptr ? nullptr : store->find("path");
-  if (path != nullptr) part.items.push_back(look("database", path->value, false));
+  if (path != nullptr) {
+    part.items.push_back(look("database", path->value, false));
+    part.items.back().essential = false;  // what is refused has failed to open by now
+  }
   return part;
+}
+
+// What a daemon can do without, and is degraded then: it makes no key on such a host.
+Part check_memory_of_records(CommandContext& context) {
+  const std::string& state_dir = context.configuration.settings.state_dir;
+  CheckItem written{"state_dir can be written", true, state_dir, "", false};
+  const auto state = StateDir::prepare(state_dir);  // that it is refused is told in "files"
+  if (state) {
+    state->take_back();
+    if (!state->usable()) {
+      written.ok = false;
+      written.detail = state->trouble();
+      written.remedy =
+          "make it writable for the daemon's user, with free space; until then keys are served and "
+          "none is made on this host";
+    }
+  }
+  CheckItem replica{"replica", true, state_dir + "/replica.db", "", false};
+  ReplicaReader reader(context.backends->loop(), state_dir + "/replica.db");
+  // Any id: whether the file can tell is what matters.
+  const Recall recall = context.run(reader.recall("keyfs-check"));
+  if (written.ok && recall.what == Recall::What::kUnknown) {
+    replica.ok = false;
+    replica.detail = recall.why ? recall.why->message : "cannot be read";
+    replica.remedy = "until then keys are served and none is made on this host";
+  }
+  return {"memory of records", {std::move(written), std::move(replica)}};
 }
 
 Part check_policy(const Policy& policy) {
@@ -207,7 +272,9 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
                           "looking at state_dir (" + settings.state_dir + "), log and audit",
                           settings.open_deadline);
     parts.push_back(check_files(context.configuration));
+    parts.push_back(check_memory_of_records(context));
   }
+  const bool starts = parts[2].usable();  // else the daemon refuses to
   const auto* store = context.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
@@ -220,7 +287,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     if (parts.back().ok()) ++good;
   }
   if (stored) parts.push_back(check_keys(context));
-  const bool usable = parts[0].ok() && stored && good > 0 && parts.back().usable();
+  const bool usable = parts[0].ok() && starts && stored && good > 0 && parts.back().usable();
   const bool whole =
       usable && protected_table &&
       std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });

@@ -8,6 +8,7 @@
 #include <future>
 
 #include "base/crypto.h"
+#include "base/private_file.h"
 #include "base/secret.h"
 #include "base/thread.h"
 #include "fs/cli/overdue.h"
@@ -110,6 +111,12 @@ Result<CommandContext::Owner> CommandContext::open(const CommonArguments& common
     const auto ok = makes == Makes::kAll ? prepare_embedded(self->configuration, arena, random)
                                          : check_embedded(self->configuration);
     if (!ok) return fail(ok.error());
+  }
+  // As the daemon would: what creates must not remember it where somebody else may change it.
+  if (makes == Makes::kAll && ::access(settings.state_dir.c_str(), R_OK | W_OK | X_OK) == 0) {
+    if (auto ok = check_private_directory(settings.state_dir); !ok) {
+      return fail(ok.error().within("state_dir"));
+    }
   }
   if (makes != Makes::kNothing && path != nullptr) {
     if (auto ok = check_whose(path->value); !ok) return fail(ok.error().within("[store] path"));

@@ -10,7 +10,9 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <ostream>
 #include <utility>
 
 #include "fs/daemon/background.h"
@@ -52,13 +54,24 @@ class Running {
   std::optional<int> signal_;
 };
 
+// The document of --json: whether it is mounted, or why not.
+void answer(const std::string& mountpoint, const std::string* why_not, Output& output) {
+  if (!output.json()) return;
+  nlohmann::ordered_json document = {{"mountpoint", mountpoint}, {"mounted", why_not == nullptr}};
+  if (why_not != nullptr) document["reason"] = *why_not;
+  output.write(document);
+  output.out() << std::flush;
+}
+
 // In the process that serves: the foreground one, or the child.
 ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output) {
+  bool answered = false;  // in the foreground
   const auto failed = [&](const Error& error) {
     if (report.in_background()) {
       report.failed(exit_code_for(error), error.message);
     } else {
       output.error(error.message);
+      if (!answered) answer(options.mount.mountpoint, &error.message, output);
     }
     return exit_code_for(error);
   };
@@ -88,6 +101,10 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
   hooks.on_ready = [&] {
     detached = report.up(daemon->mountpoint());
     if (!detached) return daemon->stop();
+    if (!report.in_background()) {
+      answer(daemon->mountpoint(), nullptr, output);
+      answered = true;
+    }
     notifier.ready("mounted on " + daemon->mountpoint());
     (*signals)->accept_reloads();
   };
@@ -106,10 +123,12 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
 
 // In the process that was started: waits, then looks at the mount with its own eyes, as far as it
 // sees: without /proc the type of a mount is not to be told, and the daemon is believed.
-ExitCode wait_until_usable(const Background& background, Output& output) {
+ExitCode wait_until_usable(const Background& background, const std::string& asked_for,
+                           Output& output) {
   const StartOutcome outcome = background.wait_for_child();
   if (outcome.code != ExitCode::kDone) {
     output.error(outcome.message);
+    answer(asked_for, &outcome.message, output);
     return outcome.code;
   }
   const std::string& mountpoint = outcome.message;
@@ -118,9 +137,14 @@ ExitCode wait_until_usable(const Background& background, Output& output) {
   const MountEntry* entry = place && mounts ? find_mount(*mounts, place->mount.id) : nullptr;
   const bool ours = place && place->is_root && (!entry || entry->type == kOurFileSystem);
   struct stat root {};
-  if (ours && ::stat(mountpoint.c_str(), &root) == 0) return ExitCode::kDone;
-  output.error("the daemon started, but " + mountpoint +
-               " is not usable: " + (ours ? std::strerror(errno) : "no keyfs is mounted there"));
+  if (ours && ::stat(mountpoint.c_str(), &root) == 0) {
+    answer(mountpoint, nullptr, output);
+    return ExitCode::kDone;
+  }
+  const std::string why = "the daemon started, but " + mountpoint + " is not usable: " +
+                          (ours ? std::strerror(errno) : "no keyfs is mounted there");
+  output.error(why);
+  answer(mountpoint, &why, output);
   ::kill(background.pid, SIGTERM);
   while (::waitpid(background.pid, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -143,9 +167,12 @@ ExitCode run_mount(MountArguments arguments, CommonArguments common, Output& out
   auto background = Background::fork_process();
   if (!background) {
     output.error(background.error().message);
+    answer(arguments.mountpoint, &background.error().message, output);
     return ExitCode::kFailed;
   }
-  if (!background->child) return wait_until_usable(*background, output);
+  if (!background->child) {
+    return wait_until_usable(*background, arguments.mountpoint, output);
+  }
   return serve(options, *background->child, output);
 }
 

@@ -183,6 +183,7 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
     mounts = keyfs_mounts();
     if (mounts.empty()) {
       output.error("no keyfs is mounted here");
+      if (output.json()) output.write({{"mounts", Json::array()}});
       return ExitCode::kFailed;
     }
   } else {

@@ -6,21 +6,13 @@
 #include <utility>
 #include <vector>
 
+#include "fs/daemon/state_dir.h"
 #include "kms/factory.h"
 #include "store/etcd/options.h"
 #include "store/etcd/store.h"
 #include "store/factory.h"
 
 namespace keyfs {
-namespace {
-
-// Commands may be run by somebody who must not see the daemon's directory, or before there is one.
-std::string usable_state_dir(const Configuration& configuration) {
-  const std::string& path = configuration.settings.state_dir;
-  return ::access(path.c_str(), R_OK | W_OK | X_OK) == 0 ? path : "";
-}
-
-}  // namespace
 
 Backends::Backends(CurlGlobal& curl, const Clock& clock)
     : poller_(curl), loop_(clock, poller_), remote_(loop_, poller_, arena_, random_) {}
@@ -68,7 +60,9 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
   std::unique_ptr<Backends> self(new Backends(curl, clock));
   if (auto made = self->make_regions(configuration, observer); !made) return fail(made.error());
   RemoteParts& remote = self->remote_;
-  auto known_in = state_dir ? state_dir() : Result<std::string>(usable_state_dir(configuration));
+  auto known_in = state_dir ? state_dir()
+                            : Result<std::string>(StateDir::for_known_store_of_command(
+                                  configuration.settings.state_dir));
   if (!known_in) return fail(known_in.error());
   StoreParts store_parts{self->loop_, std::move(*known_in), {}, {}, may_make_database};
   store_parts.dynamodb = [&](const ConfigSection& section) {

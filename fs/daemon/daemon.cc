@@ -24,6 +24,7 @@
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/observer.h"
+#include "fs/daemon/own_files.h"
 #include "fs/daemon/state_dir.h"
 #include "fs/daemon/switch_sink.h"
 #include "fs/keys/key_cache.h"
@@ -423,6 +424,13 @@ Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options
   parts->begin_log();
   // Before anything is made for a mount that can't be.
   if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
+    return fail(ok.error());
+  const auto target = resolve_mountpoint(options.mount.mountpoint);
+  if (!target) return fail(target.error());
+  const auto& source = options.configuration;
+  if (auto ok = check_hides_nothing_of_ours(*target, parts->configuration,
+                                            source.embedded.empty() ? source.config : "");
+      !ok)
     return fail(ok.error());
   if (auto fit = prepare_mountpoint(options.mount.mountpoint, *parts->log); !fit)
     return fail(fit.error());

@@ -30,6 +30,13 @@ std::string try_to_write(const std::string& path) {
   return write_all(file.get(), page) && ::fsync(file.get()) == 0 ? "" : reason(errno);
 }
 
+bool remembers_store(const std::string& path) {
+  for (const char* name : {"/store-id", "/etcd-cluster"}) {
+    if (::access((path + name).c_str(), R_OK) == 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<StateDir> StateDir::prepare(const std::string& path) {
@@ -59,11 +66,14 @@ Result<StateDir> StateDir::prepare(const std::string& path) {
 }
 
 std::string StateDir::for_known_store() const {
-  if (usable()) return path_;
-  for (const char* name : {"/store-id", "/etcd-cluster"}) {
-    if (::access((path_ + name).c_str(), R_OK) == 0) return path_;
-  }
-  return "";
+  return usable() || remembers_store(path_) ? path_ : "";
+}
+
+std::string StateDir::for_known_store_of_command(const std::string& path) {
+  // A file system that is read-only is told before a lack of permission is.
+  if (::access(path.c_str(), R_OK | X_OK) != 0) return "";
+  if (::access(path.c_str(), W_OK) != 0 && errno != EROFS) return "";
+  return remembers_store(path) || try_to_write(path).empty() ? path : "";
 }
 
 void StateDir::take_back() const {

@@ -27,6 +27,9 @@ class StateDir {
   // The path where the store that this host knows is remembered, or is to be; empty: it can be
   // neither read nor written.
   std::string for_known_store() const;
+  // The same for a command, which makes no state_dir: also empty where there is none, or this user
+  // has no access to it.
+  static std::string for_known_store_of_command(const std::string& path);
 
   // What was made here and is still empty goes again.
   void take_back() const;

@@ -84,6 +84,8 @@ std::string type_at(const std::string& path) {
 
 }  // namespace
 
+Result<std::string> resolve_mountpoint(const std::string& path) { return absolute(path); }
+
 Result<void> lazy_unmount(const std::string& path) {
   if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
   const int refused = errno;

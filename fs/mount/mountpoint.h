@@ -17,6 +17,9 @@ namespace keyfs {
 // How long another keyfs is waited for before it counts as not answering.
 inline constexpr std::chrono::seconds kMountPatience{3};
 
+// The absolute path that `path` leads to. What is mounted there is not asked.
+Result<std::string> resolve_mountpoint(const std::string& path);
+
 // The absolute path to mount on. A keyfs that died there ("Transport endpoint is not connected")
 // is unmounted first, and that is logged. Anything else that is to be seen there is refused; what
 // lies hidden beneath a mount of a folder above is not looked at.

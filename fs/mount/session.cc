@@ -113,6 +113,8 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
       everyone = true;
     } else if (word == "allow_root") {
       options.push_back(word);
+    } else if (has_value && name.size() + 1 == word.size()) {
+      return fail(Code::kInvalid, "mount option " + word + " has no value");
     } else if (name == "fsname" && has_value) {
       named = true;
       options.push_back(word);

@@ -62,14 +62,27 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
     auto scanned = co_await scan(deadline, report);
     if (!scanned) co_return fail(std::move(scanned.error()));
   }
-  for (auto& id : ids) co_await heal(std::move(id), deadline, report);
+  // A store that is silent would cost a whole deadline for each key.
+  std::optional<Error> silent;
+  for (auto& id : ids) {
+    if (silent) {
+      ++report.keys;
+      ++failed_;
+      report.failures.push_back({std::move(id), *silent});
+      continue;
+    }
+    const Attempt done = co_await heal(std::move(id), deadline, report);
+    if (done.store_silent) {
+      silent.emplace(Code::kTimeout, "was not tried, since the store does not answer");
+    }
+  }
   co_return report;
 }
 
 Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
   std::string after;
   for (;;) {
-    auto page = co_await store_.list(after, kPage, deadline);
+    auto page = co_await store_.list(after, kPage, call_until(deadline));
     if (!page) co_return fail(page.error().within("could not go through the keys"));
     for (const auto& entry : page->entries) {
       if (entry.state == KeyState::kDeleted) continue;
@@ -86,6 +99,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
         const Attempt done = co_await heal(entry.id, deadline, report);
         const bool failed = done.outcome == Outcome::kFailed || done.outcome == Outcome::kConflict;
         if (entry.from_rkms && failed && !done.adopted && report.rkms_left) ++*report.rkms_left;
+        if (done.store_silent) co_return fail(done.error->within("could not go through the keys"));
       }
       if (loop_.now() >= deadline) {
         co_return fail(Code::kTimeout, "could not go through the keys: the deadline passed after " +
@@ -148,7 +162,10 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   auto found = co_await store_.get(id, Read::kStrong, call_until(deadline));
   if (!found || !*found) {
     done.outcome = found ? Outcome::kAbsent : Outcome::kFailed;
-    if (!found) done.error = found.error().within("could not heal key " + id);
+    if (!found) {
+      done.error = found.error().within("could not heal key " + id);
+      done.store_silent = found.error().code == Code::kTimeout;
+    }
     co_return done;
   }
   Stored stored = std::move(**found);

@@ -111,6 +111,7 @@ class Healer {
     std::vector<RegionFailure> missing;  // kMissing
     bool adopted = false;
     std::optional<Error> not_noted;  // of what was filled in
+    bool store_silent = false;       // kFailed: the store did not answer in time
   };
   // A region that could not wrap: left alone until then.
   struct Outage {

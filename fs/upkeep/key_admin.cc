@@ -44,6 +44,23 @@ AdminCreated existing(const Record& record) {
   return found;
 }
 
+// What the healer would fill in of a key that is there.
+Task<std::vector<RegionFailure>> lacking_in(Regions& regions, const Record& record) {
+  std::vector<RegionFailure> missing;
+  const auto current = record.versions.find(record.current);
+  if (current == record.versions.end() || record.from_rkms || record.state == KeyState::kDeleted) {
+    co_return missing;
+  }
+  const WrappedKeys wraps = wraps_of(current->second);
+  // Which master stands in for another is known once the masters are.
+  if (!regions.lacking(wraps).empty()) co_await regions.keep_warm();
+  for (auto& region : regions.lacking(wraps)) {
+    missing.push_back({region, Error(Code::kUnavailable,
+                                     "it is not wrapped there; run: keyfs heal " + record.id)});
+  }
+  co_return missing;
+}
+
 bool is_tombstone(const Record& record) {
   return record.state == KeyState::kDeleted &&
          std::all_of(record.versions.begin(), record.versions.end(),
@@ -83,6 +100,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   if (!found) co_return fail(found.error().within("could not create key " + id));
   if (*found) {
     AdminCreated there = existing((*found)->record);
+    there.missing = co_await lacking_in(regions_, (*found)->record);
     there.not_noted = co_await note(std::move(**found), found->strong);
     co_return there;
   }
@@ -93,6 +111,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
     found = co_await store_.get(id, Read::kStrong, deadline);
     if (found && *found) {
       AdminCreated there = existing((*found)->record);
+      there.missing = co_await lacking_in(regions_, (*found)->record);
       there.not_noted = co_await note(std::move(**found), true);
       co_return there;
     }

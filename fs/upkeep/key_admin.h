@@ -35,7 +35,7 @@ struct AdminCreated {
   uint32_t version = 0;
   KeyState state = KeyState::kEnabled;
   std::vector<std::string> regions;    // in which it is wrapped
-  std::vector<RegionFailure> missing;  // when it was created just now
+  std::vector<RegionFailure> missing;  // in which it could be, and is not
   std::optional<Error> not_noted;      // why this host will not remember it
 };
 

@@ -3,11 +3,12 @@ import errno
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
 from support.cli import DONE, FAILED, PARTIAL, USAGE, error_of, run
-from support.daemon import local_sections, master_file, mounted, write_config
+from support.daemon import binary, local_sections, master_file, mounted, write_config
 from support.process import eventually
 
 REGIONS = ["local-a", "local-b", "local-c"]
@@ -296,3 +297,38 @@ def test_usage_is_exit_code_2_and_help_is_0():
     for args in (["--help"], ["mount", "--help"], ["--version"], ["version"]):
         done = run(*args)
         assert done.returncode == DONE and done.stdout and not done.stderr
+
+
+def test_a_deleted_key_is_not_created_and_that_is_a_failure(config):
+    assert run("create", "-c", config, "orders").returncode == DONE
+    assert run("delete", "-c", config, "--yes", "orders").returncode == DONE
+    assert "was deleted" in error_of(run("create", "-c", config, "orders"), FAILED)
+    done = run("create", "-c", config, "--json", "orders", "new")
+    assert done.returncode == PARTIAL
+    assert "was deleted" in json.loads(done.stdout)["keys"][0]["reason"]
+
+
+def test_to_create_a_key_that_is_there_and_lacks_a_region_is_exit_code_3(config, folder):
+    assert run("create", "-c", config, "orders").returncode == DONE
+    with open(config, "a") as f:
+        f.write(f"[region local-d]\ntype = local\nkey_file = {master_file(folder / 'parts' / 'local-d.key')}\n")
+    done = run("create", "-c", config, "--json", "orders")
+    assert done.returncode == PARTIAL
+    assert [m["region"] for m in json.loads(done.stdout)["keys"][0]["missing"]] == ["local-d"]
+    assert run("heal", "-c", config, "orders").returncode == DONE
+    assert run("create", "-c", config, "orders").returncode == DONE
+
+
+def test_an_answer_that_is_lost_is_a_failure_with_standard_output_closed_too(config):
+    assert run("create", "-c", config, "orders").returncode == DONE
+    for where in (">&-", ">/dev/full"):
+        done = subprocess.run(["bash", "-c", f'"$@" {where}', "bash", binary(), "list", "-c", config, "--json"], capture_output=True, text=True, timeout=60)
+        assert done.returncode != DONE and "standard output" in done.stderr, (where, done)
+
+
+def test_status_without_any_mount_has_its_document_too(folder):
+    script = 'umount -a -l -t fuse.keyfs 2>/dev/null; exec "$@"'
+    none = subprocess.run(["unshare", "--mount", "bash", "-c", script, "bash", binary(), "status", "--json"], capture_output=True, text=True, timeout=60)
+    assert none.returncode == FAILED and json.loads(none.stdout) == {"mounts": []}, none
+    absent = run("status", "--json", folder / "nowhere")
+    assert absent.returncode == FAILED and json.loads(absent.stdout) == {"mounts": []}

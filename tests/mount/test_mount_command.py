@@ -1,5 +1,6 @@
 """`keyfs mount` as its users see it: into the background and back, what it says when it can't, signals, the service manager."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -182,3 +183,34 @@ def test_sighup_takes_a_new_policy_and_refuses_a_bad_one(make_daemon):
     eventually(refused)
     reload(text)
     eventually(lambda: not refused())
+
+
+@pytest.mark.parametrize("where", ["the directory itself", "above it", "its masters", "its state_dir", "in it, by a link"])
+def test_a_mount_over_what_keyfs_itself_works_with_is_refused(folder, where):
+    ours = folder / "above" / "parts"
+    assert run("create", "--embedded", ours, "orders").returncode == DONE
+    target = {"above it": ours.parent, "its masters": ours / "masters", "its state_dir": ours / "state"}.get(where, ours)
+    if where == "in it, by a link":
+        (ours / "mnt").mkdir()
+        target = folder / "link"
+        target.symlink_to(ours / "mnt")
+    try:
+        line = error_of(run("mount", "--embedded", ours, target), USAGE)
+        assert "which keyfs itself works with" in line and str(ours) in line, line
+        assert mounted(os.path.realpath(target)) is None
+        assert run("list", "--embedded", ours).returncode == DONE
+    finally:
+        subprocess.run(["umount", "-l", target], capture_output=True)
+
+
+def test_a_mount_option_without_its_value_is_named(folder, place):
+    assert "fsname=" in error_of(run("mount", "--embedded", folder / "state", "-o", "fsname=", place), USAGE)
+
+
+def test_json_tells_that_it_is_mounted_or_why_not(folder, place):
+    assert json.loads(run("mount", "--json", "--embedded", folder / "state", place).stdout) == {"mountpoint": str(place), "mounted": True}
+    again = run("mount", "--json", "--embedded", folder / "state", place)
+    line = error_of(again, USAGE)
+    told = json.loads(again.stdout)
+    assert (told["mountpoint"], told["mounted"]) == (str(place), False)
+    assert line == f"keyfs: {told['reason']}"

@@ -204,3 +204,59 @@ def test_root_is_told_that_state_dir_is_its_own_and_what_to_do(launch):
     os.chown(keyfs.state_dir, ANOTHER, -1)
     refused = keyfs.mount_in_vain()
     assert refused.returncode == 1 and f"chown -R 0 {keyfs.state_dir}" in refused.stderr
+
+
+def test_a_key_is_disabled_though_state_dir_is_full_and_knows_no_store(launch, folder, disk):
+    keyfs = launch(state_dir=str(folder / "first"), audit="off", start=False)
+    assert keyfs.cli("create", "orders").returncode == 0
+    (disk / "state").mkdir(mode=0o700)
+    fill(disk)
+    full = launch(name="full", state_dir=str(disk / "state"), audit="off", start=False)
+    done = full.cli("disable", "orders")
+    assert done.returncode == 3 and "memory was not told" in done.stderr, done
+    assert done.stdout == "orders: disabled\n"
+    assert full.cli("list").returncode == 0 and full.cli("describe", "orders").returncode == 0
+    made = full.cli("create", "new")
+    assert made.returncode == 1 and "not made" in made.stderr, made
+    checked = full.cli("check")
+    assert checked.returncode == 3 and "No space left" in checked.stdout, checked
+
+
+def test_a_change_that_a_read_only_state_dir_can_not_keep_is_made_and_told(launch, disk):
+    keyfs = launch(state_dir=str(disk / "state"), audit="off", start=False)
+    assert keyfs.cli("create", "orders").returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = keyfs.cli("disable", "orders")
+    assert done.returncode == 3 and "memory was not told" in done.stderr, done
+    checked = keyfs.cli("check")
+    assert checked.returncode == 3 and "Read-only" in checked.stdout, checked
+
+
+@pytest.mark.parametrize("what", ["log", "audit"])
+def test_check_refuses_a_fifo_where_mount_does(launch, what):
+    keyfs = launch(start=False)
+    assert keyfs.cli("create", "orders").returncode == 0
+    os.mkfifo(os.path.join(keyfs.state_dir, "keyfs.log") if what == "log" else keyfs.audit_file, 0o600)
+    try:
+        assert keyfs.mount_in_vain().returncode == 1
+    finally:
+        d.unmount(keyfs.mount)
+    done = keyfs.cli("check")
+    assert done.returncode == 1 and "is not a regular file" in done.stdout, done
+
+
+def test_check_tells_of_a_damaged_replica(launch):
+    keyfs = launch(start=False)
+    assert keyfs.cli("create", "orders").returncode == 0
+    with open(os.path.join(keyfs.state_dir, "replica.db"), "w") as f:
+        f.write("garbage " * 1000)
+    done = keyfs.cli("check")
+    assert done.returncode == 3 and "damaged" in done.stdout, done
+
+
+def test_create_refuses_another_users_state_dir_as_mount_does(launch):
+    keyfs = launch(start=False)
+    assert keyfs.cli("create", "orders").returncode == 0
+    os.chown(keyfs.state_dir, 4711, -1)
+    done = keyfs.cli("create", "new")
+    assert done.returncode == 1 and "is owned by uid 4711" in done.stderr, done

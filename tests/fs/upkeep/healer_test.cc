@@ -346,6 +346,59 @@ TEST_F(HealerTest, a_pass_ends_at_its_deadline_and_says_how_far_it_came) {
   EXPECT_NE(report.error().message.find("the deadline passed after"), std::string::npos);
 }
 
+// As one that is stopped: each call takes all the time that it is given.
+struct SilentStore final : Store {
+  explicit SilentStore(Loop& on) : loop(on) {}
+  template <class T>
+  Task<Result<T>> silence(TimePoint until) {
+    ++calls;
+    co_await loop.sleep_until(until);
+    co_return fail(Code::kTimeout, "no reply");
+  }
+  Task<Result<std::string>> identity(TimePoint until) override {
+    return silence<std::string>(until);
+  }
+  Task<Result<Got>> get(std::string, Read, TimePoint until) override { return silence<Got>(until); }
+  Task<Result<PutResult>> put_if_absent(Record, TimePoint until) override {
+    return silence<PutResult>(until);
+  }
+  Task<Result<std::optional<Stored>>> replace(Record, std::string, TimePoint until) override {
+    return silence<std::optional<Stored>>(until);
+  }
+  Task<Result<ListPage>> list(std::string, size_t, TimePoint until) override {
+    return silence<ListPage>(until);
+  }
+  Task<StoreCheck> check(TimePoint) override { co_return StoreCheck(); }
+
+  Loop& loop;
+  int calls = 0;
+};
+
+TEST_F(HealerTest, a_pass_over_all_keys_ends_with_its_first_call_when_the_store_is_silent) {
+  Daemon daemon(world);
+  SilentStore silent(world.time.loop);
+  Healer healer(world.time.loop, silent, *daemon.regions, world.log.log(), {});
+  const TimePoint begin = now();
+  const auto report = world.time.loop.run_task(healer.run_once({}, TimePoint::max()));
+  ASSERT_FALSE(report);
+  EXPECT_EQ(report.error().code, Code::kTimeout);
+  EXPECT_LE(now() - begin, HealOptions().call_deadline + 1s);
+}
+
+TEST_F(HealerTest, a_silent_store_is_waited_for_once_and_not_once_a_key) {
+  Daemon daemon(world);
+  SilentStore silent(world.time.loop);
+  Healer healer(world.time.loop, silent, *daemon.regions, world.log.log(), {});
+  const auto report =
+      world.time.loop.run_task(healer.run_once({"orders", "bills", "users"}, TimePoint::max()));
+  ASSERT_TRUE(report);
+  EXPECT_EQ(silent.calls, 1);
+  EXPECT_EQ(report->keys, 3u);
+  ASSERT_EQ(report->failures.size(), 3u);
+  EXPECT_EQ(report->failures[2].id, "users");
+  EXPECT_NE(report->failures[2].error.message.find("not tried"), std::string::npos);
+}
+
 struct WritingNotebook final : Notebook {
   Task<Result<void>> prove() override { co_return Result<void>(); }
   Task<Result<void>> write_down(Stored stored, bool) override {
