@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <nlohmann/json.hpp>
 
+#include "base/strict_json.h"
 #include "base/text.h"
 
 namespace keyfs {
@@ -20,6 +22,12 @@ constexpr std::array<std::string_view, 5> kThrottled = {
 constexpr std::array<std::string_view, 4> kTransient = {
     "ReplicatedWriteConflictException", "TransactionConflictException", "ResourceInUseException",
     "ItemCollectionSizeLimitExceededException"};
+
+// 200 may be the answer of anything on the way, such as a page to sign in.
+bool is_reply(const HttpResponse& response) {
+  const auto reply = parse_strict_json(response.text(), kMaxReplyBytes);
+  return reply && reply->is_object();
+}
 
 // DynamoDB sends the CRC-32 of each reply's body.
 bool arrived_whole(const HttpResponse& response) {
@@ -80,6 +88,11 @@ Task<Result<DynamoDbReplica::Reply>> DynamoDbReplica::call(std::string operation
   Reply result;
   result.condition_failed = reply->error == "ConditionalCheckFailedException";
   if (!reply->ok() && !result.condition_failed) co_return fail(to_error(operation, *reply));
+  if (reply->ok() && !is_reply(reply->http)) {
+    co_return fail(Code::kUnavailable,
+                   region_ + ": what answered " + operation + " is not DynamoDB");
+  }
+  result.proven = reply->http.header("x-amz-crc32") != nullptr;
   result.body = std::move(reply->http.body);
   co_return result;
 }
@@ -107,6 +120,7 @@ Task<Result<std::optional<std::string>>> DynamoDbReplica::found_store(std::strin
                                                                       TimePoint deadline) {
   const auto reply = co_await call("PutItem", found_store_json(names_, store_id), deadline);
   if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed && !reply->proven) co_return std::nullopt;
   if (!reply->condition_failed) co_return store_id;
   auto there = parse_store_id(reply->body);
   if (!there) co_return fail(there.error().within(region_));
@@ -119,6 +133,9 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::put(std::string id, std:
   const auto reply =
       co_await call("PutItem", put_item_json(names_, id, record, revision), deadline);
   if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed && !reply->proven) {
+    co_return co_await read_back(std::move(id), std::move(revision), "", deadline);
+  }
   Written written;
   written.done = !reply->condition_failed;
   if (written.done) co_return written;
@@ -137,6 +154,10 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, s
   if (!body) co_return fail(std::move(body.error()));
   const auto reply = co_await call("UpdateItem", std::move(*body), deadline);
   if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed && !reply->proven) {
+    co_return co_await read_back(std::move(id), std::move(revision), std::move(old_revision),
+                                 deadline);
+  }
   Written written;
   written.done = !reply->condition_failed;
   if (written.done) co_return written;
@@ -151,7 +172,26 @@ Task<Result<bool>> DynamoDbReplica::remove(std::string id, std::string record, s
   const auto reply =
       co_await call("DeleteItem", delete_item_json(names_, id, record, revision), deadline);
   if (!reply) co_return fail(reply.error());
+  if (!reply->condition_failed && !reply->proven) {
+    co_return fail(Code::kUnavailable, region_ + ": an answer that DynamoDB did not give");
+  }
   co_return !reply->condition_failed;
+}
+
+Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::read_back(std::string id,
+                                                                  std::string revision,
+                                                                  std::string old_revision,
+                                                                  TimePoint deadline) {
+  auto found = co_await get(id, true, deadline);
+  if (!found) co_return fail(std::move(found.error()));
+  if (!*found || (*found)->revision == old_revision) {
+    co_return fail(Code::kUnavailable, region_ + ": a write of key " + id +
+                                           " was answered as done, and is not in the table");
+  }
+  Written written;
+  written.done = (*found)->revision == revision;
+  if (!written.done) written.found = std::move(*found);
+  co_return written;
 }
 
 Task<Result<ListPage>> DynamoDbReplica::scan(std::string after, size_t limit, std::string store_id,

@@ -63,9 +63,13 @@ class DynamoDbReplica {
  private:
   struct Reply {
     bool condition_failed = false;
+    bool proven = false;  // by the CRC that DynamoDB sends with each reply
     std::string body;
   };
   Task<Result<Reply>> call(std::string operation, std::string body, TimePoint deadline);
+  // What became of a write that was answered with success by who knows whom: as Written tells.
+  Task<Result<Written>> read_back(std::string id, std::string revision, std::string old_revision,
+                                  TimePoint deadline);
   Task<Result<void>> try_write(std::string operation, std::string body, TimePoint deadline);
   Error to_error(const std::string& operation, const AwsReply& reply) const;
 

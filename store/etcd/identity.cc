@@ -106,6 +106,12 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
   return first ? store(state_dir, std::move(known)) : Result<void>();
 }
 
+Result<void> EtcdIdentity::update(const std::string& state_dir, EtcdKnown known) {
+  const auto before = load(state_dir);
+  if (!before) return fail(before.error());
+  return *before ? store(state_dir, std::move(known)) : Result<void>();
+}
+
 EtcdIdentity::EtcdIdentity(std::string state_dir, std::optional<EtcdKnown> known)
     : state_dir_(std::move(state_dir)), known_(known.value_or(EtcdKnown{})), saved_(known_) {}
 

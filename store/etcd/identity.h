@@ -8,11 +8,11 @@
 //             there even when a new cluster comes up with the very id of the old one, and every
 //             write compares it, on the server, in its own transaction
 //   revision  a revision that the cluster had reached. A linearizable reply below it means that
-//             writes were lost. Written when something is created, at most every few seconds, so
-//             a backup that is only seconds old may go unnoticed
+//             writes were lost. Written before a write of ours is told, and else as it advances,
+//             at most once a second, and at the end
 //   behind    1 when that was seen
-// When any of it does not fit, nothing is created or changed any more, and no miss is believed;
-// keys that are found are served. An operator who means it says so (store/known_store.h, whose file
+// When any of it does not fit, nothing is created or changed any more (but a key may be disabled),
+// no miss is believed, and a watch confirms nothing; keys that are found are served. An operator who means it says so (store/known_store.h, whose file
 // names the store as well).
 //
 // Thread-safety: none, except for the static functions. Blocking: only load() and store() touch the
@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 #include "store/etcd/messages.h"
@@ -44,6 +45,8 @@ class EtcdIdentity {
   static Result<std::optional<EtcdKnown>> load(const std::string& state_dir);
   // Whole or not at all; a higher revision of the same store that stands there already is kept.
   static Result<void> store(const std::string& state_dir, EtcdKnown known);
+  // The same, unless the file is gone: an operator has made this host forget its store.
+  static Result<void> update(const std::string& state_dir, EtcdKnown known);
 
   // `state_dir` empty: nothing is remembered.
   EtcdIdentity(std::string state_dir, std::optional<EtcdKnown> known);
@@ -69,10 +72,21 @@ class EtcdIdentity {
 
   // Whether a miss may be believed and something be created.
   Result<void> may_create() const;
+  // It was seen that the cluster has gone back in time.
+  bool behind() const { return known_.behind; }
+  void went_back() { known_.behind = known_.behind || is_known(); }
 
   // Whether `known()` is to be stored, and that it was.
   bool unsaved() const { return established_ && saved_ != known_; }
   bool unsaved_but_revision() const;
+  bool saved_up_to(int64_t revision) const {
+    return !established_ || state_dir_.empty() || saved_.revision >= revision;
+  }
+  // Stores `known`; the file's own thread-safety applies.
+  static Result<void> save(const std::string& state_dir, EtcdKnown known, bool first) {
+    return first ? store(state_dir, std::move(known)) : update(state_dir, std::move(known));
+  }
+  bool never_saved() const { return saved_.cluster_id == 0; }
   void saved(const EtcdKnown& known) { saved_ = known; }
 
  private:

@@ -1,5 +1,6 @@
 #include "store/etcd/registry.h"
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <utility>
@@ -9,7 +10,8 @@
 namespace keyfs {
 namespace {
 
-constexpr Duration kSaveEvery = std::chrono::seconds(10);
+constexpr Duration kSaveEvery = std::chrono::seconds(1);
+constexpr Duration kSavePatience = std::chrono::milliseconds(500);
 constexpr size_t kStoreIdBytes = 16;
 
 }  // namespace
@@ -22,7 +24,8 @@ EtcdRegistry::EtcdRegistry(EtcdClient& client, EtcdIdentity& identity, Worker& f
       random_(random),
       options_(options),
       key_(options.prefix + "/store-id"),
-      identifying_(client.loop()) {}
+      identifying_(client.loop()),
+      saving_(client.loop()) {}
 
 Task<Result<EtcdReply>> EtcdRegistry::found_store(EtcdHeader header, TimePoint deadline) {
   if (auto ok = identity_.may_found(header); !ok) co_return fail(ok.error());
@@ -102,8 +105,9 @@ Task<Result<void>> EtcdRegistry::remember(bool even_if_recent) {
   const bool only_revision = !identity_.unsaved_but_revision();
   saved_at_ = client_.loop().now();
   const EtcdKnown known = identity_.known();
-  std::function<Result<void>()> job = [dir = options_.state_dir, known] {
-    return EtcdIdentity::store(dir, known);
+  const bool first = identity_.never_saved();
+  std::function<Result<void>()> job = [dir = options_.state_dir, known, first] {
+    return EtcdIdentity::save(dir, known, first);
   };
   auto stored = co_await files_.run<Result<void>>(std::move(job));
   if (stored) identity_.saved(known);
@@ -112,6 +116,24 @@ Task<Result<void>> EtcdRegistry::remember(bool even_if_recent) {
         "which etcd cluster this host uses could not be noted, so no key is created"));
   }
   co_return Result<void>();
+}
+
+Task<Result<bool>> EtcdRegistry::save() {
+  auto ok = co_await remember(true);
+  if (!ok) co_return fail(std::move(ok.error()));
+  co_return true;
+}
+
+Task<void> EtcdRegistry::remember_own(int64_t revision, TimePoint deadline) {
+  const TimePoint until = std::min(deadline, client_.loop().now() + kSavePatience);
+  // The first may have begun before our write; the second writes for all who wait by then.
+  for (int turn = 0; turn < 2 && !identity_.saved_up_to(revision); ++turn) {
+    SingleFlight<Result<bool>>::Work work = [this](auto&) { return save(); };
+    auto joined = saving_.join("", std::move(work));
+    const auto saved =
+        co_await before(client_.loop(), until, options_.state_dir, std::move(joined));
+    if (!saved) co_return;
+  }
 }
 
 Task<Result<void>> EtcdRegistry::may_create(TimePoint deadline) {

@@ -34,11 +34,15 @@ class EtcdRegistry {
   Task<Result<std::string>> store_id(TimePoint deadline);
   // Whether a miss may be believed and something be created; when not, that is remembered.
   Task<Result<void>> may_create(TimePoint deadline);
-  // To be called when something was created; a failure to write only the revision is none.
+  // A failure to write only the revision is none.
   Task<Result<void>> remember(bool even_if_recent);
+  // Before a write of ours is told: that the cluster had come to its revision. A disk that is slow
+  // holds the write up for a moment only.
+  Task<void> remember_own(int64_t revision, TimePoint deadline);
 
  private:
   Task<Result<bool>> ask_store_id(TimePoint deadline);
+  Task<Result<bool>> save();
   Task<Result<EtcdReply>> found_store(EtcdHeader header, TimePoint deadline);
 
   EtcdClient& client_;
@@ -48,6 +52,7 @@ class EtcdRegistry {
   const EtcdOptions& options_;
   const std::string key_;
   SingleFlight<Result<bool>> identifying_;
+  SingleFlight<Result<bool>> saving_;
   TimePoint saved_at_{};
 };
 

@@ -67,7 +67,11 @@ EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpC
       client_(std::move(http), files_, identity_, parts.random, options_),
       registry_(client_, identity_, files_, parts.random, options_) {}
 
-EtcdStore::~EtcdStore() = default;
+EtcdStore::~EtcdStore() {
+  if (!identity_.unsaved()) return;
+  // As far as it had come at the end; without it, a later start may miss that it went back.
+  (void)EtcdIdentity::save(options_.state_dir, identity_.known(), identity_.never_saved());
+}
 
 Result<std::unique_ptr<EtcdStore>> EtcdStore::open(EtcdParts parts, EtcdOptions options) {
   HttpClientOptions http;
@@ -217,8 +221,13 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
   Written written;
   written.revision = answer->header.revision;
   if (answer->succeeded) {
+    const size_t puts = txn.changed.empty() ? 1 : 2;
+    if (answer->responses.size() != puts || written.revision < 1) {
+      co_return fail(Code::kUnavailable, "the reply is not one of etcd");
+    }
     written.ours = true;
     note_record(written.revision);
+    co_await registry_.remember_own(written.revision, deadline);
     co_return written;
   }
   if (answer->responses.size() != 2) {
@@ -283,6 +292,11 @@ Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::strin
   const auto number = parse_number(revision);
   if (!number) co_return fail(Code::kInvalid, "etcd: gave no such revision");
   if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
+  // To disable a key is right whatever was lost.
+  if (record.state != KeyState::kDisabled) {
+    auto ok = co_await registry_.may_create(deadline);
+    if (!ok) co_return fail(ok.error().within(what));
+  }
   const std::string& own = identity_.known().store_id;
   if (auto ok = check_may_write(record, own); !ok) co_return fail(ok.error());
   EtcdCompare unchanged;

@@ -62,19 +62,26 @@ void EtcdWatch::rewind(int64_t revision) {
   if (incoming_ != nullptr) incoming_->wake();
 }
 
+bool EtcdWatch::went_back() const { return store_.identity_.behind(); }
+
 void EtcdWatch::begin(const Probed& first) {
   restart_ = false;
   created_ = false;
   announcing_ = 0;
   goal_ = 0;
+  if (went_back()) gap(first.revision + 1);
   // Where nothing tells what the newest change is, what was missed cannot be known.
   if (next_ == 0 || (first.changed == 0 && first.revision >= next_)) gap(first.revision + 1);
   take_probe(first);
 }
 
 void EtcdWatch::take_probe(const Probed& probed) {
+  // Each is sent when the one before was answered, and what it reads only ever advances.
+  if (probed.changed != 0 && probed.changed < probed_) store_.identity_.went_back();
+  probed_ = std::max(probed_, probed.changed);
+  if (went_back() && live_) return;  // it confirms nothing, and what follows it ends
   if (probed.changed < next_) {
-    if (caught_up()) announced_ = probed.sent;
+    if (caught_up() && !went_back()) announced_ = probed.sent;
     return;
   }
   if (caught_up()) goal_by_ = client_.loop().now() + kStall;
@@ -185,13 +192,14 @@ void EtcdWatch::announce(const EtcdWatchReply& reply) {
     }
     listener_.on_change(id, stored);
   }
-  if (caught_up()) announced_ = std::max(announced_, goal_sent_);
+  if (caught_up() && !went_back()) announced_ = std::max(announced_, goal_sent_);
 }
 
 Task<bool> EtcdWatch::follow(Probed first) {
   Loop& loop = client_.loop();
   const size_t endpoint = first.endpoint;
   begin(first);
+  const bool gone = went_back();
 
   Incoming incoming(loop);
   const Attached attached(*this, incoming);
@@ -203,8 +211,11 @@ Task<bool> EtcdWatch::follow(Probed first) {
   bool was_live = false;
   for (;;) {
     std::optional<TimePoint> until;
-    if (!live_) until = patience;
-    if (live_ && !caught_up()) until = goal_by_;
+    if (!live_ && (!created_ || !went_back())) {
+      until = patience;
+    } else if (!caught_up()) {
+      until = goal_by_;
+    }
     auto event = co_await events.next(until);
     if (!event && live_) {
       co_return was_live;  // it is stuck
@@ -233,7 +244,8 @@ Task<bool> EtcdWatch::follow(Probed first) {
       events.start(probe_later(endpoint));
     }
     if (restart_) co_return true;
-    if (created_ && caught_up()) {
+    if (went_back() && !gone) co_return was_live;  // what is to come is not what was to come
+    if (created_ && caught_up() && !gone) {
       set_live(true);
       was_live = true;
     }

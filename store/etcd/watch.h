@@ -13,6 +13,11 @@
 // After a break it goes on from the revision that it had come to, at the member that answers a
 // probe first; when that revision has been compacted, the listener is told of a gap.
 //
+// A cluster that has gone back in time (store/etcd/identity.h), which the linearizable probe shows by
+// its revision or by that of PREFIX/changed, confirms nothing: a stream from a revision that is yet
+// to come is silent, and what was announced may have been lost. The listener is told of a gap, and
+// changes are announced from the present on; but the feed is not live any more.
+//
 // A record that was read from a member's own copy (without a quorum) may be older than what was
 // announced already: the feed then starts again from there.
 //
@@ -81,6 +86,8 @@ class EtcdWatch {
   Task<bool> keep_members_warm();
   Task<bool> keep_remembering();
 
+  // Whether the cluster has gone back in time, as far as this host knows by now.
+  bool went_back() const;
   // Decides from where to begin.
   void begin(const Probed& first);
   void take_probe(const Probed& probed);
@@ -98,6 +105,7 @@ class EtcdWatch {
   int64_t next_ = 0;        // the first revision that was not yet announced; 0: none
   int64_t announcing_ = 0;  // the newest revision of a reply that comes in fragments
   int64_t goal_ = 0;        // the newest change that a probe told of
+  int64_t probed_ = 0;      // the highest such
   TimePoint goal_sent_{};
   TimePoint goal_by_{};    // when it must have come
   TimePoint announced_{};  // what was changed up to then has been announced

@@ -59,6 +59,44 @@ TEST_F(DynamoDbStoreTest, a_hit_costs_one_read_and_a_creation_one_write_and_a_lo
   EXPECT_EQ(bed_.calls(2, "*") + bed_.calls(3, "*"), 0);
 }
 
+TEST_F(DynamoDbStoreTest, an_answer_of_success_that_is_not_dynamodbs_is_not_taken_for_a_write) {
+  const auto store = bed_.settled(1);
+  int number = 0;
+  for (const char* body : {"<html>sign in</html>", "", "null", "[]", "{\"Attributes\":{", "{}"}) {
+    const std::string old = "old" + std::to_string(number);
+    const std::string fresh = "new" + std::to_string(number++);
+    const auto there = put(*store, old);
+    ASSERT_TRUE(there && there->stored);
+    for (const char* operation : {"PutItem", "UpdateItem"}) {
+      bed_.fault(1, {{"do", "error"}, {"op", operation}, {"status", 200}, {"body", body}});
+    }
+    const auto made = put(*store, fresh, "a", 2s);
+    ASSERT_FALSE(made) << body;
+    EXPECT_THAT(made.error().message, HasSubstr("outcome unknown"));
+    Record disabled = there->winner.record;
+    disabled.state = KeyState::kDisabled;
+    const auto done = run(store->replace(disabled, there->winner.revision, bed_.in(2s)));
+    EXPECT_FALSE(done) << body;
+    bed_.heal_all();
+    EXPECT_FALSE(*get(*store, fresh));
+    EXPECT_EQ((*get(*store, old))->record.state, KeyState::kEnabled);
+  }
+}
+
+TEST_F(DynamoDbStoreTest, a_write_that_was_made_counts_though_its_answer_was_spoilt_or_unproven) {
+  const auto store = bed_.settled(1);
+  // Passed on whole, but without the CRC: the proxy adds that to what no fault touches only.
+  bed_.fault(1, {{"do", "truncate"}, {"op", "PutItem"}, {"keep", 1 << 20}, {"count", 1}});
+  const auto unproven = put(*store, "orders");
+  ASSERT_TRUE(unproven) << unproven.error().message;
+  EXPECT_TRUE(unproven->stored);
+  EXPECT_EQ((*get(*store, "orders"))->revision, unproven->winner.revision);
+  bed_.fault(1, {{"do", "truncate"}, {"op", "PutItem"}, {"keep", 1}, {"count", 1}});
+  const auto spoilt = put(*store, "sales");
+  ASSERT_TRUE(spoilt) << spoilt.error().message;
+  EXPECT_TRUE(spoilt->stored);
+}
+
 TEST_F(DynamoDbStoreTest, the_loser_of_a_race_gets_the_winner_in_the_same_round_trip) {
   const auto store = bed_.settled(1);
   ASSERT_TRUE(put(*store, "orders", "a"));

@@ -137,6 +137,59 @@ TEST_F(EtcdKnownCluster, a_cluster_that_went_back_in_time_serves_and_makes_nothi
   EXPECT_TRUE(put(*store, example_record("nobody"))) << "the operator accepted it";
 }
 
+TEST_F(EtcdKnownCluster, how_far_it_had_come_is_on_disk_when_an_own_write_is_told_and_at_the_end) {
+  auto store = world_.open();
+  const auto on_disk = [this] {
+    const auto known = EtcdIdentity::load(world_.state_dir("state"));
+    return known && *known ? (*known)->revision : -1;
+  };
+  for (const char* id : {"orders", "sales", "stock"}) {
+    const auto made = put(*store, example_record(id));
+    ASSERT_TRUE(made);
+    EXPECT_GE(on_disk(), std::stoll(made->winner.revision)) << id;
+  }
+  for (int i = 0; i < 3; ++i) world_.write_raw("filler", std::to_string(i));
+  const int64_t now = world_.revision();
+  ASSERT_TRUE(get(*store, "orders"));
+  store.reset();
+  EXPECT_GE(on_disk(), now);
+}
+
+TEST_F(EtcdKnownCluster, in_one_that_went_back_a_key_can_be_disabled_and_nothing_else_be_changed) {
+  std::optional<PutResult> made;
+  {
+    const auto store = world_.open();
+    auto put_one = put(*store, example_record("orders"));
+    ASSERT_TRUE(put_one);
+    made = std::move(*put_one);
+  }
+  auto known = EtcdIdentity::load(world_.state_dir("state"));
+  ASSERT_TRUE(known && *known);
+  (*known)->revision += 100;
+  ASSERT_TRUE(EtcdIdentity::store(world_.state_dir("state"), **known));
+  const auto store = world_.open();
+  const auto change = [&](KeyState state, const std::string& revision) {
+    Record record = made->winner.record;
+    record.state = state;
+    return world_.loop().run_task(store->replace(record, revision, world_.within(15s)));
+  };
+  const auto disabled = change(KeyState::kDisabled, made->winner.revision);
+  ASSERT_TRUE(disabled && *disabled) << disabled.error().message;
+  const auto enabled = change(KeyState::kEnabled, (*disabled)->revision);
+  ASSERT_FALSE(enabled);
+  EXPECT_THAT(enabled.error().message, HasSubstr("has gone back in time"));
+}
+
+TEST_F(EtcdKnownCluster, a_keyfs_that_still_runs_does_not_undo_that_its_store_was_forgotten) {
+  auto store = world_.open();
+  ASSERT_TRUE(put(*store, example_record("orders")));
+  ASSERT_TRUE(*forget_known_store(world_.state_dir("state")));
+  ASSERT_TRUE(put(*store, example_record("sales")));
+  store.reset();
+  EXPECT_FALSE(std::filesystem::exists(file()));
+  EXPECT_FALSE(*read_known_store(world_.state_dir("state")));
+}
+
 TEST_F(EtcdKnownCluster, a_cluster_that_was_emptied_behind_a_running_keyfs_gets_no_key) {
   const auto store = world_.open();
   ASSERT_TRUE(put(*store, example_record("orders")));

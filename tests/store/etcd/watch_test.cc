@@ -196,6 +196,43 @@ TEST_F(EtcdWatched, it_stays_live_while_many_calls_wait_for_their_turn) {
   EXPECT_EQ(heard_.turns, turns);
 }
 
+TEST_F(EtcdWatched, a_cluster_that_goes_back_in_time_ends_a_live_watch_and_is_heard_all_the_same) {
+  store_ = world_.open(world_.options(EtcdWorld::Through::kHttp));
+  ASSERT_TRUE(write(example_record("orders")));
+  ASSERT_TRUE(world_.loop().run_task(store_->identity(world_.within(20s))));
+  start_watch();
+  const int gaps = heard_.gaps;
+  for (int member = 1; member <= 3; ++member) {
+    world_.proxy(member, "POST", "/faults",
+                 R"({"do":"corrupt","op":"/v3/kv/range","field":"header.revision","value":"1"})");
+  }
+  await([&] { return !heard_.live; }, "the end of the live watch", 5s);
+  for (int member = 1; member <= 3; ++member) world_.proxy(member, "DELETE", "/faults");
+  await([&] { return heard_.gaps > gaps; }, "that all may have changed");
+  const int turns = heard_.turns;
+  disable("orders");
+  await([&] { return heard_disabled("orders"); }, "a change that came afterwards");
+  EXPECT_FALSE(heard_.live);
+  EXPECT_EQ(heard_.turns, turns) << "what was lost stays lost";
+}
+
+TEST_F(EtcdWatched, a_watch_of_a_cluster_that_is_behind_what_this_host_remembers_is_never_live) {
+  ASSERT_TRUE(write(example_record("orders")));
+  const std::string dir = world_.state_dir("third");
+  auto known = EtcdIdentity::load(world_.state_dir("other"));
+  ASSERT_TRUE(known && *known);
+  (*known)->revision += 100;
+  ASSERT_TRUE(EtcdIdentity::store(dir, **known));
+  EtcdOptions options = world_.options();
+  options.state_dir = dir;
+  store_ = world_.open(options);
+  world_.loop().spawn(store_->watch(heard_));
+  await([&] { return heard_.gaps > 0; }, "that nothing is known");
+  disable("orders");
+  await([&] { return heard_disabled("orders"); }, "a change");
+  EXPECT_EQ(heard_.turns, 0);
+}
+
 TEST_F(EtcdWatched, what_was_read_from_one_members_own_copy_is_announced_again) {
   ASSERT_TRUE(write(example_record("orders")));
   log_in(1);
