@@ -1,10 +1,10 @@
 # keyfs_unity(<target>): with CMAKE_UNITY_BUILD (the presets that nobody edits in: release, asan, tsan,
-# fuzz), which of a target's files are compiled together as one. A file of this project is a third
-# reading headers, a third instantiating what others instantiate as well; together they do it once.
+# fuzz), chooses which of a target's files are compiled together. Compiling one of our files is a
+# third reading headers and a third instantiating the same templates; together they do it once.
 #
-# Files that define the same name, each in its unnamed namespace, can't be in one: they are told
-# by what stands at the beginning of a line, and put in different groups. So nobody has to
-# choose names with other files in mind. A file of several programs is compiled by itself.
+# Files that define the same name in their unnamed namespaces can't be compiled together: such
+# names are found at the beginnings of lines, and the files put in different groups. So nobody has
+# to choose names with other files in mind. A file of several programs is compiled separately.
 set(KEYFS_UNITY_FILES 6 CACHE STRING "At most so many files are compiled as one, with CMAKE_UNITY_BUILD")
 
 function(keyfs_unity target)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Every program that tests and scripts call stands in programs.txt, which tests/cleanroom/check looks for in a tree that has only what
-scripts/install-deps installs. A call is: the first word of a list given to subprocess and its like; any other word of a list, and of a
-text for a shell, that is a program on this machine. What is only spelled like one stands in words.txt.
+"""Checks that every program that tests and scripts call is in programs.txt; tests/cleanroom/check looks for those in a tree with only what
+scripts/install-deps installs. A call is: the first word of a list given to subprocess and the like; any other word of a list, or of a
+shell command, that is a program on this machine. Words that only look like programs are in words.txt.
 
 usage: programs.py SOURCE_DIR"""
 import ast
