@@ -1,4 +1,4 @@
-// One line of what `keyfs check` tells about a store or a region. A plain value.
+// One line of the report of `keyfs check` about a store or a region. A plain value.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@ namespace keyfs {
 struct CheckItem {
   std::string what;  // "reachable", "may generate", "table exists"
   bool ok = false;
-  std::string detail;     // how fast, or why not
-  std::string remedy;     // what to do about it; empty when ok
-  bool essential = true;  // false: all works without it, though less can go wrong then
+  std::string detail;     // how fast, or why it failed
+  std::string remedy;     // how to fix it; empty when ok
+  bool essential = true;  // false: recommended, but keyfs works without it
 };
 
 }  // namespace keyfs

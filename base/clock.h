@@ -1,4 +1,4 @@
-// Time enters through a Clock, so that tests can be the ones who turn it.
+// Time enters through a Clock, so that tests can control it.
 //
 // Thread-safety: all clocks are thread-safe. Blocking: never; no system call (vDSO).
 #pragma once
@@ -12,8 +12,8 @@
 namespace keyfs {
 
 using Duration = std::chrono::nanoseconds;
-// Time since boot, time asleep included: a bound on how long a key is served goes on running while
-// the machine is suspended.
+// Time since boot, including suspend: the bound on how long a key is served keeps running while the
+// machine is suspended.
 using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>;
 
@@ -30,7 +30,7 @@ class SystemClock final : public Clock {
   WallTime wall() const override;
 };
 
-// Stands still until it is told to move.
+// Does not advance until told to.
 class FakeClock final : public Clock {
  public:
   TimePoint now() const override { return TimePoint(Duration(ticks_.load())); }
@@ -44,7 +44,7 @@ class FakeClock final : public Clock {
 // RFC 3339 in UTC: "2026-11-22T03:46:00Z"; `milliseconds` adds ".123".
 std::string to_rfc3339(WallTime time, bool milliseconds = false);
 void append_rfc3339(std::string& text, WallTime time, bool milliseconds);
-// Reads what to_rfc3339 writes; nullopt for anything else.
+// Parses what to_rfc3339 writes; nullopt for anything else.
 std::optional<WallTime> from_rfc3339(std::string_view text);
 
 // For people: "250ms", "2s", "5m", "24h", "1m30s".

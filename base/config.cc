@@ -48,7 +48,7 @@ Result<ConfigFile> ConfigFile::read(const std::string& path) {
     return fail(Code::kInvalid,
                 "could not read the configuration " + path + ": " + std::strerror(errno));
   };
-  // O_NONBLOCK: a FIFO in its place must hold up neither a start nor, for ever, every reload.
+  // O_NONBLOCK: a FIFO at this path must not block the start, or block every reload forever.
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) return failed();
   struct stat about {};
@@ -60,10 +60,9 @@ Result<ConfigFile> ConfigFile::read(const std::string& path) {
   if (auto regular = check_regular(path, file); !regular) {
     return fail(Code::kInvalid, "could not read the configuration " + regular.error().message);
   }
-  // Whoever writes it says who may read which key.
+  // Anybody who can write it decides who may read which key.
   if (auto trusted = check_guard(path, about, Guard::kTrusted); !trusted) {
-    return fail(Code::kInvalid,
-                "the configuration is not to be trusted: " + trusted.error().message);
+    return fail(Code::kInvalid, "the configuration cannot be trusted: " + trusted.error().message);
   }
   std::string text;
   std::array<char, 16384> buffer{};

@@ -26,7 +26,7 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
-// Text from the file in a message: on one line, and not too long.
+// Text from the file for a message: on one line, and not too long.
 std::string shown(std::string_view text) {
   constexpr size_t kMost = 60;
   std::string result;
@@ -60,8 +60,8 @@ std::string where(const std::string& file, int line) {
 
 }  // namespace
 
-// Feeds inih line by line, so that the line of each call-back is known, and keeps from it what it
-// would take wrongly without a word. inih splits an entry's line into key and value.
+// Feeds inih line by line, so that the line of each callback is known, and withholds what it would
+// silently misread. inih splits an entry's line into key and value.
 class ConfigParser {
  public:
   ConfigParser(std::string_view text, std::string file_name) : text_(text) {
@@ -72,7 +72,7 @@ class ConfigParser {
     if (text_.size() > ConfigFile::kMaxBytes) {
       return fail(Code::kInvalid, file_.name_ + ": is larger than " +
                                       std::to_string(ConfigFile::kMaxBytes) +
-                                      " bytes, and not taken for a configuration");
+                                      " bytes, too large for a configuration");
     }
     if (text_.starts_with("\xef\xbb\xbf")) text_.remove_prefix(3);
     ini_parse_stream(&ConfigParser::next_line, this, &ConfigParser::take_entry, this);
@@ -110,10 +110,10 @@ class ConfigParser {
       for_inih = "";
     } else if (std::any_of(content.begin(), content.end(),
                            [](char c) { return is_control(c) && c != '\t'; })) {
-      mistake("holds a control character; is this a text file?");
+      mistake("has a control character; is this a text file?");
     } else if (line[0] == '[') {
       take_section(content);
-      for_inih = "[s]";  // makes inih forget the key before; the name is ours to keep
+      for_inih = "[s]";  // makes inih forget the previous key; we keep the name ourselves
     } else if (check_entry_line(line, content, capacity)) {
       for_inih = line;
       entry_awaited_ = true;
@@ -131,14 +131,14 @@ class ConfigParser {
     if (error_) return false;
     if (line.size() > ConfigFile::kMaxLine || line.size() + 2 > capacity) {
       mistake("is longer than " + std::to_string(ConfigFile::kMaxLine) +
-              " bytes; go on with the value on the next line, indented");
+              " bytes; continue the value on the next line, indented");
     } else if (continues_) {
       check_continuation(content);
     } else if (const size_t separator = content.find_first_of("=:");
                separator == content.npos || content[separator] == ':') {
       mistake("expected \"key = value\"");
     } else if (file_.sections_.empty()) {
-      mistake("a key stands before the first [section]");
+      mistake("there is a key before the first [section]");
     }
     return !error_;
   }
@@ -146,13 +146,13 @@ class ConfigParser {
   void check_continuation(std::string_view content) {
     if (!entry_open_) {
       mistake(
-          "is indented, and there is no value before it to go on with; keys and sections start"
-          " at the line's first column");
+          "is indented, but there is no value before it to continue; keys and sections start"
+          " in the first column");
       return;
     }
     const std::string_view key = trim(content.substr(0, content.find('=')));
     if (content[0] == '[' || (content.find('=') != content.npos && is_key(key))) {
-      mistake("an indented line goes on with the value of " + entry().key + " (line " +
+      mistake("an indented line continues the value of " + entry().key + " (line " +
               std::to_string(entry().line) + "); a key or section starts at the first column");
     }
   }
@@ -162,14 +162,14 @@ class ConfigParser {
     if (error_) return;
     content = trim(content.substr(0, comment_start(content)));
     if (content.size() > ConfigFile::kMaxSectionLine) return mistake("the section is too long");
-    if (content.back() != ']') return mistake("a section ends with \"]\", and nothing follows it");
+    if (content.back() != ']') return mistake("a section ends with \"]\"; nothing may follow");
     const std::string_view inner = trim(content.substr(1, content.size() - 2));
     const size_t blank = inner.find_first_of(kBlanks);
     const std::string_view kind = inner.substr(0, blank);
     const std::string_view argument = blank == inner.npos ? "" : trim(inner.substr(blank));
     if (!is_name(kind, "_-")) {
       return mistake("\"" + shown(content) +
-                     "\" is no section; expected [kind] or [kind argument]");
+                     "\" is not a section; expected [kind] or [kind argument]");
     }
     for (const ConfigSection& other : file_.sections_) {
       if (other.kind() == kind && other.argument() == argument) {
@@ -182,7 +182,7 @@ class ConfigParser {
 
   bool take(std::string_view key, std::string_view value) {
     entry_awaited_ = false;
-    if (file_.sections_.empty()) return false;  // told by check_entry_line already
+    if (file_.sections_.empty()) return false;  // already reported by check_entry_line
     ConfigSection& section = file_.sections_.back();
     if (const size_t hash = value.find('#');
         hash != value.npos && (hash == 0 || is_blank(value[hash - 1]))) {
@@ -196,7 +196,7 @@ class ConfigParser {
       return true;
     }
     if (!is_key(key)) {
-      mistake("\"" + shown(key) + "\" is no key: keys are made of a-z, 0-9 and _");
+      mistake("\"" + shown(key) + "\" is not a key: keys consist of a-z, 0-9 and _");
       return false;
     }
     if (const auto* other = section.find(key)) {
@@ -216,10 +216,10 @@ class ConfigParser {
     const std::string& value = entry().value;
     const ConfigSection& section = file_.sections_.back();
     if (value.empty()) {
-      error_ = section.mistake(entry().key, "has no value; leave the line out for the default");
+      error_ = section.mistake(entry().key, "has no value; remove the line to use the default");
     } else if (value.size() >= 2 && value.front() == value.back() &&
                (value.front() == '"' || value.front() == '\'')) {
-      error_ = section.mistake(entry().key, "values are taken as they are: leave the quotes out");
+      error_ = section.mistake(entry().key, "values are not quoted: remove the quotes");
     }
   }
 
@@ -229,12 +229,12 @@ class ConfigParser {
     if (!error_) error_.emplace(Code::kInvalid, where(file_.name_, line_) + std::string(message));
   }
 
-  std::string_view text_;  // what is not read yet
+  std::string_view text_;  // not read yet
   int line_ = 0;
   ConfigFile file_;
   std::optional<Error> error_;  // the first one; ends the parsing
   bool entry_awaited_ = false;  // inih has a line and has not called back for it
-  bool continues_ = false;      // that line goes on with the value before
+  bool continues_ = false;      // that line continues the value before
   bool entry_open_ = false;     // the section's last entry may still be continued
 };
 

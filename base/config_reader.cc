@@ -28,7 +28,7 @@ std::optional<int64_t> whole_number(std::string_view text) {
   return number;
 }
 
-// Digits and a unit behind them, with nothing between.
+// Digits followed directly by a unit.
 std::pair<std::optional<int64_t>, std::string_view> number_and_rest(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   return {whole_number(text.substr(0, digits)), text.substr(digits)};
@@ -108,7 +108,7 @@ std::optional<ConfigReader::Milliseconds> ConfigReader::duration(std::string_vie
   const auto unit = std::find_if(kTimeUnits.begin(), kTimeUnits.end(),
                                  [rest = rest](const Unit& u) { return u.name == rest; });
   if (!number || unit == kTimeUnits.end()) {
-    mistake(key, quote(entry->value) + " is no duration: write 250ms, 10s, 5m, 24h or 7d");
+    mistake(key, quote(entry->value) + " is not a duration: write 250ms, 10s, 5m, 24h or 7d");
     return std::nullopt;
   }
   const bool fits = *number <= std::numeric_limits<int64_t>::max() / unit->factor;
@@ -116,7 +116,7 @@ std::optional<ConfigReader::Milliseconds> ConfigReader::duration(std::string_vie
       fits && value >= least && value <= most) {
     return value;
   }
-  mistake(key, quote(entry->value) + " is out of bounds: from " + time_text(least) + " to " +
+  mistake(key, quote(entry->value) + " is out of range: from " + time_text(least) + " to " +
                    time_text(most));
   return std::nullopt;
 }
@@ -131,8 +131,8 @@ std::optional<int64_t> ConfigReader::integer(std::string_view key, int64_t least
   if (entry == nullptr) return std::nullopt;
   const auto number = whole_number(entry->value);
   if (number && *number >= least && *number <= most) return number;
-  mistake(key, quote(entry->value) + " is no whole number from " + std::to_string(least) + " to " +
-                   std::to_string(most));
+  mistake(key, quote(entry->value) + " is not a whole number from " + std::to_string(least) +
+                   " to " + std::to_string(most));
   return std::nullopt;
 }
 
@@ -151,13 +151,13 @@ uint64_t ConfigReader::size(std::string_view key, uint64_t fallback, uint64_t le
   if (rest == "m" || rest == "M" || rest == "MiB") shift = 20;
   if (rest == "g" || rest == "G" || rest == "GiB") shift = 30;
   if (!number || !shift) {
-    mistake(key, quote(entry->value) + " is no size: write 512, 64k, 16m or 1g");
+    mistake(key, quote(entry->value) + " is not a size: write 512, 64k, 16m or 1g");
     return fallback;
   }
   const auto count = static_cast<uint64_t>(*number);
   const uint64_t value = count << *shift;
   if (value >> *shift == count && value >= least && value <= most) return value;
-  mistake(key, quote(entry->value) + " is out of bounds: from " + std::to_string(least) + " to " +
+  mistake(key, quote(entry->value) + " is out of range: from " + std::to_string(least) + " to " +
                    std::to_string(most) + " bytes");
   return fallback;
 }
@@ -189,7 +189,7 @@ std::vector<std::string> ConfigReader::list(std::string_view key) {
     }
     item = item.substr(first, item.find_last_not_of(" \t") - first + 1);
     if (std::find(items.begin(), items.end(), item) != items.end()) {
-      mistake(key, quote(item) + " stands twice in the list");
+      mistake(key, quote(item) + " is in the list twice");
       break;
     }
     items.emplace_back(item);

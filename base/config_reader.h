@@ -1,4 +1,4 @@
-// Takes one section of the configuration apart, key by key, with types and bounds.
+// Reads one section of the configuration, key by key, with types and bounds.
 //
 // Thread-safety: one thread. Ownership: refers to its section, which must outlive it. Blocking:
 // never. Errors: Code::kInvalid, one line with file, line, section and key (base/config.h).
@@ -18,9 +18,9 @@
 
 namespace keyfs {
 
-// Each call names a key, so that whatever was never asked for is unknown;
-// mistakes are collected, and a value of the right type is returned in any case, so that a layer
-// asks for all its keys and looks once:
+// Each call names a key; a key in the section that was never asked for is unknown. Mistakes are
+// collected, and a value of the right type is always returned, so that a caller reads all its keys
+// and checks once:
 //
 //   ConfigReader in(section);
 //   options.path = in.required("path");
@@ -36,7 +36,7 @@ class ConfigReader {
 
   std::optional<std::string> string(std::string_view key);
   std::string string(std::string_view key, std::string_view fallback);
-  // It is a mistake when the key is not there (empty is returned then).
+  // A missing key is a mistake (and gives an empty string).
   std::string required(std::string_view key);
 
   // A whole number with its unit: 250ms, 10s, 5m, 24h, 7d.
@@ -50,23 +50,23 @@ class ConfigReader {
                 uint64_t most = std::numeric_limits<uint64_t>::max());
   // yes, no, true, false, on, off.
   bool boolean(std::string_view key, bool fallback);
-  // Comma separated, blanks round the items dropped; an empty item or one that stands twice is a
-  // mistake. Empty when the key is not there.
+  // Comma separated, blanks around items dropped; an empty or duplicate item is a mistake. Empty if
+  // the key is absent.
   std::vector<std::string> list(std::string_view key);
   std::vector<std::string> required_list(std::string_view key);
-  // One of the names. Without a fallback the key must be there; nullopt on a mistake.
+  // One of the names. Without a fallback the key is required; nullopt on a mistake.
   std::optional<std::string> choice(std::string_view key,
                                     const std::vector<std::string_view>& names);
   std::string choice(std::string_view key, const std::vector<std::string_view>& names,
                      std::string_view fallback);
 
-  // A mistake that the layer itself found in the value of `key`; takes its place by line. Of two in
-  // the same line the first told is kept.
+  // A mistake that the caller found in the value of `key`; reported in order of lines. Of two in
+  // the same line the first one is kept.
   void mistake(std::string_view key, std::string_view message);
-  // The keys are known and yet make no sense here: `why` says so, e.g. "is for type = sqlite only".
+  // The keys are known but not allowed here: `why` says so, e.g. "is for type = sqlite only".
   void not_here(const std::vector<std::string_view>& keys, std::string_view why);
 
-  // The first mistake by line, an unknown key being one. Without one all values are good.
+  // The first mistake by line, including unknown keys. On success all values are valid.
   Result<void> finish();
 
  private:
@@ -78,9 +78,9 @@ class ConfigReader {
   std::optional<std::pair<int, Error>> first_;
 };
 
-// `key` is not in the section: "KEY: is missing: HINT", or, when another key looks like a mistyped
-// one, that one's line and "unknown key (did you mean KEY?)". For whoever must know the key before
-// it can ask a ConfigReader for the others.
+// The error for a missing `key`: "KEY: is missing: HINT", or, if another key looks like a typo of
+// it, that key's line and "unknown key (did you mean KEY?)". For callers that need this key before
+// they can use a ConfigReader for the others.
 Error missing_key(const ConfigSection& section, std::string_view key, std::string_view hint);
 
 }  // namespace keyfs

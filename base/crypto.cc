@@ -34,7 +34,7 @@ Result<void> check_sizes(std::span<const uint8_t> key, std::span<const uint8_t> 
                          std::span<const uint8_t> associated_data) {
   if (key.size() != kAesKeyBytes) {
     return fail(Code::kInvalid,
-                "an AES-256 key has 32 bytes, this one has " + std::to_string(key.size()));
+                "an AES-256 key has 32 bytes, but this one has " + std::to_string(key.size()));
   }
   if (data.size() > kMostAtOnce || associated_data.size() > kMostAtOnce) {
     return fail(Code::kInvalid, "too much to encrypt or decrypt at once");
@@ -42,7 +42,7 @@ Result<void> check_sizes(std::span<const uint8_t> key, std::span<const uint8_t> 
   return {};
 }
 
-// OpenSSL takes a null pointer for "no buffer", which is not the same as an empty one.
+// OpenSSL takes a null pointer as "no buffer", which is not the same as an empty one.
 const uint8_t* pointer(std::span<const uint8_t> bytes) {
   static constexpr uint8_t kNothing = 0;
   return bytes.empty() ? &kNothing : bytes.data();
@@ -121,7 +121,7 @@ Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t
                                      std::span<const uint8_t> sealed) {
   if (auto good = check_sizes(key, sealed, associated_data); !good) return fail(good.error());
   if (sealed.size() < kSealOverhead) {
-    return fail(Code::kCorrupt, "the encrypted text is too short to be one");
+    return fail(Code::kCorrupt, "the encrypted text is too short");
   }
   const auto nonce = sealed.first(kSealNonceBytes);
   const auto ciphertext = sealed.subspan(kSealNonceBytes, sealed.size() - kSealOverhead);
@@ -130,7 +130,7 @@ Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t
 
   auto plaintext = arena.allocate(ciphertext.size());
   if (!plaintext) return plaintext;
-  uint8_t nothing[1] = {};  // room that OpenSSL may be given where there is no plaintext
+  uint8_t nothing[1] = {};  // a buffer for OpenSSL if there is no plaintext
   uint8_t* const out = plaintext->empty() ? nothing : plaintext->reveal_mutable().data();
 
   const CipherContext context(EVP_CIPHER_CTX_new());
@@ -158,7 +158,7 @@ Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t
 Result<KeyCheckValue> key_check_value(std::span<const uint8_t> data_key, std::string_view id,
                                       uint64_t version) {
   constexpr std::string_view kLabel = "keyfs key check v1";
-  if (data_key.empty()) return fail(Code::kInvalid, "there is no check value of an empty key");
+  if (data_key.empty()) return fail(Code::kInvalid, "an empty key has no check value");
   if (id.size() > std::numeric_limits<uint32_t>::max()) {
     return fail(Code::kInvalid, "the id is too long");
   }

@@ -1,9 +1,9 @@
 // Hashes, authenticated encryption and randomness, by OpenSSL.
 //
-// Thread-safety: the functions may be called from any thread; a Random too. Ownership: results are
-// the caller's; plaintext only ever lies in the caller's memory and in a SecretBytes. Blocking:
-// never (OsRandom waits for the kernel's entropy pool once, early in a machine's boot). Errors:
-// Code::kUnavailable when OpenSSL can't (no memory, no provider), Code::kInvalid for a key of the
+// Thread-safety: the functions and Random may be used from any thread. Ownership: results are
+// the caller's; plaintext is only in the caller's memory and in SecretBytes. Blocking:
+// never (except that OsRandom may wait for the kernel's entropy pool early in the boot). Errors:
+// Code::kUnavailable if OpenSSL fails (no memory, no provider), Code::kInvalid for a key of the
 // wrong size, Code::kCorrupt for what does not authenticate.
 #pragma once
 
@@ -31,15 +31,15 @@ Result<Sha256> sha256(std::span<const uint8_t> bytes);
 // RFC 2104 with SHA-256; a key of any size.
 Result<Sha256> hmac_sha256(std::span<const uint8_t> key, std::span<const uint8_t> bytes);
 
-// Takes a time that depends on the sizes only.
+// Takes time that depends only on the sizes.
 bool constant_time_equal(std::span<const uint8_t> a, std::span<const uint8_t> b);
 
 // Where random bytes come from. Thread-safe.
 class Random {
  public:
   virtual ~Random() = default;
-  // Fills all of `out` with bytes fit for keys, or fails: never with weaker ones. What `out` holds
-  // after a failure is not to be used.
+  // Fills `out` with bytes that are good enough for keys, or fails; never with weaker ones. Do not
+  // use the contents of `out` after a failure.
   virtual Result<void> fill(std::span<uint8_t> out) = 0;
 
   Result<SecretBytes> secret(SecretArena& arena, size_t size);
@@ -53,7 +53,7 @@ class OsRandom final : public Random {
 
 // AES-256-GCM (NIST SP 800-38D). A sealed text is
 //   nonce (12 bytes, random) | ciphertext (as long as the plaintext) | tag (16 bytes)
-// It opens under the same key and the same associated data only. With random nonces one key may
+// It opens only under the same key and the same associated data. With random nonces one key may
 // seal 2^32 times (section 8.3).
 constexpr size_t kAesKeyBytes = 32;
 constexpr size_t kSealNonceBytes = 12;
@@ -67,7 +67,7 @@ Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t
                                      std::span<const uint8_t> associated_data,
                                      std::span<const uint8_t> sealed);
 
-// The key check value of a data key, which a record holds for each version. It is stored for ever:
+// The key check value of a data key, which a record holds for each version. It is stored forever:
 // this format never changes.
 //
 //   check   = the first 16 bytes of HMAC-SHA256(key = the data key, message)
@@ -79,8 +79,8 @@ Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t
 //   00000012 6b65796673206b657920636865636b207631
 //   00000006 6f7264657273
 //   00000008 0000000000000001
-// An empty data key is Code::kInvalid. HMAC does not tell a key from the same one with zero bytes
-// added (up to 64 bytes): whoever compares a check compares the key's size first.
+// An empty data key is Code::kInvalid. HMAC cannot tell a key from the same key padded with zero
+// bytes (up to 64 bytes): compare the key's size before comparing checks.
 constexpr size_t kKeyCheckBytes = 16;
 using KeyCheckValue = std::array<uint8_t, kKeyCheckBytes>;
 

@@ -49,11 +49,11 @@ struct HttpClient::Trust {
 
 struct CurlPoller::State {
   CurlMulti multi;
-  CurlShare share;     // TLS sessions, so that a new connection to a known server is a resumption
+  CurlShare share;     // TLS sessions, so that new connections to a known server resume one
   bool added = false;  // a transfer that curl has not seen yet
 };
 
-// One transfer in curl's hands: told by CURLOPT_PRIVATE which one is done.
+// One transfer that curl is running; CURLOPT_PRIVATE identifies it when it is done.
 struct CurlDone {
   virtual void done(CURLcode code) = 0;
 
@@ -62,7 +62,7 @@ struct CurlDone {
 };
 
 // What went wrong, for the operator: "kms.eu-west-1.amazonaws.com: could not resolve the host
-// name". `verify_error` is an X509_V_ code: what was wrong with the server's certificate.
+// name". `verify_error` is an X509_V_ code: what is wrong with the server's certificate.
 Error http_error(CURL* easy, CURLcode code, int verify_error, const std::string& host,
                  const HttpClientOptions& options);
 

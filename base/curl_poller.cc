@@ -14,8 +14,8 @@
 namespace keyfs {
 namespace {
 
-// Whatever these libraries free has held requests, replies, headers or session keys. The usable
-// size covers all that was asked for, so there is nothing to keep account of.
+// Memory that these libraries free has held requests, replies, headers or session keys. The usable
+// size covers all that was requested, so no bookkeeping is needed.
 void wiping_free(void* memory) {
   if (memory == nullptr) return;
   wipe({static_cast<uint8_t*>(memory), malloc_usable_size(memory)});
@@ -61,7 +61,7 @@ CurlGlobal::CurlGlobal() {
   } else {
     CRYPTO_free_fn current = nullptr;
     CRYPTO_get_mem_functions(nullptr, nullptr, &current);
-    wipes_openssl_ = current == openssl_free;  // by one that lived before
+    wipes_openssl_ = current == openssl_free;  // by an earlier CurlGlobal
   }
   if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, plain_malloc, wiping_free, wiping_realloc,
                            plain_strdup, plain_calloc) != CURLE_OK) {
@@ -78,17 +78,17 @@ CurlPoller::CurlPoller(CurlGlobal&) : state_(std::make_unique<State>()) {
   curl_share_setopt(state_->share.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   CURLM* multi = state_->multi.get();
   curl_multi_setopt(multi, CURLMOPT_PIPELINING, long{CURLPIPE_MULTIPLEX});
-  // Kept idle in all. Without a figure curl keeps four per running transfer, and a lone reader
-  // would lose the connections to the other regions.
+  // The total kept idle. By default curl keeps four per running transfer, and a single reader would
+  // lose the connections to the other regions.
   curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, 256L);
 }
 
 CurlPoller::~CurlPoller() = default;
 
-// What libcurl and OpenSSL, and the dynamic linker when it saves registers, left of secret replies
-// on this thread's stack, below where we are now.
+// Wipes what libcurl, OpenSSL, and the dynamic linker when it saves registers, left of secret
+// replies on this thread's stack below the current frame.
 [[gnu::noinline]] static void wipe_stack_below() {
-  std::array<uint8_t, 32 * 1024> frames;  // NOLINT: what is in it is what is to go
+  std::array<uint8_t, 32 * 1024> frames;  // NOLINT: its old contents are what must be wiped
   wipe(frames);
 }
 
@@ -114,7 +114,7 @@ void CurlPoller::wait(std::optional<Duration> timeout) {
   if (handle_finished()) {
     milliseconds = 0;
   } else if (timeout) {
-    // Rounded up: a timer that is due in 0.4 ms would otherwise be polled for without rest.
+    // Rounded up: otherwise a timer due in 0.4 ms would cause busy polling.
     const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
     milliseconds = static_cast<int>(std::clamp<int64_t>(rounded, 0, milliseconds));
   }

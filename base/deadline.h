@@ -1,4 +1,4 @@
-// A deadline for work that is waited for until a deadline of the caller's own.
+// A deadline for work whose caller has a deadline of its own.
 //
 // Thread-safety: a plain function. Blocking: never. Errors: none.
 #pragma once
@@ -9,8 +9,8 @@
 
 namespace keyfs {
 
-// A tenth of what is left sooner, 50 ms at most: what gives up then can still tell its caller why,
-// who would otherwise learn only that the time is up.
+// Earlier by a tenth of the remaining time, at most 50 ms, so that the work can still report why it
+// gave up before the caller's own deadline passes.
 inline TimePoint sooner(TimePoint deadline, TimePoint now) {
   const Duration left = std::max(Duration::zero(), deadline - now);
   return deadline - std::min<Duration>(left / 10, std::chrono::milliseconds(50));

@@ -5,7 +5,7 @@
 namespace keyfs {
 namespace {
 
-// 0xff when low <= value <= high, else 0, without a branch. All of them are below 2^16.
+// 0xff if low <= value <= high, else 0, without a branch. All of them are below 2^16.
 uint32_t within(uint32_t value, uint32_t low, uint32_t high) {
   return ~(((value - low) | (high - value)) >> 24) & 0xff;
 }
@@ -18,7 +18,7 @@ char to_character(uint32_t six_bits) {
   return static_cast<char>(c);
 }
 
-// The six bits, and bit 8 set when the character is not of the alphabet.
+// The six bits, with bit 8 set if the character is not in the alphabet.
 uint32_t from_character(char character) {
   const uint32_t c = static_cast<unsigned char>(character);
   const uint32_t upper = within(c, 'A', 'Z');
@@ -51,9 +51,9 @@ void encode(std::span<const uint8_t> bytes, char* out) {
   *out++ = '=';
 }
 
-// How many bytes the text holds by its length and padding.
+// How many bytes the text encodes, from its length and padding.
 Result<size_t> decoded_size(std::string_view text) {
-  if (text.size() % 4 != 0) return fail(Code::kInvalid, "the base64 text is cut short");
+  if (text.size() % 4 != 0) return fail(Code::kInvalid, "the base64 text is truncated");
   size_t padding = 0;
   if (text.ends_with("==")) {
     padding = 2;
@@ -63,7 +63,7 @@ Result<size_t> decoded_size(std::string_view text) {
   return text.size() / 4 * 3 - padding;
 }
 
-// `out` has the size that decoded_size() told.
+// `out` has the size from decoded_size().
 Result<void> decode(std::string_view text, std::span<uint8_t> out) {
   uint32_t wrong = 0;
   size_t at = 0;
@@ -76,7 +76,7 @@ Result<void> decode(std::string_view text, std::span<uint8_t> out) {
       group = group << 6 | (bits & 63);
     }
     for (size_t j = 0; j < here; ++j) out[at++] = static_cast<uint8_t>(group >> (16 - 8 * j));
-    if (here == 2) wrong |= group & 0xff;  // bits that no byte was made of
+    if (here == 2) wrong |= group & 0xff;  // bits that are not part of any byte
     if (here == 1) wrong |= group & 0xffff;
   }
   if (wrong != 0) return fail(Code::kInvalid, "the text is not base64");

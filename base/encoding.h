@@ -1,12 +1,13 @@
 // Base64, hex and percent-encoding.
 //
 // Thread-safety: plain functions. Blocking: never. Errors: Code::kInvalid; the message never quotes
-// the text, which may be a secret.
+// the text, which may be secret.
 //
-// Base64: RFC 4648 section 4, the standard alphabet with padding, and nothing else. Decoding takes
-// only what encoding would have written: no white space, no missing padding, no stray bits in the
-// last character. So every text has one value and every value one text. Characters and bytes are
-// neither branched on nor used to look into a table, so that the time taken tells the length only.
+// Base64: RFC 4648 section 4, the standard alphabet with padding, and nothing else. Decoding
+// accepts only what encoding would have written: no white space, no missing padding, no stray bits
+// in the last character. So every text has one value and every value one text. There are no
+// branches or table look-ups that depend on characters or bytes, so the time taken reveals only the
+// length.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,7 @@ std::string base64_encode(std::span<const uint8_t> bytes);
 std::string base64_encode(std::string_view bytes);
 Result<std::vector<uint8_t>> base64_decode(std::string_view text);
 
-// For secrets: no copy is left anywhere but in the result.
+// For secrets: the result is the only copy.
 Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
 Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view text);
 

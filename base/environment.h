@@ -1,4 +1,4 @@
-// The process's environment, handed in so that tests bring their own.
+// The process's environment, passed in so that tests can supply their own.
 //
 // Thread-safety: as the function is; process_environment() only reads. Blocking: never.
 #pragma once
@@ -9,8 +9,7 @@
 
 namespace keyfs {
 
-// The value of a variable; nullopt when it is not set, or set to nothing, which the AWS tools take
-// for the same.
+// The value of a variable; nullopt if it is unset or empty, which AWS tools treat alike.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
 Environment process_environment();

@@ -57,7 +57,7 @@ void FairTurns::leave(Ticket& ticket) {
 }
 
 Task<FairTurns::Turn> FairTurns::take(Ticket& ticket) {
-  // Those who wait may not have one now, or they would have it.
+  // Waiting users may not have one now, or they would have it.
   for (const ForUser& caller : ticket.callers_) {
     if (may_have(caller) && !queues_.contains(caller)) co_return give(caller);
   }
@@ -84,7 +84,7 @@ Task<FairTurns::Turn> FairTurns::take(Ticket& ticket) {
   co_return turn;
 }
 
-// To the first user, after the one whose turn it was last, who may have one.
+// Gives it to the first eligible user after the one whose turn it was last.
 bool FairTurns::give_to_next() {
   if (free_ == 0) return false;
   auto queue = last_ ? queues_.upper_bound(*last_) : queues_.begin();

@@ -1,15 +1,15 @@
-// So many at once, and the others one user after the other: first in, first out, whoever asks for
-// thousands of things has everybody else wait for all of them.
+// Limits how much runs at once, and gives waiting users turns in rotation. With a plain FIFO, a
+// user who asks for thousands of things would make everybody else wait for all of them.
 //
-//   FairTurns::Ticket ticket(uid);           // more users may join who wait for the same thing
+//   FairTurns::Ticket ticket(uid);           // more users may join to wait for the same thing
 //   FairTurns::Turn turn = co_await turns.take(ticket);
 //
-// With shares a user gets another turn only while it has fewer than are free: half of all when it
-// is alone, a quarter beside such a one. So what hangs for one leaves turns for the others.
+// With shares a user gets another turn only while it holds fewer than are free: half of all if it
+// is alone, a quarter beside one such user. So if one user's work hangs, turns remain for others.
 //
 // Thread-safety: none; on the loop's thread. Ownership: the turns outlive their tickets and Turns;
-// a ticket stays where it is, and leaves the queue with the task that waits or by itself.
-// Blocking: never; take() is a task. Errors: none; whoever waits has a deadline of its own.
+// a ticket does not move, and leaves the queue when it or the waiting task is destroyed.
+// Blocking: never; take() is a task. Errors: none; callers have their own deadlines.
 #pragma once
 
 #include <sys/types.h>
@@ -26,14 +26,14 @@
 
 namespace keyfs {
 
-// Whom work is done for; nullopt: keyfs itself.
+// The user that work is done for; nullopt: keyfs itself.
 using ForUser = std::optional<uid_t>;
 
 class FairTurns {
  public:
   class Ticket;
 
-  // One of those at once, until it is dropped.
+  // The right to run, until it is dropped.
   class Turn {
    public:
     Turn() = default;
@@ -53,7 +53,7 @@ class FairTurns {
     friend class FairTurns;
     Turn(FairTurns& turns, ForUser caller) : turns_(&turns), caller_(caller) {}
     FairTurns* turns_ = nullptr;
-    ForUser caller_;  // whose share it is of
+    ForUser caller_;  // whose share it counts against
   };
 
   enum class Shares { kNone, kHalfOfTheRest };
@@ -83,11 +83,11 @@ class FairTurns {
   const Shares shares_;
   size_t waiting_ = 0;
   std::map<ForUser, size_t> held_;   // none is 0
-  std::map<ForUser, Queue> queues_;  // of those who wait; none is empty
+  std::map<ForUser, Queue> queues_;  // of waiting users; none is empty
   std::optional<ForUser> last_;      // whose turn it was
 };
 
-// A piece of work and all for whom it is done: it is next as soon as it is any one's turn.
+// A piece of work and all users it is done for: it runs as soon as it is the turn of any of them.
 class FairTurns::Ticket {
  public:
   explicit Ticket(ForUser caller) : callers_{caller} {}
@@ -95,7 +95,7 @@ class FairTurns::Ticket {
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
 
-  // One more who waits for it.
+  // One more user who waits for it.
   void join(ForUser caller);
 
  private:

@@ -70,7 +70,7 @@ Result<void> write_whole_file(const std::string& path, std::string_view text, bo
                               unsigned mode) {
   std::string draft = path + ".XXXXXX";
   const Descriptor file(::mkostemp(draft.data(), O_CLOEXEC));
-  if (!file.is_open()) return fail(os_error(draft, "cannot be made"));
+  if (!file.is_open()) return fail(os_error(draft, "cannot be created"));
   const auto drop = [&draft](Error error) {
     ::unlink(draft.c_str());
     return fail(std::move(error));
@@ -79,10 +79,11 @@ Result<void> write_whole_file(const std::string& path, std::string_view text, bo
     return drop(os_error(draft, "cannot be written"));
   }
   if (take_place) {
-    if (::rename(draft.c_str(), path.c_str()) != 0) return drop(os_error(path, "cannot be made"));
+    if (::rename(draft.c_str(), path.c_str()) != 0)
+      return drop(os_error(path, "cannot be created"));
   } else {
     if (::link(draft.c_str(), path.c_str()) != 0 && errno != EEXIST) {
-      return drop(os_error(path, "cannot be made"));
+      return drop(os_error(path, "cannot be created"));
     }
     ::unlink(draft.c_str());
   }

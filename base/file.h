@@ -1,8 +1,8 @@
-// Open files, and what the operating system says of them.
+// Open files and operating system errors.
 //
 // Thread-safety: plain values and functions. Ownership: a Descriptor closes what it holds.
-// Blocking: they touch the disk; on a worker, or at start. Errors: kDenied when permission is what
-// lacks, else kUnavailable; errno is left for whoever wants other words.
+// Blocking: they touch the disk; on a worker, or at start. Errors: kDenied if permission is
+// missing, otherwise kUnavailable; errno is preserved for callers that want other words.
 #pragma once
 
 #include <cerrno>
@@ -29,7 +29,7 @@ class Descriptor {
 
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
-  // Leaves errno as it is.
+  // Preserves errno.
   void reset();
 
  private:
@@ -39,21 +39,21 @@ class Descriptor {
 // "PATH: WHAT: no space left on device".
 Error os_error(const std::string& path, const std::string& what, int why = errno);
 
-// All of it, however many write(2) it takes; false with errno.
+// Writes everything, however many write(2) calls it takes; false with errno.
 bool write_all(int fd, std::span<const uint8_t> bytes);
 bool write_all(int fd, std::string_view text);
 
-// The whole of a file whose size is not told beforehand (/proc), up to `most` bytes; nullopt with
-// errno when it cannot be read, EFBIG when it is longer.
+// The whole of a file whose size is not known beforehand (/proc), up to `most` bytes; nullopt with
+// errno if it cannot be read, EFBIG if it is longer.
 std::optional<std::string> read_to_end(const std::string& path, size_t most = size_t{1} << 20);
 
-// A small file of ours comes to be whole, and on the disk, or not at all: it is written beside its
-// place as a draft, and gets its name at the end. `take_place`: in place of what is there; otherwise
-// what is there stays, and that is no error (of two processes the first decides: read it again).
+// Writes a small file atomically and durably: as a draft in the same directory, renamed at the end.
+// `take_place`: replaces an existing file; otherwise an existing file stays, which is not an error
+// (the first of two processes wins: read it again).
 Result<void> write_whole_file(const std::string& path, std::string_view text, bool take_place,
                               unsigned mode = 0600);
 
-// What was made or renamed in a directory is there after a power failure; false with errno.
+// Makes creations and renames in a directory survive a power failure; false with errno.
 bool sync_directory(const std::string& path);
 
 // The directory that a file is in: "." for a bare name.

@@ -7,7 +7,7 @@
 namespace keyfs {
 namespace {
 
-// How much of a new latency goes into the expectation: some ten answers make the old one forgotten.
+// The weight of a new latency in the average: after about ten answers the old one is forgotten.
 constexpr double kNewShare = 0.2;
 
 }  // namespace
@@ -97,8 +97,8 @@ void Health::fail_once_more() {
 
 void Health::open(Duration first, Duration most) {
   const TimePoint now = clock_.now();
-  // Calls that were under way when it opened, or that had no other region left, fail too: they say
-  // nothing new, and must not double its time.
+  // Calls that were running when it opened, or had no other region left, fail too: they are no
+  // news, and must not double its time.
   const bool open_already = opened_ && now < open_until_;
   if (!open_already) ++opened_in_a_row_;
   const Duration time = Backoff{first, most}.longest(opened_in_a_row_ - 1);

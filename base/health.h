@@ -1,32 +1,32 @@
-// What is known of one target (a region, a replica, a member of a cluster): how fast it answers,
-// and whether it is worth asking.
+// What is known about one target (a region, a replica, a member of a cluster): how fast it answers,
+// and whether it is worth using.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none come back; it is told of
-// the errors of others. Ownership: refers to the clock, which must outlive it.
+// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none; callers report the
+// errors of their calls. Ownership: refers to the clock, which must outlive it.
 //
-// Latency: an EWMA is what an answer is expected to take; p50 and p95 come from the last `samples`
-// answers. A call that was given up because another target was faster says only that this one is
-// slower than that: until its next answer it is expected to take so long at least, and wants to be
-// probed soon. p95 is left alone: a target that hangs must not drag out its own hedge delay. That
-// delay is p95 and a quarter, since at p95 itself one call in twenty to a healthy target would cost
-// a second one.
+// Latency: an EWMA gives the expected time of an answer; p50 and p95 come from the last `samples`
+// answers. A call that was abandoned because another target was faster says only that this one is
+// slower than that: until its next answer it is expected to take at least that long, and should be
+// probed soon. p95 is not changed: a hanging target must not extend its own hedge delay. That delay
+// is 1.25 times p95, since at p95 itself one in twenty calls to a healthy target would cost a
+// second one.
 //
-// Breaker: closed (ask it), open (ask it only when nothing else is left), half-open (its time is
-// over: the next answer decides). What opens it, for how long:
+// Breaker: closed (use it), open (use it only if nothing else is left), half-open (its time is
+// over: the next answer decides). What opens it, and for how long:
 //   kUnavailable, kTimeout, given up   `failures_to_open` in a row; `transient_open`, doubled each
 //                                      time up to `transient_open_most`
 //   kThrottled                         at once; `throttled_open`, doubled up to
 //                                      `throttled_open_most`
 //   kUnauthenticated                   at once; `credentials_open`
 //   kDenied                            at once; `denied_open`
-//   kCorrupt, kInvalid, kRevoked       never: they are about the blob or about us
-// Every time gets jitter of +-25 %, so that many hosts do not come back at the same moment. Any
+//   kCorrupt, kInvalid, kRevoked       never: not the target's fault
+// All times have a jitter of +-25 %, so that hosts do not return at the same moment. Any
 // success closes it.
 //
-// Tokens: a call that is more than the work needs (a hedge, another round, and with
-// `open_costs_token` a call to one that is not closed) costs one; they come back at a fixed rate,
-// and all of them once an open target answers again: those who waited for that must not be turned
-// away for what was asked meanwhile. That bounds what keyfs adds to the load of one in trouble.
+// Tokens: a call beyond what the work needs (a hedge, another round, and with `open_costs_token` a
+// call to a target that is not closed) costs one. They are refilled at a fixed rate, and completely
+// once an open target answers again, so that callers that waited for it are not refused because of
+// earlier attempts. This bounds the load that keyfs adds to a target in trouble.
 #pragma once
 
 #include <cstddef>
@@ -60,10 +60,10 @@ struct HealthOptions {
   double tokens_per_second = 10;
   bool open_costs_token = true;
 
-  // A closed target that nobody asked for so long is tried beside a call of others, so that one
-  // that became faster is found again. Zero: never.
+  // A closed target that was not used for this long is probed beside another call, so that a target
+  // that became faster is noticed. Zero: never.
   Duration explore_after = std::chrono::minutes(5);
-  // The same for one whose last call was given up.
+  // The same for a target whose last call was abandoned.
   Duration doubt_after = std::chrono::seconds(1);
 };
 
@@ -76,27 +76,27 @@ class Health {
 
   void succeeded(Duration latency);
   void failed(const Error& error);
-  // It had not answered after `waited` when another's answer was taken.
+  // It had not answered after `waited`, when another's answer was used.
   void gave_up(Duration waited);
 
   BreakerState state() const;
-  // For how long it will still be left alone; zero unless open.
+  // How long the breaker stays open; zero unless open.
   Duration open_for() const;
-  // Half-open, in doubt, or not asked for long; and no probe is out.
+  // True if it is half-open, in doubt, or unused for long, and no probe is running.
   bool wants_probe() const;
   void probe_begins() { probing_ = true; }
   void probe_ends() { probing_ = false; }
 
-  // What a call is expected to take; nullopt while it was never asked.
+  // How long a call is expected to take; nullopt before the first answer.
   std::optional<Duration> expected() const;
   std::optional<Duration> p50() const { return percentile(0.50); }
   std::optional<Duration> p95() const;
-  // After how long another target is asked as well.
+  // After how long another target is asked too.
   Duration hedge_delay() const;
 
-  // A call costs a token even when nobody else is asked for the same.
+  // A call costs a token even if no other target is asked for the same.
   bool costs_token() const { return options_.open_costs_token && state() != BreakerState::kClosed; }
-  // False: none is left now.
+  // Takes a token; false: none is left.
   bool take_token();
 
   const std::optional<Error>& last_error() const { return last_error_; }
@@ -114,7 +114,7 @@ class Health {
   const HealthOptions options_;
 
   std::optional<Duration> ewma_;
-  std::optional<Duration> doubt_;  // it took longer than that, and has not answered since
+  std::optional<Duration> doubt_;  // it took longer than this, and has not answered since
   std::vector<Duration> ring_;
   size_t ring_next_ = 0;
 
@@ -122,7 +122,7 @@ class Health {
   unsigned opened_in_a_row_ = 0;
   bool opened_ = false;
   TimePoint open_until_{};
-  Duration open_first_{};  // of the kind of failure that opened it
+  Duration open_first_{};  // for the kind of failure that opened it
   bool probing_ = false;
   TimePoint asked_at_;
 

@@ -1,18 +1,17 @@
-// Asks targets one after the other until one gives an answer that will do: the next one when one
-// fails, and also while one is slower than it usually is. The first good answer counts; the calls
-// that are still under way then are dropped.
+// Asks targets in order until one gives an acceptable answer: the next one is asked when one fails,
+// or is slower than usual. The first good answer counts; calls still running then are dropped.
 //
 //   class Read : public HedgedWork<Target, Result<Item>> { ask, judge, refused, timed_out };
 //   Hedge<Target, Result<Item>> hedge(loop, work, deadline);
 //   auto answer = co_await hedge.run(healthy_first(targets, HalfOpen::kInItsPlace));
 //
-// What a hedge costs: a token of the target that is asked in addition. Without one the call waits
-// on, and goes to the next target all the same once those that it waits for are known to be silent
-// (their breakers have opened), or when no more time may be lost.
+// A hedge costs a token of the additional target. Without one the call keeps waiting, and goes to
+// the next target anyway once those that it waits for are known to be silent (their breakers have
+// opened), or when no more time may be lost.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: refers to the loop, the
-// work and the targets; owns the calls that are under way, which end with it and then count as
-// given up. Errors: those of the answers; refused() and timed_out() tell of targets that gave none.
+// work and the targets; owns the running calls, which end with it and then count as abandoned.
+// Errors: those of the answers; refused() and timed_out() report targets that gave none.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +28,7 @@
 namespace keyfs {
 
 enum class Verdict {
-  kTake,  // it will do
+  kTake,  // acceptable
   kNext,  // another target may do better
   kStop,  // a failure, and any other target would say the same
 };
@@ -40,7 +39,7 @@ enum class AskedFor {
   kFailed,  // another one failed
 };
 
-// What is asked, and what is made of it. `Who` is a Target.
+// The work: what to ask, and how to judge the answer. `Who` is a Target.
 template <class Who, class Answer>
 class HedgedWork {
  public:
@@ -48,7 +47,7 @@ class HedgedWork {
   // One call.
   virtual Task<Answer> ask(Who& who) = 0;
   virtual void asked(Who&, AskedFor) {}
-  // Tells the target's health of the answer, which came after `latency`, and says what it is worth.
+  // Reports the answer, which came after `latency`, to the target's health, and judges it.
   virtual Verdict judge(Who& who, Answer& answer, Duration latency) = 0;
   // It was not asked: it had no token for the call.
   virtual void refused(Who& who, Error why) = 0;
@@ -68,7 +67,7 @@ class Hedge {
     Answer answer;
     Who* who;
     Verdict verdict;  // kTake or kStop
-    bool hedged;      // an earlier one had not answered yet
+    bool hedged;      // an earlier call had not answered yet
     size_t asked;     // calls that it took
   };
 
@@ -82,8 +81,8 @@ class Hedge {
     }
   }
 
-  // In this order, each one once at most; with `extra` every call costs a token. nullopt: none gave
-  // an answer, all were told to `work`. May be called again then.
+  // Asks in this order, each at most once; with `extra` every call costs a token. nullopt: none
+  // gave an acceptable answer, and `work` got all of them. Then it may be called again.
   Task<std::optional<Taken>> run(std::vector<Who*> order, bool extra = false) {
     waiting_ = std::move(order);
     extra_ = extra;
@@ -112,7 +111,7 @@ class Hedge {
   struct Call {
     Who* who;
     bool hedge;
-    std::optional<TimePoint> sent;  // empty while it waits for its turn
+    std::optional<TimePoint> sent;  // empty while the call waits for its turn
   };
 
   Task<Answer> ask_in_turn(Call& call) {
@@ -123,7 +122,7 @@ class Hedge {
     co_return answer;
   }
 
-  // Starts the next one that may be asked.
+  // Asks the next permitted target.
   void start_next(AskedFor why) {
     while (!waiting_.empty()) {
       Who& who = *waiting_.front();
@@ -151,7 +150,7 @@ class Hedge {
     running_.emplace(number, std::move(call));
   }
 
-  // Should the ones under way never answer, there must be time left for those that wait.
+  // If the running calls never answer, there must be time left for the waiting targets.
   void look_again_later() {
     const TimePoint now = loop_.now();
     const auto left = static_cast<Duration::rep>(waiting_.size() + 1);
@@ -184,7 +183,7 @@ class Hedge {
   const TimePoint deadline_;
   std::vector<Who*> waiting_;  // not asked yet
   std::map<size_t, std::unique_ptr<Call>> running_;
-  TimePoint hedge_at_{};                  // when another one is asked beside those
+  TimePoint hedge_at_{};                  // when another one is asked in addition
   std::optional<TimePoint> last_moment_;  // set while there is no token for that
   Duration look_again_{};
   bool extra_ = false;

@@ -29,8 +29,8 @@ bool is_http(std::string_view url) {
   return scheme.starts_with("http://") || scheme == "https://";
 }
 
-// What OpenSSL found wrong with a server's certificate. The SSL_CTX has a share in it, since a
-// connection may outlive the transfer that opened it.
+// What OpenSSL found wrong with a server's certificate. Shared with the SSL_CTX, since a connection
+// may outlive the transfer that opened it.
 using VerifyError = std::shared_ptr<int>;
 
 int verify_error_index() {
@@ -77,7 +77,7 @@ std::string host_of(const std::string& url) {
   return out;
 }
 
-// One request in curl's hands; dropping it takes it out of them.
+// One request that curl is running; destroying it removes it from curl.
 class HttpTransfer final : public CurlDone {
  public:
   HttpTransfer(HttpClient& client, HttpRequest& request)
@@ -97,7 +97,7 @@ class HttpTransfer final : public CurlDone {
   Result<HttpResponse> result(CURLcode code);
 
  private:
-  // The deadline passed; reported as a code that curl never gives here.
+  // The deadline passed; reported as a code that curl never returns here.
   static constexpr CURLcode kDeadline = CURLE_ABORTED_BY_CALLBACK;
 
   struct Expire : Ready {
@@ -159,14 +159,14 @@ Result<void> HttpTransfer::start() {
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_NOSIGNAL, 1L);
-  set(CURLOPT_QUICK_EXIT, 1L);  // removal must not wait for a hung DNS look-up
+  set(CURLOPT_QUICK_EXIT, 1L);  // removal must not wait for a hung DNS lookup
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_TCP_KEEPIDLE, 30L);
   set(CURLOPT_TCP_KEEPINTVL, 10L);
   set(CURLOPT_MAXAGE_CONN, 300L);
   set(CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, static_cast<long>(options.connect_timeout.count())));
   const bool https = lower(std::string_view(request_.url).substr(0, 6)) == "https:";
-  // "" also means: not the environment's.
+  // "" also means: do not use the environment's.
   set(CURLOPT_PROXY, (https ? options.https_proxy : options.http_proxy).c_str());
   set(CURLOPT_NOPROXY, options.no_proxy.c_str());
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -202,9 +202,9 @@ void HttpTransfer::set_tls() {
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
-  // curl would read the whole CA file for each connection. It gets our store instead (on_ssl_ctx);
-  // CAPATH, of which OpenSSL reads nothing before it looks for a certificate there, only tells
-  // curl's connection cache apart what was verified against which CA file.
+  // curl would read the whole CA file for each connection. It gets our store instead (on_ssl_ctx).
+  // CAPATH, which OpenSSL reads only when it looks for a certificate there, merely makes curl's
+  // connection cache distinguish connections by CA file.
   curl_easy_setopt(easy, CURLOPT_CAINFO, nullptr);
   curl_easy_setopt(easy, CURLOPT_CAPATH, client_.trust_->file.c_str());
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, &HttpTransfer::on_ssl_ctx);
@@ -292,7 +292,7 @@ bool HttpTransfer::take_header(std::string_view line) {
     return give_up(Error(Code::kUnavailable, host() + ": the reply's headers are too large"));
   }
   while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
-  if (line.starts_with("HTTP/")) {  // the final reply after a 1xx begins anew
+  if (line.starts_with("HTTP/")) {  // the final reply after a 1xx starts over
     response_.headers.clear();
     return true;
   }
@@ -319,7 +319,7 @@ size_t HttpTransfer::on_body(char* data, size_t size, size_t count, void* self) 
 bool HttpTransfer::take_body(std::string_view piece) {
   if (streams()) {
     if (request_.on_data(piece)) return true;
-    return give_up(Error(Code::kUnavailable, host() + ": the stream was ended on this side"));
+    return give_up(Error(Code::kUnavailable, host() + ": the stream was closed on this side"));
   }
   const size_t so_far = request_.secret_response ? collected_.size() : response_.body.size();
   if (piece.size() > request_.max_response - std::min(so_far, request_.max_response)) {
@@ -340,7 +340,7 @@ Result<HttpResponse> HttpTransfer::result(CURLcode code) {
   const Duration took = client_.loop_.now() - begin_;
   if (own_error_) return fail(*own_error_);
   if (code == kDeadline) {
-    // What it was waiting for helps to tell a dead network from a slow server.
+    // What it was waiting for helps to distinguish a dead network from a slow server.
     curl_off_t connected = 0;
     curl_easy_getinfo(easy_.get(), CURLINFO_PRETRANSFER_TIME_T, &connected);
     return fail(
@@ -390,7 +390,8 @@ Result<std::unique_ptr<HttpClient>> HttpClient::create(Loop& loop, CurlPoller& p
                   "CA file " + trust->file +
                       (readable(trust->file) ? ": no PEM certificate in it" : ": cannot be read"));
     }
-    // A machine without CA certificates (plain HTTP to a local endpoint) is told when it matters.
+    // A machine without CA certificates (plain HTTP to a local endpoint) gets an error only if it
+    // matters.
   }
   for (const auto* path : {&options.client_cert, &options.client_key}) {
     if (!path->empty() && !readable(*path)) return fail(Code::kInvalid, *path + ": cannot be read");

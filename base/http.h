@@ -7,33 +7,33 @@
 //   auto response = co_await (*client)->send(std::move(request));
 //
 // Thread-safety: CurlPoller::wake() from any thread, all else on the loop's thread.
-// Ownership: CurlGlobal outlives every CurlPoller, and what libcurl or OpenSSL allocated; the
-// poller outlives the loop and the clients; loop and arena outlive the clients, and a client its
-// tasks. Blocking: never, except HttpClient::create, which reads the CA file (some 30 ms for the
-// system's). Dropping a task cancels its transfer within milliseconds, also during a DNS look-up
-// or a TLS handshake. A hung look-up leaves a thread behind until the resolver gives up.
+// Ownership: CurlGlobal outlives every CurlPoller, and everything that libcurl or OpenSSL
+// allocated; the poller outlives the loop and the clients; loop and arena outlive the clients, and
+// a client its tasks. Blocking: never, except HttpClient::create, which reads the CA file (about 30
+// ms for the system's). Dropping a task cancels its transfer within milliseconds, even during a DNS
+// lookup or a TLS handshake. A hung lookup leaves a thread behind until the resolver gives up.
 //
-// What holds for every request: the server's certificate and host name are verified, TLS is 1.2 or
-// newer, redirects are not followed, no proxy is used but the one in the options, no
+// For every request: the server's certificate and host name are verified, TLS is 1.2 or
+// newer, redirects are not followed, only the proxy in the options is used, no
 // "Expect: 100-continue", no cookies, no compression, only http:// and https://. Connections are
-// kept and used again; HTTP/2 is spoken where the server offers it (ALPN), many requests on one
+// kept and reused; HTTP/2 is used if the server offers it (ALPN), with many requests on one
 // connection.
 //
-// Any HTTP status is a success here: what a 503 means is the caller's business. Errors:
+// Any HTTP status is a success here: the caller decides what a 503 means. Errors:
 //   kTimeout      the request's deadline passed
-//   kUnavailable  the name did not resolve, no connection, reset, reply cut short or larger than
-//                 allowed, TLS failed: the message says which, and what to look at
+//   kUnavailable  the name did not resolve, no connection, reset, reply truncated or larger than
+//                 allowed, TLS failed: the message says which, and what to check
 //   kInvalid      the URL or an option is wrong
 // Messages name the host, never a path, a header or a body.
 //
-// A request that went out over a kept connection which the server had closed in the meantime is
-// sent once more by libcurl when not one byte of the reply has come: so every request may arrive
-// twice, and one that failed may have been carried out.
+// If a request went out over a kept connection that the server had closed, and no byte of the reply
+// has arrived, libcurl sends it once more: so every request may arrive twice, and a failed one may
+// have been carried out.
 //
 // Secrets: bodies may be SecretBytes in both directions, and header values too; curl and OpenSSL
 // get memory functions that wipe whatever they free. HTTP/2 keeps what was last received, and
-// headers that were sent, for as long as the connection lives: so a request that has anything
-// secret about it goes by HTTP/1.1, over several connections when there are several at once.
+// headers that were sent, as long as the connection lives: so a request with anything secret in it
+// uses HTTP/1.1, with several connections for concurrent requests.
 #pragma once
 
 #include <chrono>
@@ -56,8 +56,8 @@
 
 namespace keyfs {
 
-// libcurl's and OpenSSL's start and end. Built once, in main(), before anything else uses OpenSSL:
-// their memory functions can only be replaced then.
+// Initializes and cleans up libcurl and OpenSSL. Construct once, in main(), before anything else
+// uses OpenSSL: only then can their memory functions be replaced.
 class CurlGlobal {
  public:
   CurlGlobal();
@@ -65,7 +65,7 @@ class CurlGlobal {
   CurlGlobal(const CurlGlobal&) = delete;
   CurlGlobal& operator=(const CurlGlobal&) = delete;
 
-  // False when OpenSSL had already allocated something, so that what it frees is not wiped.
+  // False if OpenSSL had already allocated something, so that memory it frees is not wiped.
   bool wipes_openssl() const { return wipes_openssl_; }
 
  private:
@@ -106,18 +106,18 @@ struct HttpRequest {
 
   std::string method;  // "GET", "POST"...
   std::string url;     // absolute; must be percent-encoded already
-  TimePoint deadline;  // of this attempt, by the loop's clock. TimePoint::max(): none
+  TimePoint deadline;  // of this attempt, on the loop's clock. TimePoint::max(): none
   std::vector<HttpHeader> headers;
   std::vector<SecretHeader> secret_headers;
   std::string body;         // at most one of the two
   SecretBytes secret_body;  // not copied
   // The reply's body comes in HttpResponse::secret_body.
   bool secret_response = false;
-  size_t max_response = size_t{1} << 20;  // bytes of body; more is an error
+  size_t max_response = size_t{1} << 20;  // bytes of body; a longer one is an error
   // When set, each piece of a 2xx reply's body is handed over as it arrives instead of being
   // collected (max_response then bounds nothing); false ends the transfer with kUnavailable. It is
-  // called from inside libcurl: it takes the bytes and wakes somebody (OneShot::set,
-  // Loop::make_ready, Loop::post), and neither sends nor drops a request itself.
+  // called from inside libcurl: it may take the bytes and wake somebody (OneShot::set,
+  // Loop::make_ready, Loop::post), but must neither send nor drop a request.
   std::function<bool(std::string_view piece)> on_data;
 };
 
@@ -125,15 +125,15 @@ struct HttpResponse {
   int status = 0;
   std::vector<HttpHeader> headers;  // names in lower case; as received, in order
   std::string body;
-  SecretBytes secret_body;  // instead of `body`, when the request said so
+  SecretBytes secret_body;  // instead of `body`, if the request asked for it
 
   bool http2 = false;   // spoken
-  bool reused = false;  // went over a connection that was already there
+  bool reused = false;  // used an existing connection
   Duration took{};      // from send() to the last byte
 
   // The first header of that name (any case), or null.
   const std::string* header(std::string_view name) const;
-  // Of whichever body there is. Whoever calls it on a secret body must not let it outlive this.
+  // The bytes of whichever body there is. For a secret body the view must not outlive this object.
   std::string_view text() const { return body.empty() ? secret_body.reveal_text() : body; }
 };
 
@@ -145,7 +145,7 @@ struct HttpClientOptions {
   // Of https:// and of http:// URLs: http://proxy:3128; empty: none, whatever the environment says.
   std::string https_proxy;
   std::string http_proxy;
-  std::string no_proxy;  // comma separated hosts that are asked directly
+  std::string no_proxy;  // comma separated hosts that are contacted directly
   std::string user_agent = "keyfs";
   bool http2 = true;
 };
@@ -159,7 +159,7 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   Task<Result<HttpResponse>> send(HttpRequest request);
-  // The same for one who may want to send it again: `request` must live until the task is done.
+  // The same for callers that may send it again: `request` must live until the task is done.
   Task<Result<HttpResponse>> exchange(HttpRequest& request);
 
   Loop& loop() { return loop_; }
@@ -181,7 +181,7 @@ class HttpClient {
   std::map<std::string, FairTurns, std::less<>> turns_;  // by scheme, host and port
 };
 
-// "host" or "host:port" of a URL, for messages; the port only where it is not the scheme's own.
+// "host" or "host:port" of a URL, for messages; the port only if it is not the scheme's default.
 std::string host_of(const std::string& url);
 
 }  // namespace keyfs

@@ -10,12 +10,12 @@ namespace {
 
 std::string untrusted(int verify_error, const std::string& host, const HttpClientOptions& options) {
   switch (verify_error) {
-    case X509_V_OK:  // the chain was good, so it was the name that curl did not find in it
+    case X509_V_OK:  // the chain was good, so the host name did not match
       return "the TLS certificate is not for this host name: " + host;
     case X509_V_ERR_CERT_HAS_EXPIRED:
       return "the TLS certificate has expired (or this machine's clock is fast)";
     case X509_V_ERR_CERT_NOT_YET_VALID:
-      return "the TLS certificate is not valid yet: is this machine's clock slow?";
+      return "the TLS certificate is not valid yet (or this machine's clock is slow)";
     default:
       break;
   }
@@ -34,14 +34,15 @@ std::string os_reason(CURL* easy) {
 
 }  // namespace
 
-// Only text of our own and fixed text of the libraries: curl's error buffer may quote the peer.
+// Only our own text and fixed text of the libraries: curl's error buffer may quote the peer.
 Error http_error(CURL* easy, CURLcode code, int verify_error, const std::string& host,
                  const HttpClientOptions& options) {
   const auto unavailable = [&host](const std::string& reason) {
     return Error(Code::kUnavailable, host + ": " + reason);
   };
   if (code == CURLE_SSL_CONNECT_ERROR && verify_error != X509_V_OK) {
-    code = CURLE_PEER_FAILED_VERIFICATION;  // e.g. a bad signature, which OpenSSL tells otherwise
+    code = CURLE_PEER_FAILED_VERIFICATION;  // e.g. a bad signature, which OpenSSL reports
+                                            // differently
   }
   switch (code) {
     case CURLE_URL_MALFORMAT:
@@ -54,7 +55,7 @@ Error http_error(CURL* easy, CURLcode code, int verify_error, const std::string&
       return unavailable("could not resolve the proxy's host name (http_proxy, https_proxy)");
     case CURLE_COULDNT_CONNECT:
       return unavailable("could not connect" + os_reason(easy));
-    case CURLE_OPERATION_TIMEDOUT:  // only the connect time-out is curl's; the deadline is ours
+    case CURLE_OPERATION_TIMEDOUT:  // only the connect timeout is curl's; the deadline is ours
       return unavailable("no connection within " + to_text(options.connect_timeout));
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_ISSUER_ERROR:
@@ -74,13 +75,13 @@ Error http_error(CURL* easy, CURLcode code, int verify_error, const std::string&
     case CURLE_GOT_NOTHING:
       return unavailable("the server closed the connection without a reply");
     case CURLE_PARTIAL_FILE:
-      return unavailable("the reply was cut short");
+      return unavailable("the reply was truncated");
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
-      return unavailable("the HTTP/2 stream was broken off");
-    case CURLE_UNSUPPORTED_PROTOCOL:  // HTTP/0.9; the URL's scheme was looked at before
+      return unavailable("the HTTP/2 stream was reset");
+    case CURLE_UNSUPPORTED_PROTOCOL:  // HTTP/0.9; the URL's scheme was checked before
     case CURLE_WEIRD_SERVER_REPLY:
-      return unavailable("what answers does not speak HTTP");
+      return unavailable("the server does not speak HTTP");
     default:
       return unavailable(curl_easy_strerror(code));
   }

@@ -1,8 +1,8 @@
-// A worker whose thread is made when it first gets something to do: for each thing that may hang by
-// itself one of its own, which costs nothing until it is used.
+// A worker whose thread starts with its first piece of work. Everything that may hang independently
+// gets one, at no cost until it is used.
 //
 // Thread-safety, ownership, blocking, cancellation: as Worker's. Errors: run() gives kUnavailable
-// when no thread can be made; the next call tries again.
+// if no thread can be started; the next call tries again.
 #pragma once
 
 #include <functional>
@@ -29,7 +29,7 @@ class LazyWorker {
         worker_ = std::make_unique<Worker>(loop_, name_);
       } catch (const std::system_error&) {
       }
-      if (worker_ == nullptr) co_return fail(Code::kUnavailable, "no thread can be made");
+      if (worker_ == nullptr) co_return fail(Code::kUnavailable, "no thread can be started");
     }
     co_return co_await worker_->run(std::move(work));
   }

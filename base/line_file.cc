@@ -39,15 +39,15 @@ Result<void> LineFile::reopen() {
   const auto within = [&](Error error) {
     return fail(error.code, "could not open " + what_ + ": " + error.message);
   };
-  // For reading, too: its end is looked at.
+  // For reading too: its end is checked.
   auto file =
       open_private_file(path_, O_RDWR | O_APPEND | O_CREAT, Guard::kOurs, mode_.value_or(0640));
   if (!file) return within(std::move(file.error()));
   struct stat about {};
-  if (::fstat(file->get(), &about) != 0) return within(os_error(path_, "cannot be looked at"));
-  // Whatever the umask is, and whoever made it before.
+  if (::fstat(file->get(), &about) != 0) return within(os_error(path_, "cannot be examined"));
+  // Regardless of the umask, and of who created it.
   if (mode_ && (about.st_mode & 07777) != *mode_ && ::fchmod(file->get(), *mode_) != 0) {
-    return within(os_error(path_, "its mode cannot be set"));
+    return within(os_error(path_, "cannot set its mode"));
   }
   char last = '\n';
   if (about.st_size > 0 && ::pread(file->get(), &last, 1, about.st_size - 1) != 1) last = '\n';
@@ -74,7 +74,7 @@ bool LineFile::wait_for_room() {
     pollfd room{fd_, POLLOUT, 0};
     const int ready = ::poll(&room, 1, stuck_ ? 0 : kPatienceMs);
     if (ready < 0 && errno == EINTR) continue;
-    stuck_ = ready == 0;  // from now on nobody waits, until it works again
+    stuck_ = ready == 0;  // from now on do not wait, until it works again
     if (ready == 0) errno = EAGAIN;
     return ready > 0;
   }

@@ -1,15 +1,15 @@
-// Appends whole lines to a file: what the log and the audit are written with.
+// Appends whole lines to a file, for the log and the audit.
 //
-// Whoever reads the file finds each line by itself, whatever happened: the rest of a line that a
-// full disk or a crash cut short is never continued by the next one, not even by the next process.
+// Readers always find each line on its own: a line that a full disk or a crash cut short is never
+// continued by the next one, not even by the next process.
 //
-// The file is one that nobody else can have put there or write to (base/private_file.h): lines tell
+// The file must be one that nobody else can create or write (base/private_file.h): its lines say
 // who read what.
 //
 // Thread-safety: none; one thread writes. Ownership: of the file that open() opened; a descriptor
 // given to over() stays the caller's. Blocking: all of it touches the disk; a pipe that nobody
-// reads holds write() up for a second, and from then on not at all until it is read again.
-// Errors: kUnavailable, kDenied (not a file to write to), with what it is for in the message.
+// reads delays write() for a second once, and then not at all until it is read again. Errors:
+// kUnavailable, kDenied (not a file to be trusted), with `what` in the message.
 #pragma once
 
 #include <sys/types.h>
@@ -26,24 +26,24 @@ namespace keyfs {
 
 class LineFile {
  public:
-  // Made when it is not there. With `mode` it has that one in any case; without, it is made with
-  // 0640 less the umask. `what` names it in messages: "the log".
+  // Creates the file if it does not exist. With `mode`, the file gets that mode in any case;
+  // without, a new file gets 0640 less the umask. `what` names it in messages: "the log".
   static Result<LineFile> open(std::string what, std::string path, std::optional<mode_t> mode);
   // Standard error, a pipe.
   static LineFile over(int fd);
 
   struct Written {
-    size_t lines = 0;            // that are in the file, whole
-    std::optional<Error> error;  // why the others are not
+    size_t lines = 0;            // complete lines in the file
+    std::optional<Error> error;  // why the rest is missing
   };
   // Whole lines, each with its newline. A file that was removed is made anew first: nobody would
   // ever read what goes into the old one. (One that was only moved away goes on being written, as
   // logrotate expects it until it has told us.)
   Written write(std::string_view lines);
 
-  // Opens the path anew. On an error the old file goes on being written.
+  // Reopens the path. On an error, writing continues to the old file.
   Result<void> reopen();
-  // The same when the path no longer leads to the file that is open: it was moved away or removed.
+  // The same, if the path no longer refers to the open file: it was moved away or removed.
   Result<void> follow();
 
  private:
@@ -52,11 +52,11 @@ class LineFile {
   bool was_removed() const;
 
   std::string what_;
-  std::string path_;  // empty: not ours
+  std::string path_;  // empty: a borrowed descriptor
   std::optional<mode_t> mode_;
   Descriptor file_;
   int fd_ = -1;
-  bool torn_ = false;   // the last line has no end
+  bool torn_ = false;   // the last line is incomplete
   bool stuck_ = false;  // nobody reads
   std::string mended_;
 };

@@ -7,11 +7,11 @@
 namespace keyfs {
 namespace {
 
-// More kinds of message than this within one interval are counted together under this name.
+// Beyond a number of kinds of message in one interval, further ones are counted under this name.
 constexpr size_t kMaxKinds = 512;
 constexpr std::string_view kOthers = "events of other kinds";
 
-// The length of the UTF-8 sequence at the start of `text` and its code point; 0 when it is none
+// The length of the UTF-8 sequence at the start of `text` and its code point; 0 if it is not one
 // (RFC 3629: no overlong forms, no surrogates, nothing over U+10FFFF).
 size_t decode_utf8(std::string_view text, uint32_t& point) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -40,8 +40,8 @@ bool must_escape(uint32_t point) {
          (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
 }
 
-// As a JSON string (RFC 8259), which is what logfmt readers take, too. At most `most` bytes, and a
-// few more.
+// As a JSON string (RFC 8259), which logfmt readers accept too. At most `most` bytes, and a few
+// more.
 void append_quoted(std::string& out, std::string_view text, size_t most) {
   const size_t start = out.size();
   out += '"';
@@ -84,7 +84,7 @@ bool is_bare(std::string_view text) {
   return true;
 }
 
-// Makes one line, of either format.
+// Builds one line, in either format.
 class Line {
  public:
   explicit Line(LogFormat format) : json_(format == LogFormat::kJson) {
@@ -122,7 +122,7 @@ class Line {
   }
 
  private:
-  // No value is longer than 6 bytes for each of these, and none is begun past the first limit.
+  // No value is longer than 6 times this, and none is started past the first limit.
   static constexpr size_t kMostInValue = 1500;
   static constexpr size_t kBeginBefore = Log::kMaxLine - kMostInValue - 100;
 

@@ -1,24 +1,24 @@
-// The operator's log: what happened, told once, one event a line.
+// The operator's log: one line per event.
 //
-//   log.warn("region us-east-1 is left alone for 30s", {{"region", name}, {"reason", reason}});
+//   log.warn("region us-east-1 is failing: circuit open", {{"region", name}, {"reason", reason}});
 //
 // Thread-safety: everything here may be called from any thread. Ownership: a Log refers to its sink
-// and its clock, which must outlive it; it is handed on by reference, there is no global one.
-// Blocking: formats the line, holds one short lock, and hands it to the sink; those of
-// base/log_sink.h only queue it. Errors: none come back and nothing is thrown. A line that is lost
-// is counted, and the log says how many were as soon as it can.
+// and its clock, which must outlive it; it is passed by reference; there is no global log.
+// Blocking: formats the line, holds one short lock, and passes it to the sink; the sinks in
+// base/log_sink.h only queue it. Errors: none are returned or thrown. Lost lines are counted, and
+// the log reports their number as soon as it can.
 //
-// The message says what it means for the operator; the fields carry the parts that one searches
-// for. Neither holds key material, credentials, or text quoted from a reply that may hold them.
+// The message says what the event means for the operator; the fields carry what one searches for.
+// Neither holds key material, credentials, or text quoted from a reply that may hold them.
 //
 // The same message (fields may differ) is written `burst` times within `interval`; then it is held
-// back, and when the interval is over one line says "... (and 312 more like it)". That line is
-// written with the next event of any kind, by flush_repeats(), or at the end. A message that is to
-// be told apart by region or host must name it in its text.
+// back, and after the interval one line says "... (and 312 more like it)". That line is written
+// with the next event of any kind, by flush_repeats(), or at the end. A message that must be
+// counted separately by region or host must name it in its text.
 //
 // The line, logfmt: time=2026-11-22T03:46:00.123Z level=warn msg="..." region=us-east-1
 // JSON (one object): {"time":"...","level":"warn","msg":"...","region":"us-east-1"}
-// Control characters and bytes that are no UTF-8 are escaped in both, so that no value can start a
+// Control characters and bytes that are not UTF-8 are escaped in both, so that no value can start a
 // line or move a terminal's cursor. A line is at most kMaxLine bytes long, cut with "..." in a
 // value.
 #pragma once
@@ -46,7 +46,7 @@ enum class LogLevel { kDebug, kInfo, kWarn, kError };
 std::string_view to_string(LogLevel level);                     // "debug", "warn"...
 std::optional<LogLevel> log_level_from(std::string_view name);  // the reverse
 
-// Refers to text, and so lives no longer than the call it is an argument of.
+// Refers to text: must not outlive the call that it is an argument of.
 class LogValue {
  public:
   LogValue(std::string_view text) : value_(text) {}  // NOLINT: conversion is what it is for
@@ -74,11 +74,11 @@ struct LogField {
   LogValue value;
 };
 
-// Where lines go. Thread-safe, never throws, does not keep its caller waiting.
+// Where lines go. Thread-safe, never throws, never blocks.
 class LogSink {
  public:
   virtual ~LogSink() = default;
-  // One event as one line, without its end.
+  // One event as one line, without the newline.
   virtual void write(LogLevel level, std::string_view line) noexcept = 0;
   // How many lines could not be written, ever.
   virtual uint64_t lost() const noexcept = 0;
@@ -89,7 +89,7 @@ enum class LogFormat { kLogfmt, kJson };
 struct LogOptions {
   LogLevel least = LogLevel::kInfo;
   LogFormat format = LogFormat::kLogfmt;
-  bool time = true;  // off for the journal, which has its own
+  bool time = true;  // off for the journal, which adds its own
   unsigned burst = 10;
   Duration interval = std::chrono::seconds(30);
 };
@@ -120,8 +120,8 @@ class Log {
   bool enabled(LogLevel level) const noexcept { return level >= least_.load(); }
   void set_level(LogLevel least) noexcept { least_ = least; }
 
-  // Writes the "and N more" lines whose interval is over. Worth calling now and then, e.g. once a
-  // minute; otherwise they wait for the next event.
+  // Writes the "and N more" lines whose interval is over. Call it occasionally, e.g. once a minute;
+  // otherwise they wait for the next event.
   void flush_repeats() noexcept;
   // Lines that were lost, here or in the sink. Lines held back as repeats are not among them.
   uint64_t lost() const noexcept;

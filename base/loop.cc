@@ -8,8 +8,8 @@ namespace keyfs {
 
 namespace {
 
-// A look at the network costs something for each transfer that is under way, and a reply goes
-// through several hands: they get this many steps before the next look.
+// Polling the network has a cost per running transfer, and a reply takes several steps: run up to
+// this many before the next poll.
 constexpr int kStepsToOnePoll = 16;
 
 }  // namespace
@@ -22,7 +22,7 @@ void IdlePoller::wait(std::optional<Duration> timeout) {
   std::unique_lock lock(mutex_);
   const auto woken = [this] { return wake_; };
   if (timeout == Duration::zero()) {
-    // Not even for as long as the kernel takes to end a wait at once (50 us).
+    // Not even for the time that the kernel needs to end a wait immediately (50 us).
   } else if (timeout) {
     woken_.wait_for(lock, *timeout, woken);
   } else {
@@ -53,7 +53,7 @@ struct Loop::Root {
     Root* root = nullptr;
     std::list<std::unique_ptr<Root>>::iterator place;
   };
-  Done on_done;  // outlives the task, whose end refers to it
+  Done on_done;  // outlives the task, which refers to it when it ends
   ReadyCoroutine first;
   Task<void> task;
 };
@@ -67,7 +67,7 @@ void Loop::post(std::function<void()> work) {
     std::lock_guard lock(posted_mutex_);
     if (closed_) return;
     posted_.push_back(std::move(work));
-    if (!std::exchange(asleep_, false)) return;  // it looks here before it sleeps
+    if (!std::exchange(asleep_, false)) return;  // it checks this before it sleeps
   }
   poller_.wake();
 }
@@ -96,7 +96,7 @@ void Loop::run_until(const bool& done) {
   while (!done) {
     bool busy = step();
     for (int steps = 1; busy && !done && steps < kStepsToOnePoll; ++steps) busy = step();
-    poll(!busy && !done);  // also at the end: the poller wipes what it left of secrets
+    poll(!busy && !done);  // also at the end: the poller wipes the secrets that it left
   }
 }
 

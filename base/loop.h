@@ -1,10 +1,10 @@
 // The I/O thread: runs tasks, timers and the network.
 //
-// Thread-safety: post(), stop() and wake-ups may come from any thread; all else belongs to the
-// thread that runs the loop. post() is the only door between the two. Ownership: the loop owns the
-// tasks given to spawn(); destroying the loop cancels them. Whatever a task uses (clients, stores,
-// workers) must outlive the loop's tasks: call shutdown() first. Blocking: run() and run_task()
-// block their thread; nothing that runs inside may.
+// Thread-safety: post(), stop() and wake-ups may come from any thread; everything else belongs to
+// the thread that runs the loop. post() is the only way in from other threads. Ownership: the loop
+// owns the tasks given to spawn(); destroying the loop cancels them. Everything that a task uses
+// (clients, stores, workers) must outlive the loop's tasks: call shutdown() first. Blocking: run()
+// and run_task() block their thread; nothing that runs inside may.
 #pragma once
 
 #include <condition_variable>
@@ -22,14 +22,14 @@
 
 namespace keyfs {
 
-// What the loop sleeps in. The network's one wraps curl_multi (base/http.h).
+// What the loop sleeps in. The one for the network wraps curl_multi (base/http.h).
 class Poller {
  public:
   virtual ~Poller() = default;
-  // Waits for I/O, for wake(), or for `timeout` (nullopt: without end), and handles the I/O that
-  // is due. On the loop's thread.
+  // Waits for I/O, for wake(), or for `timeout` (nullopt: forever), and handles the I/O that is
+  // due. On the loop's thread.
   virtual void wait(std::optional<Duration> timeout) = 0;
-  // Ends a wait() that is under way, or the next one. From any thread; never blocks.
+  // Ends the current wait(), or the next one. From any thread; never blocks.
   virtual void wake() = 0;
 };
 
@@ -61,7 +61,7 @@ class Loop {
   // called.
   void post(std::function<void()> work);
 
-  // Starts a task which belongs to nobody else.
+  // Starts a task that the loop owns.
   void spawn(Task<void> task);
 
   // Until stop().
@@ -85,11 +85,11 @@ class Loop {
   }
 
   // One turn: what was posted, timers that are due, and the tasks that were ready when the turn
-  // began (what they make ready waits for the next turn, so that nobody starves). Then I/O, for
-  // which it waits when nothing else is to do and `may_wait`.
+  // began (what they make ready waits for the next turn, so that nobody starves). Then I/O; waits
+  // for it only if there is nothing else to do and `may_wait`.
   void turn(bool may_wait);
 
-  // Cancels every task. On the loop's thread, or when it no longer runs.
+  // Cancels every task. On the loop's thread, or after the loop has stopped running.
   void shutdown();
 
   void make_ready(Ready& item) { ready_.push(item); }
@@ -106,8 +106,8 @@ class Loop {
   struct Root;
 
   void run_until(const bool& done);
-  // A turn without the I/O; false when there was nothing to do. Then what it made ready, if
-  // anything, waits for the next one.
+  // A turn without I/O; false if there was nothing to do. What it made ready waits for the next
+  // turn.
   bool step();
   void poll(bool may_wait);
   bool run_posted();
@@ -126,7 +126,7 @@ class Loop {
   bool asleep_ = false;  // or about to be: the next post() must wake it
 };
 
-// Puts a Ready on the loop's queue at a time. Given up when destroyed.
+// Puts a Ready on the loop's queue at a given time. Destruction cancels it.
 class Timer {
  public:
   explicit Timer(Loop& loop) : loop_(loop) {}
@@ -171,7 +171,7 @@ inline Loop::Sleep Loop::sleep_until(TimePoint time) { return Sleep(*this, time)
 inline Loop::Sleep Loop::sleep_for(Duration duration) { return Sleep(*this, now() + duration); }
 inline Loop::Sleep Loop::yield() { return Sleep(*this, TimePoint::min()); }
 
-// A value that arrives once: `slot.set(v)` by whoever has it, `co_await slot` by the one who waits.
+// A value that arrives once: the producer calls `slot.set(v)`, the one waiter `co_await slot`.
 // On the loop's thread.
 template <class T>
 class OneShot {

@@ -12,7 +12,7 @@
 namespace keyfs {
 namespace {
 
-// Printable ASCII, so that neither UTF-8 nor line ends are of concern to a reader.
+// Printable ASCII, so that readers need not handle UTF-8 or line ends.
 std::string told(std::string_view text, size_t most) {
   std::string result(text.substr(0, most));
   std::replace_if(
@@ -23,7 +23,7 @@ std::string told(std::string_view text, size_t most) {
 using Metric =
     std::variant<std::unique_ptr<Counter>, std::unique_ptr<Gauge>, std::unique_ptr<Histogram>>;
 
-// By their place in Metric.
+// In the order of the alternatives in Metric.
 constexpr std::array<std::string_view, 3> kTypes = {"counter", "gauge", "histogram"};
 constexpr size_t kCounter = 0;
 constexpr size_t kGauge = 1;
@@ -139,7 +139,7 @@ uint64_t Histogram::count() const {
 struct Metrics::State {
   mutable std::mutex mutex;
   std::map<std::string, Family, std::less<>> families;
-  std::vector<Metric> refused;  // handles that are not told
+  std::vector<Metric> refused;  // handles that are not exported
   Counter* told_refused = nullptr;
 
   template <class T, class... Arguments>
@@ -169,7 +169,7 @@ T& Metrics::State::get(size_t type, std::string_view name, std::string_view help
   auto& series = family->second.series;
   Labels good;
   for (const auto& [label, value] : labels) {
-    // "le" is the histograms' own.
+    // "le" is reserved for histograms.
     if (!is_name(label, "_") || label == "le") return refuse();
     good.emplace(label, told(value, kMaxLabelValue));
   }
@@ -186,7 +186,7 @@ T& Metrics::State::get(size_t type, std::string_view name, std::string_view help
 
 Metrics::Metrics() : state_(std::make_unique<State>()) {
   state_->told_refused = &counter("keyfs_metrics_refused_total",
-                                  "Metrics that could not be registered: a mistake in keyfs.");
+                                  "Metrics that could not be registered: a bug in keyfs.");
 }
 Metrics::~Metrics() = default;
 

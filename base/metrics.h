@@ -1,4 +1,4 @@
-// Counters, gauges and histograms, told as Prometheus text.
+// Counters, gauges and histograms, exported as Prometheus text.
 //
 //   Counter& calls = metrics.counter("keyfs_region_calls_total", "Calls to a region, by outcome.",
 //                                    {{"region", "us-east-1"}, {"outcome", "ok"}});
@@ -7,16 +7,16 @@
 // Ask for a handle once and keep it: asking takes a lock and allocates, using does neither.
 //
 // Thread-safety: everything may be called from any thread. Handles are atomics without a lock.
-// Ownership: Metrics owns what it hands out; handles stay good as long as it lives. Blocking:
-// never. Errors: none. A handle is always given; the mistakes of a caller (a name that is not
+// Ownership: Metrics owns what it hands out; handles are valid as long as it lives. Blocking:
+// never. Errors: none. A handle is always returned; a caller's mistakes (a name that is not
 // keyfs_[a-z0-9_]+, a counter that does not end with _total or something else that does, a name
-// asked for as two kinds of metric, a label that is none) give one that works but is not told, and
+// asked for as two kinds of metric, an invalid label) give one that works but is not exported, and
 // are counted in keyfs_metrics_refused_total.
 //
 // Names follow Prometheus's practices: base units (seconds, bytes), _total on counters. Label
 // values come from a small set: regions, outcomes, error classes; never ids, users or messages.
-// Past kMaxSeries sets of values for one name further ones are told together as "other". Values are
-// cut at kMaxLabelValue bytes, and bytes that are not printable ASCII become "?".
+// Past kMaxSeries sets of values for one name further ones are exported together as "other". Values
+// are cut at kMaxLabelValue bytes, and bytes that are not printable ASCII become "?".
 //
 // Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, 0.0.4).
 #pragma once
@@ -36,11 +36,11 @@
 
 namespace keyfs {
 
-// Only grows. Each has a cache line of its own, so that two do not slow each other.
+// Only grows. Each has its own cache line, so that two do not slow each other down.
 class alignas(64) Counter {
  public:
   void add(uint64_t by = 1) noexcept { value_.fetch_add(by, std::memory_order_relaxed); }
-  // For what somebody else counts: never goes back.
+  // For a count kept elsewhere: never decreases.
   void raise_to(uint64_t total) noexcept {
     uint64_t now = value();
     while (now < total && !value_.compare_exchange_weak(now, total, std::memory_order_relaxed)) {
@@ -63,7 +63,7 @@ class alignas(64) Gauge {
   std::atomic<double> value_{0};
 };
 
-// How observations are spread: a bucket counts those up to and with its bound.
+// The distribution of observations: a bucket counts those up to and including its bound.
 class alignas(64) Histogram {
  public:
   explicit Histogram(std::vector<double> bounds);
@@ -74,13 +74,13 @@ class alignas(64) Histogram {
   }
 
   const std::vector<double>& bounds() const { return bounds_; }
-  // Of each bucket by itself, the last one being for what is over every bound.
+  // For each bucket separately; the last one is for values above every bound.
   std::vector<uint64_t> counts() const;
   uint64_t count() const;
   double sum() const noexcept { return sum_.load(std::memory_order_relaxed); }
 
  private:
-  const std::vector<double> bounds_;  // rising
+  const std::vector<double> bounds_;  // ascending
   std::unique_ptr<std::atomic<uint64_t>[]> counts_;
   std::atomic<double> sum_{0};
 };
@@ -100,7 +100,7 @@ class Metrics {
   // The same name and labels give the same handle; the first help for a name counts.
   Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
-  // Without bounds: latency_bounds(). All of one name have the bounds of the first.
+  // Without bounds: latency_bounds(). All with the same name share the bounds of the first.
   Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels = {},
                        std::vector<double> bounds = {});
 

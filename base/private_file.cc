@@ -37,7 +37,7 @@ Result<void> check_guard(const std::string& path, const struct stat& about, Guar
 
 Result<void> check_regular(const std::string& path, const Descriptor& file) {
   struct stat about {};
-  if (::fstat(file.get(), &about) != 0) return fail(os_error(path, "cannot be looked at"));
+  if (::fstat(file.get(), &about) != 0) return fail(os_error(path, "cannot be examined"));
   if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, path + ": is not a regular file");
   return {};
 }
@@ -50,7 +50,7 @@ Result<void> check_private_directory(const std::string& path) {
 }
 
 Result<Descriptor> open_private_file(const std::string& path, int flags, Guard guard, mode_t mode) {
-  // O_NONBLOCK: were it a FIFO, open() would wait for its other end.
+  // O_NONBLOCK: on a FIFO, open() would wait for the other end.
   Descriptor file(
       ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode));
   if (!file.is_open()) {

@@ -1,10 +1,11 @@
-// Several tasks at once: a group whose results come as they finish, a deadline over one task, and
+// Several tasks at once: a group that yields results as they finish, a deadline over one task, and
 // one flight per key.
 //
 // Thread-safety: none; all on the loop's thread. Blocking: never.
 // Ownership: a TaskGroup owns its tasks, dropping it cancels those still running. A SingleFlight
-// owns its flights; each waiter may leave, the last one out cancels the flight unless it is pinned.
-// Errors: before() gives kTimeout when the time passes; all else comes from the tasks.
+// owns its flights; each waiter may leave, the last one to leave cancels the flight unless it is
+// pinned. Errors: before() gives kTimeout when the time is up; everything else comes from the
+// tasks.
 #pragma once
 
 #include <functional>
@@ -40,7 +41,7 @@ class TaskGroup {
     return number;
   }
 
-  // Started, and its result not yet taken from next().
+  // How many were started whose result next() has not returned yet.
   size_t size() const { return members_.size(); }
   bool empty() const { return members_.empty(); }
 
@@ -53,8 +54,8 @@ class TaskGroup {
     size_t number;
     T value;
   };
-  // The next task that finishes. nullopt when `until` passes first (the tasks go on), and when the
-  // group is empty. One caller at a time.
+  // The next task that finishes. nullopt if `until` passes first (the tasks keep running), or if
+  // the group is empty. One caller at a time.
   Task<std::optional<Finished>> next(std::optional<TimePoint> until = std::nullopt) {
     while (!members_.empty()) {
       if (!finished_.empty()) {
@@ -134,16 +135,16 @@ Task<Result<T>> before(Loop& loop, TimePoint deadline, std::string what, Task<Re
   co_return fail(Code::kTimeout, what + ": timed out after " + to_text(loop.now() - begin));
 }
 
-// Work that is done once for all who ask for the same key at the same time. T is copied to each
-// waiter, so it is something like Result<std::shared_ptr<const X>>.
+// Work that is done once for all callers that ask for the same key at the same time. T is copied to
+// each waiter, so use something like Result<std::shared_ptr<const X>>.
 template <class T>
 class SingleFlight {
  public:
   // What the work sees of its flight.
   class Flight {
    public:
-    // From now on the work goes on to its end even when nobody waits any more: a conditional write
-    // is under way, and cutting it off would leave its outcome unknown.
+    // From now on the work runs to its end even if nobody waits any more: a conditional write is in
+    // progress, and cancelling it would leave its outcome unknown.
     void pin() { pinned_ = true; }
     size_t waiters() const { return waiters_.size(); }
 
@@ -175,7 +176,7 @@ class SingleFlight {
   SingleFlight(const SingleFlight&) = delete;
   SingleFlight& operator=(const SingleFlight&) = delete;
 
-  // Joins the flight of `key`; starts it with `work` when there is none.
+  // Joins the flight of `key`, or starts one with `work`.
   Task<T> join(std::string key, Work work) {
     Waiter waiter(*this, key);
     auto& flight = flights_[key];
@@ -199,7 +200,7 @@ class SingleFlight {
   size_t size() const { return flights_.size(); }
 
  private:
-  // One who waits; leaves the flight when it is dropped before the landing.
+  // A waiter; leaves the flight if it is destroyed before the flight lands.
   struct Waiter {
     Waiter(SingleFlight& owner, std::string flight_key)
         : flights(owner), key(std::move(flight_key)), slot(owner.loop_) {}

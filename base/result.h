@@ -2,8 +2,8 @@
 //
 // Thread-safety: plain values. Blocking: never.
 //
-// A function that can fail returns Result<T>. There are few codes, one for each thing that a caller
-// does differently; everything else is in the message. Absence is not an error: functions that look
+// A function that can fail returns Result<T>. There is one code for each case that a caller handles
+// differently; everything else is in the message. Absence is not an error: functions that look
 // something up return Result<std::optional<T>>.
 //
 // A message is written for the operator: first what it means, then the reason, e.g.
@@ -20,10 +20,10 @@ namespace keyfs {
 
 enum class Code {
   kInvalid,          // the configuration, the arguments or a request of ours is wrong; do not retry
-  kDenied,           // the other side refuses us for good: permission, disabled master, wrong state
+  kDenied,           // the other side refuses permanently: permission, disabled master, wrong state
   kUnauthenticated,  // credentials are missing, expired or malformed; fresh ones may help
-  kUnavailable,      // could not be asked or failed on its side; another try or region may do
-  kThrottled,        // asked too often, here or there; slow down
+  kUnavailable,      // unreachable, or failed on its side; another try or region may work
+  kThrottled,        // too many requests, here or there; slow down
   kTimeout,          // the deadline passed
   kCorrupt,  // a record, blob, context or check value is not what was written. Never recreate
   kRevoked,  // the key is disabled or deleted
@@ -38,7 +38,7 @@ struct Error {
 
   Error(Code error_code, std::string text) : code(error_code), message(std::move(text)) {}
 
-  // The same error, told from one level further up: "could not read key orders: " + message.
+  // The same error with context from one level up: "could not read key orders: " + message.
   Error within(std::string_view context) const& {
     return Error(code, std::string(context) + ": " + message);
   }

@@ -1,6 +1,6 @@
-// How often, and after what pause, a call is made again: a budget shared by all calls to one
-// service, so that an outage does not multiply the load, and pauses that grow and are spread by
-// chance, so that those who failed together do not come back together.
+// When to retry a call: a budget shared by all calls to one service, so that an outage does not
+// multiply the load, and exponential back-off with jitter, so that calls that failed together do
+// not return together.
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html ("standard")
 //
 // Thread-safety: none. Blocking: never.
@@ -15,7 +15,7 @@
 
 namespace keyfs {
 
-// Whether the same call may succeed a moment later.
+// Whether the same call may succeed if repeated.
 constexpr bool may_pass(Code code) {
   return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kThrottled;
 }
@@ -27,13 +27,13 @@ class RetryBudget {
   static constexpr int kRetry = 5;
   static constexpr int kTimeout = 10;  // a retry after a time-out
 
-  // False: no more retries for now.
+  // Takes the cost of one retry; false: no more retries for now.
   bool take(int cost) {
     if (tokens_ < cost) return false;
     tokens_ -= cost;
     return true;
   }
-  // A call succeeded, after retries that cost `spent` altogether.
+  // A call succeeded after retries that cost `spent` in total.
   void succeeded(int spent) { tokens_ = std::min(kFull, tokens_ + std::max(spent, 1)); }
 
   int tokens() const { return tokens_; }
@@ -44,17 +44,17 @@ class RetryBudget {
 
 // Evenly spread over [0, 1). For jitter only.
 using RandomFraction = std::function<double()>;
-// From a source of random bytes, which outlives the result. Without randomness all goes on, in
-// step.
+// From a source of random bytes, which must outlive the result. If randomness fails, everything
+// still works, in lockstep.
 RandomFraction random_fraction(Random& random);
 
 Duration scaled(Duration duration, double factor);
 
-// The pauses between tries: doubled each time, up to a bound.
+// The pauses between tries: doubled each time, up to a limit.
 struct Backoff {
   Duration first;
   Duration most;
-  // How much of a pause chance may take away: 1 for all of it ("full jitter"), 0 for nothing.
+  // How much of a pause jitter may remove: 1 for all of it ("full jitter"), 0 for nothing.
   double spread = 0;
 
   // Before retry 0, 1, 2...

@@ -31,7 +31,7 @@ size_t class_of(size_t size) {
   return kLarge;
 }
 
-// CAP_IPC_LOCK lifts RLIMIT_MEMLOCK; there is no need of libcap for one bit.
+// CAP_IPC_LOCK lifts RLIMIT_MEMLOCK; libcap is not needed for one bit.
 bool may_lock_anything() {
   FILE* status = std::fopen("/proc/self/status", "re");
   if (status == nullptr) return false;
@@ -48,7 +48,7 @@ bool may_lock_anything() {
 }  // namespace
 
 void wipe(std::span<uint8_t> memory) {
-#ifndef KEYFS_UNSAFE_NO_WIPE  // set only in the build that shows that the memory scan finds a key
+#ifndef KEYFS_UNSAFE_NO_WIPE  // only set in the build that proves that the memory scan finds keys
   if (!memory.empty()) explicit_bzero(memory.data(), memory.size());
 #else
   (void)memory;
@@ -57,7 +57,7 @@ void wipe(std::span<uint8_t> memory) {
 
 void wipe_registers() {
 #if defined(__x86_64__) && !defined(KEYFS_UNSAFE_NO_WIPE)
-  // Which of them memcpy uses is the C library's choice, by what the processor has.
+  // The C library chooses which of them memcpy uses, depending on the CPU.
   if (__builtin_cpu_supports("avx512f")) {
     asm volatile(
         "vpxorq %%zmm16, %%zmm16, %%zmm16\n vpxorq %%zmm17, %%zmm17, %%zmm17\n"
@@ -87,7 +87,7 @@ void wipe_registers() {
 #endif
 }
 
-// Lies at the start of its own slab, so that a slot finds it by masking its address.
+// Located at the start of its slab, so that a slot finds it by masking its address.
 struct SecretArena::Slab {
   State* owner;
   uint8_t* mapping;  // the whole reservation with its unreadable fences
@@ -97,7 +97,7 @@ struct SecretArena::Slab {
   uint32_t slot_bytes;
   uint32_t used;        // slots handed out
   uint32_t never_used;  // index of the first slot that has never been handed out
-  void* free_list;      // slots given back, linked through their first bytes
+  void* free_list;      // freed slots, linked through their first bytes
   uint32_t slots;
 
   uint8_t* slot(uint32_t index) {
@@ -122,7 +122,7 @@ Result<SecretArena::Slab*> SecretArena::State::map_slab(size_t klass, size_t siz
   const size_t page = 4096;
   const size_t usable =
       klass == kLarge ? (kHeaderBytes + size + page - 1) / page * page : kSlabBytes;
-  // Room to align, and one page at least of fence on either side.
+  // Room to align, and at least one fence page on either side.
   const size_t reserved = usable + 2 * kSlabBytes;
   void* mapping =
       mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -169,8 +169,7 @@ void SecretArena::State::unmap_slab(Slab* slab) {
 SecretArena::SecretArena() : state_(std::make_unique<State>()) {}
 
 SecretArena::~SecretArena() {
-  // Secrets that are still handed out would point into nothing: a mistake in the order of
-  // destruction, and not one to go on from.
+  // Remaining secrets would be dangling: a bug in the order of destruction, so abort.
   if (state_->usage.secrets != 0) std::abort();
   for (auto& slabs : state_->with_room) {
     for (Slab* slab : slabs) state_->unmap_slab(slab);
@@ -223,7 +222,8 @@ void SecretArena::release(uint8_t* data) {
   if (slab->full()) with_room.push_back(slab);
   std::memcpy(data, &slab->free_list, sizeof(void*));
   slab->free_list = data;
-  // One empty slab of a class is kept, so that a lone secret that comes and goes maps nothing.
+  // Keep one empty slab per class, so that a single secret that comes and goes does not map memory
+  // each time.
   if (--slab->used == 0 && with_room.size() > 1) {
     std::erase(with_room, slab);
     state.unmap_slab(slab);

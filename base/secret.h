@@ -2,14 +2,13 @@
 //
 // SecretArena packs secrets into slabs of 64 KiB which are locked (mlock), left out of core dumps
 // (MADV_DONTDUMP), empty in a forked child (MADV_WIPEONFORK) and fenced by unreadable pages. A
-// 32-byte key takes 32 locked bytes. Every slot is wiped when it is given back, and a slab that is
-// empty is unmapped.
+// 32-byte key takes 32 locked bytes. Every slot is wiped when freed, and an empty slab is unmapped.
 //
-// Thread-safety: SecretArena is thread-safe (one mutex; it is not on the path of a cached read). A
+// Thread-safety: SecretArena is thread-safe (one mutex, not on the path of a cached read). A
 // SecretBytes may be read by several threads and changed or moved by one.
 // Ownership: a SecretBytes owns its slot; the arena must outlive it.
 // Blocking: never waits for I/O.
-// Errors: kUnavailable when memory cannot be had or locked; the message names RLIMIT_MEMLOCK.
+// Errors: kUnavailable if memory cannot be allocated or locked; the message names RLIMIT_MEMLOCK.
 #pragma once
 
 #include <cstddef>
@@ -25,12 +24,12 @@ namespace keyfs {
 
 class SecretArena;
 
-// Overwrites memory in a way that the compiler does not take out.
+// Overwrites memory in a way that the compiler does not optimize out.
 void wipe(std::span<uint8_t> memory);
 
-// Clears the vector registers, through which memory is copied: they keep the last of it while a
-// thread waits, and a core dump shows the registers of every thread. For a thread that handles
-// secrets, just before it waits. Does nothing on processors other than x86-64.
+// Clears the vector registers, which memory copies use: they keep the last bytes while a thread
+// waits, and a core dump contains the registers of every thread. Call it on a thread that handles
+// secrets, just before it waits. Does nothing on CPUs other than x86-64.
 void wipe_registers();
 
 // Bytes that must not leak. They can be moved, not copied or printed, and are wiped on destruction.
@@ -47,17 +46,17 @@ class SecretBytes {
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
 
-  // The only ways in. Whoever calls them must not let the bytes outlive this object.
+  // The only access to the bytes. What they return must not outlive this object.
   std::span<const uint8_t> reveal() const { return {data_, size_}; }
   std::string_view reveal_text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   std::span<uint8_t> reveal_mutable() { return {data_, size_}; }
 
   // Cuts to the first `size` bytes and wipes the rest.
   void truncate(size_t size);
-  // Wipes the bytes and gives the slot back.
+  // Wipes the bytes and frees the slot.
   void reset();
 
-  // Compares in a time that depends on the sizes only.
+  // Compares in time that depends only on the sizes.
   bool equals(std::span<const uint8_t> other) const;
 
  private:
@@ -89,7 +88,7 @@ class SecretArena {
   };
   Usage usage() const;
 
-  // Bytes that this process may lock at all; SIZE_MAX when nothing limits it (CAP_IPC_LOCK).
+  // Bytes that this process may lock in total; SIZE_MAX if there is no limit (CAP_IPC_LOCK).
   static size_t lockable_bytes();
 
  private:
@@ -101,7 +100,7 @@ class SecretArena {
   std::unique_ptr<State> state_;
 };
 
-// Text or bytes that grow while they are received, in locked memory all the while.
+// A buffer that grows while data is received, always in locked memory.
 class SecretBuffer {
  public:
   explicit SecretBuffer(SecretArena& arena) : arena_(&arena) {}
@@ -111,7 +110,7 @@ class SecretBuffer {
   size_t size() const { return size_; }
   std::string_view reveal_text() const { return bytes_.reveal_text().substr(0, size_); }
   void clear();
-  // What was appended; the buffer is empty afterwards.
+  // Returns what was appended and empties the buffer.
   SecretBytes take();
 
  private:

@@ -10,7 +10,7 @@ namespace {
 constexpr int kMaxDepth = 32;
 constexpr size_t kMaxMembers = 256;
 
-// Walks over a JSON text and checks its form; what it has passed over is told by position.
+// Walks over a JSON text and checks its syntax; callers get positions of what was passed.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) : text_(text) {}
@@ -118,8 +118,8 @@ unsigned hex4(std::string_view digits) {
   return out;
 }
 
-// Writes what a well-formed string (without its quotes) stands for; never longer than it. The
-// size, or nullopt for a lone surrogate.
+// Writes the decoded form of a well-formed string (without its quotes); never longer than the
+// string. Returns the size, or nullopt for a lone surrogate.
 std::optional<size_t> unescape(std::string_view text, char* out) {
   size_t size = 0;
   while (!text.empty()) {
@@ -217,7 +217,7 @@ Result<SecretJson> SecretJson::parse(std::string_view text) {
   for (size_t i = 0; i < out.members_.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
       if (out.members_[i].name == out.members_[j].name) {
-        return fail(Code::kCorrupt, "a member of the JSON object stands twice");
+        return fail(Code::kCorrupt, "the JSON object has a duplicate member");
       }
     }
   }

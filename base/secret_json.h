@@ -1,10 +1,9 @@
-// Takes strings out of a JSON text that holds secrets, without a copy anywhere but in locked
-// memory. nlohmann-json leaves copies on the heap, and quotes the text in its exceptions.
+// Extracts strings from a JSON text that holds secrets, with copies only in locked memory.
+// nlohmann-json leaves copies on the heap, and quotes the text in its exceptions.
 //
-// Thread-safety: plain functions. Blocking: never. Errors: Code::kCorrupt for a text that is no
-// JSON object (RFC 8259), is nested deeper than 32 levels or has more than 256 members, a member
-// that stands twice, or one that is not of the kind that was asked
-// for; messages name the member, and quote nothing.
+// Thread-safety: plain functions. Blocking: never. Errors: Code::kCorrupt for a text that is not a
+// JSON object (RFC 8259), is nested deeper than 32 levels or has more than 256 members, a duplicate
+// member, or one of another type than requested; messages name the member and quote nothing.
 #pragma once
 
 #include <optional>
@@ -22,17 +21,17 @@ class SecretJson {
  public:
   static Result<SecretJson> parse(std::string_view text);
 
-  // nullopt when there is no such member, or it is null.
+  // nullopt if there is no such member, or it is null.
   Result<std::optional<SecretBytes>> secret(SecretArena& arena, std::string_view name) const;
   // For what is not secret.
   Result<std::optional<std::string>> string(std::string_view name) const;
-  // The text of a number, true, false; or of an object or array, as it stands.
+  // The raw text of a number, true, false, object or array.
   std::optional<std::string_view> raw(std::string_view name) const;
 
  private:
   struct Member {
-    std::string_view name;   // as it stands; a name with escapes is never asked for
-    std::string_view value;  // as it stands; a string with its quotes
+    std::string_view name;   // raw; a name with escapes is never requested
+    std::string_view value;  // raw; a string includes its quotes
   };
   const Member* find(std::string_view name) const;
 

@@ -1,6 +1,6 @@
 // A hash that nobody can predict: SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, "SipHash: a fast
-// short-input PRF", 2012), for tables whose keys a stranger chooses. With std::hash whoever picks
-// names can have thousands of them in one chain.
+// short-input PRF", 2012), for tables whose keys a stranger chooses. With std::hash, a user who
+// chooses names could put thousands of them in one chain.
 //
 // Thread-safety: a plain value. Blocking: never. Errors: random() gives those of its source.
 #pragma once
@@ -17,10 +17,10 @@ class Random;
 
 class SipHash {
  public:
-  // With a key that anybody knows: for tests.
+  // With a well-known key: for tests.
   SipHash() = default;
   SipHash(uint64_t k0, uint64_t k1) : k0_(k0), k1_(k1) {}
-  // With a key of its own.
+  // With a random key.
   static Result<SipHash> random(Random& random);
 
   uint64_t operator()(std::string_view text) const;

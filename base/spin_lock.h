@@ -1,6 +1,6 @@
-// A lock of one byte, for the few instructions of a pointer's copy.
+// A one-byte lock for critical sections of a few instructions, such as copying a pointer.
 //
-// Thread-safety: from any thread. Blocking: spins; gives way now and then, in case the holder was
+// Thread-safety: from any thread. Blocking: spins, and yields occasionally in case the holder was
 // preempted. Errors: none.
 #pragma once
 

@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-// Makes the tree while the text is read, and stops at the first thing that it refuses.
+// Builds the tree while parsing, and stops at the first violation.
 class Builder final : public nlohmann::json_sax<json> {
  public:
   explicit Builder(size_t max_values) : values_left_(max_values) {}
@@ -24,7 +24,7 @@ class Builder final : public nlohmann::json_sax<json> {
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t& text) override {
     if (text.find_first_of(".eE") != string_t::npos) return add(value);
-    return refuse("has a number that does not fit 64 bits");
+    return refuse("has a number that does not fit in 64 bits");
   }
   bool string(string_t& text) override { return add(std::move(text)); }
   bool binary(binary_t&) override { return refuse("is not JSON"); }
@@ -32,7 +32,7 @@ class Builder final : public nlohmann::json_sax<json> {
   bool key(string_t& name) override {
     auto& members = open_.back()->get_ref<json::object_t&>();
     const auto [member, is_new] = members.try_emplace(std::move(name), nullptr);
-    if (!is_new) return refuse("has a key that stands twice");
+    if (!is_new) return refuse("has a duplicate key");
     member_ = &member->second;
     return true;
   }
@@ -40,7 +40,7 @@ class Builder final : public nlohmann::json_sax<json> {
   bool start_array(size_t) override { return enter(json::array()); }
   bool end_array() override { return leave(); }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override {
-    return refuse("is not JSON, or is cut short");
+    return refuse("is not JSON, or is truncated");
   }
 
  private:
@@ -48,7 +48,7 @@ class Builder final : public nlohmann::json_sax<json> {
     problem_ = problem;
     return false;
   }
-  // Where the value stands now: it stays there as long as no sibling is added.
+  // The address of the value, valid until a sibling is added.
   json* place(json value) {
     --values_left_;
     if (open_.empty()) return &(root_ = std::move(value));

@@ -1,14 +1,14 @@
-// JSON as others send it: servers, or a table that others can write to.
+// JSON from untrusted sources: servers, or a table that others can write to.
 //
 // Depth, size and the number of values are bounded while the text is read, before anything is
-// built: "[],[]," takes a hundred times its size as a tree, and a tree of any depth ends the
-// program where it is written or copied, which recurses.
+// built: "[],[]," takes a hundred times its size as a tree, and writing or copying a tree recurses,
+// so that a deep one would crash the program.
 //
-// nlohmann::json keeps the last of two equal keys and rounds integers that do not fit 64 bits;
-// either would let a record mean one thing here and another elsewhere, so both are refused.
+// nlohmann::json keeps the last of two equal keys and rounds integers that do not fit in 64 bits.
+// Either would let a record mean one thing here and another elsewhere, so both are refused.
 //
-// Thread-safety: a plain function. Blocking: never. Errors: kCorrupt with a few words that quote
-// nothing of the text: "is not JSON", "is nested deeper than 32 levels".
+// Thread-safety: a plain function. Blocking: never. Errors: kCorrupt with a short message that
+// quotes nothing of the text: "is not JSON", "is nested deeper than 32 levels".
 #pragma once
 
 #include <cstddef>

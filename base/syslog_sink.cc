@@ -37,7 +37,7 @@ class SyslogSink final : public LogSink {
     try {
       const std::string text = "<" + std::to_string(LOG_DAEMON | severity(level)) + ">keyfs[" +
                                std::to_string(::getpid()) + "]: " + std::string(line);
-      // Not connected: whoever listens may be restarted.
+      // Not connected: the listener may be restarted.
       if (::sendto(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL,
                    reinterpret_cast<const sockaddr*>(&address_), sizeof address_) < 0) {
         ++lost_;
@@ -66,7 +66,7 @@ Result<std::unique_ptr<LogSink>> open_syslog_sink(const std::string& path) {
       ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return fail(os_error(path, "takes no lines"));
   }
-  // It was only to see whether somebody listens.
+  // Only to check whether somebody listens.
   Descriptor unconnected(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!unconnected.is_open()) return fail(os_error(path, "takes no lines"));
   return std::make_unique<SyslogSink>(std::move(unconnected), address);

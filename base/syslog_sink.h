@@ -1,7 +1,7 @@
 // The system's log, for a daemon that has no file to write to and no standard error.
 //
 // Thread-safety: as LogSink, any thread. Ownership: the caller's. Blocking: never; a line that the
-// socket does not take at once is lost and counted. Errors: kUnavailable where there is no
+// socket does not accept immediately is lost and counted. Errors: kUnavailable if there is no
 // /dev/log.
 #pragma once
 

@@ -1,8 +1,8 @@
-// One of several that can do the same (regions, replicas, members of a cluster): its health, its
-// turns, and the order in which to ask them.
+// One of several interchangeable targets (regions, replicas, members of a cluster): its health, its
+// turns, and the order to ask them in.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: what the health refers to
-// outlives it. Errors: none but ask_for_token()'s.
+// must outlive it. Errors: none but ask_for_token()'s.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,8 @@
 namespace keyfs {
 
 struct Target {
-  // `place`: in the configuration. `turns` bounds the calls to it at once, which wait for theirs in
-  // a queue of our own: no latency and no failure of the target.
+  // `place`: in the configuration. `turns` limits concurrent calls to it; further ones wait in our
+  // own queue, which does not count as latency or failure of the target.
   Target(std::string the_name, size_t place, Health the_health, std::shared_ptr<FairTurns> turns)
       : name(std::move(the_name)),
         index(place),
@@ -31,12 +31,12 @@ struct Target {
 
   void succeeded(Duration latency) { health.succeeded(latency); }
   void failed(const Error& error, Duration latency);
-  // The call was dropped without an answer after `waited`. It counts against the target only when
-  // it had the time that its answers usually take.
+  // The call was dropped without an answer after `waited`. It counts against the target only if it
+  // had as much time as its answers usually take.
   void gave_up(Duration waited);
 
-  // For a call that only goes out when the target has a token for it. nullopt: it may. Else why the
-  // target is left alone.
+  // Takes a token for a call that may only go out with one. nullopt: it may. Otherwise why the
+  // target is not used.
   std::optional<Error> ask_for_token();
 
   const std::string name;
@@ -45,15 +45,15 @@ struct Target {
   const std::shared_ptr<FairTurns> calls;  // never null
 };
 
-// The turns of one target; so many calls at once, whoever they are for.
+// The turns of one target: a number of concurrent calls, for any user.
 std::shared_ptr<FairTurns> turns_for(Loop& loop, size_t calls_at_once);
 
-// `first` stands before `second` in an order by latency, and should not.
+// `first` is before `second` in an order by latency, but should not be.
 bool should_swap(const Target& first, const Target& second);
 
-// Brings the order up to date: by expected latency. One is moved past another that is configured
-// before it only when it is faster by a good deal, and moved back when it no longer is by a little,
-// so that the order does not flap between two that are alike.
+// Updates the order, by expected latency. A target passes one that is configured before it only if
+// it is clearly faster, and goes back only when it is no longer slightly faster, so that the order
+// does not flap between two similar ones.
 template <class Who>
 void learn_order(std::vector<Who*>& order) {
   for (size_t pass = 0; pass < order.size(); ++pass) {
@@ -63,11 +63,11 @@ void learn_order(std::vector<Who*>& order) {
   }
 }
 
-// Whether one whose time is over is asked in its old place, so that the next caller finds out how
-// it is, or behind those that are closed, because it is probed beside the calls of others.
+// Whether a half-open target is asked in its old place, so that the next caller finds out how it
+// is, or after the closed ones, because it is probed beside other calls.
 enum class HalfOpen { kInItsPlace, kBehind };
 
-// What is closed in the order given, then what is not, the one first whose time ends first.
+// Closed targets in the given order, then the others, ordered by when their time ends.
 template <class Who>
 std::vector<Who*> healthy_first(std::vector<Who*> order, HalfOpen half_open) {
   const auto rank = [half_open](const Who* who) {

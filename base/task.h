@@ -2,19 +2,19 @@
 //
 // Task<T> is a lazy coroutine: it starts when it is awaited (or given to a Loop or a TaskGroup),
 // and runs on the thread of that loop only. Dropping a Task cancels it: its frame is destroyed
-// where it is suspended, and what it was waiting for is given up by the destructors of the awaiters
-// in it. So a coroutine holds no lock and no half-done invariant across a co_await, and passes
-// arguments by value, or by reference to what its caller keeps alive until it is done.
+// where it is suspended, and the destructors of its awaiters abandon what it was waiting for. So a
+// coroutine must hold no lock and no broken invariant across a co_await, and takes arguments by
+// value, or by reference to what its caller keeps alive until it is done.
 //
-// When a task ends, whoever awaits it is put on the loop's ready queue rather than resumed on top
-// of it, so the stack does not grow with the number of awaits.
+// When a task ends, its awaiter goes to the loop's ready queue rather than being resumed on top of
+// it, so the stack does not grow with the number of awaits.
 //
 // g++ 12 destroys an aggregate temporary twice when it is an argument inside `co_await
 // f(Req{...})`: name the variable, or give the type a constructor.
 //
 // Thread-safety: none; one loop, one thread. Blocking: never.
-// Errors: a task returns a Result. An exception that leaves it is rethrown to whoever awaits it; on
-// a loop's own task it ends the program.
+// Errors: a task returns a Result. An exception that leaves it is rethrown in its awaiter; in a
+// task that the loop owns it ends the program.
 #pragma once
 
 #include <coroutine>
@@ -26,8 +26,8 @@ namespace keyfs {
 
 class Loop;
 
-// Something that the loop runs in its next turn. Linked into at most one queue; leaves it by itself
-// when it is destroyed, which is how cancellation reaches what was already due.
+// Something that the loop runs in its next turn. Linked into at most one queue; its destructor
+// unlinks it, which is how cancellation reaches what was already due.
 class Ready {
  public:
   using Run = void (*)(Ready&);
@@ -75,7 +75,7 @@ class ReadyQueue {
     ends_.prev_->next_ = &item;
     ends_.prev_ = &item;
   }
-  // Moves all that `other` holds to the end of this one.
+  // Moves everything in `other` to the end of this one.
   void take_all(ReadyQueue& other) {
     while (!other.empty()) {
       Ready& item = *other.ends_.next_;
@@ -99,7 +99,7 @@ void make_ready(Loop& loop, Ready& item);
 
 struct PromiseBase {
   Loop* loop = nullptr;
-  Ready* on_done = nullptr;  // whom to put on the ready queue at the end
+  Ready* on_done = nullptr;  // put on the ready queue at the end
   std::exception_ptr exception;
 
   std::suspend_always initial_suspend() noexcept { return {}; }
@@ -168,8 +168,8 @@ class [[nodiscard]] Task {
     if (auto handle = std::exchange(handle_, nullptr)) handle.destroy();
   }
 
-  // For those that run tasks (Loop, TaskGroup): what to run at the end, then the first step, which
-  // they take from the loop's ready queue.
+  // For code that runs tasks (Loop, TaskGroup): what to run at the end, and the first step, which
+  // goes through the loop's ready queue.
   Handle start_on(Loop& loop, Ready& on_done) {
     handle_.promise().loop = &loop;
     handle_.promise().on_done = &on_done;

@@ -1,4 +1,4 @@
-// Small things about text that several rooms need.
+// Small text functions that several rooms need.
 //
 // Thread-safety: plain functions. Blocking: never. Errors: none.
 #pragma once
@@ -22,14 +22,14 @@ constexpr bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_alnum(char c) { return is_lower(lower(c)) || is_digit(c); }
 
-// A name of ours: a lower-case letter, then lower-case letters, digits and what is in `more`.
+// A keyfs name: a lower-case letter, then lower-case letters, digits and the characters in `more`.
 inline bool is_name(std::string_view text, std::string_view more) {
   return !text.empty() && is_lower(text[0]) && std::all_of(text.begin(), text.end(), [&](char c) {
     return is_lower(c) || is_digit(c) || more.find(c) != std::string_view::npos;
   });
 }
 
-// A name that a service gave, such as an error's, which is fit for a message.
+// Whether a name from a service, such as an error's, is fit for a message.
 inline bool is_error_name(std::string_view text) {
   return !text.empty() && text.size() <= 80 && std::all_of(text.begin(), text.end(), is_alnum);
 }

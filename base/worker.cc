@@ -37,7 +37,7 @@ void Worker::work_until_closed() {
     jobs_.pop_front();
     lock.unlock();
     job();
-    job = nullptr;  // what it holds is destroyed without the lock
+    job = nullptr;  // its captures are destroyed without the lock
     wipe_registers();
     lock.lock();
   }

@@ -1,10 +1,10 @@
 // A thread for work that blocks: SQLite, files on disk.
 //
 // Thread-safety: run() on the loop's thread. Ownership: the worker outlives the tasks that use it,
-// and the loop outlives the worker. Its destructor finishes the work that was handed over, then
-// joins. Blocking: run() never; the work itself may. Cancellation: dropping the task does not stop
-// work that has begun; its result is dropped. Errors: the constructor throws std::system_error when
-// there is no thread to be had (base/thread.h).
+// and the loop outlives the worker. Its destructor finishes all queued work, then joins. Blocking:
+// run() never; the work itself may. Cancellation: dropping the task does not stop work that has
+// begun; only its result is dropped. Errors: the constructor throws std::system_error if no thread
+// can be started (base/thread.h).
 #pragma once
 
 #include <condition_variable>
@@ -28,7 +28,7 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Runs `work` on the worker's thread, in the order of the calls. Whatever it refers to must
+  // Runs `work` on the worker's thread, in the order of the calls. Everything it refers to must
   // outlive the worker, since a dropped task leaves it running.
   template <class T>
   Task<T> run(std::function<T()> work) {

@@ -1,5 +1,5 @@
-"""Reads that the cache can't answer, and creations: bench/fake_aws.cc for KMS and DynamoDB, each call of which takes
-the delay that is named, against bare libcurl."""
+"""Reads that the cache can't answer, and creations: with bench/fake_aws.cc for KMS and DynamoDB, each call of which takes
+the given delay, against bare libcurl."""
 
 from measure import mount_bench, quantile, row, run_json, spread
 from stand import FakeAws, Keyfs

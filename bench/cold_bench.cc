@@ -1,5 +1,5 @@
-// Measures reads that the cache can't answer, against bare libcurl that asks the same services
-// (fake_aws) over connections that are kept, signed by libcurl.
+// Measures reads that the cache can't answer, against bare libcurl that calls the same services
+// (fake_aws) over kept connections, signed by libcurl.
 //
 //   cold_bench OPERATION --mount DIR --dynamodb PORT --kms REGION=PORT... [--first N] [--count N]
 //              [--connections C] [--prefix P] [--no-bare]
@@ -263,7 +263,7 @@ int64_t mount_turn(const Plan& plan, size_t first, size_t count) {
   return nanoseconds_since(begin);
 }
 
-// As fast as one thread of libcurl goes with so many transfers at once.
+// As fast as one libcurl thread can go with this many concurrent transfers.
 class BareTurn {
  public:
   explicit BareTurn(const Plan& plan) : plan_(plan), multi_(curl_multi_init()) {

@@ -42,7 +42,7 @@ __attribute__((constructor)) void start() {
   if (memory != MAP_FAILED) slots = static_cast<Slot*>(memory);
 }
 
-// A thread is named after it has begun, so its name is asked for each time.
+// A thread is named after it has started, so its name is read each time.
 Slot* slot() {
   Slot* all = slots.load(std::memory_order_acquire);
   if (all == nullptr) return nullptr;
@@ -65,7 +65,7 @@ Function next(std::atomic<Function>& cached, const char* name) {
   return function;
 }
 
-// glibc's own, which dlsym() cannot be asked for: it allocates itself.
+// glibc's own: dlsym() cannot be used, since it allocates.
 extern "C" void* __libc_malloc(size_t);
 extern "C" void* __libc_calloc(size_t, size_t);
 extern "C" void* __libc_realloc(void*, size_t);

@@ -1,15 +1,15 @@
-// A fast stand-in for KMS and DynamoDB, for measuring: real AES-256-GCM, one table in memory,
-// replies held back as told. It checks no signature, no permission and no limit: tests use moto.
+// A fast substitute for KMS and DynamoDB, for measuring: real AES-256-GCM, one table in memory,
+// delayed replies. It checks no signatures, permissions or limits: tests use moto.
 //
 //   fake_aws SERVICE...       e.g. fake_aws kms:us-east-1 kms:us-west-2 dynamodb:us-east-1
 //
-// Each service gets a port of its own on 127.0.0.1; the first line on standard output tells them:
+// Each service gets its own port on 127.0.0.1; the first line on standard output lists them:
 //   {"kms:us-east-1": 40001, ...}
 // KMS: GenerateDataKey, Encrypt, Decrypt, DescribeKey. DynamoDB: GetItem, PutItem (conditional on
 // attribute_not_exists(id)), DescribeTable. Any service also answers
 //   POST /control  {"delay_us": 5000, "mode": "ok" | "hang" | "error", "hang_ids": "hang-"}
 //       for this service: "hang" never answers, "error" answers 500; ids that begin with "hang_ids"
-//       (in the encryption context) are never answered whatever the mode. Fields may be left out.
+//       (in the encryption context) are never answered whatever the mode. All fields are optional.
 //   POST /counts   {}   the calls since the start, by operation
 #include <chrono>
 #include <cstdio>
@@ -33,7 +33,7 @@ ServerReply error(int status, const std::string& name) {
   return {status, json{{"__type", name}, {"message", name}}.dump(), {}};
 }
 
-// What every stand-in has: faults, delay, counts.
+// Common to all services: faults, delay, counts.
 class Service {
  public:
   virtual ~Service() = default;

@@ -180,7 +180,7 @@ void HttpServer::flush(Connection& connection) {
         connection.waits_to_write = true;
         watch(connection.fd, connection.number, true, false);
       }
-      return;  // whatever else is wrong, receive() hears of it
+      return;  // receive() notices everything else that is wrong
     }
     connection.out.erase(0, static_cast<size_t>(sent));
   }

@@ -1,8 +1,8 @@
-// A small HTTP/1.1 server for the stand-ins of bench/: kept connections, and replies that are held
-// back for a given time.
+// A small HTTP/1.1 server for the substitutes in bench/: kept connections, and replies delayed by a
+// given time.
 //
 // Thread-safety: none; all on the thread of run(). Ownership: owns its connections. Blocking: run()
-// until the process ends. Errors: what cannot be done at start ends the process.
+// until the process ends. Errors: a failure at start ends the process.
 #pragma once
 
 #include <chrono>
@@ -41,7 +41,7 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // On 127.0.0.1; port 0 takes any free one. The port that it listens on.
+  // Listens on 127.0.0.1; port 0 takes any free one. Returns the port.
   uint16_t listen(uint16_t port, Handler handler);
   [[noreturn]] void run();
 

@@ -3,8 +3,8 @@
 //
 //   make_keys DIR COUNT
 //
-// DIR is what `keyfs mount --embedded DIR` made; no daemon may have it mounted. Ids are key-0 ...
-// key-(COUNT-1), each wrapped by every master under DIR/masters, as keyfs itself does it.
+// `keyfs mount --embedded DIR` must have created DIR; no daemon may have it mounted. Ids are key-0
+// ... key-(COUNT-1), each wrapped by every master under DIR/masters, as keyfs itself does it.
 #include <sqlite3.h>
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-"""What all benchmarks share: how much of each, the programs that measure, medians and ratios."""
+"""Shared by all benchmarks: amounts, the measuring programs, medians and ratios."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ QUANTILE_NAMES = {0.5: "p50", 0.99: "p99", 0.999: "p99.9"}
 
 @dataclasses.dataclass
 class Scale:
-    """How much is measured; --quick shows that everything works and little more."""
+    """How much is measured; --quick shows little more than that everything works."""
 
     rounds: int = 7
     limit_rounds: int = 21  # of what has a limit near what it costs: seven leave 5 % to chance

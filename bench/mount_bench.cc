@@ -1,4 +1,4 @@
-// Measures a mount as its readers see it, against other ways to hand out 32 bytes, in one run.
+// Measures a mount as its readers see it, against other ways to serve 32 bytes, in one run.
 //
 //   mount_bench OPERATION [--readers N] [--keys K] [--rounds R] [--round-ms M] [--cpu NAME=PID]...
 //               NAME=TARGET...
@@ -15,12 +15,12 @@
 //   https://host/path  GET by libcurl over a connection that is kept; key-N is appended; the CA is
 //                      taken from CURL_CA_BUNDLE
 //
-// Readers are processes of their own. The targets take turns (A B A B ...) within each round, so
-// that whatever else the machine does hits them alike; a round of which the hypervisor took more
-// than 3 % is repeated, up to twice as often as there are rounds. Prints one JSON object: for each
-// target and round the operations done, how long they took, their latencies in nanoseconds (mean,
-// quantiles), and with --cpu the processor time that the server behind the target took meanwhile;
-// and how many rounds were repeated.
+// Readers are separate processes. The targets take turns (A B A B ...) within each round, so that
+// other load on the machine affects them alike; a round of which the hypervisor took more than 3 %
+// is repeated, up to twice as often as there are rounds. Prints one JSON object: for each target
+// and round the operations done, how long they took, their latencies in nanoseconds (mean,
+// quantiles), and with --cpu the CPU time that the server behind the target used; and how many
+// rounds were repeated.
 #include <curl/curl.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -60,7 +60,7 @@ using SteadyClock = std::chrono::steady_clock;
   std::_Exit(1);
 }
 
-// One way to get a key; made in the reader's own process.
+// One way to get a key; created in the reader's process.
 class Reader {
  public:
   virtual ~Reader() = default;
@@ -151,7 +151,7 @@ std::unique_ptr<Reader> make_reader(const std::string& operation, const std::str
   return std::make_unique<FileReader>(operation, target);
 }
 
-// What the readers of one turn share with the one who started them.
+// What the readers of one turn share with their parent.
 struct Shared {
   static constexpr size_t kMaxSamples = size_t{1} << 20;  // of each reader; later ones are dropped
   std::atomic<int> ready{0};

@@ -4,11 +4,11 @@
 //   null_fs MOUNTPOINT [KEYS] [threads=N | spin=US]
 //
 // Every name is a file of 32 bytes; the directory lists KEYS of them ("key-0", "key-1", ...). It
-// stays in the foreground until it is unmounted. What keyfs costs above this is keyfs's own.
+// stays in the foreground until it is unmounted. Any cost above this is keyfs's own.
 //
-// It is served by libfuse's pool of four threads. The last argument shows what other ways to wait
-// for requests save: N threads that do nothing else, as keyfs has them, or one that looks for the
-// next request for so many microseconds before it sleeps.
+// It is served by libfuse's pool of four threads. The last argument selects other ways to wait for
+// requests: N threads that do nothing else, as in keyfs, or one that polls for the next request for
+// US microseconds before it sleeps.
 #define FUSE_USE_VERSION 312
 #include <fcntl.h>
 #include <fuse_lowlevel.h>

@@ -1,4 +1,4 @@
-// What the parts of a read cost by themselves, by Google Benchmark.
+// The cost of the individual parts of a read, with Google Benchmark.
 //
 //   KeyCache/peek      a cached key, by 1, 2 and 4 threads: of one id, and of 10,000
 //   Policy/decide      section and verdict of a known entry; of a new id against 1 and 100

@@ -1,4 +1,4 @@
-"""Runs the benchmarks and writes what they found. See scripts/bench.
+"""Runs the benchmarks and writes the results. See scripts/bench.
 
 Each group yields rows (bench/measure.py); the report is made of whatever groups were run."""
 

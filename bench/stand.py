@@ -12,7 +12,7 @@ KEY_ARN = "arn:aws:kms:{region}:111122223333:key/11111111-2222-3333-4444-5555555
 
 
 class Failed(Exception):
-    """A benchmark that can't be done here; the text says why."""
+    """A benchmark that can't run here; the text says why."""
 
 
 def wait_until(ready, what, seconds=20):

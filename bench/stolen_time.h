@@ -1,8 +1,7 @@
-// Processor time that the hypervisor gave to other guests ("steal" of /proc/stat, see proc(5)): a
-// turn that was measured meanwhile tells of them.
+// CPU time that the hypervisor gave to other guests ("steal" in /proc/stat, see proc(5)), which
+// distorts a measurement.
 //
-// Thread-safety: none. Blocking: reads /proc. Errors: where there is no /proc/stat nothing is
-// stolen.
+// Thread-safety: none. Blocking: reads /proc. Errors: without /proc/stat nothing counts as stolen.
 #pragma once
 
 #include <array>
@@ -14,7 +13,7 @@ class StolenTime {
  public:
   StolenTime() : begin_(read()) {}
 
-  // More than 3 % of all that there was since the construction.
+  // More than 3 % of all CPU time since construction.
   bool much() const {
     const Ticks now = read();
     return 100 * (now.stolen - begin_.stolen) > 3 * (now.all - begin_.all);

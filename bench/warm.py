@@ -1,4 +1,4 @@
-"""Reads that the cache answers, against the null file system and against what a user would pick instead."""
+"""Reads that the cache answers, against the null file system and against alternatives."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def alternatives(stand, scale):
 
 
 def audit_off(stand, scale):
-    """What the audit costs: the same daemon without it."""
+    """The cost of the audit: against the same daemon without it."""
     with_audit = stand.keyfs("audit-on")
     state = stand.folder("state-audit-off")
     first = Keyfs(stand, "audit-off", state=state)

@@ -19,13 +19,13 @@ constexpr size_t kMaxGenerated = 1024;
 constexpr size_t kMaxBlob = 6144;
 constexpr size_t kMaxReply = 64 * 1024;
 
-// What cannot be said in UTF-8 must not throw; an id's grammar has ASCII only.
+// Invalid UTF-8 must not throw; ids have only ASCII.
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Error not_kms(const std::string& operation) {
-  return Error(Code::kUnavailable, "the reply to " + operation + " is not one of KMS's");
+  return Error(Code::kUnavailable, "the reply to " + operation + " does not come from KMS");
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ Error AwsRegion::failed(const AwsReply& reply, const std::string& operation) con
   return kms_error(reply, operation, options_.key, options_.region);
 }
 
-// The ARN of the key that KMS says it used for `key`; an error when it cannot be that one.
+// The ARN of the key that KMS says it used for `key`; an error if it cannot be that one.
 Result<std::string> AwsRegion::own_key(std::string_view reply_key) {
   const auto arn = KmsKeyArn::parse(reply_key);
   const auto configured = KmsKeyArn::parse(options_.key);
@@ -49,8 +49,7 @@ Result<std::string> AwsRegion::own_key(std::string_view reply_key) {
   if (!arn || arn->region != options_.region ||
       (configured ? *arn != *configured : !alias && arn->id != options_.key)) {
     return fail(Code::kCorrupt, "KMS in " + options_.region +
-                                    " says that it used another key than the one asked for (" +
-                                    options_.key + ")");
+                                    " used a different key than requested (" + options_.key + ")");
   }
   own_ = arn;
   own_text_ = reply_key;
@@ -74,8 +73,8 @@ Task<Result<GeneratedKey>> AwsRegion::generate(size_t bytes, EncryptionContext c
   auto parsed = parse_kms_reply(arena_, reply->http.text(), {.blob = true, .key = true});
   if (!parsed) co_return fail(not_kms("GenerateDataKey"));
   if (parsed->key.size() != bytes) {
-    co_return fail(Code::kCorrupt, "KMS in " + options_.region +
-                                       " generated a key of another size than was asked for");
+    co_return fail(Code::kCorrupt,
+                   "KMS in " + options_.region + " generated a key of the wrong size");
   }
   auto master = own_key(parsed->key_id);
   if (!master) co_return fail(master.error());
@@ -91,7 +90,7 @@ Task<Result<WrappedKey>> AwsRegion::wrap(const SecretBytes& key, EncryptionConte
   if (key.empty() || key.size() > kMaxKeyBytes) {
     co_return fail(Code::kInvalid, "KMS encrypts 1 to " + std::to_string(kMaxKeyBytes) + " bytes");
   }
-  // {"Plaintext":"...", and the rest as it would stand by itself.
+  // {"Plaintext":"...", followed by the rest without its opening brace.
   auto plain = base64_encode_secret(arena_, key.reveal());
   if (!plain) co_return fail(plain.error());
   const std::string rest = dump({{"KeyId", options_.key}, {"EncryptionContext", context}});
@@ -118,10 +117,10 @@ Task<Result<WrappedKey>> AwsRegion::wrap(const SecretBytes& key, EncryptionConte
   co_return out;
 }
 
-// The key that Decrypt is to name. Empty: a wrap that this region must not touch.
+// The key that Decrypt must name. Empty: a wrap that this region must not use.
 std::string AwsRegion::pin_for(const std::string& master) const {
   const auto arn = KmsKeyArn::parse(master);
-  if (!own_ || !arn) return options_.key;  // a wrap of RKMS's names no key
+  if (!own_ || !arn) return options_.key;  // an RKMS wrap names no key
   if (*arn == *own_ || own_->replica_of(*arn)) return own_text_;
   if (arn->region == own_->region && arn->same_account(*own_)) return master;
   return "";
@@ -144,13 +143,13 @@ Task<Result<SecretBytes>> AwsRegion::decrypt(const WrappedKey& wrapped,
   const std::string& key_id = parsed->key_id;
 
   const Error other_key(Code::kCorrupt, "KMS in " + options_.region +
-                                            " decrypted with another key than the one asked for");
+                                            " decrypted with a different key than requested");
   if (pin == options_.key) {
     if (auto master = own_key(key_id); !master) co_return fail(other_key);
   } else if (key_id != pin) {
     co_return fail(other_key);
   }
-  // The record says who wrapped it, and that must be the one who unwrapped it.
+  // The record says which key wrapped it, and the same key must have unwrapped it.
   const auto used = KmsKeyArn::parse(key_id);
   const auto said = KmsKeyArn::parse(wrapped.master);
   if (said && (!used || (*used != *said && !used->replica_of(*said)))) {
@@ -161,7 +160,7 @@ Task<Result<SecretBytes>> AwsRegion::decrypt(const WrappedKey& wrapped,
 
 Task<Result<SecretBytes>> AwsRegion::unwrap(WrappedKey wrapped, EncryptionContext context,
                                             TimePoint deadline) {
-  const Error not_ours(Code::kCorrupt, "the wrap is by a master key that is none of " +
+  const Error not_ours(Code::kCorrupt, "the wrap was made by a master key other than " +
                                            options_.region + "'s: " + wrapped.master);
   if (wrapped.blob.empty() || wrapped.blob.size() > kMaxBlob) {
     co_return fail(Code::kCorrupt, "the wrap for " + options_.region + " is malformed");
@@ -171,8 +170,8 @@ Task<Result<SecretBytes>> AwsRegion::unwrap(WrappedKey wrapped, EncryptionContex
   if (pin.empty()) co_return fail(not_ours);
   auto key = co_await decrypt(wrapped, context, pin, deadline);
   if (key || key.error().code != Code::kCorrupt || knew) co_return key;
-  // The alias may have been pointed elsewhere since; see what it stands for, then name the key of
-  // the wrap, if it is one of ours.
+  // The alias may point elsewhere by now; resolve it, then name the wrap's own key, if it is one of
+  // ours.
   const auto arn = KmsKeyArn::parse(wrapped.master);
   if (!arn) co_return key;
   if (!own_) {
@@ -191,7 +190,7 @@ bool AwsRegion::unwraps(const std::string& master) const {
     return *arn == *own_ || own_->replica_of(*arn) ||
            (arn->region == own_->region && arn->same_account(*own_));
   }
-  // Not yet told by KMS: a key id says enough, an alias only that the region is right.
+  // Not yet known from KMS: a key id is enough, an alias only shows that the region is right.
   return arn->id == options_.key || arn->region == options_.region;
 }
 
@@ -199,7 +198,7 @@ bool AwsRegion::covered_by(const std::string& master) const {
   const auto arn = KmsKeyArn::parse(master);
   if (!arn) return false;
   if (own_) return *arn == *own_ || own_->replica_of(*arn);
-  return arn->multi_region() && arn->id == options_.key;  // not yet told by KMS
+  return arn->multi_region() && arn->id == options_.key;  // not yet known from KMS
 }
 
 bool AwsRegion::is_other_master(const std::string& master) const {
@@ -222,8 +221,8 @@ Task<Result<void>> AwsRegion::describe(TimePoint deadline) {
 Task<void> AwsRegion::keep_warm() {
   constexpr Duration kWithin = 5s;
   if (!own_) {
-    // Fetches credentials too, and learns what an alias stands for: without that, the wraps of
-    // other replicas of a multi-Region key are not known for ours.
+    // Also fetches credentials and resolves the alias: otherwise wraps by other replicas of a
+    // multi-Region key are not recognized as ours.
     (void)co_await describe(loop_.now() + kWithin);
   } else {
     co_await client_->keep_warm(kWithin);
@@ -262,18 +261,18 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
   } else {
     reachable.detail = described.error().message;
     reachable.remedy = described.error().code == Code::kUnauthenticated
-                           ? "give keyfs AWS credentials that are valid"
-                           : "see that this host reaches " + client_->host();
+                           ? "give keyfs valid AWS credentials"
+                           : "make sure that this host can reach " + client_->host();
   }
   out.items.push_back(std::move(reachable));
   if (!reached) co_return out;
   add("may describe the master key", described, remedy(described, "DescribeKey"));
 
-  // KMS answers a DryRun that would have succeeded with an error of its own.
+  // KMS answers a DryRun that would have succeeded with a special error.
   const auto dry_run = [&](std::string operation, Json body) -> Task<Result<void>> {
     body["DryRun"] = true;
     AwsCall call(operation, dump(body), deadline);
-    call.secret_response = true;  // should the server not know DryRun, this is a key
+    call.secret_response = true;  // if the server does not know DryRun, this is a key
     call.max_response = kMaxReply;
     auto reply = co_await client_->call(std::move(call));
     if (!reply) co_return fail(reply.error());
@@ -286,7 +285,7 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
   const Result<void> may_generate = co_await dry_run("GenerateDataKey", generate_body);
   add("may generate", may_generate, remedy(may_generate, "GenerateDataKey"));
 
-  // A real Encrypt, of nothing worth keeping: Decrypt's DryRun needs a blob to look at.
+  // A real Encrypt, of worthless data: Decrypt's DryRun needs a blob.
   Result<WrappedKey> wrapped = fail(Code::kUnavailable, "");
   if (auto nothing = arena_.copy_of("keyfs check"); nothing) {
     wrapped = co_await wrap(*nothing, context, deadline);
@@ -304,7 +303,7 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
   }
   if (client_->clock_offset() != Duration::zero()) {
     add("clock", fail(Code::kUnavailable, client_->clock_complaint()),
-        "set the clock: chrony or systemd-timesyncd");
+        "set the clock (chrony, systemd-timesyncd)");
   }
   out.master = own_text_.empty() ? options_.key : own_text_;
   co_return out;

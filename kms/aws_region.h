@@ -3,19 +3,20 @@
 //
 // Thread-safety, blocking, deadlines: as kms/region.h. Ownership: owns its client; what the client
 // refers to outlives the region.
-// Errors: as kms/region.h; which error of KMS is which code stands in kms/kms_error.h. Nothing is
-// tried twice here but what base/aws/client.h does (credentials, clock): another region is asked
-// instead, and kms/regions.h holds the pauses and the budget for another round.
+// Errors: as kms/region.h; kms/kms_error.h maps KMS errors to codes. There are no retries here
+// except those of base/aws/client.h (credentials, clock): another region is tried instead, and
+// kms/regions.h has the pauses and the budget for further rounds.
 //
-// Which key: an ARN, a key id, or an alias. What is stored is always the ARN that KMS named, and
+// The key may be an ARN, a key id, or an alias. Records always store the ARN that KMS returned, and
 // Decrypt names its KeyId, so that KMS refuses a blob of any other key; the reply's KeyId is
-// compared on top. Accepted are
+// compared as well. Accepted are
 //   - the configured key;
 //   - for a multi-Region key, what another replica of it wrapped: one wrap serves all replicas;
-//   - what another key of the same account in this region wrapped. An alias that was pointed at
-//     a new key leaves the old wraps readable; IAM says which keys keyfs may use at all.
-// A first Decrypt before the alias's key is known names the alias; should KMS then say that the
-// wrap is another key's, DescribeKey tells whose account it is, and the wrap's own key is named.
+//   - what another key of the same account in this region wrapped. So old wraps stay readable after
+//     an alias was pointed at a new key; IAM decides which keys keyfs may use.
+// A first Decrypt, before the alias's key is known, names the alias. If KMS says that the wrap
+// belongs to another key, DescribeKey gives the account, and the call is repeated with the wrap's
+// own key.
 #pragma once
 
 #include <memory>
@@ -32,13 +33,13 @@ namespace keyfs {
 
 struct AwsRegionOptions {
   std::string name;    // [region NAME]
-  std::string region;  // of AWS: what is signed
+  std::string region;  // the AWS region, as signed
   std::string key;     // id, ARN or alias
 };
 
 class AwsRegion final : public Region {
  public:
-  // The services that the client must be made for.
+  // The services that the client must be created for.
   static constexpr const char* kService = "kms";
   static constexpr const char* kTargetPrefix = "TrentService.";
   static constexpr const char* kJsonVersion = "1.1";
@@ -47,10 +48,10 @@ class AwsRegion final : public Region {
             std::unique_ptr<AwsClient> client);
 
   const std::string& name() const override { return options_.name; }
-  // 1 to 1024 bytes: what GenerateDataKey gives.
+  // 1 to 1024 bytes: the range of GenerateDataKey.
   Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
                                       TimePoint deadline) override;
-  // 1 to 4096 bytes: what Encrypt takes.
+  // 1 to 4096 bytes: the range of Encrypt.
   Task<Result<WrappedKey>> wrap(const SecretBytes& key, EncryptionContext context,
                                 TimePoint deadline) override;
   Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
@@ -73,7 +74,7 @@ class AwsRegion final : public Region {
   SecretArena& arena_;
   AwsRegionOptions options_;
   std::unique_ptr<AwsClient> client_;
-  std::optional<KmsKeyArn> own_;  // what `key` stands for, once KMS has told
+  std::optional<KmsKeyArn> own_;  // what `key` refers to, once KMS has said
   std::string own_text_;
 };
 

@@ -41,16 +41,16 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   credentials.profile = in.string("profile", "");
   credentials.role_arn = in.string("role_arn", "");
   if (!is_aws_region_name(options.region)) {
-    in.mistake("aws_region", "must name a region of AWS, e.g. us-east-1");
+    in.mistake("aws_region", "must name an AWS region, e.g. us-east-1");
   }
   if (const std::string region = kms_arn_region(options.key);
       !region.empty() && region != options.region) {
     in.mistake("key", "is in " + region + ", not in " + options.region);
   } else if (options.key.starts_with("arn:") && region.empty()) {
-    in.mistake("key", "is no ARN of a KMS key or alias");
+    in.mistake("key", "is not the ARN of a KMS key or alias");
   }
   if (!credentials.role_arn.empty() && !credentials.role_arn.starts_with("arn:")) {
-    in.mistake("role_arn", "is no ARN");
+    in.mistake("role_arn", "is not an ARN");
   }
   auto url =
       aws_endpoint(AwsRegion::kService, options.region, endpoint, environment_, allow_plain_http);

@@ -1,16 +1,16 @@
-// Makes the regions of AWS from their sections.
+// Creates AWS regions from their sections.
 //
 //   [region us-east-1]
 //   type = aws
 //   key = alias/keyfs        ; id, ARN or alias of a symmetric master key
-//   ; aws_region = ...       ; when NAME is not AWS's name of the region
+//   ; aws_region = ...       ; if NAME is not the AWS region
 //   ; endpoint = http://...  ; host and port only
-//   ; allow_plain_http = yes ; http:// also to other machines
-//   ; profile = ...          ; of ~/.aws/config and ~/.aws/credentials
-//   ; role_arn = ...         ; assumed with what the credentials' order gives
+//   ; allow_plain_http = yes ; permits http:// to other machines
+//   ; profile = ...          ; in ~/.aws/config and ~/.aws/credentials
+//   ; role_arn = ...         ; assumed with the credentials found
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: owns the credential
-// providers, which its regions share (one for each profile and role): it outlives the regions.
+// providers, which its regions share (one for each profile and role): it must outlive the regions.
 // Errors: kInvalid with file and line (base/config.h).
 #pragma once
 
@@ -31,7 +31,7 @@ namespace keyfs {
 class AwsRegionFactory {
  public:
   // `direct` is a client without a proxy, for the metadata services of container and instance.
-  // `warn` as AwsCredentialOptions has it.
+  // `warn` is as in AwsCredentialOptions.
   AwsRegionFactory(HttpClient& http, HttpClient& direct, Environment environment,
                    std::function<void(const std::string&)> warn = {});
   ~AwsRegionFactory();
@@ -40,8 +40,8 @@ class AwsRegionFactory {
 
   Result<std::unique_ptr<Region>> make(const ConfigSection& section);
 
-  // What the configuration's `profile` and `role_arn` (may be empty) stand for; shared by all that
-  // name the same. The store's, too.
+  // The credentials for the configuration's `profile` and `role_arn` (may be empty); shared by all
+  // sections that name the same, the store's included.
   AwsCredentialProvider& credentials(const std::string& profile, const std::string& role_arn);
 
  private:

@@ -17,7 +17,7 @@ Result<std::unique_ptr<Region>> local_from(const ConfigSection& section, const R
   in.required("type");
   const std::string key_file = in.required("key_file");
   if (!key_file.empty() && key_file.front() != '/') {
-    in.mistake("key_file", "must be an absolute path, from / on");
+    in.mistake("key_file", "must be an absolute path");
   }
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
   return make_local_region(parts, section.argument(), key_file);

@@ -1,13 +1,13 @@
 // Builds the regions that the configuration names.
 //
-// Thread-safety: on the loop's thread. Blocking: never; nothing is read or asked yet. Ownership:
-// what RegionParts refers to outlives the regions. Errors: kInvalid, one line with file and line
-// (base/config.h).
+// Thread-safety: on the loop's thread. Blocking: never; nothing is read or contacted yet.
+// Ownership: what RegionParts refers to outlives the regions. Errors: kInvalid, one line with file
+// and line (base/config.h).
 //
 //   [region NAME]
 //   type = local          ; local | aws
 //   key_file = FILE       ; local: the master key, 32 raw bytes, mode 0600, owned by the daemon's
-//   user
+//                         ; user
 //   ...                   ; aws: kms/aws_region.h
 #pragma once
 
@@ -24,14 +24,14 @@
 
 namespace keyfs {
 
-// Makes the region of one [region NAME] section; takes `type` for known.
+// Creates the region of one [region NAME] section; `type` has already been checked.
 using MakeRegion = std::function<Result<std::unique_ptr<Region>>(const ConfigSection&)>;
 
 struct RegionParts {
   Loop& loop;
   SecretArena& arena;
   Random& random;
-  MakeRegion aws;  // needs what only those have who speak HTTP; may be empty
+  MakeRegion aws;  // needs parts that only programs with HTTP have; may be empty
 };
 
 // In file order; at least one.

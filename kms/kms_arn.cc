@@ -5,7 +5,7 @@
 namespace keyfs {
 namespace {
 
-// The six parts of an ARN of KMS's.
+// The six parts of a KMS ARN.
 std::optional<std::array<std::string_view, 6>> split(std::string_view text) {
   std::array<std::string_view, 6> parts;
   for (size_t i = 0; i < 5; ++i) {

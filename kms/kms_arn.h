@@ -1,4 +1,4 @@
-// Names of KMS keys: ARNs, and what keyfs compares of them.
+// Names of KMS keys: ARNs, and how keyfs compares them.
 //   https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN
 //   https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
 //
@@ -32,7 +32,7 @@ struct KmsKeyArn {
   bool operator==(const KmsKeyArn&) const = default;
 };
 
-// The region in the ARN of a key or an alias; empty for what is no ARN of KMS's.
+// The region in the ARN of a key or an alias; empty for anything that is not a KMS ARN.
 std::string kms_arn_region(std::string_view text);
 
 }  // namespace keyfs

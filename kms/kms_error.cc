@@ -9,12 +9,12 @@ namespace {
 struct Meaning {
   std::string_view error;
   Code code;
-  std::string_view what;  // after "the master key K "; empty: only the name is told
+  std::string_view what;  // follows "the master key K "; empty: only the error's name
 };
 
 constexpr Meaning kMeanings[] = {
     {"KMSInternalException", Code::kUnavailable, ""},
-    {"KeyUnavailableException", Code::kUnavailable, "is unavailable for the moment"},
+    {"KeyUnavailableException", Code::kUnavailable, "is temporarily unavailable"},
     {"DependencyTimeoutException", Code::kUnavailable, ""},
     {"InternalFailure", Code::kUnavailable, ""},
     {"InternalServiceError", Code::kUnavailable, ""},
@@ -26,10 +26,10 @@ constexpr Meaning kMeanings[] = {
     {"LimitExceededException", Code::kThrottled, ""},
     {"RequestLimitExceeded", Code::kThrottled, ""},
     {"TooManyRequestsException", Code::kThrottled, ""},
-    {"DisabledException", Code::kDenied, "is disabled: enable it, or take the region out"},
+    {"DisabledException", Code::kDenied, "is disabled: enable it, or remove the region"},
     {"KMSInvalidStateException", Code::kDenied,
      "is pending deletion or its key store is disconnected: cancel the deletion, or connect it"},
-    {"NotFoundException", Code::kDenied, "does not exist there: look at `key`"},
+    {"NotFoundException", Code::kDenied, "does not exist there: check `key`"},
     {"InvalidKeyUsageException", Code::kDenied,
      "is not a symmetric key for encryption and decryption"},
     {"InvalidGrantTokenException", Code::kDenied, "is not permitted by this grant"},

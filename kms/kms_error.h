@@ -1,4 +1,4 @@
-// What the errors of KMS mean, each for its region.
+// What KMS's errors mean for a region.
 //   https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html, and the errors of
 //   Decrypt, Encrypt and GenerateDataKey
 //
@@ -13,16 +13,16 @@
 namespace keyfs {
 
 //   kUnavailable  KMSInternalException, KeyUnavailableException, DependencyTimeoutException, 5xx,
-//                 and whatever is not known here
+//                 and all unknown errors
 //   kThrottled    ThrottlingException, LimitExceededException, 429
 //   kDenied       DisabledException, KMSInvalidStateException, NotFoundException,
 //                 AccessDeniedException, InvalidKeyUsageException, InvalidGrantTokenException
 //   kCorrupt      InvalidCiphertextException, IncorrectKeyException
 //   kInvalid      ValidationException and others that say that the request is malformed
-// Those about credentials and signatures never come here (base/aws/client.h).
+// Errors about credentials and signatures are handled before (base/aws/client.h).
 Code kms_error_code(const AwsReply& reply);
 
-// The same with a message: what it means, the name of the error, what to do. `key` as configured.
+// The same with a message: what it means, the error's name, what to do. `key` is as configured.
 Error kms_error(const AwsReply& reply, const std::string& operation, const std::string& key,
                 const std::string& region);
 

@@ -1,7 +1,7 @@
-// What KMS answers to GenerateDataKey, Encrypt, Decrypt and DescribeKey.
+// KMS's replies to GenerateDataKey, Encrypt, Decrypt and DescribeKey.
 //
-// Thread-safety: plain functions. Blocking: never. Errors: kCorrupt for a text that is no such
-// reply; the caller says whose it was. A key stands in locked memory only.
+// Thread-safety: plain functions. Blocking: never. Errors: kCorrupt for a text that is not such a
+// reply; the caller adds whose it was. Keys are only in locked memory.
 #pragma once
 
 #include <cstdint>
@@ -19,14 +19,14 @@ struct KmsReply {
   std::vector<uint8_t> blob;  // CiphertextBlob
   SecretBytes key;            // Plaintext
 };
-// What is asked for must be there, and not be empty; the rest stays empty.
+// Requested members must be present and not empty; the others stay empty.
 struct KmsReplyParts {
   bool blob = false;
   bool key = false;
 };
 Result<KmsReply> parse_kms_reply(SecretArena& arena, std::string_view text, KmsReplyParts parts);
 
-// The Arn in the KeyMetadata of a DescribeKey's reply.
+// The Arn in the KeyMetadata of a reply to DescribeKey.
 Result<std::string> parse_kms_description(std::string_view text);
 
 }  // namespace keyfs

@@ -30,7 +30,7 @@ std::vector<uint8_t> associated_data(std::span<const uint8_t> header,
                                      const EncryptionContext& context) {
   std::vector<uint8_t> bytes(header.begin(), header.end());
   add_number(bytes, context.size());
-  for (const auto& [key, value] : context) {  // std::map: in the order of their bytes
+  for (const auto& [key, value] : context) {  // std::map: in byte order
     add_text(bytes, key);
     add_text(bytes, value);
   }
@@ -118,20 +118,20 @@ Task<Result<SecretBytes>> LocalRegion::unwrap(WrappedKey wrapped, EncryptionCont
     co_return fail(Code::kCorrupt, "the wrapped key was cut short");
   }
   if (blob[0] != kBlobVersion) {
-    co_return fail(Code::kCorrupt, "the wrapped key is of a format that this keyfs does not know");
+    co_return fail(Code::kCorrupt, "the wrapped key has a format that this version does not know");
   }
   const auto header = header_of(**master);
   if (!header) co_return fail(header.error());
   const std::string made_by =
       std::string(kMasterPrefix) + hex_encode(blob.subspan(1, kFingerprintBytes));
   if (made_by != (*master)->name) {
-    co_return fail(Code::kCorrupt, "wrapped by another master key (" + made_by +
-                                       ") than the one "
+    co_return fail(Code::kCorrupt, "wrapped by a different master key (" + made_by +
+                                       ") than "
                                        "here (" +
                                        (*master)->name + ")");
   }
   if (wrapped.master != made_by) {
-    co_return fail(Code::kCorrupt, "the record names another master key than the one that wrapped");
+    co_return fail(Code::kCorrupt, "the record does not name the master key that wrapped it");
   }
   const auto bound_to = associated_data(*header, context);
   auto key =
@@ -160,7 +160,7 @@ Task<RegionCheck> LocalRegion::check(TimePoint deadline) {
   const auto master = co_await load_master(deadline);
   if (!master) {
     checked.items.push_back({"master key readable", false, master.error().message,
-                             "mend the file that key_file names"});
+                             "repair the file that key_file names"});
     co_return checked;
   }
   checked.master = (*master)->name;
@@ -178,7 +178,7 @@ Task<RegionCheck> LocalRegion::check(TimePoint deadline) {
   CheckItem works{"wraps and unwraps", generated.has_value(), "", ""};
   if (!generated) {
     works.detail = generated.error().message;
-    works.remedy = "see whether the file is being changed, and whether memory can be locked";
+    works.remedy = "check whether something changes the file, and whether memory can be locked";
   }
   checked.items.push_back(std::move(works));
   co_return checked;

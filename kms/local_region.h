@@ -1,18 +1,19 @@
-// A region on this very machine: AES-256-GCM under a master key from a file.
+// A region on this machine: AES-256-GCM under a master key from a file.
 //
 // Thread-safety, blocking, deadlines, ownership: as kms/region.h; the arena, the random source and
-// the loop outlive it.
+// the loop must outlive it.
 // Errors: kUnavailable and kDenied about the master key (kms/master_key.h); kCorrupt for a blob
-// that this master did not make, was changed, or was bound to another context; kInvalid for a key
-// of no bytes or more than 4096; kTimeout when the file takes longer than the deadline.
+// that this master did not make, that was changed, or that was bound to another context; kInvalid
+// for an empty key or one of more than 4096 bytes; kTimeout if reading the file takes longer than
+// the deadline.
 //
 // The blob, version 1:
 //   1 byte    1
-//   8 bytes   the fingerprint of the master (what its name shows in hex)
+//   8 bytes   the fingerprint of the master (its name shows it in hex)
 //   12 bytes  nonce, random (NIST SP 800-38D, 8.2.2: at most 2^32 wraps under one master)
 //   n bytes   ciphertext
 //   16 bytes  tag
-// The additional data (AAD), so that no context can be read as another:
+// The additional data (AAD), encoded so that no two contexts are alike:
 //   the first 9 bytes of the blob, then the number of pairs, then for each pair in the order of
 //   their keys' bytes: key, value. A number is 4 bytes, big-endian; a text is its length as a
 //   number, then its bytes.
@@ -40,7 +41,7 @@ class LocalRegion final : public Region {
                                 TimePoint deadline) override;
   Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
                                    TimePoint deadline) override;
-  // True for the master that is in the file, once it was read.
+  // True for the master in the file, once it has been read.
   bool unwraps(const std::string& master) const override;
   bool is_other_master(const std::string& master) const override;
   Task<void> keep_warm() override;

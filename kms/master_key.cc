@@ -26,19 +26,19 @@ tl::unexpected<Error> cannot_open(int error, const std::string& path) {
   switch (error) {
     case ENOENT:
     case ENOTDIR:
-      return fail(Code::kUnavailable, file + "not there; put it back from its backup");
+      return fail(Code::kUnavailable, file + "does not exist; restore it from its backup");
     case ELOOP:
       return fail(Code::kDenied, file + "is a symbolic link; name the file itself");
     case EACCES:
     case EPERM:
-      return fail(Code::kDenied, file + "keyfs may not read it; it must be owned by uid " +
+      return fail(Code::kDenied, file + "keyfs may not read it; it must belong to uid " +
                                      std::to_string(geteuid()) + ", with mode 0600");
     default:
       return fail(Code::kUnavailable, file + std::strerror(error));
   }
 }
 
-// A file that keyfs may use: nobody else can have read it, or put another in its place.
+// A file that keyfs may use: nobody else can have read or replaced it.
 Result<void> judge(const struct stat& about, const std::string& path) {
   const std::string file = "master key " + path + ": ";
   if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, file + "is not a regular file");
@@ -48,12 +48,12 @@ Result<void> judge(const struct stat& about, const std::string& path) {
   if (about.st_size != static_cast<off_t>(kMasterKeyBytes)) {
     return fail(Code::kUnavailable, file + "has " + std::to_string(about.st_size) +
                                         " bytes instead of " + std::to_string(kMasterKeyBytes) +
-                                        "; put it back from its backup");
+                                        "; restore it from its backup");
   }
   return {};
 }
 
-// What changes when the file does.
+// What changes when the file changes.
 struct FileIdentity {
   dev_t device{};
   ino_t inode{};
@@ -88,7 +88,7 @@ Result<SecretBytes> read_master(int descriptor, SecretArena& arena, const std::s
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return cannot_open(errno, path);
     if (got == 0) {
-      return fail(Code::kUnavailable, "master key " + path + ": was cut short while it was read");
+      return fail(Code::kUnavailable, "master key " + path + ": was truncated while being read");
     }
     have += static_cast<size_t>(got);
   }
@@ -125,7 +125,7 @@ struct MasterFile::State {
 };
 
 Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
-  // O_NONBLOCK: were it a FIFO, open would wait for a writer.
+  // O_NONBLOCK: on a FIFO, open would wait for a writer.
   const Descriptor file(
       ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!file.is_open()) return cannot_open(errno, path);
@@ -142,8 +142,8 @@ Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
   const auto all = bytes->reveal();
   if (std::all_of(all.begin(), all.end(), [&](uint8_t byte) { return byte == all[0]; })) {
     return fail(Code::kDenied, "master key " + path +
-                                   ": holds the same byte 32 times, not a random key; put it "
-                                   "back from its backup");
+                                   ": holds the same byte 32 times, not a random key; restore "
+                                   "it from its backup");
   }
   auto master = make_master_key(std::move(*bytes));
   if (!master) return master;
@@ -180,8 +180,8 @@ Result<bool> create_master_file(const std::string& path, SecretArena& arena, Ran
   auto bytes = random.secret(arena, kMasterKeyBytes);
   if (!bytes) return fail(std::move(bytes.error()));
 
-  // Written under another name and linked when it is whole: a crash leaves no short file under the
-  // master's name, and of two who create it at once one wins.
+  // Written under another name and linked when complete: a crash leaves no short file under the
+  // master's name, and of two concurrent creators one wins.
   const std::string unfinished = path + ".new-" + hex_encode(salt);
   const Descriptor file(
       ::open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));

@@ -1,19 +1,19 @@
 // A region: one KMS failure domain with a master key that wraps and unwraps data keys.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never; every call is a task that may take as
-// long as the network does, and that ends when it is dropped. The region outlives its tasks.
-// Arguments that are references must live until the task is done.
-// Deadlines: `deadline` bounds the whole call, retries included; past it the call gives kTimeout.
+// long as the network does; dropping it cancels the call. The region outlives its tasks. References
+// passed as arguments must live until the task is done.
+// Deadlines: `deadline` bounds the whole call, retries included; after it the call gives kTimeout.
 // Errors, and what the caller does about each:
-//   kUnavailable      could not be reached or failed inside: ask another region now
+//   kUnavailable      unreachable, or an internal failure: ask another region now
 //   kThrottled        over quota: ask another region now, and this one less
 //   kTimeout          the deadline passed
-//   kDenied           the master or our permission is gone (disabled, deleted, refused): ask
-//                     another region, and leave this one alone for long
-//   kUnauthenticated  our credentials are missing or refused, also after they were renewed
-//   kCorrupt          the blob, its context or the reply is not what was wrapped: ask another
-//                     region, mark the record suspect, never create a new key
-//   kInvalid          a mistake of ours
+//   kDenied           the master or keyfs's permission is gone (disabled, deleted, refused): ask
+//                     another region, and do not use this one for long
+//   kUnauthenticated  credentials are missing, or refused even after renewal
+//   kCorrupt          the blob, its context or the reply does not match what was wrapped: ask
+//                     another region, mark the record suspect, never create a new key
+//   kInvalid          a bug in keyfs or a bad request
 #pragma once
 
 #include <cstddef>
@@ -31,18 +31,18 @@
 namespace keyfs {
 
 // What a wrap is bound to: KMS's EncryptionContext, the AAD of a local region. The same pairs must
-// be given to unwrap. Not secret: it stands in CloudTrail.
+// be given to unwrap. Not secret: it appears in CloudTrail.
 using EncryptionContext = std::map<std::string, std::string>;
 
-// The context of every wrap that keyfs makes. `store` is the id of the store that the key was made
-// in; empty for keys of an older keyfs, which bound them to none. (RKMS bound its wraps to nothing:
-// an empty context.)
+// The context of every wrap that keyfs makes. `store` is the id of the store that the key was
+// created in; empty for keys from an older keyfs, which did not bind them to a store. (RKMS wraps
+// are bound to nothing: an empty context.)
 EncryptionContext key_context(const std::string& id, uint32_t version,
                               const std::string& store = {});
 
 // A data key encrypted by a master key.
 struct WrappedKey {
-  std::string master;  // the ARN (or name) of the master key that did it, as the region told it
+  std::string master;  // the ARN (or name) of the master key used, as the region returned it
   std::string blob;    // raw bytes
 };
 
@@ -51,9 +51,9 @@ struct GeneratedKey {
   WrappedKey wrapped;
 };
 
-// What `keyfs check` tells of a region.
+// What `keyfs check` reports about a region.
 struct RegionCheck {
-  std::string master;  // the master's ARN or name, when it could be learned
+  std::string master;  // the master's ARN or name, if known
   std::vector<CheckItem> items;
 };
 
@@ -72,13 +72,13 @@ class Region {
   virtual Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
                                            TimePoint deadline) = 0;
 
-  // True when this region's master can unwrap what `master` wrapped: its own, or another replica of
-  // the same multi-Region key.
+  // True if this region can unwrap what `master` wrapped: its own master, or another replica of the
+  // same multi-Region key.
   virtual bool unwraps(const std::string& master) const = 0;
 
-  // True when what `master` wrapped is as good as a wrap of this region's own: it is this region's
-  // master, or another replica of the same multi-Region key. Stricter than unwraps(), which is also
-  // true of another key that this region may be allowed to use.
+  // True if what `master` wrapped is as good as a wrap by this region: it is this region's master,
+  // or another replica of the same multi-Region key. Stricter than unwraps(), which is also true
+  // for other keys that this region may be allowed to use.
   virtual bool covered_by(const std::string& master) const { return unwraps(master); }
 
   // True when `master` is certainly not this region's present master, nor another replica of it: the

@@ -2,8 +2,8 @@
 // might not if asked again. Internal to kms/regions.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: refers to the slots and
-// the loop; owns the calls that are under way, which end with it and then count as given up.
-// Errors: by the table in kms/regions.h.
+// the loop; owns the running calls, which end with it and then count as abandoned.
+// Errors: see the table in kms/regions.h.
 #pragma once
 
 #include <functional>
@@ -27,11 +27,11 @@ class RegionRace final : private HedgedWork<RegionSlot, Result<T>> {
   struct Won {
     T value;
     RegionSlot* winner;
-    bool hedged;  // an earlier one had not answered yet
+    bool hedged;  // an earlier call had not answered yet
     size_t asked;
   };
 
-  // `ask` calls one region; `accept` has the last word on its answer.
+  // `ask` calls one region; `accept` decides whether its answer is good.
   RegionRace(Loop& loop, const RegionsOptions& options, const RandomFraction& random,
              RegionCall call, TimePoint deadline, Ask ask, Accept accept)
       : loop_(loop),
@@ -44,7 +44,7 @@ class RegionRace final : private HedgedWork<RegionSlot, Result<T>> {
   RegionRace(const RegionRace&) = delete;
   RegionRace& operator=(const RegionRace&) = delete;
 
-  // In this order. nullopt: none gave an answer; failures() and code() say why.
+  // Asks in this order. nullopt: none gave an acceptable answer; failures() and code() say why.
   Task<std::optional<Won>> run(std::vector<RegionSlot*> candidates) {
     Hedge<RegionSlot, Result<T>> hedge(loop_, *this, deadline_);
     for (unsigned round = 1;; ++round) {
@@ -118,7 +118,7 @@ class RegionRace final : private HedgedWork<RegionSlot, Result<T>> {
   const Ask ask_;
   const Accept accept_;
 
-  std::vector<RegionSlot*> again_;  // without success in this round, and worth another
+  std::vector<RegionSlot*> again_;  // failed in this round, but worth another
   std::vector<RegionFailure> failures_;
   bool deadline_passed_ = false;
 };

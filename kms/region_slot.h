@@ -40,10 +40,10 @@ struct RegionSlot : Target {
 // Before the second and later rounds: at least half of each pause, the rest by chance.
 Backoff pauses_of(const RegionsOptions& options);
 
-// Replaces the failure of the same region, or adds it.
+// Adds a failure, or replaces the one of the same region.
 void note_failure(std::vector<RegionFailure>& failures, const std::string& region, Error error);
 
-// The code for all of them by the table in kms/regions.h.
+// The code for all of them, from the table in kms/regions.h.
 Code combined_code(const std::vector<RegionFailure>& failures, bool deadline_passed);
 
 // "a: why; b: why"

@@ -26,7 +26,7 @@ RegionTelemetry::Handles& RegionTelemetry::handles(const std::string& region) {
     const auto place = static_cast<size_t>(call);
     made.ok[place] = &calls(region, call, "ok");
     made.seconds[place] =
-        &metrics_.histogram("keyfs_region_call_seconds", "How long a region took to answer.",
+        &metrics_.histogram("keyfs_region_call_seconds", "Time that a region took to answer.",
                             {{"region", region}, {"call", std::string(to_string(call))}});
   }
   const Metrics::Labels labels = {{"region", region}};
@@ -37,7 +37,7 @@ RegionTelemetry::Handles& RegionTelemetry::handles(const std::string& region) {
   made.fallbacks = &metrics_.counter("keyfs_region_fallbacks_total",
                                      "Calls made because another region failed.", labels);
   made.breaker_open = &metrics_.gauge("keyfs_region_breaker_open",
-                                      "1 while the region is left alone or probed.", labels);
+                                      "1 while its circuit is open or half-open.", labels);
   return handles_.emplace(region, made).first->second;
 }
 
@@ -75,14 +75,14 @@ void RegionTelemetry::on_breaker(const std::string& region, BreakerState state, 
   const std::string why = reason != nullptr ? reason->message : "";
   if (reason != nullptr &&
       (reason->code == Code::kDenied || reason->code == Code::kUnauthenticated)) {
-    // It will not mend itself.
+    // It will not recover without help.
     log_.error("region " + region +
-                   " refuses keyfs: mend its key or our permission; keys are "
-                   "served by the other regions meanwhile",
+                   " refuses keyfs: fix its key or keyfs's permission; keys are "
+                   "served by the other regions in the meantime",
                {{"region", region}, {"reason", why}, {"retry_in", open_for}});
     return;
   }
-  log_.warn("region " + region + " fails and is left alone for a while",
+  log_.warn("region " + region + " is failing: circuit open, it is not used for now",
             {{"region", region}, {"reason", why}, {"retry_in", open_for}});
 }
 

@@ -1,4 +1,4 @@
-// Counts and logs what happens to the regions.
+// Metrics and log messages about regions.
 //
 // Thread-safety: none; on the loop's thread (the metrics may be read from any). Blocking: never.
 // Ownership: refers to the metrics and the log, which must outlive it. Errors: none.
@@ -6,10 +6,10 @@
 // Metrics
 //   keyfs_region_calls_total{region,call,outcome}   call: generate, wrap, unwrap; outcome: ok, or
 //                                                   the class of the error (base/result.h)
-//   keyfs_region_call_seconds{region,call}          of calls that were answered, rightly or wrongly
+//   keyfs_region_call_seconds{region,call}          of answered calls, successful or not
 //   keyfs_region_given_up_total{region}             calls dropped before they were answered
-//   keyfs_region_hedges_total{region}               asked because another region was slow
-//   keyfs_region_fallbacks_total{region}            asked because another region failed
+//   keyfs_region_hedges_total{region}               calls because another region was slow
+//   keyfs_region_fallbacks_total{region}            calls because another region failed
 //   keyfs_region_breaker_open{region}               1 from the failure that opens it to the next
 //                                                   answer
 #pragma once
@@ -27,7 +27,7 @@ namespace keyfs {
 
 class RegionTelemetry : public RegionObserver {
  public:
-  // All series of these regions are there from the beginning, at zero.
+  // All series exist from the start, at zero.
   RegionTelemetry(Metrics& metrics, Log& log, const std::vector<std::string>& regions);
 
   void on_call(const std::string& region, RegionCall call, const Error* error,

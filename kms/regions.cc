@@ -44,7 +44,7 @@ struct Regions::Impl {
 
 namespace {
 
-// Worth a second call when a region could not make the key but may be able to wrap it.
+// Whether a region that could not generate the key may still be able to wrap it.
 bool may_wrap_after(const std::vector<RegionFailure>& failures, const std::string& region) {
   const auto same = std::find_if(failures.begin(), failures.end(),
                                  [&](const auto& failure) { return failure.region == region; });
@@ -83,13 +83,13 @@ std::map<RegionSlot*, WrappedKey> Regions::Impl::who_can_unwrap(const WrappedKey
 }
 
 void Regions::Impl::start_probe(RegionSlot& slot, WrappedKey wrapped, EncryptionContext context) {
-  if (slot.probe) probes.cancel(*slot.probe);  // it is done; only its frame was left
+  if (slot.probe) probes.cancel(*slot.probe);  // it is done; only its frame is left
   slot.health.probe_begins();
   slot.probe = probes.start(probe(slot, std::move(wrapped), std::move(context)));
 }
 
-// Its plaintext is of no use to anybody and wiped at once: what counts is that there is one. The
-// caller's verifier is not asked, since it may not live as long.
+// The plaintext is wiped immediately: all that counts is that there is one. The caller's verifier
+// is not used, since it may not live long enough.
 Task<bool> Regions::Impl::probe(RegionSlot& slot, WrappedKey wrapped, EncryptionContext context) {
   const TimePoint begun = loop.now();
   const TimePoint deadline = begun + options.probe_deadline;
@@ -146,12 +146,12 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
         [&](RegionSlot& slot) { return slot.region->generate(bytes, context, deadline); },
         [&](const GeneratedKey& generated) -> Result<void> {
           if (generated.key.size() == bytes && !generated.wrapped.blob.empty()) return {};
-          return fail(Code::kUnavailable, "gave a key of another size than it was asked for");
+          return fail(Code::kUnavailable, "gave a key of the wrong size");
         });
     auto won = co_await race.run(self.in_order());
     if (!won) {
       co_return fail(race.code(),
-                     "no region could make a data key (" + reasons(race.failures()) + ")");
+                     "no region could generate a data key (" + reasons(race.failures()) + ")");
     }
     generator = won->winner;
     failed = race.take_failures();
@@ -188,7 +188,7 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
 Task<Result<UnwrappedKey>> Regions::unwrap(WrappedKeys wrapped, EncryptionContext context,
                                            KeyVerifier verify, TimePoint deadline) {
   Impl& self = *impl_;
-  if (wrapped.empty()) co_return fail(Code::kCorrupt, "it is wrapped in no region at all");
+  if (wrapped.empty()) co_return fail(Code::kCorrupt, "it is not wrapped in any region");
   const auto able = self.who_can_unwrap(wrapped);
   std::string not_here;
   for (const auto& [region, wrap] : wrapped) {

@@ -1,24 +1,23 @@
-// The ordered set of regions: makes a data key and wraps it in all of them, unwraps it in whichever
-// answers first.
+// The ordered set of regions: creates a data key and wraps it in all of them; unwraps it with
+// whichever answers first.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task, ended by
-// dropping it, which drops every call to a region with it (but for probes, which the set owns).
-// Ownership: owns its regions; outlives its tasks, and is destroyed before its loop. What is passed
-// by reference must live until the task is done. Deadlines: one bounds the whole call; the regions
-// are given the same one. Errors: one for all regions, whose message lists each region's reason,
-// and whose code is
-//   kInvalid          a region says that the request is a mistake of ours: no other is asked
-//   kCorrupt          some region's wrap is not what was wrapped, and no other region gave the key
+// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task; dropping it
+// cancels all its calls to regions (except probes, which the set owns). Ownership: owns its
+// regions; outlives its tasks, and is destroyed before its loop. References passed as arguments
+// must live until the task is done. Deadlines: one bounds the whole call, calls to regions
+// included. Errors: one for all regions; its message lists each region's reason, and its code is
+//   kInvalid          a region says that the request is invalid: no other is asked
+//   kCorrupt          a region's wrap is not what was wrapped, and no other region gave the key
 //   kTimeout          the deadline passed
-//   kThrottled        all that did not refuse are over quota
+//   kThrottled        all regions that did not refuse are over quota
 //   kDenied           all refused
-//   kUnauthenticated  all refused our credentials
+//   kUnauthenticated  all refused the credentials
 //   kUnavailable      anything else
 //
-// Order: learned from latency, the configured one breaking ties; regions whose breaker is open come
-// last, and are still asked when all others failed. Nothing checks on creation that the wraps hold
-// the same key, since a creation is to cost one call per region: the verifier given to unwrap()
-// does (a key check value), and a region whose plaintext it refuses counts as corrupt.
+// Order: learned from latency, with the configured order breaking ties; regions whose breaker is
+// open come last, and are still asked if all others failed. Creation costs one call per region, so
+// it does not verify that all wraps hold the same key. unwrap() does, with a verifier (the key
+// check value); a region whose plaintext it refuses counts as corrupt.
 #pragma once
 
 #include <cstddef>
@@ -42,48 +41,48 @@
 namespace keyfs {
 
 struct RegionsOptions {
-  // A new key is given out only when it was wrapped in at least so many regions.
+  // A new key is returned only once it is wrapped in at least this many regions.
   size_t create_min_regions = 1;
   HealthOptions health;
 
   // Once enough regions hold a new key, each other one gets `grace_factor` times its p95 (or
-  // `grace_unknown`) from its start to be done too, at most `grace_share` of the time to the
-  // deadline. A region that is later still is recorded as missing.
+  // `grace_unknown`) from its start to finish too, but at most `grace_share` of the time to the
+  // deadline. A region that takes longer is recorded as missing.
   double grace_factor = 3;
   Duration grace_unknown = std::chrono::seconds(1);
   Duration grace_least = std::chrono::milliseconds(50);
   double grace_share = 0.25;
 
-  // When every region failed and some might not if asked again, or were left alone for want of a
-  // token: so many rounds in all, with pauses of up to `pause`, doubled each time. Every call after
-  // the first round costs a token.
+  // The number of rounds if every region failed and some may work if asked again, or were skipped
+  // for lack of a token. Pauses between rounds are at most `pause`, doubled each time. Every call
+  // after the first round costs a token.
   unsigned rounds = 3;
   Duration pause = std::chrono::milliseconds(100);
 
   Duration probe_deadline = std::chrono::seconds(5);
 
-  // Calls to one region at once, as many as there are connections to a host (base/http): those
-  // beyond wait for their turn here, which is no latency and no failure of the region.
+  // Concurrent calls to one region, as many as there are connections to a host (base/http). Further
+  // ones wait here for their turn, which does not count as latency or failure of the region.
   size_t calls_at_once = 64;
 };
 
 enum class RegionCall { kGenerate, kWrap, kUnwrap };
 std::string_view to_string(RegionCall call);  // "generate", "wrap", "unwrap"
 
-// Hears of everything worth counting or logging. On the loop's thread; must not block.
+// Receives everything worth counting or logging. On the loop's thread; must not block.
 class RegionObserver {
  public:
   virtual ~RegionObserver() = default;
-  // `error` is null when the call succeeded. Calls that were given up count as kTimeout only when
-  // the deadline passed; otherwise they are told by on_given_up().
+  // `error` is null when the call succeeded. Abandoned calls are reported here as kTimeout only if
+  // the deadline passed, otherwise by on_given_up().
   virtual void on_call(const std::string& region, RegionCall call, const Error* error,
                        Duration latency) = 0;
   virtual void on_given_up(const std::string& region, RegionCall call, Duration waited) = 0;
-  // This region is asked because another one is slow.
+  // This region is called because another one is slow.
   virtual void on_hedge(const std::string& region, RegionCall call) = 0;
-  // This region is asked because another one failed.
+  // This region is called because another one failed.
   virtual void on_fallback(const std::string& region, RegionCall call) = 0;
-  // `reason` is null when it closes.
+  // `reason` is null if it closes.
   virtual void on_breaker(const std::string& region, BreakerState state, Duration open_for,
                           const Error* reason) = 0;
 };
@@ -97,19 +96,18 @@ using WrappedKeys = std::map<std::string, WrappedKey>;  // by region
 
 struct CreatedKey {
   SecretBytes key;
-  std::string region;  // which one generated it
+  std::string region;  // that generated it
   WrappedKeys wrapped;
   std::vector<RegionFailure> missing;
 };
 
 struct UnwrappedKey {
   SecretBytes key;
-  std::string region;                   // which one gave it
-  bool hedged = false;                  // another one was asked first, and is slow
-  size_t asked = 0;                     // calls that it took
-  std::vector<RegionFailure> failures;  // those that failed before
-  // A region's wrap is not what was wrapped (it is among `failures` with kCorrupt): the record
-  // needs a look.
+  std::string region;                   // that gave it
+  bool hedged = false;                  // another one was asked first, but was slow
+  size_t asked = 0;                     // calls made
+  std::vector<RegionFailure> failures;  // earlier failures
+  // A region's wrap is wrong (it is among `failures` with kCorrupt): the record needs attention.
   bool suspect = false;
 };
 
@@ -130,12 +128,12 @@ struct RegionStatus {
   uint64_t failures = 0;
 };
 
-// Says whether a plaintext is the right one, by its key check value: kCorrupt if not.
+// Verifies a plaintext by its key check value: kCorrupt if it is wrong.
 using KeyVerifier = std::function<Result<void>(const SecretBytes&)>;
 
 class Regions {
  public:
-  // kInvalid for no regions, two of one name, or create_min_regions beyond their number.
+  // kInvalid for no regions, two with the same name, or create_min_regions above their number.
   // `observer` may be null; it outlives the set.
   static Result<std::unique_ptr<Regions>> make(Loop& loop,
                                                std::vector<std::unique_ptr<Region>> regions,
@@ -148,8 +146,9 @@ class Regions {
   // A new data key, wrapped in at least create_min_regions regions.
   Task<Result<CreatedKey>> create(size_t bytes, EncryptionContext context, TimePoint deadline);
 
-  // The data key, from any of its wraps. Wraps of regions that are not configured here are skipped,
-  // unless another region's master can unwrap them (multi-Region keys). kCorrupt if there are none.
+  // The data key, from any of its wraps. Wraps by regions that are not configured here are skipped,
+  // unless another region's master can unwrap them (multi-Region keys). kCorrupt if there are no
+  // wraps.
   Task<Result<UnwrappedKey>> unwrap(WrappedKeys wrapped, EncryptionContext context,
                                     KeyVerifier verify, TimePoint deadline);
 
@@ -157,16 +156,17 @@ class Regions {
   Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
                                  std::vector<std::string> regions, TimePoint deadline);
 
-  // Opens or keeps a connection to every region whose breaker is closed; ends after probe_deadline.
+  // Opens a connection, or keeps one open, to every region whose breaker is closed; ends after
+  // probe_deadline.
   Task<void> keep_warm();
 
-  // All regions at once; in the configured order.
+  // Checks all regions at once; results are in the configured order.
   Task<std::vector<std::pair<std::string, RegionCheck>>> check(TimePoint deadline);
 
-  // The configured regions, in their order, that have no wrap of their own among these, nor one by
-  // another replica of their multi-Region key.
+  // The configured regions, in order, without a wrap of their own among these or one by another
+  // replica of their multi-Region key.
   std::vector<std::string> lacking(const WrappedKeys& wrapped) const;
-  // The same of what is known by its masters alone, by region.
+  // The same, given only the masters by region.
   std::vector<std::string> lacking(const std::map<std::string, std::string>& masters) const;
 
   // The configured regions, in their order, whose wrap among these was made by a master that is

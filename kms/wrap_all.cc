@@ -81,7 +81,7 @@ Task<Result<WrappedKey>> WrapAll::wrap_in(Call& call) {
   }
 }
 
-// Until the deadline, or until the last of those under way has had its grace.
+// Until the deadline, or until the grace period of the last running call is over.
 TimePoint WrapAll::wait_until() const {
   if (wait_for_all_ || !enough()) return deadline_;
   TimePoint until = loop_.now();
@@ -98,7 +98,7 @@ Duration WrapAll::grace(const Call& call) const {
   return std::min(grace, scaled(deadline_ - call.started, options_.grace_share));
 }
 
-// They were to try again for want of regions, and no longer need to.
+// They were to retry because regions were missing, and no longer need to.
 void WrapAll::leave_the_pausing_ones() {
   for (auto at = running_.begin(); at != running_.end();) {
     Call& call = *at->second;

@@ -1,8 +1,8 @@
 // Wraps one data key in several regions at once. Internal to kms/regions.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: refers to the slots, the
-// loop and the key; owns the calls that are under way, which end with it and then count as given
-// up. Errors: one for each region that does not have the key, in the result.
+// loop and the key; owns the running calls, which end with it and then count as abandoned. Errors:
+// one for each region that does not have the key, in the result.
 #pragma once
 
 #include <map>
@@ -20,9 +20,9 @@ namespace keyfs {
 
 class WrapAll {
  public:
-  // Failed calls are made again while fewer than `needed` regions have the key. With `wait_for_all`
-  // a slow region has until the deadline; without, it is left out once enough others are done and
-  // its grace is over.
+  // Failed calls are retried while fewer than `needed` regions have the key. With `wait_for_all` a
+  // slow region has until the deadline; without it, the region is left out once enough others are
+  // done and its grace period is over.
   WrapAll(Loop& loop, const RegionsOptions& options, const RandomFraction& random,
           const SecretBytes& key, EncryptionContext context, TimePoint deadline, size_t needed,
           bool wait_for_all);
@@ -31,7 +31,7 @@ class WrapAll {
   ~WrapAll();
 
   void start(RegionSlot& slot);
-  // Until all that were started are done or left out.
+  // Runs until all are done or left out.
   Task<void> run();
 
   WrappedMore take_result() { return std::move(result_); }
@@ -42,7 +42,7 @@ class WrapAll {
     RegionSlot* slot;
     TimePoint started;             // the first try, once it was sent
     TimePoint begun;               // the last one
-    bool asking;                   // under way, rather than pausing
+    bool asking;                   // a call is running, not pausing
     std::optional<Error> failure;  // of the try before the pause
   };
 

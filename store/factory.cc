@@ -14,7 +14,7 @@
 namespace keyfs {
 namespace {
 
-// Others that start at the same time, or that recover the file after a crash, may hold it locked.
+// Others that start at the same time, or recover the file after a crash, may keep it locked.
 constexpr auto kOpenWithin = std::chrono::seconds(10);
 
 Result<std::unique_ptr<Store>> sqlite_from(const ConfigSection& section, const StoreParts& parts) {
@@ -22,7 +22,7 @@ Result<std::unique_ptr<Store>> sqlite_from(const ConfigSection& section, const S
   in.required("type");
   const std::string path = in.required("path");
   if (!path.empty() && path.front() != '/') {
-    in.mistake("path", "must be an absolute path, from / on");
+    in.mistake("path", "must be an absolute path");
   }
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
   if (parts.only_check) return nullptr;
@@ -40,7 +40,7 @@ Result<std::unique_ptr<Store>> sqlite_from(const ConfigSection& section, const S
     struct stat info {};
     if (!known_here && !may_make && ::stat(path.c_str(), &info) != 0 && errno == ENOENT) {
       return fail(Code::kUnavailable,
-                  "there is no database at " + path + " ([store] path); `keyfs mount` makes it");
+                  "there is no database at " + path + " ([store] path); `keyfs mount` creates it");
     }
     if (!known_here || store.error().code != Code::kUnavailable) return fail(store.error());
     return fail(lost_store(parts.state_dir, store.error()));

@@ -41,17 +41,17 @@ std::optional<StoreName> from_line(std::string text) {
   return name;
 }
 
-// Both tell of the same place, and differ.
+// Both describe the same place, but differ.
 bool is_another_life(const std::string& known, const std::string& now) {
   const size_t slash = known.find('/');
   return slash != std::string::npos && now.starts_with(known.substr(0, slash + 1)) && now != known;
 }
 
-// `first`: a file that is there already stays, since of two processes the first decides, and the
-// other one compares.
+// `first`: an existing file stays, since of two processes the first wins, and the other one
+// compares.
 Result<void> write_file(const std::string& state_dir, const std::string& text, bool first) {
   if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return fail(os_error(state_dir, "cannot be made"));
+    return fail(os_error(state_dir, "cannot be created"));
   }
   return write_whole_file(file_in(state_dir), text, !first);
 }
@@ -71,9 +71,8 @@ Result<std::optional<StoreName>> read_known_store(const std::string& state_dir) 
   if (size < 0) return fail(os_error(path, "cannot be read"));
   text.resize(static_cast<size_t>(size));
   if (auto name = from_line(std::move(text))) return name;
-  return fail(Code::kCorrupt,
-              path + ": is not as keyfs wrote it; if the configured store is the right one, " +
-                  accept_store_hint());
+  return fail(Code::kCorrupt, path + ": is damaged; if the configured store is the right one, " +
+                                  accept_store_hint());
 }
 
 Result<void> check_known_store(const std::string& state_dir, const StoreName& store,
@@ -91,19 +90,20 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
     if (is_another_life(name.life, store.life)) {
       return fail(Code::kInvalid,
                   where + ": was restored from a backup since this host last used it (it is " +
-                      store.life + " now, and was " + name.life + "); keys that were made after " +
-                      "the backup would be made anew. If this is meant, " + accept_store_hint());
+                      store.life + " now, and was " + name.life +
+                      "); ids created after "
+                      "the backup could get a second key. If this is intended, " +
+                      accept_store_hint());
     }
     if (store.life.empty() || store.life == name.life) return {};
-    // Where it can't be noted, a later restoration is not noticed; the store is the right one.
+    // If it can't be recorded, a later restore goes unnoticed; but this is the right store.
     (void)write_file(state_dir, to_line(store), false);
     return {};
   }
   return fail(Code::kInvalid,
               where + ": is not the store that this host has used so far (" + name.type + " " +
                   name.id + ", remembered in " + file_in(state_dir) +
-                  "); keys that exist there would be made anew. If this is meant, " +
-                  accept_store_hint());
+                  "); ids could get a second key. If this is intended, " + accept_store_hint());
 }
 
 Result<void> check_known_type(const std::string& state_dir, const std::string& type) {
@@ -113,17 +113,17 @@ Result<void> check_known_type(const std::string& state_dir, const std::string& t
   if (!*known || (*known)->type == type) return {};
   return fail(Code::kInvalid, "[store] type = " + type + ": this host has used a store of type " +
                                   (*known)->type + " so far (remembered in " + file_in(state_dir) +
-                                  "); keys that exist there would be made anew. If this is "
-                                  "meant, " +
+                                  "); ids could get a second key. If this is "
+                                  "intended, " +
                                   accept_store_hint());
 }
 
 Error lost_store(const std::string& state_dir, const Error& why) {
   return Error(why.code, why.message +
-                             "; this host has used the store before, and keys that exist there "
-                             "would be made anew (" +
+                             "; this host has used the store before, and its ids "
+                             "could get a second key (" +
                              file_in(state_dir) +
-                             " remembers it). Restore it, or, to start with a new one, " +
+                             " names it). Restore it, or, to start with a new one, " +
                              accept_store_hint());
 }
 

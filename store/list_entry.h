@@ -1,4 +1,4 @@
-// What a list tells of one record. Thread-safety: a plain function. Blocking: never.
+// A list's entry for one record. Thread-safety: a plain function. Blocking: never.
 #pragma once
 
 #include <string>

@@ -42,7 +42,7 @@ std::optional<uint32_t> parse_version(std::string_view text) {
   return static_cast<uint32_t>(value);
 }
 
-// Takes the fields of one object that we know; what is left over is kept as it is.
+// Takes the known fields of one object; the others are kept as they are.
 class Fields {
  public:
   Fields(json object, std::string where) : object_(std::move(object)), where_(std::move(where)) {}
@@ -62,7 +62,7 @@ class Fields {
     return static_cast<uint32_t>(to_number(name, most, take(name)));
   }
 
-  // Empty or 0 where the field is not there; what is there must say something.
+  // Empty or 0 if the field is missing; an existing one must not be empty.
   std::string optional_text(const char* name, size_t most) {
     return object_.contains(name) ? text(name, most) : std::string();
   }
@@ -79,7 +79,7 @@ class Fields {
     return value;
   }
 
-  // Once all that is known was taken.
+  // Call after all known fields were taken.
   std::string rest() const { return object_.empty() ? std::string() : dump(object_); }
 
  private:
@@ -119,7 +119,7 @@ class Fields {
 };
 
 Result<Wrap> parse_wrap(json value, std::string where) {
-  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
+  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is not an object");
   Fields in(std::move(value), std::move(where));
   Wrap wrap;
   wrap.master = in.text("key", kMaxMaster);
@@ -137,7 +137,7 @@ Result<Wrap> parse_wrap(json value, std::string where) {
 }
 
 Result<Version> parse_one_version(json value, std::string where) {
-  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is no object");
+  if (!value.is_object()) return fail(Code::kCorrupt, where + ": is not an object");
   Fields in(std::move(value), std::move(where));
   Version version;
   version.created = in.text("created", kMaxTime);
@@ -159,33 +159,33 @@ Result<Version> parse_one_version(json value, std::string where) {
   if (in.error()) return fail(*in.error());
   for (auto& [region, blob] : wrapped.get_ref<json::object_t&>()) {
     if (region.empty() || region.size() > kMaxName || has_control_characters(region)) {
-      return fail(Code::kCorrupt, in.where() + ": a region's name is not well-formed");
+      return fail(Code::kCorrupt, in.where() + ": the name of a region is malformed");
     }
     auto wrap = parse_wrap(std::move(blob), in.where() + ": region " + region);
     if (!wrap) return fail(std::move(wrap.error()));
     version.wrapped.emplace(region, std::move(*wrap));
   }
   if (!version.destroyed.empty() && !version.wrapped.empty()) {
-    return fail(Code::kCorrupt, in.where() + ": was destroyed and is still wrapped");
+    return fail(Code::kCorrupt, in.where() + ": was destroyed but still has wraps");
   }
   return version;
 }
 
 Result<Record> parse_fields(json tree, std::string_view id) {
-  if (!tree.is_object()) return fail(Code::kCorrupt, "is no object");
+  if (!tree.is_object()) return fail(Code::kCorrupt, "is not an object");
   Fields in(std::move(tree), "");
-  // Before all else: of another format nothing else is known.
+  // First: nothing else is known about another format.
   const uint32_t format = in.number("keyfs", std::numeric_limits<uint32_t>::max());
-  if (in.error()) return fail(Code::kCorrupt, "is not one of keyfs: it has no format number");
+  if (in.error()) return fail(Code::kCorrupt, "is not a keyfs record: it has no format number");
   if (format != kFormat) {
-    return fail(Code::kCorrupt,
-                "has format " + std::to_string(format) + ", which this version does not know");
+    return fail(Code::kCorrupt, "has format " + std::to_string(format) +
+                                    ", which this version of keyfs does not know");
   }
   Record record;
   record.id = in.text("id", kMaxName);
   if (!in.error() && record.id != id) in.refuse("belongs to another id");
   const auto state = parse_key_state(in.text("state", kMaxName));
-  if (!state) in.refuse("state is none of enabled, disabled, deleted");
+  if (!state) in.refuse("state is not one of enabled, disabled, deleted");
   record.state = state.value_or(KeyState::kDisabled);
   record.current = in.number("current", kMaxVersion);
   record.origin = in.optional_text("origin", kMaxName);
@@ -198,22 +198,22 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   if (in.error()) return fail(*in.error());
   for (auto& [name, value] : versions.get_ref<json::object_t&>()) {
     const auto number = parse_version(name);
-    if (!number) return fail(Code::kCorrupt, "a version's number is not well-formed");
+    if (!number) return fail(Code::kCorrupt, "a version number is malformed");
     auto version = parse_one_version(std::move(value), "version " + name);
     if (!version) return fail(std::move(version.error()));
     record.versions.emplace(*number, std::move(*version));
   }
   if (!record.versions.contains(record.current)) {
-    return fail(Code::kCorrupt, "version " + std::to_string(record.current) +
-                                    " is the current one and is not there");
+    return fail(Code::kCorrupt,
+                "version " + std::to_string(record.current) + " is current but missing");
   }
   if (record.pending != 0 && !record.versions.contains(record.pending)) {
     return fail(Code::kCorrupt,
-                "version " + std::to_string(record.pending) + " is pending and is not there");
+                "version " + std::to_string(record.pending) + " is pending but missing");
   }
   if (record.last != 0 && record.last < record.versions.rbegin()->first) {
     return fail(Code::kCorrupt, "version " + std::to_string(record.last) +
-                                    " is the last one, and there are higher ones");
+                                    " is the last one, but there are higher ones");
   }
   if (record.min > record.current) {
     return fail(Code::kCorrupt, "the current version is below min");
@@ -221,7 +221,7 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   return record;
 }
 
-// What was unknown to us when it was read, to which our own fields are added.
+// The fields that were unknown when reading, plus our own.
 json start_object(const std::string& unknown) {
   if (unknown.empty()) return json::object();
   json object = json::parse(unknown, nullptr, false);
@@ -306,12 +306,12 @@ Result<std::string> to_json_unchecked(const Record& record) {
 Result<std::string> to_json(const Record& record) {
   auto text = to_json_unchecked(record);
   if (!text) return text;
-  // Nothing is written that could not be read again just as it was.
+  // Never write anything that could not be read back identically.
   const auto again = parse_record(*text, record.id);
   if (!again) return fail(Code::kInvalid, "would not be readable: " + again.error().message);
   if (*again != record) {
     return fail(Code::kInvalid,
-                "record of key " + record.id + " would not be read as it was written");
+                "record of key " + record.id + " would not be read back as written");
   }
   return text;
 }

@@ -4,15 +4,15 @@
 //   {"keyfs":1, "id":S, "state":"enabled|disabled|deleted", "current":N, "versions":{"N":
 //     {"created":T, "creator":S, "bytes":B, "check":HEX, "wrapped":{REGION:
 //       {"key":ARN, "blob":BASE64, "at":T}}}}}
-// and, where they say something, "origin", "serial", "last", "min", "pending", and in a version
+// and, if they have a value, "origin", "serial", "last", "min", "pending", and in a version
 // "token", "promoted", "destroyed" (the members of the same names below).
-// Times are RFC 3339 in UTC; whoever computes with one parses it (base/clock.h). Fields that this
+// Times are RFC 3339 in UTC; code that computes with one parses it (base/clock.h). Fields that this
 // version of keyfs does not know survive a rewrite, at every level.
 //
 // Thread-safety: plain values. Blocking: never.
-// Errors: kCorrupt for anything that is not a well-formed record of the id that was asked for. A
-// record that does not parse is never "absent". The message names the id and what is wrong, and
-// quotes neither blobs nor fields that we do not know.
+// Errors: kCorrupt for anything that is not a well-formed record of the requested id. A record that
+// does not parse is never "absent". The message names the id and what is wrong, and quotes neither
+// blobs nor unknown fields.
 #pragma once
 
 #include <array>
@@ -37,7 +37,7 @@ struct Wrap {
   std::string master;   // "key": the ARN (or name) of the master key
   std::string blob;     // raw bytes
   std::string at;       // when
-  std::string unknown;  // a JSON object with the fields we do not know, or empty
+  std::string unknown;  // a JSON object with the unknown fields, or empty
 
   bool operator==(const Wrap&) const = default;
 };
@@ -46,14 +46,14 @@ using KeyCheck = std::array<uint8_t, 16>;
 
 struct Version {
   std::string created;
-  std::string creator;  // the host that made it
+  std::string creator;  // the host that created it
   uint32_t bytes = 0;
   // The key check value, compared after every unwrap. Absent only in records that RKMS wrote.
   std::optional<KeyCheck> check;
   std::map<std::string, Wrap> wrapped;  // by region; may be empty
-  std::string token;                    // of the ticket that made it, or empty
-  std::string promoted;                 // when it was made the current one, or empty
-  std::string destroyed;                // when its wraps were removed for good, or empty
+  std::string token;                    // of the ticket that created it, or empty
+  std::string promoted;                 // when it became current, or empty
+  std::string destroyed;                // when its wraps were permanently removed, or empty
   std::string unknown;
 
   bool operator==(const Version&) const = default;
@@ -64,17 +64,17 @@ struct Record {
   KeyState state = KeyState::kEnabled;
   uint32_t current = 0;
   std::map<uint32_t, Version> versions;  // 1, 2, ...
-  // The id of the store that it was made in and whose records its wraps are bound to; empty in old
-  // records, whose wraps are not.
+  // The id of the store that it was created in, which its wraps are bound to; empty in old records,
+  // whose wraps are not bound to a store.
   std::string origin;
-  // Goes up by one whenever state, current or min changes, so that what is older can be told. 0 in
-  // old records.
+  // Goes up by one whenever state, current or min changes, so that older records can be recognized.
+  // 0 in old records.
   uint64_t serial = 0;
-  uint32_t last = 0;     // the highest version that ever was, when not 0: never used again
+  uint32_t last = 0;     // the highest version ever, unless 0: never reused
   uint32_t min = 0;      // lower versions are refused
-  uint32_t pending = 0;  // a version that was made and is not current yet; 0: none
+  uint32_t pending = 0;  // a version that was created but is not current yet; 0: none
   std::string unknown;
-  // Written by RKMS: one version without check value, wrapped without an encryption context.
+  // Written by RKMS: one version without a check value, wrapped without an encryption context.
   bool from_rkms = false;
 
   bool operator==(const Record&) const = default;
@@ -87,14 +87,14 @@ inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;
 inline constexpr uint32_t kMinKeyBytes = 16;
 inline constexpr size_t kMaxBlobBytes = size_t{16} << 10;
 
-// `id` is the id that was asked for; a record of another one is corrupt.
+// `id` is the requested id; a record of another one is corrupt.
 Result<Record> parse_record(std::string_view json, std::string_view id);
 
-// One line of JSON, which parse_record turns into an equal record. kInvalid, a mistake of ours, for
-// a record that has no such form; one that RKMS wrote has none.
+// One line of JSON, which parse_record turns into an equal record. kInvalid, a bug in keyfs, for a
+// record without such a form, like one that RKMS wrote.
 Result<std::string> to_json(const Record& record);
 
-// The same without reading it again: for a copy of what parse_record gave, never for a store.
+// The same without parsing it again: for a copy of what parse_record returned, never for a store.
 Result<std::string> to_json_unchecked(const Record& record);
 
 }  // namespace keyfs

@@ -1,10 +1,11 @@
 // The store: where records live. SQLite on one machine, DynamoDB or etcd for many.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task, ended by
-// dropping it, except that a write which was sent may still happen. The store outlives its tasks.
-// Deadlines: `deadline` bounds the whole call with its retries; past it the call gives kTimeout.
-// Errors: kUnavailable, kThrottled, kTimeout, kDenied, kUnauthenticated, kInvalid as everywhere;
-// kCorrupt for a record that does not parse. Absence, a lost race and a conflict are values.
+// Thread-safety: none; on the loop's thread. Blocking: never; each call is a task; dropping it
+// cancels the call, except that a write that was sent may still take effect. The store outlives its
+// tasks. Deadlines: `deadline` bounds the whole call with its retries; after it the call gives
+// kTimeout. Errors: kUnavailable, kThrottled, kTimeout, kDenied, kUnauthenticated, kInvalid as in
+// base/result.h; kCorrupt for a record that does not parse. Absence, a lost race and a conflict are
+// values.
 #pragma once
 
 #include <cstddef>
@@ -22,28 +23,28 @@
 
 namespace keyfs {
 
-// A record and the revision that a later replace() must still find. The revision is the store's
-// own.
+// A record and the revision that a later replace() must still find. Revisions are opaque to
+// callers.
 struct Stored {
   Record record;
   std::string revision;
-  // The text that `record` was read from, for whoever keeps a copy; empty when it was not read, or
-  // was not written by keyfs.
+  // The text that `record` was parsed from, for callers that keep a copy; empty if it was not read,
+  // or not written by keyfs.
   std::string json{};
 };
 
-// How much an answer must prove.
+// How consistent an answer must be.
 enum class Read {
-  kAny,     // a hit may be old: a replica's, or a member's own copy
-  kStrong,  // what all writers before the call have left, or an error
+  kAny,     // a hit may be stale: from a replica, or a member's own copy
+  kStrong,  // the result of all writes before the call, or an error
 };
 
-// What get() found. A miss is always strong.
+// What get() found. A miss is always strongly consistent.
 struct Got {
   std::optional<Stored> stored;  // nullopt: there is no record
   // Strongly consistent over all writers: etcd's linearizable read, SQLite, DynamoDB's strong read
-  // in the table's home region (in the strong mode, in any region). Only such an answer shows that
-  // a key is still what it was.
+  // in the table's home region (in the strong mode, in any region). Only such an answer proves that
+  // a key is unchanged.
   bool strong = false;
 
   explicit operator bool() const { return stored.has_value(); }
@@ -53,10 +54,10 @@ struct Got {
   const Stored* operator->() const { return &*stored; }
 };
 
-// Decided by whoever decides for all writers, and so strongly consistent.
+// The result of a write, always strongly consistent.
 struct PutResult {
   bool stored = false;  // ours was the first
-  Stored winner;        // what is in the store now: ours, or the one that was there first
+  Stored winner;        // what is in the store now: ours, or the earlier one
 };
 
 struct ListPage {
@@ -67,58 +68,58 @@ struct ListPage {
     uint32_t bytes = 0;
     std::map<std::string, std::string> masters;  // by region: what wrapped the current version
     bool corrupt = false;                        // the record does not parse; only `id` is known
-    bool from_rkms = false;                      // written by RKMS, and not adopted
+    bool from_rkms = false;                      // written by RKMS and not adopted
   };
   std::vector<Entry> entries;
   std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end
 };
 
-// What `keyfs check` tells of a store.
+// What `keyfs check` reports about a store.
 struct StoreCheck {
   std::vector<CheckItem> items;
 };
 
-// Hears of changes as they happen, on the loop's thread.
+// Receives changes as they happen, on the loop's thread.
 class ChangeListener {
  public:
   virtual ~ChangeListener() = default;
-  // The record of `id` was written or removed; `stored` is what it was made then, when the feed
-  // carries it. An announcement, and no proof that nothing came after it: that is on_live()'s.
+  // The record of `id` was written or removed; `stored` is its new value, if the feed carries it.
+  // This does not prove that there was no later change: on_live() does.
   virtual void on_change(const std::string& id, const std::optional<Stored>& stored) = 0;
-  // Changes may have been missed: whatever is cached must be checked again.
+  // Changes may have been missed: everything cached must be checked again.
   virtual void on_gap() = 0;
-  // True while the feed is live, which is proven by strongly consistent reads: what is cached and
-  // was not announced as changed is current. What was changed up to `as_of` has been announced,
-  // which matters when the feed ends.
+  // True while the feed is live, as proven by strongly consistent reads: everything cached that was
+  // not announced as changed is current. All changes up to `as_of` have been announced, which
+  // matters when the feed ends.
   virtual void on_live(bool live, TimePoint as_of) = 0;
 };
 
 struct TableMade {
-  std::string done;              // in a line
-  std::optional<Error> missing;  // the table is there, and lacks something that it should have
+  std::string done;              // in one line
+  std::optional<Error> missing;  // the table exists but lacks something that it should have
 };
 
 class Store {
  public:
   virtual ~Store() = default;
 
-  // The store's own random id, made at its first use and the same for all who use it. It is the
-  // origin of the records that are made here, whose wraps are bound to it; a record with another
-  // origin was copied from another store, and is kCorrupt to every call. Every write compares it
-  // where the records are, so that a store which lost its records, or took the place of the one
+  // The store's random id, created at its first use and the same for all its users. It is the
+  // origin of the records created here, and their wraps are bound to it; a record with another
+  // origin was copied from another store, and every call gives kCorrupt for it. Every write
+  // compares the id in the store itself, so that a store that lost its records, or replaced the one
   // that this host knows, gets no key (store/known_store.h). kInvalid for such a store.
   virtual Task<Result<std::string>> identity(TimePoint deadline) = 0;
 
-  // A miss is told only after a strongly consistent, well-formed answer, whatever `read` is; a hit
-  // of Read::kStrong is strong.
+  // A miss is reported only after a strongly consistent, well-formed answer, whatever `read` is;
+  // with Read::kStrong a hit is strongly consistent too.
   virtual Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) = 0;
 
-  // The first writer wins; the winner comes back in the same round trip. A write whose outcome is
-  // unknown (timed out, reset) is resolved by reading again before this returns; where that cannot
-  // be done the error says that the outcome is unknown.
+  // The first writer wins; the winner is returned in the same round trip. A write whose outcome is
+  // unknown (timed out, reset) is resolved by reading again before this returns; if that is not
+  // possible, the error says that the outcome is unknown.
   virtual Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) = 0;
 
-  // Stored (with its new revision), or nullopt when the revision is no longer the current one.
+  // Stored (with its new revision), or nullopt if the revision is no longer current.
   virtual Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                                       TimePoint deadline) = 0;
 
@@ -127,13 +128,13 @@ class Store {
 
   // Whether watch() can announce changes.
   virtual bool can_watch() const { return false; }
-  // Announces changes to `listener` until dropped; reconnects by itself. Only if can_watch().
+  // Announces changes to `listener` until dropped; reconnects automatically. Only if can_watch().
   virtual Task<void> watch(ChangeListener& listener);
 
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
 
-  // Makes the table that the store needs, where that is the operator's decision and not made by
-  // itself. kInvalid where there is no such thing.
+  // Creates the table that the store needs, for stores where this is left to the operator. kInvalid
+  // for the others.
   virtual Task<Result<TableMade>> make_table(TimePoint deadline);
 };
 

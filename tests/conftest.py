@@ -1,4 +1,4 @@
-"""Fixtures of all tests in Python: keyfs mounted for real, and the parts it's used with (support/README.md). Tests that mount, change user or make
+"""Fixtures of all tests in Python: keyfs really mounted, and the servers it is used with (support/README.md). Tests that mount, change user or create
 namespaces need root and /dev/fuse, and are skipped without, saying so."""
 import os
 import shutil

@@ -9,20 +9,20 @@
 namespace keyfs {
 namespace {
 
-// The credentials themselves are refused; new ones may be taken.
+// The credentials themselves are refused; new ones may work.
 constexpr std::array<std::string_view, 8> kRefused = {
     "ExpiredTokenException",      "ExpiredToken",          "UnrecognizedClientException",
     "InvalidClientTokenId",       "InvalidAccessKeyId",    "MissingAuthenticationTokenException",
     "MissingAuthenticationToken", "InvalidTokenException",
 };
-// The signature is: by a wrong time, or by a wrong secret access key.
+// The signature is refused: wrong time, or wrong secret access key.
 constexpr std::array<std::string_view, 6> kSignature = {
     "InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired",
     "RequestTimeTooSkewed",      "IncompleteSignature",   "IncompleteSignatureException",
 };
 
-// "com.amazon.coral.service#AccessDeniedException", "X:http://internal.amazon.com/...": the name
-// alone; empty for anything that is no name, which may then stand in a message.
+// "com.amazon.coral.service#AccessDeniedException", "X:http://internal.amazon.com/...": only the
+// name, fit for a message; empty for anything that is not a name.
 std::string short_name(std::string_view text) {
   text = text.substr(0, text.find(':'));
   if (const size_t hash = text.rfind('#'); hash != std::string_view::npos) {
@@ -62,17 +62,17 @@ Error AwsClient::refusal(const AwsReply& reply, bool clock, bool renewed) const 
   const std::string origin = credentials_.origin();
   std::string message = host_ + ": AWS refuses ";
   if (clock) {
-    message += "the signature (" + reply.reason() + "): " + clock_.complaint() +
-               ", and allowing for it did not help: set the clock (chrony, systemd-timesyncd), and "
-               "see that the secret access key from " +
-               origin + " is right";
+    message +=
+        "the signature (" + reply.reason() + "): " + clock_.complaint() +
+        ", and correcting for it did not help: set the clock (chrony, systemd-timesyncd), and "
+        "check that the secret access key from " +
+        origin + " is right";
   } else if (among(kSignature, reply.error)) {
     message += "the signature (" + reply.reason() + "): the secret access key from " + origin +
                " is wrong, or a proxy changes the requests";
   } else if (reply.error.starts_with("Expired")) {
     message += "the credentials from " + origin + " as expired (" + reply.reason() + ")" +
-               (renewed ? ", also after they were fetched anew" : "") +
-               ": renew them where they come from";
+               (renewed ? ", even after they were renewed" : "") + ": renew them at their source";
   } else {
     message += "the credentials from " + origin + " (" + reply.reason() +
                "): the access key was deleted or deactivated, its session token is missing, or it "
@@ -118,20 +118,20 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
     auto fresh = co_await credentials_.get(call.deadline);
     if (!fresh) {
       Error error = refusal(reply, clock, false);
-      error.message += "; new ones could not be had: " + fresh.error().message;
+      error.message += "; could not get new ones: " + fresh.error().message;
       co_return fail(std::move(error));
     }
     if ((*fresh)->access_key_id == (*credentials)->access_key_id &&
         (*fresh)->secret_access_key.equals((*credentials)->secret_access_key.reveal()) &&
         (*fresh)->session_token.equals((*credentials)->session_token.reveal())) {
-      co_return fail(refusal(reply, clock, false));  // the same again would be refused again
+      co_return fail(refusal(reply, clock, false));  // a retry would be refused again
     }
   }
 }
 
 Task<void> AwsClient::keep_warm(Duration within) {
   HttpRequest request("GET", options_.endpoint + "ping", http_.loop().now() + within);
-  // By HTTP/1.1, as the calls go: a connection of another kind would be of no use to them.
+  // By HTTP/1.1, like the calls, so that they can use the connection.
   request.secret_response = true;
   (void)co_await http_.exchange(request);
 }

@@ -1,17 +1,16 @@
 // Calls to an AWS service that speaks JSON (KMS, DynamoDB): signed, with fresh credentials and the
 // right time.
 //
-// What it does by itself, once per call each: when AWS calls the credentials expired or unknown,
-// they are fetched anew and the call is made again; when AWS refuses the signature and its Date
-// header tells another time than this machine's clock, the difference is kept for all later calls
-// and the call is made again. Nothing else is tried twice: what a ThrottlingException or a 500
-// means is the caller's business.
+// It retries only in two cases, once per call each: if AWS says that the credentials are expired or
+// unknown, they are renewed; if AWS refuses the signature and its Date header differs from this
+// machine's clock, the difference is kept for all later calls. The caller decides what to do about
+// a ThrottlingException or a 500.
 //
 // Thread-safety: none; on the loop's thread. Ownership: `http` and `credentials` outlive the
 // client, the client its tasks. Blocking: never. Dropping a task ends its request.
-// Errors: kUnauthenticated when there are no credentials or AWS refuses them, also after they were
-// renewed: the message names cause and remedy; kUnavailable and kTimeout as base/http.h has them. A
-// reply of AWS, good or bad, is no error here. Messages never quote a reply.
+// Errors: kUnauthenticated if there are no credentials or AWS refuses them even after renewal: the
+// message names cause and remedy; kUnavailable and kTimeout as in base/http.h. A reply from AWS,
+// good or bad, is not an error here. Messages never quote a reply.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +29,8 @@
 namespace keyfs {
 
 struct AwsServiceOptions {
-  std::string service;        // as it is signed: "kms"
-  std::string region;         // as it is signed: "us-east-1"
+  std::string service;        // as signed: "kms"
+  std::string region;         // as signed: "us-east-1"
   std::string endpoint;       // from aws_endpoint()
   std::string target_prefix;  // "TrentService.", "DynamoDB_20120810."
   std::string json_version;   // "1.1", "1.0"
@@ -52,13 +51,13 @@ struct AwsCall {
 };
 
 struct AwsReply {
-  // AWS's name for what went wrong, without its name space: "ThrottlingException". Empty when the
+  // AWS's name for the error, without its namespace: "ThrottlingException". Empty when the
   // call succeeded, and for errors that carry no name.
   std::string error;
   HttpResponse http;
 
   bool ok() const { return http.status == 200; }
-  // For messages: "ThrottlingException", or "HTTP 503" for want of a name.
+  // For messages: "ThrottlingException", or "HTTP 503" if there is no name.
   std::string reason() const;
 };
 
@@ -68,13 +67,13 @@ class AwsClient {
 
   Task<Result<AwsReply>> call(AwsCall call);
 
-  // Asks for nothing, so that a connection to the endpoint is there for the next call. What comes
-  // of it does not matter. "GET /ping" is what KMS itself answers without credentials.
+  // Opens a connection for the next call by a request that asks for nothing. Its outcome does not
+  // matter. "GET /ping" is what KMS itself answers without credentials.
   Task<void> keep_warm(Duration within);
 
   const AwsServiceOptions& options() const { return options_; }
   const std::string& host() const { return host_; }  // for messages
-  // AWS's time less this machine's, as far as it had to be learned; zero otherwise.
+  // AWS's time minus this machine's, if a call had to learn it; otherwise zero.
   Duration clock_offset() const { return clock_.offset(); }
   std::string clock_complaint() const { return clock_.complaint(); }
 

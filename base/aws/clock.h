@@ -1,4 +1,4 @@
-// AWS's time, as its replies tell it: for a machine whose own clock is wrong.
+// AWS's time as given in its replies, for a machine whose own clock is wrong.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never.
 #pragma once
@@ -20,10 +20,10 @@ class AwsClock {
   explicit AwsClock(const Clock& clock) : clock_(clock) {}
 
   WallTime now() const { return clock_.wall() + offset_; }
-  // AWS's time less this machine's; zero until AWS refused a signature for it.
+  // AWS's time minus this machine's; zero until AWS refuses a signature because of it.
   std::chrono::milliseconds offset() const { return offset_; }
-  // Takes over the time of the reply's Date header. False when there is none, or when it is
-  // not four minutes away from what was taken to be AWS's time (AWS itself tolerates five).
+  // Adopts the time in the reply's Date header. False if there is none, or if it is less than four
+  // minutes from the time assumed so far (AWS itself tolerates five).
   bool learn(const HttpResponse& refused);
   // "this machine's clock is 12m behind AWS's", for messages.
   std::string complaint() const;

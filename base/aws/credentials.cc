@@ -14,11 +14,12 @@ using namespace std::chrono_literals;
 
 constexpr auto kRenewBefore = 5min;
 constexpr auto kFetchWithin = 30s;      // several requests, and a process perhaps
-constexpr auto kRememberFailure = 1s;   // whoever asks in a storm is not asked back each time
+constexpr auto kRememberFailure = 1s;   // so that a burst of callers does not cause a burst of
+                                        // fetches
 constexpr auto kRetryBackground = 15s;  // while the old ones are still good
 
-// The order in which AWS tools look. Looks anew each time: files and tokens are replaced under a
-// running daemon.
+// The order of AWS tools. Looks again each time: files and tokens are replaced under a running
+// daemon.
 class Chain final : public AwsCredentialSource {
  public:
   Chain(HttpClient& http, HttpClient& direct, LazyWorker& worker, Environment environment,
@@ -164,7 +165,7 @@ Task<Result<AwsCredentialsPtr>> AwsCredentialProvider::renew() {
     }
     failure_ = Error(Code::kUnauthenticated,
                      "the AWS credentials from " + origin_ + " expired at " + to_rfc3339(*expires) +
-                         ": renew them where they come from, or set this machine's clock");
+                         ": renew them at their source, or set this machine's clock");
   }
   if (failure_) {
     failed_at_ = loop_.now();
@@ -180,7 +181,7 @@ void AwsCredentialProvider::warn_expired() {
   if (!warn_ || current_ == nullptr || refused_ || !source_->good_past_expiration()) return;
   if (!current_->expires || loop_.clock().wall() < *current_->expires) return;
   warn_("the AWS credentials from " + origin_ + " expired at " + to_rfc3339(*current_->expires) +
-        " and there are no newer ones yet; they are used on until AWS refuses them");
+        " and there are no newer ones yet; they stay in use until AWS refuses them");
 }
 
 void AwsCredentialProvider::renew_in_background() {

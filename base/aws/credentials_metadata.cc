@@ -1,4 +1,4 @@
-// What containers and instances are served.
+// The credential services of containers and instances.
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html
 #include <algorithm>
@@ -26,7 +26,7 @@ Error bad_status(const std::string& who, int status) {
   if (status >= 500) return Error(Code::kUnavailable, message);
   if (status == 429) return Error(Code::kThrottled, message);
   if (status == 401 || status == 403) {
-    return Error(Code::kUnauthenticated, message + ": it does not take the authorization token");
+    return Error(Code::kUnauthenticated, message + ": it does not accept the authorization token");
   }
   return Error(Code::kUnauthenticated, message);
 }
@@ -49,7 +49,7 @@ class Container final : public AwsCredentialSource {
     request.secret_response = true;
     request.max_response = kMaxReply;
     request.headers.push_back({"Accept", "application/json"});
-    if (!token_file_.empty()) {  // EKS replaces it now and then, so it is read each time
+    if (!token_file_.empty()) {  // EKS replaces it from time to time, so read it each time
       const std::function<Result<std::optional<SecretBytes>>()> read =
           [&arena, path = token_file_] { return read_secret_file(arena, path); };
       auto token = co_await parts_.worker.run(read);
@@ -75,10 +75,10 @@ class Container final : public AwsCredentialSource {
   AwsSourceParts& parts_;
   std::string url_;
   std::string token_file_;
-  std::string token_;  // as the environment has it anyway
+  std::string token_;  // also in the environment anyway
 };
 
-// Whoever may set the variable must not make the daemon send its token to just anybody.
+// Somebody who can set the variable must not make the daemon send its token anywhere.
 bool may_go_plain(std::string_view host) {
   constexpr std::array<std::string_view, 3> kOfContainers = {"169.254.170.2", "169.254.170.23",
                                                              "[fd00:ec2::23]"};
@@ -138,7 +138,7 @@ class Instance final : public AwsCredentialSource {
     return {};
   }
 
-  // A second for each try, as the SDKs give it; two tries.
+  // One second per try, as in the SDKs; two tries.
   Task<Result<HttpResponse>> ask(HttpRequest& request, TimePoint deadline) {
     request.secret_response = true;
     request.max_response = kMaxReply;

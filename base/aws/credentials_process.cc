@@ -25,7 +25,7 @@ using Steady = std::chrono::steady_clock;
 
 constexpr size_t kMaxOutput = 64 * 1024;
 
-// Kills the whole process group unless it has been waited for.
+// Kills the whole process group unless it was already reaped.
 struct Child {
   pid_t pid = -1;
   ~Child() {
@@ -36,8 +36,8 @@ struct Child {
   }
 };
 
-// Its standard output, once it has ended well. stderr goes nowhere: it may hold what must not be
-// logged. The child gets no descriptor of ours (all are O_CLOEXEC) and a process group of its own.
+// Its standard output, after a successful exit. stderr is discarded: it may contain what must not
+// be logged. The child gets none of our descriptors (all are O_CLOEXEC) and its own process group.
 Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<std::string> words,
                         Steady::time_point until, const std::atomic<bool>& dropped) {
   const auto failed = [&who](const std::string& what) {
@@ -74,7 +74,7 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
   if (error != 0) {
     child.pid = -1;
     return failed(std::string("the program cannot be started: ") + std::strerror(error) +
-                  " (no shell is used; where one is wanted, say sh -c '...')");
+                  " (no shell is used; if you need one, write sh -c '...')");
   }
   in.reset();
 
@@ -82,11 +82,11 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
   if (!output) return fail(output.error());
   size_t size = 0;
   const auto over = [&] { return dropped || Steady::now() >= until; };
-  constexpr int kLookMs = 50;  // how often to see whether anybody still wants it
+  constexpr int kLookMs = 50;  // how often to check whether anybody still wants it
   for (;;) {
     pollfd ready{out.get(), POLLIN, 0};
     const int got_ready = ::poll(&ready, 1, kLookMs);
-    if (over()) return fail(Code::kTimeout, who + ": the process does not end");
+    if (over()) return fail(Code::kTimeout, who + ": the process does not exit");
     if (got_ready == 0 || (got_ready < 0 && errno == EINTR)) continue;
     if (got_ready < 0) return failed(std::strerror(errno));
     const ssize_t got =
@@ -97,19 +97,19 @@ Result<SecretBytes> run(SecretArena& arena, const std::string& who, std::vector<
     size += static_cast<size_t>(got);
     if (size == output->size()) return failed("the process writes more than 64 KiB");
   }
-  // It has closed its output; it may yet take its time to end.
+  // It has closed its output, but may still take time to exit.
   int status = 0;
   for (;;) {
     const pid_t ended = ::waitpid(child.pid, &status, WNOHANG);
     if (ended == child.pid) break;
     if (ended < 0 && errno != EINTR) return failed(std::strerror(errno));
-    if (over()) return fail(Code::kTimeout, who + ": the process does not end");
+    if (over()) return fail(Code::kTimeout, who + ": the process does not exit");
     ::poll(nullptr, 0, 5);
   }
   child.pid = -1;
-  if (!WIFEXITED(status)) return failed("the process was ended by a signal");
+  if (!WIFEXITED(status)) return failed("the process was killed by a signal");
   if (WEXITSTATUS(status) != 0) {
-    return failed("the process ended with code " + std::to_string(WEXITSTATUS(status)));
+    return failed("the process exited with code " + std::to_string(WEXITSTATUS(status)));
   }
   output->truncate(size);
   return output;
@@ -128,7 +128,7 @@ class Process final : public AwsCredentialSource {
     if (!words) co_return fail(words.error().within(name()));
     if (words->empty()) co_return fail(Code::kInvalid, name() + ": is empty");
     const Duration within = std::clamp<Duration>(deadline - parts_.http.loop().now(), 0s, 30s);
-    // Dropping this task kills the process, so that nobody waits for it, least of all our own end.
+    // Dropping this task kills the process, so that nothing waits for it, not even shutdown.
     struct Dropped {
       std::shared_ptr<std::atomic<bool>> flag = std::make_shared<std::atomic<bool>>(false);
       ~Dropped() { *flag = true; }
@@ -140,8 +140,7 @@ class Process final : public AwsCredentialSource {
     if (!output) co_return fail(output.error());
     auto json = SecretJson::parse(output->reveal_text());
     if (!json || json->raw("Version") != "1") {
-      co_return fail(Code::kUnauthenticated,
-                     name() + ": what it writes is not the JSON of Version 1");
+      co_return fail(Code::kUnauthenticated, name() + ": its output is not JSON of Version 1");
     }
     co_return parse_credentials_json(arena, name(), output->reveal_text(), "SessionToken");
   }

@@ -12,7 +12,7 @@ class Resolver {
  public:
   Resolver(AwsSourceParts& parts, AwsProfiles& profiles) : parts_(parts), profiles_(profiles) {}
 
-  // Null: there is nothing about credentials.
+  // Null: no credentials.
   Result<AwsCredentialSourcePtr> resolve(const std::string& name, bool with_environment) {
     visited_.insert(name);
     AwsProfile& profile = profiles_[name];
@@ -33,7 +33,7 @@ class Resolver {
     return profile.in_credentials.any() || profile.in_config.any();
   }
 
-  // Without a role that is assumed by other credentials.
+  // Without a role to assume with other credentials.
   Result<AwsCredentialSourcePtr> by_itself(const std::string& name, AwsProfile& profile,
                                            bool with_environment) {
     const auto either = [&](const char* variable, const char* setting) {
@@ -44,7 +44,7 @@ class Resolver {
     if (!token_file.empty()) {
       AwsRole role;
       role.arn = either("AWS_ROLE_ARN", "role_arn");
-      if (role.arn.empty()) return mistake(name, "there is a web identity, and no role for it");
+      if (role.arn.empty()) return mistake(name, "there is a web identity, but no role for it");
       const std::string session = either("AWS_ROLE_SESSION_NAME", "role_session_name");
       if (!session.empty()) role.session_name = session;
       return web_identity(parts_, std::move(role), token_file);
@@ -64,7 +64,7 @@ class Resolver {
 
   static tl::unexpected<Error> signs_on(const std::string& name) {
     return mistake(name,
-                   "single sign-on is not supported by itself; say credential_process = aws "
+                   "single sign-on is not supported directly; write credential_process = aws "
                    "configure export-credentials --profile " +
                        name + " in another profile");
   }
@@ -100,7 +100,7 @@ class Resolver {
       }
     }
     if (!profile.get("mfa_serial").empty()) {
-      return mistake(name, "mfa_serial: there is nobody to ask for a code");
+      return mistake(name, "mfa_serial: a daemon cannot ask for a code");
     }
     const std::string& source = profile.get("source_profile");
     const std::string& credential_source = profile.get("credential_source");
@@ -128,9 +128,9 @@ class Resolver {
     // A profile that names itself as its source means its own keys.
     const bool again = !visited_.insert(source).second;
     if (again && (source != name || !has_keys(profile))) {
-      return mistake(name, "source_profile goes round in a circle");
+      return mistake(name, "source_profile refers back to itself");
     }
-    // Of a source, keys go before a role.
+    // In a source profile, keys take precedence over a role.
     if (has_keys(profile) || !assumes_role(profile)) return by_itself(source, profile, false);
     return role(source, profile);
   }
@@ -140,19 +140,19 @@ class Resolver {
     if (source == "EcsContainer") {
       auto container = container_credentials(parts_);
       if (container && !*container) {
-        return mistake(name, "credential_source = EcsContainer, and this is none");
+        return mistake(name, "credential_source = EcsContainer, but this is not one");
       }
       return container;
     }
     if (source == "Environment") {
       auto given = environment_credentials(parts_);
       if (given && !*given) {
-        return mistake(name, "credential_source = Environment, and AWS_ACCESS_KEY_ID is not set");
+        return mistake(name, "credential_source = Environment, but AWS_ACCESS_KEY_ID is not set");
       }
       return given;
     }
-    return mistake(name,
-                   "credential_source is none of Environment, Ec2InstanceMetadata, EcsContainer");
+    return mistake(
+        name, "credential_source is not one of Environment, Ec2InstanceMetadata, EcsContainer");
   }
 
   AwsSourceParts& parts_;
@@ -165,7 +165,7 @@ class Resolver {
 Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts) {
   const auto id = parts.environment("AWS_ACCESS_KEY_ID");
   if (!id) return AwsCredentialSourcePtr();
-  // The environment itself keeps them anyway; no need for one more copy.
+  // The environment keeps them anyway; do not add another copy.
   const auto variable = [&parts](const char* name) {
     std::string value = parts.environment(name).value_or("");
     auto kept = parts.http.arena().copy_of(value);

@@ -21,7 +21,7 @@ class Given final : public AwsCredentialSource {
   AwsCredentialsPtr credentials_;
 };
 
-// "2026-11-22T04:00:00Z", and as some write it: ".123456Z", "+00:00", "-07:00".
+// "2026-11-22T04:00:00Z", and variants: ".123456Z", "+00:00", "-07:00".
 std::optional<WallTime> parse_expiry(std::string_view text) {
   constexpr size_t kWhole = 19;
   if (text.size() <= kWhole) return std::nullopt;
@@ -65,7 +65,7 @@ Result<AwsCredentialsPtr> make_credentials(const std::string& who, std::string a
   };
   if (access_key_id.empty()) return malformed("there is no access key id");
   if (secret_access_key.empty()) return malformed("there is no secret access key");
-  // What stands in a header must not end it.
+  // A header value must not contain a line end.
   if (access_key_id.size() > 128 || !printable(access_key_id)) {
     return malformed("the access key id is malformed");
   }

@@ -1,7 +1,7 @@
-// The ways to get AWS credentials, each a source. Internal to base/aws_credentials*.cc.
+// The ways to get AWS credentials, each a source. Internal to base/aws/credentials*.cc.
 //
-// Thread-safety, blocking, errors: as base/aws/credentials.h has them. What is passed by reference
-// outlives the sources and their tasks.
+// Thread-safety, blocking, errors: as in base/aws/credentials.h. Arguments passed by reference
+// outlive the sources and their tasks.
 #pragma once
 
 #include <memory>
@@ -21,18 +21,18 @@ namespace keyfs {
 
 using AwsCredentialSourcePtr = std::unique_ptr<AwsCredentialSource>;
 
-// What the sources need of the outside.
+// What the sources need from outside.
 struct AwsSourceParts {
   HttpClient& http;    // STS
   HttpClient& direct;  // container and instance
   LazyWorker& worker;
   Environment environment;
   std::vector<std::string> sts_regions;  // at least one
-  AwsClock& clock;                       // what STS taught about the time
-  const bool& allow_plain_http;          // of STS, to others than this machine
+  AwsClock& clock;                       // corrected by STS's replies
+  const bool& allow_plain_http;          // for STS on another machine
 };
 
-// Keys that are there already.
+// Keys that are already known.
 AwsCredentialSourcePtr given_credentials(std::string name, AwsCredentialsPtr credentials);
 
 struct AwsRole {
@@ -41,26 +41,26 @@ struct AwsRole {
   std::string external_id;
   int duration_seconds = 3600;
 };
-// STS AssumeRole, signed with what `base` gives.
+// STS AssumeRole, signed with the credentials from `base`.
 AwsCredentialSourcePtr assumed_role(AwsSourceParts& parts, AwsRole role,
                                     AwsCredentialSourcePtr base);
 // STS AssumeRoleWithWebIdentity, with the token in a file that is read each time.
 AwsCredentialSourcePtr web_identity(AwsSourceParts& parts, AwsRole role, std::string token_file);
-// AWS_ACCESS_KEY_ID and its companions; null when it is not set.
+// AWS_ACCESS_KEY_ID and related variables; null if it is not set.
 Result<AwsCredentialSourcePtr> environment_credentials(AwsSourceParts& parts);
-// What ECS and EKS Pod Identity serve; null when neither of the two variables is set.
+// The service of ECS and EKS Pod Identity; null if neither of the two variables is set.
 Result<AwsCredentialSourcePtr> container_credentials(AwsSourceParts& parts);
 AwsCredentialSourcePtr instance_credentials(AwsSourceParts& parts);
 // The command of a credential_process, split by base/aws/shell_words.h and run without a shell.
 AwsCredentialSourcePtr process_credentials(AwsSourceParts& parts, std::string profile,
                                            std::string command);
 
-// The source that a profile describes, or the environment's web identity where that goes before;
-// null when there is nothing about credentials. A profile that is not there is an empty one.
+// The source that a profile describes, or the environment's web identity if that takes precedence;
+// null if there are no credentials. A missing profile counts as empty.
 Result<AwsCredentialSourcePtr> profile_credentials(AwsSourceParts& parts, AwsProfiles& profiles,
                                                    const std::string& name, bool with_environment);
 
-// Checks and puts together what a source was told. `expires` as text (RFC 3339, also with an offset
+// Checks and assembles what a source returned. `expires` as text (RFC 3339, also with an offset
 // and a fraction); empty: they do not expire. `who` for messages.
 Result<AwsCredentialsPtr> make_credentials(const std::string& who, std::string access_key_id,
                                            SecretBytes secret_access_key, SecretBytes session_token,

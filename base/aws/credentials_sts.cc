@@ -13,8 +13,8 @@
 namespace keyfs {
 namespace {
 
-// The text of the one element of that name, or nullopt. STS's replies are flat enough for this:
-// the names that are asked for stand once, without attributes, and hold no other element.
+// The text of the one element of that name, or nullopt. STS's replies are flat enough for this: the
+// requested elements appear once, without attributes or child elements.
 std::optional<std::string_view> element(std::string_view xml, const std::string& name) {
   const std::string open = "<" + name + ">";
   const std::string close = "</" + name + ">";
@@ -27,14 +27,14 @@ std::optional<std::string_view> element(std::string_view xml, const std::string&
   return rest.substr(0, end);
 }
 
-// A value without entities: what AWS puts into these has none.
+// A value without entities: AWS uses none in these.
 std::optional<std::string_view> plain_element(std::string_view xml, const std::string& name) {
   const auto text = element(xml, name);
   if (!text || text->find_first_of("<&") != std::string_view::npos) return std::nullopt;
   return text;
 }
 
-constexpr std::chrono::seconds kWithin{5};  // for one region's STS; then the next is asked
+constexpr std::chrono::seconds kWithin{5};  // for one region's STS; then the next one is tried
 
 class Sts {
  public:
@@ -65,7 +65,7 @@ class Sts {
     return name && is_error_name(*name) ? std::string(*name) : "";
   }
 
-  // What STS's refusal means.
+  // The meaning of STS's refusal.
   Error refusal(const std::string& who, const HttpResponse& response, const std::string& action) {
     const std::string name = error_name(response);
     const std::string reason = name.empty() ? "HTTP " + std::to_string(response.status) : name;
@@ -76,7 +76,7 @@ class Sts {
       return because(Code::kUnavailable, "STS failed");
     }
     if (name.starts_with("Throttl") || response.status == 429) {
-      return because(Code::kThrottled, "STS is asked too often");
+      return because(Code::kThrottled, "STS is throttling");
     }
     if (name == "AccessDenied" || name == "AccessDeniedException") {
       return because(Code::kUnauthenticated, "may not assume " + role_.arn +
@@ -85,11 +85,11 @@ class Sts {
                                                  action);
     }
     if (name == "ExpiredTokenException" || name == "ExpiredToken") {
-      return because(Code::kUnauthenticated, "the token that was shown to STS has expired");
+      return because(Code::kUnauthenticated, "the identity token has expired");
     }
     if (name == "InvalidIdentityToken" || name == "IDPRejectedClaim") {
       return because(Code::kUnauthenticated,
-                     "STS does not take the identity token: see the role's identity provider");
+                     "STS does not accept the identity token: check the role's identity provider");
     }
     if (name == "RegionDisabledException") {
       return because(Code::kUnavailable, "STS is not activated in this region for the account");
@@ -173,7 +173,7 @@ class WebIdentity final : public AwsCredentialSource {
     auto token = co_await parts_.worker.run(read);
     if (!token) co_return fail(token.error().within(name()));
     if (!*token || (*token)->empty()) {
-      co_return fail(Code::kUnauthenticated, name() + ": the token file is not there, or is empty");
+      co_return fail(Code::kUnauthenticated, name() + ": the token file is missing or empty");
     }
     const auto regions = parts_.sts_regions;
     for (size_t i = 0;; ++i) {

@@ -29,7 +29,7 @@ Result<bool> flag(const Environment& environment, const std::string& name) {
   return fail(Code::kInvalid, name + " is neither true nor false");
 }
 
-// `name` is what the message begins with.
+// `name` begins the message.
 Result<std::string> given(std::string url, const std::string& name, bool allow_plain_http) {
   const bool https = url.starts_with("https://");
   if (!https && !url.starts_with("http://")) {
@@ -38,13 +38,13 @@ Result<std::string> given(std::string url, const std::string& name, bool allow_p
   const size_t host = https ? 8 : 7;
   while (url.size() > host && url.back() == '/') url.pop_back();
   if (url.size() == host || url.find_first_of("/?#@ \t", host) != std::string::npos) {
-    return fail(Code::kInvalid, name + "is not a URL of a host and a port alone");
+    return fail(Code::kInvalid, name + "is not a URL with only a host and a port");
   }
   if (!https && !allow_plain_http && !is_this_machine(std::string_view(url).substr(host))) {
     return fail(Code::kInvalid,
                 name +
-                    "is plain http to another machine, on whose way keys could be read; use "
-                    "https, or say allow_plain_http = yes");
+                    "is plain http to another machine, so keys could be read on the network; use "
+                    "https, or set allow_plain_http = yes");
   }
   return url + "/";
 }

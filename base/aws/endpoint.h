@@ -1,15 +1,14 @@
-// Where an AWS service is asked.
+// The endpoint of an AWS service.
 //
 // The first of these that is set: the endpoint in keyfs's configuration,
 // AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL, and otherwise AWS's own for the region: FIPS with
 // AWS_USE_FIPS_ENDPOINT=true, dual-stack with AWS_USE_DUALSTACK_ENDPOINT=true.
-// AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true leaves the two URL variables out.
+// AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true ignores the two URL variables.
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
 //
-// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable; about
-// `configured` itself only what is wrong with it ("is not a URL..."), since the caller names its
-// key.
+// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable; for
+// `configured` itself, only what is wrong ("is not a URL..."), since the caller names the key.
 #pragma once
 
 #include <string>
@@ -27,15 +26,15 @@ Result<std::string> aws_endpoint(const std::string& service, const std::string& 
                                  const std::string& configured, const Environment& environment,
                                  bool allow_plain_http);
 
-// "host", "[address]" of what may have a port behind it, as host_of() (base/http.h) gives it.
+// "host" or "[address]" without the port, from what host_of() (base/http.h) returns.
 std::string_view without_port(std::string_view host);
-// It is a loopback address or localhost; what goes there crosses no network.
+// Whether it is a loopback address or localhost, so that traffic crosses no network.
 bool is_this_machine(std::string_view host);
 
-// True for "us-east-1" and the like: what may stand in a host name and in a signature.
+// True for "us-east-1" and the like: what is allowed in a host name and in a signature.
 bool is_aws_region_name(const std::string& region);
 
-// The region that AWS tools would take: AWS_REGION, AWS_DEFAULT_REGION; empty when neither is set.
+// The region that AWS tools would use: AWS_REGION, AWS_DEFAULT_REGION; empty if neither is set.
 std::string default_aws_region(const Environment& environment);
 
 }  // namespace keyfs

@@ -19,7 +19,7 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
-// One of the two. What is secret never stands outside locked memory.
+// One of the two. Secrets are only in locked memory.
 struct Value {
   std::string text;
   SecretBytes secret;
@@ -82,7 +82,7 @@ class Parser {
     name_ = lower(trimmed(line.substr(0, separator)));
     if (name_.empty()) return mistake(line_, "a value without a name");
     if (!seen_.insert(section_ + '\n' + name_).second) {
-      return mistake(line_, "this name stands twice in the section");
+      return mistake(line_, "this name is in the section twice");
     }
     open_ = true;
     opened_ = line_;
@@ -95,7 +95,7 @@ class Parser {
       entries_ = &defaults_;
       return {};
     }
-    if (!titles_.insert(section_).second) return mistake(line_, "this section stands twice");
+    if (!titles_.insert(section_).second) return mistake(line_, "this section appears twice");
     sections_.emplace_back(section_, Entries());
     entries_ = &sections_.back().second;
     return {};
@@ -105,8 +105,7 @@ class Parser {
     if (!std::exchange(open_, false)) return {};
     std::string_view text = value_.reveal_text();
     while (text.ends_with('\n')) text.remove_suffix(1);  // each line is trimmed already
-    // A value that begins on the next line is a block of settings of its own, of which none is
-    // ours.
+    // A value that begins on the next line is a nested block of settings, none of which we need.
     if (text.starts_with('\n')) {
       for (size_t at = 0; at < text.size();) {
         const size_t end = std::min(text.find('\n', at), text.size());
@@ -152,8 +151,8 @@ class Parser {
   std::set<std::string> seen_;
   std::string section_;
   Entries* entries_ = nullptr;  // of the section; null before the first
-  size_t indent_ = 0;           // of the line that was no continuation
-  bool open_ = false;           // an entry is, and may go on
+  size_t indent_ = 0;           // of the last line that was not a continuation
+  bool open_ = false;           // an entry may continue
   int opened_ = 0;              // its line
   std::string name_;
   SecretBuffer value_;

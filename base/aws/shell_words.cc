@@ -13,7 +13,7 @@ Result<std::vector<std::string>> shell_words(std::string_view text) {
     const char c = text[i];
     if (c == '\\' && quote != '\'') {
       if (++i == text.size()) return fail(Code::kInvalid, "ends with a backslash");
-      // Within "" a backslash stays unless it has something to take the meaning from.
+      // Within "" a backslash is literal unless it escapes something.
       if (quote == '"' && text[i] != '"' && text[i] != '\\') word += '\\';
       word += text[i];
       in_word = true;
@@ -34,7 +34,7 @@ Result<std::vector<std::string>> shell_words(std::string_view text) {
       in_word = true;
     }
   }
-  if (quote != 0) return fail(Code::kInvalid, "a quotation does not end");
+  if (quote != 0) return fail(Code::kInvalid, "a quotation is not closed");
   if (in_word) words.push_back(std::move(word));
   return words;
 }

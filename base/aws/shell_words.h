@@ -1,8 +1,8 @@
 // Splits a command as Python's shlex.split does, and with it botocore, for credential_process: by
-// the quoting rules of a POSIX shell and nothing else of a shell: no variables, pipes or comments.
+// the quoting rules of a POSIX shell, without variables, pipes or comments.
 //
-// Thread-safety: a plain function. Blocking: never. Errors: kInvalid for a quotation that does not
-// end and for a backslash at the end; the message quotes nothing.
+// Thread-safety: a plain function. Blocking: never. Errors: kInvalid for an unclosed quotation and
+// for a backslash at the end; the message quotes nothing.
 #pragma once
 
 #include <string>

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kAlgorithm = "AWS4-HMAC-SHA256";
 
-// A hash that is wiped: the steps of a signing key are as good as the key.
+// A hash that is wiped: the intermediate steps of a signing key are as good as the key.
 class SecretHash {
  public:
   SecretHash() = default;
@@ -81,7 +81,7 @@ Result<std::string> canonical_query(std::string_view query) {
   return out;
 }
 
-// Blanks round the value go, runs of blanks become one.
+// Trims the value and collapses runs of blanks.
 Result<void> append_trimmed(SecretBuffer& out, std::string_view value) {
   bool any = false;
   while (!value.empty()) {
@@ -151,7 +151,7 @@ Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& cred
   if (!url) return fail(Code::kInvalid, "cannot sign: not a URL");
   if (url->path.find("/.") != std::string_view::npos ||
       url->path.find("//") != std::string_view::npos) {
-    return fail(Code::kInvalid, "cannot sign: the path is not in its shortest form");
+    return fail(Code::kInvalid, "cannot sign: the path is not normalized");
   }
   const std::string amz_date = to_amz_date(now);
   const std::string date = amz_date.substr(0, 8);
@@ -164,7 +164,7 @@ Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& cred
     request.secret_headers.push_back({"X-Amz-Security-Token", std::move(*token)});
   }
 
-  // Signed is every header that we set, and the host as libcurl will send it.
+  // Signs every header that we set, and the host as libcurl will send it.
   std::vector<std::pair<std::string, std::string_view>> headers = {
       {"host", host_header(request.url)}};
   for (const auto& header : request.headers) headers.emplace_back(lower(header.name), header.value);
@@ -175,7 +175,7 @@ Result<void> AwsSigner::sign(HttpRequest& request, const AwsCredentialsPtr& cred
   std::string signed_headers;
   for (size_t i = 0; i < headers.size(); ++i) {
     if (i > 0 && headers[i].first == headers[i - 1].first) {
-      return fail(Code::kInvalid, "cannot sign: the header " + headers[i].first + " stands twice");
+      return fail(Code::kInvalid, "cannot sign: the header " + headers[i].first + " appears twice");
     }
     signed_headers += (i > 0 ? ";" : "") + headers[i].first;
   }

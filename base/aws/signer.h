@@ -2,8 +2,8 @@
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 //
 // libcurl's own (CURLOPT_AWS_SIGV4) needs the secret access key in a plain string and derives the
-// signing key anew for each request, four times the cost; here the day's signing key is kept, in
-// locked memory.
+// signing key for each request, at four times the cost; this keeps the day's signing key, in locked
+// memory.
 //
 // Thread-safety: none; on the loop's thread. Ownership: the arena outlives the signer and the
 // requests. Blocking: never. Errors: kInvalid for a request that cannot be signed (no host in the
@@ -22,10 +22,10 @@
 namespace keyfs {
 
 struct AwsCredentials {
-  std::string access_key_id;  // a name rather than a secret; stands in every request
+  std::string access_key_id;  // a name, not a secret; part of every request
   SecretBytes secret_access_key;
   SecretBytes session_token;        // empty for long-term keys
-  std::optional<WallTime> expires;  // nullopt: they do not
+  std::optional<WallTime> expires;  // nullopt: never
 };
 using AwsCredentialsPtr = std::shared_ptr<const AwsCredentials>;
 
@@ -34,9 +34,9 @@ class AwsSigner {
   // As in the credential scope: "us-east-1", "kms".
   AwsSigner(SecretArena& arena, std::string region, std::string service);
 
-  // Adds X-Amz-Date, X-Amz-Security-Token (when there is one) and Authorization, over the method,
-  // the URL, all headers and the body that are there now: nothing may be changed afterwards. The
-  // URL's path and query must be percent-encoded.
+  // Adds X-Amz-Date, X-Amz-Security-Token (if there is one) and Authorization, over the current
+  // method, URL, headers and body: nothing may be changed afterwards. The URL's path and query must
+  // be percent-encoded.
   Result<void> sign(HttpRequest& request, const AwsCredentialsPtr& credentials, WallTime now);
 
  private:
@@ -47,8 +47,8 @@ class AwsSigner {
   SecretArena& arena_;
   std::string region_;
   std::string service_;
-  // The signing key of `key_date_` and of those very credentials (held, so that the address is
-  // never another's).
+  // The signing key for `key_date_` and exactly these credentials (held, so that the address is not
+  // reused).
   SecretBytes key_;
   std::string key_date_;
   AwsCredentialsPtr key_credentials_;

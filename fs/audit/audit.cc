@@ -19,7 +19,7 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kBatch = 256;  // lines to one write
-// How long the writer pauses while refusals are being counted, whose lines have their time.
+// How long the writer pauses while refusals are being counted; their lines are due later.
 constexpr Duration kCountingPause = std::chrono::milliseconds(50);
 constexpr Duration kTryAgain = std::chrono::seconds(1);
 
@@ -69,8 +69,8 @@ struct Audit::Impl {
   AuditRing<AuditEvent> ring;
   Refusals refusals;
 
-  // The writer sets `asleep` before it looks for the last time at all that it has to do, and
-  // whoever gives it something looks at `asleep` afterwards: one of the two sees the other.
+  // The writer sets `asleep` before its last check for work, and a producer checks `asleep` after
+  // adding work: one of the two sees the other.
   std::atomic<bool> asleep{false};
   std::mutex sleep_mutex;
   std::condition_variable woken;
@@ -78,7 +78,7 @@ struct Audit::Impl {
   std::atomic<bool> reopen_wanted{false};
   std::atomic<uint64_t> flush_wanted{0};
   std::atomic<uint64_t> flushed{0};
-  std::atomic<bool> failing{false};  // the sink, when it was last asked
+  std::atomic<bool> failing{false};  // whether the last write to the sink failed
   std::atomic<uint64_t> lines{0};
   std::atomic<uint64_t> lost{0};
 
@@ -91,7 +91,7 @@ struct Audit::Impl {
   uint64_t handled = 0;  // taken out of the ring
   uint64_t flush_begun = 0;
   uint64_t flush_goal = 0;
-  uint64_t lost_told = 0;  // how many of `lost` a line has told of
+  uint64_t lost_told = 0;  // how many of `lost` a line has reported
   TimePoint try_again_at{};
   std::string last_reason;
 
@@ -164,7 +164,7 @@ Audit::Status Audit::status() const {
 void Audit::Impl::wake() {
   // Only the first of several pays for the system call.
   if (!asleep.exchange(false)) return;
-  { std::lock_guard lock(sleep_mutex); }  // it waits now, or sees that it need not
+  { std::lock_guard lock(sleep_mutex); }  // it is waiting now, or sees that it need not
   woken.notify_one();
 }
 
@@ -172,13 +172,13 @@ void Audit::Impl::run() {
   Duration idle{};
   for (;;) {
     const bool stopping = stop.load();
-    if (flush_begun == flushed) {  // before all that it is to see done
+    if (flush_begun == flushed) {  // started before what it must wait for
       flush_begun = flush_wanted;
       flush_goal = ring.pushed();
     }
     if (reopen_wanted.exchange(false)) {
       if (auto ok = sink->reopen(); !ok) {
-        log.error("the audit log could not be opened anew; lines go to the old one",
+        log.error("the audit log could not be reopened; lines go to the old file",
                   {{"reason", ok.error().message}});
       }
     }
@@ -199,7 +199,7 @@ void Audit::Impl::run() {
   }
 }
 
-// Until there is something to do, which it says, or, unless for long, for a pause.
+// Waits until there is something to do, which it returns, or only for a pause, unless for long.
 bool Audit::Impl::sleep(bool for_long) {
   std::unique_lock lock(sleep_mutex);
   asleep.store(true, std::memory_order_seq_cst);
@@ -224,7 +224,7 @@ void Audit::Impl::answer_flush() {
   flushed.notify_all();
 }
 
-// While the sink fails they are safer where they are.
+// While the sink fails they are safer in their table.
 void Audit::Impl::take_refusals(bool all) {
   if (refused_next < refused.size()) return;
   refused.clear();
@@ -260,12 +260,11 @@ bool Audit::Impl::write_batch(bool all) {
   return true;
 }
 
-// Whoever reads the log must know that lines are missing: how many of all that were lost the batch
-// tells of.
+// Readers of the audit must know that lines are missing: how many lost lines the batch reports.
 uint64_t Audit::Impl::tell_losses() {
   const uint64_t all = lost.load();
   if (all == lost_told) return all;
-  if (last_reason.empty()) last_reason = "more opens than could be written";
+  if (last_reason.empty()) last_reason = "opens came faster than lines could be written";
   append_lost_line(lines_now, clock.wall(), all - lost_told, last_reason);
   return all;
 }
@@ -280,7 +279,7 @@ void Audit::Impl::hand_over(size_t count, uint64_t telling) {
 size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   auto written = sink->write(lines_now);
   const uint64_t untold = telling - lost_told;
-  const size_t head = untold > 0 ? 1 : 0;  // the line that tells of losses
+  const size_t head = untold > 0 ? 1 : 0;  // the line that reports losses
   const size_t kept = written.lines - std::min(head, written.lines);
   if (written.lines >= head && untold > 0) {
     log.warn("audit lines were lost", {{"lines", untold}, {"reason", last_reason}});
@@ -304,13 +303,12 @@ size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   if (count == 0) return kept;
   log.error(options.required
                 ? "audit lines can't be written, so keys are not handed out (audit_required)"
-                : "audit lines are being lost; keys are served all the same",
+                : "audit lines are being lost; keys are still served",
             {{"reason", written.error->message}});
   return kept;
 }
 
-// A sink that fails gets the line that tells of what was lost, again and again: when it takes it,
-// all is well.
+// A failing sink gets the line about losses repeatedly: once it accepts it, it works again.
 void Audit::Impl::try_again() {
   if (!failing || clock.now() < try_again_at) return;
   lines_now.clear();

@@ -5,14 +5,14 @@
 //    "section":"[keys orders*]","line":12,"source":"region","region":"us-east-1","created":true,
 //    "us":1234,"errno":null,"reason":null,"count":1}
 // verdict: allowed | denied (the policy) | absent | failed; source: cache | region | replica |
-// null. A count above 1 sums up refusals, and the rest of the line is that of the last one
-// (fs/audit/refusals.h); id and uid are null when it sums up several of them.
+// null. A count above 1 sums up refusals; the rest of the line is from the last one
+// (fs/audit/refusals.h); id and uid are null if several are summed up.
 //
-// write() is on the path of a warm read: an open of a key that is handed out (or was made) is put
-// as a small struct into a bounded ring, without a lock; a thread of the audit's own formats and
-// writes. That thread lingers after each batch, so that a busy file system never has to wake it;
-// only after a quiet while does a write() cost one futex call. All other opens go to a table of
-// their own, and can take no room from these.
+// write() is on the path of a warm read: an open of a key that is handed out (or created) goes as a
+// small struct into a bounded ring, without a lock; the audit's own thread formats and writes. That
+// thread lingers after each batch, so that a busy file system never has to wake it; only after a
+// quiet period does write() cost one futex call. All other opens go to a separate table, and take
+// no room from these.
 //
 // Losing the log's disk, or more events than can be written, never holds up a read: events that
 // found no room and lines that could not be written are counted, told in the log and in status(),
@@ -24,7 +24,7 @@
 // Thread-safety: everything, from any thread. Ownership: owns its thread and its sink; refers to
 // log and clock. Events keep the key's entry and the policy's section alive or rely on their owners
 // (KeyCache, PolicyHolder) outliving the audit. Blocking: only open_audit_file(), flush() and the
-// destructor, which writes what is left. Errors: open_audit_file() tells why a file cannot be
+// destructor, which writes what is left. Errors: open_audit_file() says why a file cannot be
 // written.
 #pragma once
 
@@ -46,17 +46,17 @@ namespace keyfs {
 class AuditSink {
  public:
   virtual ~AuditSink() = default;
-  // Whole lines, each with its newline. An error loses those that were not written.
+  // Whole lines, each with its newline. On an error those not written are lost.
   virtual LineFile::Written write(std::string_view lines) = 0;
-  // After logrotate has moved the file away.
+  // Called after logrotate has moved the file away.
   virtual Result<void> reopen() = 0;
 };
 
-// Appends to a file of mode 0600 (0640 when the group may read), made when it is not there. Errors
-// and what is refused: base/line_file.h.
+// Appends to a file of mode 0600 (0640 if the group may read), created if it does not exist. For
+// errors and refused files see base/line_file.h.
 Result<std::unique_ptr<AuditSink>> open_audit_file(const std::string& path, bool group_readable);
 // To systemd's journal in its native protocol: MESSAGE holds the line, SYSLOG_IDENTIFIER is
-// "keyfs-audit". kUnavailable when there is no journal.
+// "keyfs-audit". kUnavailable if there is no journal.
 Result<std::unique_ptr<AuditSink>> open_audit_journal();
 
 class Audit {
@@ -64,9 +64,9 @@ class Audit {
   struct Options {
     size_t ring = 16'384;  // events; rounded up to a power of two
     Duration linger = std::chrono::milliseconds(2);
-    Duration idle_after = std::chrono::milliseconds(100);  // of lingering without an event
+    Duration idle_after = std::chrono::milliseconds(100);  // how long to linger without an event
     RefusalLimits refusals;
-    bool required = false;  // a key whose line can't be kept is not handed out
+    bool required = false;  // do not hand out a key whose line can't be kept
   };
 
   // `sink` null: off; events are dropped at once and not counted as lost.
@@ -84,17 +84,17 @@ class Audit {
   // and the line is not on its way: the event is then untouched, and the open is to be refused.
   bool write(AuditEvent&& event);
 
-  // On SIGHUP. Returns at once.
+  // On SIGHUP. Returns immediately.
   void reopen();
-  // Until everything written so far is handed to the sink, but for sums whose time has not come,
-  // and a reopen() before is done.
+  // Waits until everything written so far has gone to the sink, except sums that are not due, and
+  // any earlier reopen() is done.
   void flush();
 
   struct Status {
     uint64_t lines = 0;  // written
-    uint64_t lost = 0;   // for want of room or of a disk
+    uint64_t lost = 0;   // for lack of room or disk
     bool required = false;
-    std::string last_error;  // why lines are being lost now; empty when all is well
+    std::string last_error;  // why lines are being lost now; empty if none are
   };
   Status status() const;
 

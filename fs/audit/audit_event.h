@@ -1,4 +1,4 @@
-// What is known of an open(2) of a key when it is answered: a line of the audit.
+// What is known about an open(2) of a key when it is answered: one line of the audit.
 //
 // Thread-safety: a plain value. Ownership: keeps the key's entry and the process's description
 // alive; refers to the policy's section and the region's name, whose owners (PolicyHolder,
@@ -31,7 +31,7 @@ struct AuditEvent {
   std::shared_ptr<const ProcessInfo> process;  // may be null
   const PolicySection* section = nullptr;      // that decided; may be null
   const std::string* region = nullptr;         // that gave the key; may be null
-  // Why it failed, when that came from the store or the regions; may be null.
+  // Why it failed, if the reason came from the store or the regions; may be null.
   std::shared_ptr<const std::string> reason;
   // Told once, on the audit's thread, whether the line was written; null: nobody waits for it. Only
   // lines of keys that are handed out (of_a_key()) have it.
@@ -41,13 +41,13 @@ struct AuditEvent {
   uid_t uid = 0;
   gid_t gid = 0;
   uint32_t version = 0;
-  int error = 0;  // errno of the reply, 0 when it was opened
+  int error = 0;  // errno of the reply, 0 if it was opened
   AuditVerdict verdict = AuditVerdict::kFailed;
   KeySource source = KeySource::kNone;
   bool created = false;
   bool anybody = false;  // of many users
 
-  // A line that nothing may displace: a key was handed out, or made.
+  // A line that nothing may displace: a key was handed out, or created.
   bool of_a_key() const { return verdict == AuditVerdict::kAllowed || created; }
 };
 

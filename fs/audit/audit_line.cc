@@ -12,8 +12,8 @@ namespace keyfs {
 namespace {
 
 // An object of one line, appended field by field: there is a line for each open(2), and a JSON
-// document in memory takes some fifty allocations for it. Names come as they stand in the line,
-// with the comma before and the colon after them.
+// document in memory takes some fifty allocations for it. Names are passed as they appear in the
+// line, with the comma before and the colon after them.
 class JsonLine {
  public:
   explicit JsonLine(std::string& out) : out_(out) {}
@@ -35,7 +35,7 @@ class JsonLine {
       append(value);
     }
   }
-  // One of our own words, which needs no look at its letters; empty stands for none.
+  // A constant word, which needs no escaping; empty means none.
   void word(std::string_view name, std::string_view value) {
     out_ += name;
     if (value.empty()) {
@@ -50,7 +50,7 @@ class JsonLine {
     const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
     out_.append(digits.data(), end);
   }
-  // 0 stands for none.
+  // 0 means none.
   void number_or_null(std::string_view name, int64_t value) {
     if (value != 0) {
       number(name, value);

@@ -1,11 +1,11 @@
 // A bounded queue of events: many push without a lock, one takes.
 //
-// Each slot carries a turn: that of the place to be written next, or one more when it can be read.
+// Each slot carries a turn: that of the position to write next, or one more if it can be read.
 // (Vyukov's bounded queue,
 // https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue)
 //
 // Thread-safety: push() and pushed() from any thread, pop() from one. Ownership: owns the events in
-// it. Blocking: never. Errors: push() says when it is full; the event is then untouched.
+// it. Blocking: never. Errors: push() returns false if it is full; the event is then untouched.
 #pragma once
 
 #include <atomic>
@@ -49,8 +49,8 @@ class AuditRing {
     }
   }
 
-  // How many there have been, the one that is being written included: whoever sees a push()'s
-  // effects elsewhere sees it counted here.
+  // How many pushes there were, including one in progress: a thread that sees the effects of a
+  // push() elsewhere sees it counted here.
   size_t pushed() const { return tail_.load(std::memory_order_seq_cst); }
 
   std::optional<T> pop() {
@@ -63,7 +63,7 @@ class AuditRing {
     return value;
   }
 
-  // For the one who takes: what pop() would give, or null.
+  // For the consumer: what pop() would give, or null.
   const T* front() const {
     const Slot& slot = slots_[head_ & mask_];
     return slot.turn.load(std::memory_order_acquire) == head_ + 1 ? &slot.value : nullptr;

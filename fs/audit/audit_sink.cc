@@ -70,8 +70,7 @@ class JournalSink final : public AuditSink {
   }
 
  private:
-  // The journal's queue is short: it gets the time to empty it, unless it took none of it last
-  // time.
+  // The journal's queue is short: give it time to drain, unless it accepted nothing last time.
   static constexpr int kPatienceMs = 1000;
 
   Result<void> send() {
@@ -90,7 +89,7 @@ class JournalSink final : public AuditSink {
       // The journal was restarted.
       if ((errno == ECONNREFUSED || errno == ENOTCONN) && attempt == 0 && reopen()) continue;
       return fail(Code::kUnavailable,
-                  std::string("the journal takes no audit lines: ") + std::strerror(errno));
+                  std::string("the journal does not accept audit lines: ") + std::strerror(errno));
     }
   }
 

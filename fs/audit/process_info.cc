@@ -12,7 +12,7 @@
 namespace keyfs {
 namespace {
 
-// The line that begins so, without its beginning and end.
+// The line with that prefix, without the prefix and the newline.
 std::string_view line_of(std::string_view text, std::string_view begin) {
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
@@ -48,7 +48,7 @@ std::shared_ptr<const ProcessInfo> ProcessCache::get(pid_t thread, TimePoint now
     if (slot.info != nullptr && slot.thread == thread && now < slot.until) return slot.info;
   }
   auto info = read(thread);
-  auto before = info;  // what lay there is let go outside the lock
+  auto before = info;  // the old value is released outside the lock
   std::lock_guard lock(slot.spin);
   slot.thread = thread;
   slot.until = now + kReuse;

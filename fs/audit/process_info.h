@@ -1,12 +1,12 @@
 // Which program a caller is, for the audit.
 //
-// Thread-safety: from any thread; 1,024 slots, each with a lock of its own that is held for the
-// copy of a pointer. Ownership: by shared_ptr. Blocking: a hit never, without a system call; a miss
-// reads three small files of /proc. Errors: what cannot be read is empty.
+// Thread-safety: from any thread; 1,024 slots, each with its own lock, held while a pointer is
+// copied. Ownership: by shared_ptr. Blocking: a hit never, without a system call; a miss reads
+// three small files of /proc. Errors: fields that cannot be read are empty.
 //
-// get() is called while the caller waits in open(2), so that /proc/<tid> is surely its. An entry is
-// reused for kReuse: a process that calls exec meanwhile, or a new one that gets the same number
-// within that time, is then still shown as the old program.
+// Call get() before replying: /proc/<tid> is the caller only while it blocks on us. An entry is
+// reused for kReuse: a process that calls exec in that time, or a new one that gets the same
+// number, is still shown as the old program.
 #pragma once
 
 #include <sys/types.h>
@@ -23,20 +23,21 @@
 namespace keyfs {
 
 struct ProcessInfo {
-  pid_t pid = 0;            // of the process; FUSE tells the thread's
-  std::string executable;   // /proc/<tid>/exe; empty when it cannot be read
-  std::string cgroup;       // the path in /proc/<tid>/cgroup (of the unified hierarchy where it is)
-  std::string described{};  // what ProcessCache's Describe made of the above; may be empty
+  pid_t pid = 0;            // of the process; FUSE gives the thread's
+  std::string executable;   // /proc/<tid>/exe; empty if it cannot be read
+  std::string cgroup;       // the path in /proc/<tid>/cgroup (of the unified hierarchy if there is
+                            // one)
+  std::string described{};  // what ProcessCache's Describe built from the above; may be empty
 };
 
 class ProcessCache {
  public:
   static constexpr Duration kReuse = std::chrono::seconds(1);
 
-  // Makes ProcessInfo::described, once for each process rather than for each audit line.
+  // Builds ProcessInfo::described, once per process rather than per audit line.
   using Describe = std::function<std::string(const ProcessInfo&)>;
 
-  // `proc` is where procfs is mounted; tests give their own directory.
+  // `proc` is where procfs is mounted; tests pass their own directory.
   explicit ProcessCache(Describe describe, std::string proc = "/proc");
 
   // Never null.

@@ -5,13 +5,13 @@
 namespace keyfs {
 namespace {
 
-// How often the table is gone through at most.
+// The least time between two walks over the table.
 constexpr Duration kLookEvery = std::chrono::milliseconds(100);
 
 }  // namespace
 
 void Refusals::add(AuditEvent event, TimePoint now) {
-  AuditEvent before;  // what a sum showed until now is let go outside the lock
+  AuditEvent before;  // the old event of a sum is released outside the lock
   std::lock_guard lock(mutex_);
   counting_.store(true, std::memory_order_relaxed);
   auto user = users_.find(event.uid);
@@ -36,7 +36,7 @@ void Refusals::add(AuditEvent event, TimePoint now) {
       return count(his.others, std::move(event), now);
     }
     id = his.ids.try_emplace(what).first;
-    // Kept whole while it is in the table: its address is what it is found by.
+    // Kept while it is in the table: it is found by its address.
     id->second.last = event;
     id->second.due = now + limits_.window;
   }
@@ -85,7 +85,7 @@ void Refusals::take_ids(User& user, std::vector<AuditEvent>& lines, TimePoint no
     } else {
       if (all || spend(user, now)) {
         tell(sum, lines);
-        sum.written = limits_.first;  // it goes on: only sums from now on
+        sum.written = limits_.first;  // it continues: only sums from now on
         sum.due = now + limits_.later;
       }
       ++at;
@@ -112,7 +112,7 @@ void Refusals::take(std::vector<AuditEvent>& lines, TimePoint now, bool all) {
     take_ids(user, lines, now, all);
     take_others(user.others, lines, now, all);
     const bool idle = user.ids.empty() && user.others.count == 0 && user.others.due <= now;
-    // One whose lines are used up stays, or else it would have them anew.
+    // A user whose lines are used up stays, or it would get new ones.
     at = idle && user.tokens >= limits_.burst ? users_.erase(at) : std::next(at);
   }
   take_others(everybody_, lines, now, all);

@@ -1,15 +1,15 @@
-// Opens that were refused, on their way to the audit: told one by one at first, then summed up, so
-// that whoever is refused again and again fills neither the disk nor the memory, and takes no room
+// Opens that were refused, on their way to the audit: reported one by one at first, then summed up,
+// so that a user who is refused again and again fills neither disk nor memory, and takes no room
 // from lines about keys that were handed out.
 //
-// The first few refusals of a (user, id, errno) within a second are lines of their own; the others
-// of that second are one line with their count, and while it goes on there is one such line every
-// `later`. A user has so many ids in the table and so many lines a second; what goes beyond is
-// counted in a line of this user without an id, and users beyond the table in one without a user.
-// A sum's line shows the last refusal that it counts.
+// The first few refusals of a (user, id, errno) within a second get a line each; the others of that
+// second are one line with their count, and while they continue there is one such line every
+// `later`. Each user has a limited number of ids in the table and of lines per second; refusals
+// beyond that are counted in a line for this user without an id, and users beyond the table in a
+// line without a user. A sum shows the last refusal that it counts.
 //
-// Thread-safety: everything, from any thread; take() is for one. Ownership: the events in it, which
-// keep their key's entry. Blocking: one short lock. Errors: none; nothing is ever lost here.
+// Thread-safety: everything, from any thread; take() from one. Ownership: owns its events, which
+// keep their key's entry alive. Blocking: one short lock. Errors: none; nothing is ever lost here.
 #pragma once
 
 #include <atomic>
@@ -27,14 +27,14 @@
 namespace keyfs {
 
 struct RefusalLimits {
-  uint32_t first = 5;  // lines of their own, of each user, id and errno
+  uint32_t first = 5;  // individual lines per user, id and errno
   Duration window = std::chrono::seconds(1);
   Duration later = std::chrono::seconds(10);
-  double burst = 100;     // lines of a user at once, and a second from then on; all sums but the
+  double burst = 100;     // lines per user at once, and a second from then on; all sums but the
   double per_second = 2;  // user's own are among them
-  size_t ids = 32;        // of a user
+  size_t ids = 32;        // per user
   size_t users = 256;
-  size_t waiting = 1024;  // lines that were not taken yet
+  size_t waiting = 1024;  // lines not taken yet
 };
 
 class Refusals {
@@ -45,12 +45,12 @@ class Refusals {
 
   void add(AuditEvent event, TimePoint now);
 
-  // Appends the lines that are due. `all`: also the sums whose time has not come.
+  // Appends the lines that are due. `all`: also sums that are not due.
   void take(std::vector<AuditEvent>& lines, TimePoint now, bool all);
 
-  // Whether lines of their own wait to be taken.
+  // Whether individual lines are waiting to be taken.
   bool waiting() const { return waiting_.load(std::memory_order_seq_cst); }
-  // Whether something is being counted, and take() is to be called now and then.
+  // Whether something is being counted, so that take() must be called from time to time.
   bool counting() const { return counting_.load(std::memory_order_relaxed); }
 
   // How many users and ids are in the table.
@@ -60,7 +60,7 @@ class Refusals {
   struct Sum {
     AuditEvent last;
     uint64_t count = 0;
-    uint32_t written = 0;  // lines of their own in this window
+    uint32_t written = 0;  // individual lines in this window
     TimePoint due{};
   };
   using What = std::pair<const KeyEntry*, int>;

@@ -73,7 +73,7 @@ class PerKey {
                  {"version", made->version},
                  {"regions", made->regions},
                  {"missing", to_json(made->missing)}};
-    // Who may not use state_dir looks at what exists as at any file.
+    // A user without access to state_dir sees existing keys without it.
     const bool only_looked =
         !made->created && made->not_noted && made->not_noted->code == Code::kDenied;
     const bool told = only_looked || noted(id, made->not_noted, json);
@@ -108,12 +108,12 @@ class PerKey {
     return context.configuration.settings.state_dir + "/replica.db";
   }
 
-  // False, and told, when this host will not remember what was done.
+  // False, after a message, if this host will not remember the change.
   bool noted(const std::string& id, const std::optional<Error>& why_not, Json& json) {
     if (!why_not) return true;
     output_.error(id +
-                  ": this host's memory was not told, so that it would not notice if the store "
-                  "took that back: " +
+                  ": this host could not record the change, so it would not notice if the store "
+                  "reverted it: " +
                   why_not->message);
     json["not_noted"] = why_not->message;
     return false;
@@ -171,7 +171,7 @@ ExitCode for_each_id(
   return keys.finish();
 }
 
-// Who may not: an error on standard error for each.
+// Prints an error for each id that the user may not heal.
 bool may_heal(const std::vector<std::string>& ids, const Policy& policy, Output& output) {
   const User user = invoking_user();
   if (ids.empty()) {
@@ -226,11 +226,11 @@ void print(const HealReport& report, Output& output) {
                << report.failures.size() << " failed";
   if (report.adopted != 0) output.out() << ", " << report.adopted << " adopted";
   if (report.rkms != 0)
-    output.out() << ", " << report.rkms << " written by RKMS (--adopt takes them over)";
+    output.out() << ", " << report.rkms << " written by RKMS (--adopt converts them)";
   output.out() << '\n';
   if (report.rkms_left == 0u) {
-    output.out() << "no record of RKMS is left: once nothing writes such records any more, take "
-                    "accept_rkms_records out of [store] on every host\n";
+    output.out() << "no RKMS record is left: once nothing writes such records any more, remove "
+                    "accept_rkms_records from [store] on every host\n";
   }
 }
 
@@ -253,10 +253,10 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
                          : arguments.verb == Verb::kEnable ? KeyState::kEnabled
                                                            : KeyState::kDeleted;
   if (arguments.verb == Verb::kDelete && !arguments.yes) {
-    output.error("nothing was done: delete removes every wrapped copy of " +
+    output.error("nothing was done: delete permanently removes every wrapped copy of " +
                  Output::printable(joined(arguments.ids)) +
-                 ", for good, and what was encrypted with it can never be read again. If this is "
-                 "meant, say --yes; keyfs disable refuses a key too, and can be taken back");
+                 ", and what was encrypted with it can never be read again. If this is "
+                 "intended, add --yes; to stop serving a key reversibly, use keyfs disable");
     return ExitCode::kUsage;
   }
   const std::string_view verb = arguments.verb == Verb::kDisable  ? "disable"

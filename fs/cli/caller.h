@@ -1,7 +1,7 @@
-// Who runs this command, or whom it is asked about, as the policy sees users.
+// The user who runs this command, or whom it is about, as the policy sees users.
 //
-// Thread-safety: plain values. Blocking: asks the user database. Errors: kInvalid for a user who is
-// not known.
+// Thread-safety: plain values. Blocking: queries the user database. Errors: kInvalid for an unknown
+// user.
 #pragma once
 
 #include <sys/types.h>
@@ -15,24 +15,24 @@
 
 namespace keyfs {
 
-// For messages about a name that can't be a key's.
+// For messages about an invalid key id.
 inline constexpr std::string_view kKeyIdRule =
     "1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or a digit";
 
 struct User {
   Caller caller;
   std::vector<gid_t> groups;  // supplementary ones
-  std::string name;           // "app", or "uid 1234" where the number has no name
+  std::string name;           // "app", or "uid 1234" if the number has no name
 
   // "app (uid 1000)"
   std::string text() const;
 };
 
 User invoking_user();
-// By name, or by number; a number without an entry has the same number as its group and no others.
+// By name or by number; a number without an entry gets the same number as its only group.
 Result<User> find_user(const std::string& name_or_number);
 
-// What the policy permits a user to do with a key by command line.
+// What the policy lets a user do with a key on the command line.
 struct Permission {
   bool see = false;  // list, describe
   bool create = false;

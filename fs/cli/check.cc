@@ -24,7 +24,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// AWS takes some ten seconds to make a table.
+// AWS takes about ten seconds to create a table.
 constexpr Duration kTableDeadline = std::chrono::minutes(2);
 
 // The store or one region.
@@ -102,8 +102,8 @@ Part check_files(const Configuration& configuration) {
     struct stat about {};
     Result<void> good;
     if (::lstat(path.c_str(), &about) != 0) {
-      if (errno != ENOENT) good = fail(os_error(path, "cannot be looked at"));
-      if (errno == ENOENT) item.detail += ": is not there yet";
+      if (errno != ENOENT) good = fail(os_error(path, "cannot be examined"));
+      if (errno == ENOENT) item.detail += ": does not exist yet";
     } else if (directory) {
       good = check_private_directory(path);
     } else if (S_ISLNK(about.st_mode)) {
@@ -116,7 +116,7 @@ Part check_files(const Configuration& configuration) {
     if (!good) {
       item.ok = false;
       item.detail = good.error().message;
-      item.remedy = "make it the daemon's user's own, and writable for nobody else";
+      item.remedy = "let the daemon's user own it, and nobody else write it";
     }
     return item;
   };
@@ -174,8 +174,8 @@ Part check_policy(const Policy& policy) {
   const size_t sections = policy.sections().size();
   CheckItem item{"[keys ...] sections", sections != 0, std::to_string(sections), ""};
   if (sections == 0) {
-    item.detail = "there is none, so no key can be opened by anybody";
-    item.remedy = "write who may read and create what: keyfs.ini(5)";
+    item.detail = "there is none, so nobody can open any key";
+    item.remedy = "add sections that say who may read and create what: keyfs.ini(5)";
   }
   return {"policy", {item}};
 }
@@ -303,7 +303,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     output.out() << "configuration " << context.configuration.file.name() << '\n';
     for (const auto& part : parts) print(part, output.out());
     if (usable && good < regions.create_min_regions()) {
-      output.out() << "keys can be read; none can be made: " << good << " of "
+      output.out() << "keys can be read but not created: " << good << " of "
                    << regions.create_min_regions() << " required regions are good\n";
     }
   }

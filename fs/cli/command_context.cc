@@ -58,7 +58,7 @@ Result<void> make_state_dir(const std::string& path) {
   const auto prepared = StateDir::prepare(path);
   if (!prepared) return fail(prepared.error());
   if (prepared->usable()) return {};
-  // What is there of it tells whether this user was ever meant to.
+  // Existing files show whether this user was ever meant to.
   std::filesystem::path there = path;
   struct stat info {};
   while (::stat(there.c_str(), &info) != 0 && there.has_relative_path()) {

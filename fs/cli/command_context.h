@@ -1,4 +1,4 @@
-// What a command on keys begins with: the configuration, and the parts that it names.
+// What a command on keys starts with: the configuration, and the parts that it names.
 //
 // Thread-safety: one thread, which runs the loop inside run(). Ownership: owns all parts.
 // Blocking: open() reads files and asks nobody over the network, and ends the process when a disk
@@ -22,31 +22,31 @@
 
 namespace keyfs {
 
-// Throws every line away: commands tell what went wrong in their answer.
+// Discards every line: commands report errors in their answer.
 class SilentSink final : public LogSink {
  public:
   void write(LogLevel, std::string_view) noexcept override {}
   uint64_t lost() const noexcept override { return 0; }
 };
 
-// What a command may make that is not there. One that makes no key makes nothing: a mistyped path
-// must not become an empty store.
+// What a command may create. A command that creates no key creates nothing: a mistyped path must
+// not become an empty store.
 enum class Makes {
   kNothing,
-  kDatabase,  // of [store] type = sqlite
-  kAll,       // and what --embedded needs
+  kDatabase,  // for [store] type = sqlite
+  kAll,       // and everything that --embedded needs
 };
 
-// kDenied when `path` is not there and would be made in a directory that belongs to neither this user
-// nor root: what root makes there, a daemon that runs as the directory's owner would refuse.
+// kDenied if `path` does not exist and would be created in a directory that belongs to neither this
+// user nor root: a daemon that runs as the directory's owner would refuse what root creates there.
 Result<void> check_whose(const std::string& path);
 
-// For fs/keys/replica_writer.h. kDenied when this user has no access, or as check_whose() tells,
-// else kUnavailable.
+// For fs/keys/replica_writer.h. kDenied if this user has no access, or from check_whose();
+// otherwise kUnavailable.
 Result<void> make_state_dir(const std::string& path);
 
-// Whether root has made state_dir, which a daemon that runs as another user could not use: nothing
-// tells a command who that is, so it tells what to do. Blocking: stat(2).
+// Whether root has created state_dir, which a daemon that runs as another user could not use: a
+// command cannot know that user, so it says what to do. Blocking: stat(2).
 class RootsStateDir {
  public:
   // Before the command does anything. `path` is state_dir; empty: it is never told.
@@ -62,9 +62,9 @@ class RootsStateDir {
 Result<Configuration> load_configuration(const CommonArguments& common, Output& output);
 
 struct CommandContext {
-  // Takes a context down, and lets it be when that takes too long: a thread that reads from a disk
-  // that hangs would hold up the command, whose answer is known, for ever. The program ends by
-  // _exit() then (end_process()).
+  // Destroys a context, or abandons it if that takes too long: a thread that reads from a hanging
+  // disk would hold up a finished command forever. The program then exits with _exit()
+  // (end_process()).
   struct TakeDown {
     static constexpr std::chrono::seconds kPatience{2};
     void operator()(CommandContext* context) const noexcept;

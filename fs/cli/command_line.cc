@@ -13,7 +13,7 @@
 namespace keyfs {
 namespace {
 
-// As key_bytes of the configuration.
+// The sizes that a record can have; key_bytes in the configuration ends at 1024.
 CLI::Validator key_size() {
   const std::string range = std::to_string(kMinKeyBytes) + " to " + std::to_string(kMaxKeyBytes);
   return {[range](std::string& typed) -> std::string {
@@ -27,7 +27,7 @@ CLI::Validator key_size() {
           range};
 }
 
-// Declares the commands. Each, when it is the one that was typed, leaves its arguments in `line`.
+// Declares the commands. The one that was typed puts its arguments into `line`.
 class Grammar {
  public:
   explicit Grammar(CommandLine& line) : line_(line) {
@@ -59,7 +59,7 @@ class Grammar {
                        ->default_str(kDefaultConfig);
       sub->add_option(
              "--embedded", line_.common.embedded,
-             "no configuration: SQLite and three local regions under DIR, made on first use")
+             "no configuration: SQLite and three local regions under DIR, created on first use")
           ->type_name("DIR")
           ->excludes(file);
     }
@@ -69,7 +69,8 @@ class Grammar {
   void add_mount() {
     auto [sub, arguments] = command<MountArguments>("mount", "mount keys as files");
     add_common(sub, true);
-    sub->add_flag("-f,--foreground", arguments->foreground, "stay, and log to standard error");
+    sub->add_flag("-f,--foreground", arguments->foreground,
+                  "stay in the foreground, log to stderr");
     sub->add_option_function<std::vector<std::string>>(
            "-o",
            [arguments = arguments](const std::vector<std::string>& all) {
@@ -83,23 +84,23 @@ class Grammar {
 
   void add_check() {
     auto [sub, arguments] =
-        command<CheckArguments>("check", "look at the configuration, the store and each region");
+        command<CheckArguments>("check", "check the configuration, the store and each region");
     add_common(sub, true);
     sub->add_flag("--create-table", arguments->create_table,
-                  "make the DynamoDB table when it is not there");
+                  "create the DynamoDB table if it does not exist");
     sub->add_flag("--accept-store", arguments->accept_store,
-                  "forget which store this host has used, and go on with the configured one");
+                  "forget which store this host has used, and accept the configured one");
   }
 
   void add_explain() {
     auto [sub, arguments] =
         command<ExplainArguments>("explain",
-                                  "tell which line decides who may read a key; without ID, the "
+                                  "show which line decides who may read a key; without ID, the "
                                   "configuration in force");
     add_common(sub, true);
     sub->add_option("id", arguments->id, "a key's id")->type_name("");
     sub->add_option("-u,--user", arguments->user,
-                    "for this user (name or number); default: whoever asks")
+                    "for this user (name or number); default: the caller")
         ->type_name("NAME");
   }
 
@@ -111,13 +112,13 @@ class Grammar {
           ->type_name("");
     }
     {
-      auto [sub, arguments] = command<DescribeArguments>("describe", "tell what is known of keys");
+      auto [sub, arguments] = command<DescribeArguments>("describe", "show what is known of keys");
       add_common(sub, true);
       add_ids(sub, arguments->ids, true);
     }
     {
       auto [sub, arguments] =
-          command<CreateArguments>("create", "make keys; those that exist stay as they are");
+          command<CreateArguments>("create", "create keys; existing ones are left unchanged");
       add_common(sub, true);
       sub->add_option("--bytes", arguments->bytes,
                       "size of the new keys; default: key_bytes of the configuration")
@@ -125,27 +126,27 @@ class Grammar {
           ->check(key_size());
       add_ids(sub, arguments->ids, true);
     }
-    add_state("disable", "refuse to serve keys until they are enabled again",
+    add_state("disable", "stop serving keys until they are enabled again",
               SetStateArguments::Verb::kDisable);
     add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
-    add_state("delete", "remove all wrapped copies of keys, for good; their ids are not used again",
+    add_state("delete", "permanently remove all wrapped copies of keys; their ids are not reused",
               SetStateArguments::Verb::kDelete);
     {
       auto [sub, arguments] =
-          command<HealArguments>("heal", "wrap keys in the regions that they lack");
+          command<HealArguments>("heal", "wrap keys in the regions where they are missing");
       add_common(sub, true);
-      sub->add_flag("--adopt", arguments->adopt, "take over records that RKMS wrote, too");
+      sub->add_flag("--adopt", arguments->adopt, "also convert records that RKMS wrote");
       add_ids(sub, arguments->ids, false);
     }
   }
 
   void add_rest() {
-    auto [sub, arguments] = command<StatusArguments>("status", "tell how a mounted keyfs is doing");
+    auto [sub, arguments] = command<StatusArguments>("status", "show the state of a mounted keyfs");
     add_common(sub, false);
     sub->add_option("mountpoint", arguments->mountpoint,
-                    "default: every keyfs that is mounted here")
+                    "default: every keyfs mounted on this host")
         ->type_name("");
-    auto [version, none] = command<VersionArguments>("version", "tell the version");
+    auto [version, none] = command<VersionArguments>("version", "print the version");
     (void)none;
     add_common(version, false);
   }
@@ -155,7 +156,7 @@ class Grammar {
     arguments->verb = verb;
     add_common(sub, true);
     if (verb == SetStateArguments::Verb::kDelete) {
-      sub->add_flag("--yes", arguments->yes, "it is meant: nothing brings the keys back");
+      sub->add_flag("--yes", arguments->yes, "confirm: nothing brings the keys back");
     }
     add_ids(sub, arguments->ids, true);
   }
@@ -170,7 +171,7 @@ class Grammar {
   CLI::App app_{"keyfs mounts data keys as files."};
 };
 
-// CLI11 would only say that a command is missing.
+// CLI11 would only report that a command is missing.
 Result<void> check_command(const CLI::App& app, const std::string& word) {
   if (word.empty() || word[0] == '-') return {};
   std::vector<std::string> names;

@@ -1,8 +1,6 @@
-// What was typed, taken apart (CLI11). Nothing is looked at or checked here but the words
-// themselves.
+// The parsed command line (CLI11). Only the words themselves are checked here.
 //
-// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the person who typed
-// it.
+// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the user.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +13,7 @@
 
 namespace keyfs {
 
-// Which configuration, and how to answer. All commands have it.
+// Which configuration, and how to answer. Common to all commands.
 struct CommonArguments : ConfigurationSource {
   bool json = false;
 };
@@ -30,8 +28,8 @@ struct CheckArguments {
   bool accept_store = false;
 };
 struct ExplainArguments {
-  std::string id;    // empty: tells the configuration in force
-  std::string user;  // name or number; empty: whoever asks
+  std::string id;    // empty: show the configuration in force
+  std::string user;  // name or number; empty: the caller
 };
 struct ListArguments {
   std::string glob;  // empty: all
@@ -41,11 +39,11 @@ struct DescribeArguments {
 };
 struct CreateArguments {
   std::vector<std::string> ids;
-  uint32_t bytes = 0;  // 0: what the configuration says
+  uint32_t bytes = 0;  // 0: from the configuration
 };
 struct SetStateArguments {
   enum class Verb { kDisable, kEnable, kDelete } verb = Verb::kDisable;
-  bool yes = false;  // kDelete: it is meant
+  bool yes = false;  // kDelete: confirmed
   std::vector<std::string> ids;
 };
 struct HealArguments {
@@ -53,7 +51,7 @@ struct HealArguments {
   bool adopt = false;
 };
 struct StatusArguments {
-  std::string mountpoint;  // empty: every keyfs that is mounted here
+  std::string mountpoint;  // empty: every keyfs mounted on this host
 };
 struct VersionArguments {};
 struct HelpArguments {
@@ -68,7 +66,7 @@ struct CommandLine {
       command;
 };
 
-// Asking for help is a command, too.
+// Asking for help is a command too.
 Result<CommandLine> parse_command_line(int argc, const char* const* argv);
 
 }  // namespace keyfs

@@ -1,7 +1,7 @@
-// The commands that look at keys and work on them, one function each. fs/cli/mount.h has the mount.
+// The commands on keys, one function each. The mount is in fs/cli/mount.h.
 //
-// Thread-safety: one thread. Blocking: yes; each has its own loop and runs it to the end.
-// Ownership: none is kept. Errors: told on standard error by `output`, and in the exit code.
+// Thread-safety: one thread. Blocking: yes; each runs its own loop to the end. Ownership: keeps
+// nothing. Errors: reported on standard error through `output`, and in the exit code.
 #pragma once
 
 #include "fs/cli/command_line.h"

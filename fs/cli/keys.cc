@@ -51,7 +51,7 @@ class Listing {
 
   void print(Output& output) const { output.json() ? print_json(output) : print_text(output); }
 
-  // Some key is damaged, or lacks a region that it could have.
+  // A key is damaged, or lacks a region that it could have.
   bool degraded() const {
     return std::any_of(entries_.begin(), entries_.end(), [this](const auto& entry) {
       return entry.corrupt || !missing_from(entry).empty() || !other_master_of(entry).empty();
@@ -59,7 +59,7 @@ class Listing {
   }
 
  private:
-  // What the healer would fill in, which leaves deleted keys alone.
+  // What the healer would fill in; it ignores deleted keys.
   std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
     if (entry.state == KeyState::kDeleted) return {};
     return context_.backends->regions().lacking(entry.masters);
@@ -151,11 +151,11 @@ Json to_json(const KeyDescription& key) {
 
 void print(const KeyDescription& key, std::ostream& out) {
   out << key.id << "\n  state    " << to_string(key.state)
-      << (key.from_rkms ? ", a record of RKMS" : "") << '\n';
+      << (key.from_rkms ? ", written by RKMS" : "") << '\n';
   for (const auto& version : key.versions) {
     out << "  version  " << version.version << (version.version == key.current ? " (current)" : "")
         << ", " << version.bytes << " bytes";
-    if (!version.created.empty()) out << ", made " << Output::printable(version.created);
+    if (!version.created.empty()) out << ", created " << Output::printable(version.created);
     if (!version.creator.empty()) out << " on " << Output::printable(version.creator);
     out << '\n';
     std::vector<std::vector<std::string>> rows;

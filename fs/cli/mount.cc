@@ -26,11 +26,11 @@
 namespace keyfs {
 namespace {
 
-// What is taken down once it is unmounted gets so long: a thread that hangs in a call on a dead
-// disk would hold it up for ever.
+// The time for shutdown after unmounting: a thread that hangs in a call on a dead disk would hold
+// it up forever.
 constexpr std::chrono::seconds kTakingDown{3};
 
-// The daemon that signals are for, from when it is there until it is taken down.
+// The daemon that receives signals, from its creation to its shutdown.
 class Running {
  public:
   void begin(Daemon& daemon) {
@@ -154,7 +154,7 @@ ExitCode wait_until_usable(const Background& background, const std::string& aske
 }  // namespace
 
 ExitCode run_mount(MountArguments arguments, CommonArguments common, Output& output) {
-  // The daemon works in "/".
+  // The daemon's working directory is "/".
   common.config = absolute_path(common.config);
   if (!common.embedded.empty()) common.embedded = absolute_path(common.embedded);
   arguments.mountpoint = absolute_path(arguments.mountpoint);

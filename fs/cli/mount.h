@@ -1,8 +1,8 @@
-// keyfs mount: what the daemon is built of, and how it starts and ends.
+// keyfs mount: how the daemon is built, starts and exits.
 //
-// Thread-safety: call it from main(), before any thread is there: it forks. Blocking: in the parent
-// until the mount can be used; in the daemon (and with -f) until it is unmounted. Errors: told on
-// standard error, and in the exit code; nothing stays mounted or running then.
+// Thread-safety: call it from main(), before any thread exists: it forks. Blocking: in the parent
+// until the mount is usable; in the daemon (and with -f) until it is unmounted. Errors: reported on
+// standard error and in the exit code; then nothing stays mounted or running.
 #pragma once
 
 #include "fs/cli/command_line.h"

@@ -21,12 +21,11 @@ class Output {
   bool json() const { return json_; }
   std::ostream& out() { return out_; }
 
-  // The one document of --json. Paths and names that are not UTF-8 come with U+FFFD in place of
-  // what is not.
+  // The one document of --json. Bytes of paths and names that are not UTF-8 become U+FFFD.
   void write(const nlohmann::ordered_json& document);
   // "keyfs: message" on standard error.
   void error(std::string_view message);
-  // Text of others (ids of a foreign store) made harmless for a terminal.
+  // Makes text from others (ids in a foreign store) safe for a terminal.
   static std::string printable(std::string_view text);
 
  private:

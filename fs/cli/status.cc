@@ -24,7 +24,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxStatus = size_t{4} << 20;
 
-// Where each keyfs is to be seen, once.
+// One visible mount point for each keyfs.
 std::vector<std::string> keyfs_mounts() {
   std::vector<std::string> found;
   std::vector<dev_t> known;
@@ -32,14 +32,14 @@ std::vector<std::string> keyfs_mounts() {
     if (entry.type != kOurFileSystem || entry.root != "/") continue;
     if (std::find(known.begin(), known.end(), entry.device) != known.end()) continue;
     const auto place = mount_at(entry.mountpoint);
-    if (!place || place->mount.id != entry.id) continue;  // something lies over it
+    if (!place || place->mount.id != entry.id) continue;  // something is mounted over it
     known.push_back(entry.device);
     found.push_back(entry.mountpoint);
   }
   return found;
 }
 
-// A key that was bound onto a file is no place to ask; where its keyfs is mounted is.
+// The status cannot be read through a bind-mounted key, only at the mount point of its keyfs.
 std::optional<Error> is_bound_file(const std::string& path) {
   const auto mounts = read_mounts();
   const auto place = mount_at(path);
@@ -51,12 +51,12 @@ std::optional<Error> is_bound_file(const std::string& path) {
     if (other.device == entry->device && other.root == "/") where = other.mountpoint;
   }
   return Error(Code::kUnavailable,
-               path + ": is " + entry->root.substr(1) + " of a keyfs, bound to this place; " +
-                   (where.empty() ? "its mount point is not to be seen from here"
-                                  : "ask for the status of its mount point: " + where));
+               path + ": is " + entry->root.substr(1) + " of a keyfs, bind-mounted here; " +
+                   (where.empty() ? "its mount point is not visible from here"
+                                  : "ask for the status of the mount point: " + where));
 }
 
-// In a process of its own: errno in decimals and a newline, or "0\n" and the text.
+// In a separate process: errno in decimal and a newline, or "0\n" and the text.
 std::string read_apart(const std::string& path) {
   const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
   if (file == nullptr) return std::to_string(errno) + "\n";
@@ -64,12 +64,12 @@ std::string read_apart(const std::string& path) {
   std::array<char, 4096> piece{};
   while (const size_t count = std::fread(piece.data(), 1, piece.size(), file.get())) {
     text.append(piece.data(), count);
-    if (text.size() > kMaxStatus + piece.size()) break;  // too long, which is told by its reader
+    if (text.size() > kMaxStatus + piece.size()) break;  // too long, which the reader reports
   }
   return std::ferror(file.get()) != 0 ? std::to_string(errno) + "\n" : text;
 }
 
-// A file, where the root of a keyfs was meant.
+// A file instead of the root of a keyfs.
 Error no_mount_point(const std::string& path) {
   const auto mounts = read_mounts();
   const auto place = mount_at(path);
@@ -88,12 +88,12 @@ Error cannot_read(const std::string& mountpoint, int why) {
     case ENOTCONN:
       return Error(Code::kUnavailable,
                    mountpoint +
-                       ": the daemon is gone and left its mount point; `keyfs mount` there again, "
-                       "or fusermount3 -u it");
+                       ": the daemon is gone but still mounted; run `keyfs mount` there again, "
+                       "or unmount it with fusermount3 -u");
     case EACCES:
     case EPERM:
       return Error(Code::kDenied,
-                   mountpoint + ": may not read its status: [admin] does not name you in read");
+                   mountpoint + ": you may not read its status: [admin] does not name you in read");
     case ENOENT:
       return Error(
           Code::kUnavailable,
@@ -109,18 +109,18 @@ Result<Json> read_status(const std::string& mountpoint) {
   const auto answer = work_apart([&path] { return read_apart(path); }, kMountPatience);
   if (!answer) {
     if (answer.error().code != Code::kTimeout) return fail(answer.error().within(mountpoint));
-    return fail(Code::kTimeout, mountpoint + ": does not answer; its daemon is stopped or hangs");
+    return fail(Code::kTimeout, mountpoint + ": does not answer; the daemon is stopped or hangs");
   }
   const size_t line = answer->find('\n');
   const int why = std::atoi(answer->c_str());
   if (line == std::string::npos || why != 0) return fail(cannot_read(mountpoint, why));
-  // Whoever may mount can call what they mount keyfs.
+  // Anybody who may mount can name the type keyfs.
   const std::string_view text = std::string_view(*answer).substr(line + 1);
   if (const auto within_bounds = parse_strict_json(text, kMaxStatus); !within_bounds) {
     return fail(Code::kUnavailable, path + " " + within_bounds.error().message);
   }
   Json status = Json::parse(text, nullptr, false);
-  if (!status.is_object()) return fail(Code::kUnavailable, path + " holds no JSON object");
+  if (!status.is_object()) return fail(Code::kUnavailable, path + " is not a JSON object");
   return status;
 }
 
@@ -131,7 +131,7 @@ std::string scalar(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Whatever the status holds, one value a line, indented by what it belongs to.
+// Prints the status generically: one value per line, indented.
 void print(const Json& value, std::ostream& out, size_t depth) {
   const std::string indent(depth * 2, ' ');
   size_t width = 0;
@@ -156,8 +156,8 @@ void print(const Json& value, std::ostream& out, size_t depth) {
   }
 }
 
-// A region that is left alone, keys that lack one, a log or a copy of records that can't be
-// written, or none that tells whether a key may be made.
+// A region with an open circuit, keys that lack a region, a log or replica that can't be written,
+// or a memory that cannot permit creations.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* field) {
     const auto found = status.find(part);

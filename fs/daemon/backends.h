@@ -1,10 +1,9 @@
-// What every command that works on keys builds from its configuration: the loop, the regions and
-// the store.
+// What every command on keys builds from its configuration: the loop, the regions and the store.
 //
 // Thread-safety: as Loop: everything on the thread that runs it. Ownership: owns all parts; the
 // configuration need not outlive it, log and observer must. Blocking: open() reads files (the CA
-// bundle, when HTTP is spoken) and asks nobody over the network. Errors: kInvalid for the
-// configuration, kUnavailable for the system.
+// bundle, if HTTP is used) and does not use the network. Errors: kInvalid for the configuration,
+// kUnavailable for the system.
 #pragma once
 
 #include <functional>
@@ -27,20 +26,20 @@ namespace keyfs {
 
 class Backends {
  public:
-  // `state_dir` tells where the store that this host knows is remembered, or "": nowhere. It is
-  // asked once the regions have turned out well. Without it: state_dir of the configuration, if
-  // this user may use it.
+  // `state_dir` returns where the host's known store is remembered, or "": nowhere. It is called
+  // once the regions are built. Without it: state_dir of the configuration, if this user may use
+  // it.
   using FindStateDir = std::function<Result<std::string>()>;
   static Result<std::unique_ptr<Backends>> open(const Configuration& configuration,
                                                 CurlGlobal& curl, const Clock& clock,
                                                 RegionObserver* observer,
                                                 const FindStateDir& state_dir = {},
                                                 bool may_make_database = true);
-  // Whether open() would find a mistake in [store] or [region ...], told as it tells it. Nothing
-  // is opened, and no file that the sections name is read.
+  // Checks whether open() would find a mistake in [store] or [region ...], with the same errors.
+  // Opens nothing, and reads no file that the sections name.
   static Result<void> check(const Configuration& configuration, CurlGlobal& curl,
                             const Clock& clock);
-  // Cancels every task of the loop first.
+  // Cancels all tasks of the loop first.
   ~Backends();
   Backends(const Backends&) = delete;
   Backends& operator=(const Backends&) = delete;
@@ -65,7 +64,7 @@ class Backends {
   std::unique_ptr<Regions> regions_;
 };
 
-// The name that new records carry as their maker's.
+// The creator in new records.
 std::string host_name();
 
 }  // namespace keyfs

@@ -57,7 +57,7 @@ Result<void> StartReport::up(const std::string& text) {
   if (!background_) return {};
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) {
-    return fail(Code::kUnavailable, "could not leave the terminal: " + reason());
+    return fail(Code::kUnavailable, "could not detach from the terminal: " + reason());
   }
   for (int fd = 0; fd <= 2; ++fd) ::dup2(null, fd);
   ::close(null);
@@ -75,7 +75,7 @@ void StartReport::failed(ExitCode code, const std::string& message) {
 Result<Background> Background::fork_process() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return fail(Code::kUnavailable, "could not make a pipe: " + reason());
+    return fail(Code::kUnavailable, "could not create a pipe: " + reason());
   }
   const pid_t pid = ::fork();
   if (pid < 0) {
@@ -107,12 +107,12 @@ StartOutcome Background::wait_for_child() const {
   }
   if (!report.empty()) return {static_cast<ExitCode>(report[0]), report.substr(1)};
   if (WIFSIGNALED(status)) {
-    return {ExitCode::kFailed, "the daemon was ended by signal " +
+    return {ExitCode::kFailed, "the daemon was killed by signal " +
                                    std::to_string(WTERMSIG(status)) + " (" +
-                                   ::strsignal(WTERMSIG(status)) + ") while it started"};
+                                   ::strsignal(WTERMSIG(status)) + ") during startup"};
   }
-  return {ExitCode::kFailed, "the daemon ended with code " + std::to_string(WEXITSTATUS(status)) +
-                                 " while it started"};
+  return {ExitCode::kFailed,
+          "the daemon exited with code " + std::to_string(WEXITSTATUS(status)) + " during startup"};
 }
 
 }  // namespace keyfs

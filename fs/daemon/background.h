@@ -1,5 +1,5 @@
-// The two halves of a program that goes into the background: the one that was started waits until
-// the other one says that the service is up, or why it is not.
+// The two halves of a program that goes into the background: the parent waits until the child
+// reports that the service is up, or why it is not.
 //
 // Thread-safety: fork_to_background() must come before the first thread and before the first secret
 // (its memory would be empty in the child); afterwards one thread. Ownership: each half owns its
@@ -16,16 +16,16 @@
 
 namespace keyfs {
 
-// In the child: where it reports to. Reports once; if it ends before it did, the parent says so.
+// In the child: the channel to the parent. It reports once; if it exits before, the parent says so.
 class StartReport {
  public:
-  StartReport() = default;  // reports to nobody: a program that stays in the foreground
+  StartReport() = default;  // reports to nobody: for the foreground
   explicit StartReport(int fd) : fd_(fd) {}
   StartReport(StartReport&& other) noexcept;
   StartReport& operator=(StartReport&& other) noexcept;
   ~StartReport();
 
-  // Lets go of the terminal too: descriptors 0, 1, 2 become /dev/null.
+  // Also detaches from the terminal: descriptors 0, 1, 2 become /dev/null.
   // `text` is for the parent.
   Result<void> up(const std::string& text);
   // `message` is printed by the parent, which exits with `code`.
@@ -41,7 +41,7 @@ class StartReport {
 
 struct StartOutcome {
   ExitCode code = ExitCode::kDone;
-  std::string message;  // what went wrong; when it is up, the text that it reported
+  std::string message;  // what went wrong; if it is up, the text that it reported
 };
 
 // Either side of the fork.

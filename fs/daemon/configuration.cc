@@ -31,7 +31,7 @@ Result<void> check_directory(const std::string& path) {
   struct stat found {};
   if (::stat(path.c_str(), &found) != 0) {
     return fail(Code::kInvalid, path + ": " + reason() +
-                                    (errno == ENOENT ? "; `keyfs mount --embedded` makes it" : ""));
+                                    (errno == ENOENT ? "; keyfs mount --embedded creates it" : ""));
   }
   if (!S_ISDIR(found.st_mode)) return fail(Code::kInvalid, path + " is not a directory");
   if (auto trusted = check_guard(path, found, Guard::kOurs); !trusted) {
@@ -43,7 +43,7 @@ Result<void> check_directory(const std::string& path) {
 Result<void> make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);  // umask 077: mode 0700
-  if (error) return fail(Code::kUnavailable, "could not make " + path + ": " + error.message());
+  if (error) return fail(Code::kUnavailable, "could not create " + path + ": " + error.message());
   return {};
 }
 
@@ -54,7 +54,7 @@ std::string store_file(const Configuration& configuration) {
   return path == nullptr ? "" : path->value;
 }
 
-// A whole number of the largest unit that fits, as the configuration is written.
+// A whole number of the largest unit that fits, as in the configuration.
 std::string milliseconds(Settings::Milliseconds time) {
   struct Unit {
     int64_t length;
@@ -69,7 +69,7 @@ std::string milliseconds(Settings::Milliseconds time) {
   return std::to_string(time.count()) + "ms";
 }
 
-// Words on lines of their own, as long values are written.
+// Folded into several lines, as long values are written.
 std::string folded(const std::string& words) {
   constexpr size_t kWidth = 100;
   std::string text;
@@ -119,7 +119,7 @@ std::string settings_text(const Settings& s) {
   return text;
 }
 
-// What is in force until a restart, by name. Without the policy, which the daemon has taken out.
+// What stays in force until a restart, by name. Without the policy, which the daemon has moved out.
 using Entries = std::vector<std::pair<std::string, std::string>>;
 Entries fixed_entries(const Configuration& configuration) {
   Entries entries;
@@ -187,7 +187,7 @@ Result<void> check_embedded(const Configuration& configuration) {
   if (auto ok = check_directory(dir); !ok) return ok;
   std::error_code error;
   if (fs::exists(store_file(configuration), error)) return {};
-  return fail(Code::kInvalid, dir + " holds no keys; `keyfs mount --embedded` makes it ready");
+  return fail(Code::kInvalid, dir + " holds no keys; `keyfs mount --embedded` sets it up");
 }
 
 Result<void> prepare_embedded(const Configuration& configuration, SecretArena& arena,
@@ -198,11 +198,11 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
   if (auto made = make_directory(dir); !made) return made;
   if (auto ok = check_directory(dir); !ok) return ok;
   if (there && fs::is_empty(dir, error) && ::chmod(dir.c_str(), 0700) != 0) {
-    return fail(Code::kUnavailable, "could not close " + dir + " to others: " + reason());
+    return fail(Code::kUnavailable, "could not restrict " + dir + " to its owner: " + reason());
   }
   const std::string& state_dir = configuration.settings.state_dir;
   if (auto made = make_directory(state_dir); !made) return made;
-  // There is a store, or there was one.
+  // There is or was a store.
   const auto known = read_known_store(state_dir);
   if (!known) return fail(known.error());
   if (*known || fs::exists(store_file(configuration), error)) return {};
@@ -216,7 +216,7 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
         made = fail(master.error());
     }
     if (made) continue;
-    // What is empty goes again; a master that was made is kept, for the next try to go on from.
+    // Removes what is empty; a master that was created is kept, for the next attempt.
     fs::remove(folder, error);
     fs::remove(state_dir, error);
     if (!there) fs::remove(dir, error);

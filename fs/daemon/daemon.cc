@@ -52,11 +52,11 @@ constexpr Duration kFlushDeadline = std::chrono::seconds(2);
 Result<void> make_directory(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) return fail(Code::kUnavailable, "could not make " + path + ": " + error.message());
+  if (error) return fail(Code::kUnavailable, "could not create " + path + ": " + error.message());
   return {};
 }
 
-// Where the configuration does not say, the journal; where there is none, a file in state_dir.
+// By default the journal; without one, a file in state_dir.
 Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration, Log& log) {
   const Settings& settings = configuration.settings;
   const auto to_file = [&](const std::string& path) -> Result<std::unique_ptr<AuditSink>> {
@@ -77,11 +77,11 @@ Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration
   const bool asked_for = section != nullptr && section->find("audit") != nullptr;
   if (journal || asked_for) return journal;
   const std::string path = settings.state_dir + "/audit.jsonl";
-  log.info("there is no journal, so the audit goes to " + path);
+  log.info("there is no journal; the audit goes to " + path);
   return to_file(path);
 }
 
-// Whether nothing is asked over a network.
+// Whether no network is used.
 bool all_local(const ConfigFile& file) {
   const auto is = [](const ConfigSection* section, std::string_view type) {
     const auto* found = section == nullptr ? nullptr : section->find("type");
@@ -103,7 +103,7 @@ LogOptions log_options(const Settings& settings, bool journal) {
 
 }  // namespace
 
-// Members are destroyed from the last to the first: whatever refers to another stands after it.
+// Members are destroyed from last to first: whatever refers to another comes after it.
 struct Daemon::Parts {
   explicit Parts(Configuration loaded) : configuration(std::move(loaded)) {}
   ~Parts() {
@@ -124,7 +124,7 @@ struct Daemon::Parts {
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
   std::unique_ptr<Replica> replica;
-  std::optional<BrokenMemory> no_memory;  // in its place
+  std::optional<BrokenMemory> no_memory;  // if there is no replica
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
   std::optional<Healer> healer;
@@ -134,7 +134,7 @@ struct Daemon::Parts {
   std::optional<KeyringBackend> fuse_backend;
   std::optional<FuseOps> ops;
   std::unique_ptr<FuseSession> session;
-  std::promise<bool> loop_begins;  // false: it never does
+  std::promise<bool> loop_begins;  // false: it never will
   bool loop_began = false;
   std::atomic<bool> reload_reads{false};  // the configuration, now
   std::thread loop_thread;
@@ -160,8 +160,8 @@ void Daemon::Parts::begin_log() {
   log.emplace(sink, clock, log_options(configuration.settings, journal));
 }
 
-// To its file, for a daemon that will have no standard error. Without state_dir to the system's
-// log; where there is none it stays here, and is lost with the terminal.
+// Moves the log to its file, for a daemon without standard error. Without state_dir it goes to the
+// system's log; if there is none it stays here, and is lost with the terminal.
 Result<void> Daemon::Parts::move_log() {
   if (!options.log_to_file) return {};
   auto file = open_file_sink(state->path() + "/keyfs.log");
@@ -185,7 +185,7 @@ Result<std::string> Daemon::Parts::open_state_dir() {
 Result<InodeIds> Daemon::Parts::number_files() {
   auto ids = take_inode_ids(configuration.settings.state_dir, clock.wall());
   if (ids || state->usable() || ids.error().code == Code::kCorrupt) return ids;
-  log->warn("files are numbered by the clock", {{"reason", ids.error().message}});
+  log->warn("node ids are taken from the clock", {{"reason", ids.error().message}});
   return inode_ids_by_clock(configuration.settings.state_dir, clock.wall());
 }
 
@@ -203,18 +203,18 @@ Result<void> Daemon::Parts::open_keys() {
   }
   backends = std::move(*opened);
   backends->remote().on_warning([this](const std::string& message) { log->warn(message); });
-  // Now that there is no mistake in [store] and [region ...], which would leave nothing behind.
+  // Only now, since a mistake in [store] or [region ...] must leave nothing behind.
   if (auto moved = move_log(); !moved) return moved;
   if (!state->usable()) {
     log->error(
-        "state_dir can't be written: keys are served, and none is made, since this host can't "
-        "remember it; there may be no log in it either",
+        "state_dir is not writable: keys are served, but none is created, because this host could "
+        "not remember it; the log may go elsewhere as well",
         {{"reason", state->trouble()}});
   }
   Loop& loop = backends->loop();
 
   if (configuration.policy->sections().empty()) {
-    log->warn("no key can be opened by anybody: there is no [keys ...] section");
+    log->warn("nobody can open any key: there is no [keys ...] section");
   }
   policy.emplace(std::move(configuration.policy));
   const CacheRoom room =
@@ -230,13 +230,13 @@ Result<void> Daemon::Parts::open_keys() {
     const std::string path = settings.state_dir + "/replica.db";
     no_memory.emplace(copy.error(), how_to_forget(path));
     log->error(
-        "there is no replica of records now: no key is made on this host, since whether it has "
-        "seen an id before can't be told, and keys can't be read while the store is out",
+        "this host has no usable replica of records: it creates no keys, because it cannot tell "
+        "which ids it has seen, and keys cannot be read while the store is down",
         {{"reason", copy.error().message}});
   }
   HostMemory& memory = replica ? static_cast<HostMemory&>(*replica) : *no_memory;
   if (const std::string trouble = memory.trouble(); replica && !trouble.empty()) {
-    log->error("no key is made on this host", {{"reason", trouble}});
+    log->error("this host creates no keys", {{"reason", trouble}});
   }
   KeyringOptions keyring_options;
   keyring_options.key_bytes = settings.key_bytes;
@@ -244,7 +244,7 @@ Result<void> Daemon::Parts::open_keys() {
   keyring_options.waiting_opens = settings.waiting_opens;
   keyring_options.creates_per_second = settings.creates_per_second;
   if (all_local(configuration.file)) {
-    // One SQLite file does one thing at a time: more at once would only wait there, out of turn.
+    // An SQLite file does one thing at a time: more at once would only wait there, out of turn.
     keyring_options.fetches_at_once = 8;
     keyring_options.creations_at_once = 4;
   }
@@ -294,7 +294,7 @@ Result<void> Daemon::Parts::open_file_system() {
   return {};
 }
 
-// There, and waiting, before anything is mounted.
+// Started, and waiting, before anything is mounted.
 Result<void> Daemon::Parts::make_loop_thread() {
   auto thread = try_start_thread("keyfs-io", [this, begun = loop_begins.get_future().share()] {
     if (begun.get()) backends->loop().run();
@@ -324,8 +324,8 @@ void Daemon::Parts::stop_loop() {
   loop_thread.join();
 }
 
-// A disk that hangs must not hold up the end. What is not written is known less well after the
-// next start, and is not lost: the store has it.
+// A hanging disk must not hold up shutdown. Unwritten notes are missing after the next start, but
+// nothing is lost: the store has the records.
 void Daemon::Parts::flush_replica() {
   if (!replica) return;
   Loop& loop = backends->loop();
@@ -336,12 +336,12 @@ void Daemon::Parts::flush_replica() {
   const auto done = loop.run_task(
       before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*replica)));
   if (!done) {
-    log->warn("this host's replica of records may lack the last of them",
+    log->warn("this host's replica may lack the newest records",
               {{"reason", done.error().message}});
   }
 }
 
-// What is slow to make anew is kept: connections to the regions.
+// Keeps what is slow to rebuild: connections to the regions.
 Task<void> Daemon::Parts::keep_warm() {
   Loop& loop = backends->loop();
   for (;;) {
@@ -372,7 +372,7 @@ void Daemon::Parts::reload() {
     good = Backends::check(*next, curl, clock);
   }
   if (!good) {
-    log->error("the configuration was not taken, the policy stays as it was",
+    log->error("reload refused: the configuration has a mistake; the old policy stays in force",
                {{"reason", good.error().message}});
     return;
   }
@@ -382,12 +382,12 @@ void Daemon::Parts::reload() {
   }
   if (policy->replace(std::move(next->policy))) {
     ops->policy_changed();
-    log->info("configuration reloaded; the policy was read anew");
+    log->info("configuration reloaded; the new policy is in force");
   } else {
     log->info("configuration reloaded; policy unchanged");
   }
   if (!names.empty()) {
-    log->warn("what else was changed in the configuration needs a restart", {{"changed", names}});
+    log->warn("some changes in the configuration need a restart", {{"changed", names}});
   }
 }
 
@@ -411,7 +411,7 @@ const std::string& Daemon::mountpoint() const { return parts_->session->mountpoi
 Result<std::unique_ptr<Daemon>> Daemon::build(const DaemonOptions& options) {
   try {
     return build_parts(options);
-  } catch (const std::system_error& error) {  // of constructors that start a thread
+  } catch (const std::system_error& error) {  // from constructors that start a thread
     return fail(error_of(error));
   }
 }
@@ -422,7 +422,7 @@ Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options
   auto parts = std::make_unique<Parts>(std::move(*configuration));
   parts->options = options;
   parts->begin_log();
-  // Before anything is made for a mount that can't be.
+  // Before anything is created for an impossible mount.
   if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
     return fail(ok.error());
   const auto target = resolve_mountpoint(options.mount.mountpoint);
@@ -447,7 +447,7 @@ Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options
 
 Result<void> Daemon::run(const DaemonHooks& hooks) {
   Parts& parts = *parts_;
-  if (!parts.curl.wipes_openssl()) parts.log->warn("memory that OpenSSL gives back is not wiped");
+  if (!parts.curl.wipes_openssl()) parts.log->warn("memory that OpenSSL frees is not wiped");
   parts.start_loop();
   auto ended = parts.session->run([&] {
     parts.log->info("mounted", {{"mountpoint", parts.session->mountpoint()}});

@@ -1,4 +1,4 @@
-// A mounted keyfs: every part of it, built in order, and what runs beside the file system.
+// A mounted keyfs: all its parts, built in order, and the background work.
 //
 // Thread-safety: build() and run() on one thread, which is not the loop's; the daemon runs the
 // loop on a thread of its own. Ownership: owns all parts. Blocking: build() reads files and opens
@@ -20,18 +20,18 @@ namespace keyfs {
 struct DaemonOptions {
   ConfigurationSource configuration;
   MountSettings mount;       // the mount point is absolute
-  bool log_to_file = false;  // else to standard error
+  bool log_to_file = false;  // otherwise to standard error
 };
 
 struct DaemonHooks {
   std::function<void()> on_ready;
-  // It is unmounted, and is taken down now: `well`, unless serving failed.
+  // It is unmounted and now shuts down: `well`, unless serving failed.
   std::function<void(bool well)> on_stopping;
 };
 
 class Daemon {
  public:
-  // Mounted when it returns, and not yet served.
+  // Mounted when this returns, but not yet served.
   static Result<std::unique_ptr<Daemon>> build(const DaemonOptions& options);
   ~Daemon();
   Daemon(const Daemon&) = delete;
@@ -43,7 +43,7 @@ class Daemon {
   void reload();
   void reload_is_slow(std::chrono::milliseconds since);  // tells the log what it waits for
   void stop();
-  void stop(int signal);  // tells the log why
+  void stop(int signal);  // logs why
 
  private:
   struct Parts;

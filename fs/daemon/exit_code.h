@@ -1,5 +1,5 @@
-// What the program tells by its exit code: a promise to scripts (keyfs(1), EXIT STATUS). It changes
-// only with a new major version.
+// The program's exit codes, which scripts rely on (keyfs(1), EXIT STATUS). They change only with a
+// new major version.
 #pragma once
 
 #include "base/result.h"
@@ -10,15 +10,15 @@ enum class ExitCode {
   kDone = 0,
   kFailed = 1,
   kUsage = 2,    // the command line or the configuration is wrong; nothing was tried
-  kPartial = 3,  // done in part, or it works and is degraded
+  kPartial = 3,  // partly done, or it works but is degraded
 };
 
-// kInvalid is a mistake in what we were given.
+// kInvalid is a mistake in the input.
 inline ExitCode exit_code_for(const Error& error) {
   return error.code == Code::kInvalid ? ExitCode::kUsage : ExitCode::kFailed;
 }
 
-// The exit code of a command on several things.
+// The exit code of a command on several keys.
 class Tally {
  public:
   void done() { ++done_; }

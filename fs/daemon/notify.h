@@ -1,8 +1,7 @@
-// Tells the service manager how the daemon is doing: the datagrams of sd_notify(3), when
-// NOTIFY_SOCKET is set.
+// Notifies the service manager: the datagrams of sd_notify(3), if NOTIFY_SOCKET is set.
 //
-// Thread-safety: thread-safe. Ownership: owns its socket. Blocking: never. Errors: none; where
-// nobody listens, nothing is told.
+// Thread-safety: thread-safe. Ownership: owns its socket. Blocking: never. Errors: none; without a
+// listener nothing is sent.
 #pragma once
 
 #include <string>
@@ -12,8 +11,8 @@ namespace keyfs {
 
 class ServiceNotifier {
  public:
-  // Takes the address from the environment's NOTIFY_SOCKET ("/path" or "@abstract"); none: does
-  // nothing.
+  // Takes the address from NOTIFY_SOCKET in the environment ("/path" or "@abstract"); does nothing
+  // without it.
   explicit ServiceNotifier(const char* notify_socket);
   ~ServiceNotifier();
   ServiceNotifier(const ServiceNotifier&) = delete;

@@ -14,7 +14,7 @@ void DaemonObserver::on_breaker(const std::string& region, BreakerState state, D
 
 void DaemonObserver::on_opened(KeySource source, bool created, Duration took) {
   metrics_
-      .histogram("keyfs_fetch_seconds", "How long opens took that the cache could not answer.",
+      .histogram("keyfs_fetch_seconds", "Duration of opens that the cache could not answer.",
                  {{"source", std::string(to_string(source))}, {"created", created ? "yes" : "no"}})
       .observe(took);
 }
@@ -42,8 +42,7 @@ void DaemonObserver::on_lost_race() {
 
 void DaemonObserver::on_degraded(const std::string& id, bool suspect) {
   metrics_
-      .counter("keyfs_degraded_seen_total",
-               "Records seen that lack a region or hold a wrap that is not right.",
+      .counter("keyfs_degraded_seen_total", "Records seen that lack a region or hold a wrong wrap.",
                {{"kind", suspect ? "suspect" : "missing"}})
       .add();
   if (healer_ != nullptr) healer_->note_degraded(id);
@@ -54,7 +53,7 @@ void DaemonObserver::on_ended(const KeyEntry& entry) {
 }
 
 void DaemonObserver::on_created(const std::string&) {
-  metrics_.counter("keyfs_created_total", "Keys made here.").add();
+  metrics_.counter("keyfs_created_total", "Keys created by this daemon.").add();
   if (list_ != nullptr) list_->changed();
 }
 

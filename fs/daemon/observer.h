@@ -1,8 +1,8 @@
-// Hears what regions and keyring do: counts it for .keyfs/metrics, tells the operator what matters,
-// and wakes the healer.
+// Observes regions and keyring: counts for .keyfs/metrics, logs what matters to the operator, and
+// wakes the healer.
 //
-// Thread-safety: none; on the loop's thread, where its callers are. Ownership: refers to metrics,
-// log and whatever it was connected to, all of which outlive it. Blocking: never.
+// Thread-safety: none; on the loop's thread, as its callers. Ownership: refers to metrics, log and
+// everything that it was connected to, all of which outlive it. Blocking: never.
 #pragma once
 
 #include <map>
@@ -24,7 +24,7 @@ class DaemonObserver final : public RegionTelemetry, public KeyringObserver {
   DaemonObserver(Metrics& metrics, Log& log, const std::vector<std::string>& regions)
       : RegionTelemetry(metrics, log, regions), metrics_(metrics) {}
 
-  // Before the first task runs; all are made after the regions that call us.
+  // Call before the first task runs; all of these are created after the regions, which call us.
   void connect(Healer& healer, KeyList& list) {
     healer_ = &healer;
     list_ = &list;

@@ -23,14 +23,14 @@ namespace {
 // Enough for a few thousand keys, credentials and the bodies of requests in flight.
 constexpr size_t kLeastLockable = size_t{1} << 20;
 
-// Connections, mostly; not without bound, since children are given it too, and some of them close
-// every descriptor one by one.
+// Connections, mostly; limited, since children inherit it, and some of them close every descriptor
+// one by one.
 constexpr rlim_t kDescriptors = 65'536;
 
 // Both included.
 void close_descriptors(unsigned from, unsigned to) {
   if (from > to || ::close_range(from, to, 0) == 0) return;
-  // A sandbox may know close_range(2) less than we do.
+  // A sandbox may not know close_range(2).
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   const unsigned end = static_cast<unsigned>(std::min<rlim_t>(files.rlim_max, kDescriptors));
@@ -43,7 +43,7 @@ std::string reason() { return std::generic_category().message(errno); }
 
 Result<void> set_up_process() {
   for (int fd = 0; fd <= 2; ++fd) {
-    // open() takes the lowest free number: `fd`, since those below it are open by now.
+    // open() takes the lowest free number: `fd`, since those below it are already open.
     if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != fd) {
       return fail(Code::kUnavailable, "could not open /dev/null: " + reason());
     }
@@ -58,7 +58,7 @@ Result<void> set_up_process() {
   ::umask(077);
   const rlimit no_core{0, 0};
   if (::setrlimit(RLIMIT_CORE, &no_core) != 0 || ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
-    return fail(Code::kUnavailable, "could not switch off core dumps: " + reason());
+    return fail(Code::kUnavailable, "could not disable core dumps: " + reason());
   }
   return {};
 }
@@ -69,11 +69,11 @@ Result<void> set_up_daemon(int keep) {
   if (keep >= 3) close_descriptors(3, first - 1);
   close_descriptors(keep >= 3 ? first + 1 : 3, ~0U);
   for (const char* name : {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}) ::unsetenv(name);
-  if (::chdir("/") != 0) return fail(Code::kUnavailable, "could not work in /: " + reason());
+  if (::chdir("/") != 0) return fail(Code::kUnavailable, "could not change to /: " + reason());
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < kDescriptors) {
     files.rlim_cur = std::min<rlim_t>(files.rlim_max, kDescriptors);
-    ::setrlimit(RLIMIT_NOFILE, &files);  // with fewer there are fewer connections
+    ::setrlimit(RLIMIT_NOFILE, &files);  // without it there are fewer connections
   }
   return {};
 }
@@ -88,16 +88,16 @@ Result<void> check_lockable_memory() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
     limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_MEMLOCK, &limit);  // when refused, the look below tells
+    ::setrlimit(RLIMIT_MEMLOCK, &limit);  // if refused, the check below reports it
   }
   const size_t lockable = SecretArena::lockable_bytes();
   if (lockable >= kLeastLockable) return {};
   return fail(
       Code::kInvalid,
       "may lock only " + std::to_string(lockable / 1024) +
-          " KiB of memory (RLIMIT_MEMLOCK), and keys are held in locked memory only: at least " +
+          " KiB of memory (RLIMIT_MEMLOCK), but keys are held only in locked memory: at least " +
           std::to_string(kLeastLockable / 1024) +
-          " KiB are needed; raise it with `ulimit -l`, LimitMEMLOCK= (systemd) or "
+          " KiB are needed; raise the limit with `ulimit -l`, LimitMEMLOCK= (systemd) or "
           "/etc/security/limits.conf");
 }
 

@@ -1,9 +1,9 @@
-// How a process of ours begins: whatever its parent left it (closed or open descriptors, blocked or
-// ignored signals, umask, limits), it starts from the same state. And what it may leave behind: no
-// core dumps, nobody looks into its memory, files for its user only.
+// Sets up a process: whatever its parent left it (closed or open descriptors, blocked or ignored
+// signals, umask, limits), it starts from the same state. Also protects it: no core dumps, no
+// access to its memory, files for its user only.
 //
 // No locale is set, so that messages and numbers are the same whatever LANG says; the environment
-// is handed on to the programs that are run for credentials.
+// is passed on to programs that are run for credentials.
 //
 // Thread-safety: call before the first thread and before the first secret. Blocking: never.
 #pragma once
@@ -12,31 +12,30 @@
 
 namespace keyfs {
 
-// For every command, first of all:
-//  - whichever of descriptors 0, 1, 2 is closed is opened on /dev/null, so that no file, pipe or
-//    socket of ours is ever taken for it;
-//  - no signal is blocked; all have their default but those that the user may have ignored on
-//    purpose (HUP: nohup; INT, QUIT: a shell's job in the background), and SIGPIPE and SIGXFSZ,
-//    which are ignored: they are errors of write(2) then;
-//  - umask 077; no core dumps (RLIMIT_CORE 0, and PR_SET_DUMPABLE 0, which also keeps a piped
-//    core_pattern and ptrace by the same user away): most commands see plaintext or masters.
+// For every command, before anything else:
+//  - closed descriptors 0, 1, 2 are opened on /dev/null, so that no file, pipe or socket of ours is
+//    mistaken for them;
+//  - no signal is blocked; all have their default action except those that the user may have
+//    ignored on purpose (HUP: nohup; INT, QUIT: a shell's background job), and SIGPIPE and SIGXFSZ,
+//    which are ignored and so become errors of write(2);
+//  - umask 077; no core dumps (RLIMIT_CORE 0, and PR_SET_DUMPABLE 0, which also stops a piped
+//    core_pattern and ptrace by the same user): most commands see plaintext or masters.
 Result<void> set_up_process();
 
-// For what goes on running: the daemon, in the foreground too. After set_up_process():
+// For the daemon, in the foreground too. After set_up_process():
 //  - SIGHUP, which means reload, is no longer ignored;
-//  - every descriptor from 3 on is closed, but `keep` (-1: none): a lock that is held by it, or a
-//    pipe that somebody reads to its end, is no business of ours. LISTEN_FDS is forgotten with
-//    them. Call it before anything of ours is open;
+//  - every descriptor from 3 on is closed, except `keep` (-1: none), so that we do not hold others'
+//    locks or pipes. LISTEN_FDS is removed with them. Call it before opening anything;
 //  - the working directory is "/", so that no file system is kept busy;
-//  - RLIMIT_NOFILE is raised to what keyfs can need, as far as this user may.
+//  - RLIMIT_NOFILE is raised to what keyfs may need, as far as this user may.
 Result<void> set_up_daemon(int keep);
 
-// The end of a process whose streams are flushed. What main() would wait for or take away under a
-// thread that hangs is not touched: with such a thread the process ends at once.
+// Exits a process whose streams have been flushed. Skips destructors that would wait for a hanging
+// thread, or destroy what it uses: the process exits immediately.
 [[noreturn]] void end_process(int code);
 
-// Raises RLIMIT_MEMLOCK as far as this user may. kInvalid with the remedy when even then it is too
-// little to work with.
+// Raises RLIMIT_MEMLOCK as far as this user may. kInvalid, with the remedy, if it is still too
+// little.
 Result<void> check_lockable_memory();
 
 }  // namespace keyfs

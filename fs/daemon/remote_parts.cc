@@ -16,7 +16,7 @@ struct RemoteParts::Aws {
         regions(*http, *direct, std::move(environment), std::move(warn)) {}
 
   std::unique_ptr<HttpClient> http;
-  std::unique_ptr<HttpClient> direct;  // for metadata services, which no proxy reaches
+  std::unique_ptr<HttpClient> direct;  // for metadata services, without a proxy
   AwsRegionFactory regions;
 };
 
@@ -37,7 +37,7 @@ Result<RemoteParts::Aws*> RemoteParts::aws() {
   auto direct = HttpClient::create(loop_, poller_, arena_, options);
   if (!direct) return fail(direct.error());
   options.https_proxy = either("https_proxy", "HTTPS_PROXY");
-  // Whoever asks a CGI program for something sets HTTP_PROXY by a header "Proxy:": lower case only.
+  // A client of a CGI program can set HTTP_PROXY by a header "Proxy:": lower case only.
   options.http_proxy = environment("http_proxy").value_or("");
   options.no_proxy = either("no_proxy", "NO_PROXY");
   auto http = HttpClient::create(loop_, poller_, arena_, options);

@@ -1,13 +1,14 @@
-// What only those regions and stores need that are asked over the network: HTTP clients, AWS
-// credentials. Made when the first of them is, so that an embedded mount loads no CA bundle.
+// What only regions and stores on the network need: HTTP clients, AWS credentials. Created with the
+// first of them, so that an embedded mount loads no CA bundle.
 //
-// The process's environment counts as AWS's own tools read it: AWS_*, and of the proxies
-// https_proxy for https://, http_proxy for http:// and no_proxy (the first and the last also in
-// upper case); AWS_CA_BUNDLE names the certificates to trust in place of the system's.
+// The process's environment is used as by AWS's own tools: AWS_*, and the proxies https_proxy for
+// https://, http_proxy for http:// and no_proxy (the first and the last also in upper case);
+// AWS_CA_BUNDLE names the certificates to trust instead of the system's.
 //
 // Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
-// outlives every region and store that it made. Blocking: making the first one reads the CA bundle.
-// Errors: kInvalid with file and line (base/config.h), or for a CA bundle that cannot be read.
+// outlives every region and store that it created. Blocking: creating the first one reads the CA
+// bundle. Errors: kInvalid with file and line (base/config.h), or for a CA bundle that cannot be
+// read.
 #pragma once
 
 #include <functional>
@@ -37,7 +38,7 @@ class RemoteParts {
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);
 
-  // Told what goes on in spite of a fault, from now on.
+  // Sets who receives warnings about faults that do not stop anything.
   void on_warning(std::function<void(const std::string&)> warn) { warn_ = std::move(warn); }
 
  private:

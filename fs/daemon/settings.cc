@@ -22,15 +22,15 @@ void read_audit(ConfigReader& in, Settings& settings) {
     settings.audit_to = AuditTo::kFile;
     settings.audit_path = audit;
   } else {
-    in.mistake("audit", "\"" + audit + "\" is not an absolute path, nor journal, nor off");
+    in.mistake("audit", "\"" + audit + "\" is neither an absolute path, nor journal, nor off");
   }
   settings.audit_group_readable = in.boolean("audit_group_readable", false);
   if (settings.audit_to != AuditTo::kFile) {
-    in.not_here({"audit_group_readable"}, "is for an audit that goes to a file");
+    in.not_here({"audit_group_readable"}, "is only for an audit that goes to a file");
   }
   settings.audit_required = in.boolean("audit_required", false);
   if (settings.audit_required && settings.audit_to == AuditTo::kOff) {
-    in.mistake("audit_required", "no key could be handed out, since the audit is off");
+    in.mistake("audit_required", "the audit is off, so no key could be handed out");
   }
 }
 
@@ -38,8 +38,7 @@ void read_times(ConfigReader& in, Settings& settings) {
   settings.fresh_for = in.duration("fresh_for", settings.fresh_for, 0ms, 24h);
   settings.serve_stale_for =
       in.duration("serve_stale_for", settings.serve_stale_for, 0ms, 24h * 30);
-  // A key that is fresh is served without asking anybody; a shorter bound would promise what is
-  // not kept.
+  // A fresh key is served without asking; a shorter limit would promise what is not kept.
   if (settings.serve_stale_for < settings.fresh_for) {
     in.mistake(in.section().find("serve_stale_for") != nullptr ? "serve_stale_for" : "fresh_for",
                "serve_stale_for must not be shorter than fresh_for");
@@ -67,10 +66,10 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
       in.integer("create_min_regions", static_cast<int64_t>(settings.create_min_regions), 1, 64);
   settings.create_min_regions = static_cast<size_t>(least);
   if (in.section().find("create_min_regions") != nullptr && settings.create_min_regions > regions) {
-    in.mistake("create_min_regions", "asks for " + std::to_string(least) + " regions, and " +
+    in.mistake("create_min_regions", "asks for " + std::to_string(least) + " regions, but only " +
                                          std::to_string(regions) + " are configured");
   }
-  in.string("never_create");  // the policy's
+  in.string("never_create");  // read by the policy
   read_audit(in, settings);
   settings.log_level =
       *log_level_from(in.choice("log_level", {"debug", "info", "warn", "error"}, "info"));

@@ -38,13 +38,13 @@ sigset_t our_signals() {
 struct DaemonSignals::Impl {
   Hooks hooks;
   Descriptor signals;  // signalfd
-  Descriptor wake;     // eventfd: something below has changed
+  Descriptor wake;     // eventfd: a member below has changed
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
   bool closed = false;
   bool accepting = false;
-  bool reload = false;  // is wanted
+  bool reload = false;  // requested
   bool reloading = false;
   SteadyTime reload_began;
   std::chrono::milliseconds slow_after{};  // when the reload that is under way is told of next
@@ -66,7 +66,7 @@ struct DaemonSignals::Impl {
   void ring() {
     changed.notify_all();
     const uint64_t one = 1;
-    // Can only fail when the counter is full, and then it has been rung.
+    // Can only fail if the counter is full, and then the wake-up is already pending.
     [[maybe_unused]] const ssize_t put = ::write(wake.get(), &one, sizeof one);
   }
 
@@ -162,9 +162,9 @@ Result<std::unique_ptr<DaemonSignals>> DaemonSignals::start(Hooks hooks) {
   impl->hooks = std::move(hooks);
   const sigset_t signals = our_signals();
   impl->signals = Descriptor(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!impl->signals.is_open()) return fail(os_error("signalfd", "cannot hear signals"));
+  if (!impl->signals.is_open()) return fail(os_error("signalfd", "cannot receive signals"));
   impl->wake = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!impl->wake.is_open()) return fail(os_error("eventfd", "cannot hear signals"));
+  if (!impl->wake.is_open()) return fail(os_error("eventfd", "cannot receive signals"));
   auto listener = try_start_thread("keyfs-signals", [self = impl.get()] { self->listen(); });
   if (!listener) return fail(listener.error());
   impl->listener = std::move(*listener);

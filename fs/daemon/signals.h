@@ -1,14 +1,14 @@
-// The signals of a daemon: SIGTERM and SIGINT end it, SIGHUP reloads it; and the last word on how
-// long an end may take.
+// The signals of a daemon: SIGTERM and SIGINT end it, SIGHUP reloads it; and a limit on how long
+// shutdown may take.
 //
 //   DaemonSignals::block();               // before the first thread
 //   auto signals = DaemonSignals::start({.on_end = ..., .on_reload = ...});
 //   ...
-//   (*signals)->end_within(3s, code);     // what is taken down now must not hang
+//   (*signals)->end_within(3s, code);     // shutdown must not hang from here
 //
-// Thread-safety: any thread. Ownership: the hooks may refer to whatever outlives this object.
-// Blocking: never; the destructor waits for a hook under way. Errors: start(): kUnavailable when
-// there is no thread or descriptor to be had.
+// Thread-safety: any thread. Ownership: the hooks may refer to anything that outlives this object.
+// Blocking: never; the destructor waits for a running hook. Errors: start(): kUnavailable if there
+// is no thread or descriptor.
 //
 // on_end and on_reload run on threads of their own, one each, so that a reload that hangs on a dead
 // disk does not keep the daemon from being ended. A reload that takes long is told by
@@ -29,7 +29,7 @@ namespace keyfs {
 
 class DaemonSignals {
  public:
-  // Longer than this after SIGTERM or SIGINT nothing goes on, whatever hangs.
+  // The longest time from SIGTERM or SIGINT to exit, even if something hangs.
   static constexpr std::chrono::seconds kLongestEnd{10};
 
   struct Hooks {
@@ -39,7 +39,7 @@ class DaemonSignals {
     std::chrono::milliseconds slow_reload = std::chrono::seconds(5);
   };
 
-  // For the calling thread and those it starts.
+  // Blocks them for the calling thread and those it starts.
   static void block();
 
   static Result<std::unique_ptr<DaemonSignals>> start(Hooks hooks);
@@ -47,12 +47,12 @@ class DaemonSignals {
   DaemonSignals(const DaemonSignals&) = delete;
   DaemonSignals& operator=(const DaemonSignals&) = delete;
 
-  // From now on SIGHUP is acted on; one that came before is not forgotten.
+  // Starts acting on SIGHUP, including one that came earlier.
   void accept_reloads();
-  // No reload begins any more; waits for the one under way.
+  // No further reload starts; waits for a running one.
   void end_reloads();
 
-  // The process ends with `code` when this object is still there after so long. The first call
+  // The process exits with `code` if this object still exists after this time. Only the first call
   // counts.
   void end_within(std::chrono::milliseconds time, ExitCode code);
 

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 std::string reason(int why) { return std::generic_category().message(why); }
 
-// Why nothing can be written there; "" when it can.
+// Why it is not writable; "" if it is.
 std::string try_to_write(const std::string& path) {
   std::string name = path + "/try.XXXXXX";
   const Descriptor file(::mkostemp(name.data(), O_CLOEXEC));

@@ -1,8 +1,8 @@
-// A log's sink that is exchanged while the log is in use: standard error until the daemon's own
-// place is there.
+// A log sink that can be switched while the log is in use: standard error until the daemon's own
+// log is ready.
 //
-// Thread-safety: any thread, as LogSink. Ownership: of all sinks that it was given, to its end,
-// since a line may be on its way to the one before. Blocking, errors: as those.
+// Thread-safety: any thread, as LogSink. Ownership: keeps all sinks that it was given until it is
+// destroyed, since a line may be on its way to an earlier one. Blocking, errors: as those sinks.
 #pragma once
 
 #include <atomic>

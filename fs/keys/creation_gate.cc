@@ -9,17 +9,16 @@ namespace keyfs {
 Result<CreationPass> judge_creation(const std::string& id, const Recall& recall, bool seen_here,
                                     const std::string& forget) {
   if (seen_here || recall.what == Recall::What::kKnown) {
-    const std::string text =
-        "the store no longer has the record of key " + id +
-        ", which this host has seen; no new key is made in its place. Restore the "
-        "store, or, when the loss is meant, " +
-        forget;
+    const std::string text = "the store no longer has the record of key " + id +
+                             ", which this host has seen; no new key is created. Restore the "
+                             "store, or, if the loss is intended, " +
+                             forget;
     return fail(Code::kCorrupt, text);
   }
   if (recall.what == Recall::What::kUnknown) {
     std::string text = "key " + id +
-                       " is not made: the store has no record of it, and whether this host has "
-                       "ever seen it can't be told now";
+                       " is not created: the store has no record of it, and this host cannot tell "
+                       "now whether it has ever seen one";
     if (recall.why) text += ": " + recall.why->message;
     return fail(Code::kUnavailable, std::move(text));
   }

@@ -1,14 +1,14 @@
-// The gate that every way to make a key goes through: opening a file, and the command line.
+// The gate for every way to create a key: opening a file, and the command line.
 //
-// A key is made only for an id that this host has never seen. That the store has no record is not
-// enough: it may have lost it, or be another store. So whoever wants to make a key shows a
-// CreationPass (fs/keys/key_maker.h), which only the gate gives, and only when this host's memory
-// was asked and has never seen the id. A memory that is slow, busy, failing, damaged or not there
-// says nothing, and nothing is made then.
+// A key is created only for an id that this host has never seen. That the store has no record is
+// not enough: it may have lost it, or be another store. So creating a key requires a CreationPass
+// (fs/keys/key_maker.h), which only the gate issues, and only if this host's memory was asked and
+// has never seen the id. If the memory is slow, busy, failing, damaged or missing, nothing is
+// created.
 //
 // Thread-safety: none; on the loop's thread. Ownership: a pass is a value. Blocking: never.
-// Errors: kCorrupt when the id was seen here, kUnavailable when that can't be told; both say what
-// the operator can do.
+// Errors: kCorrupt if this host has seen the id, kUnavailable if it cannot tell; both say what the
+// operator can do.
 #pragma once
 
 #include <string>
@@ -31,8 +31,8 @@ class CreationPass {
   std::string id_;
 };
 
-// By what the memory has said. `seen_here`: this process knows the id by itself. `forget`: what
-// HostMemory::forget() tells.
+// Decides by the memory's answer. `seen_here`: this process knows the id. `forget`: from
+// HostMemory::forget().
 Result<CreationPass> judge_creation(const std::string& id, const Recall& recall, bool seen_here,
                                     const std::string& forget);
 

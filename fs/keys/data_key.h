@@ -1,7 +1,7 @@
-// A data key in locked memory, and what is known of it without its bytes.
+// A data key in locked memory, and what is known about it without its bytes.
 //
-// Thread-safety: never changes once it is shared, so any thread may read it. Ownership: by
-// shared_ptr; the bytes are wiped when the last reader lets go. Blocking: never.
+// Thread-safety: immutable once shared, so any thread may read it. Ownership: by shared_ptr; the
+// bytes are wiped when the last reader drops it. Blocking: never.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,16 @@
 
 namespace keyfs {
 
-// Names of regions; one list is shared by all keys that are wrapped in the same ones.
+// Names of regions; keys that are wrapped in the same regions share one list.
 using RegionList = std::shared_ptr<const std::vector<std::string>>;
 
-// What can be told of a key without unwrapping it (extended attributes, describe).
+// What is known about a key without unwrapping it (extended attributes, describe).
 struct KeyInfo {
   KeyState state = KeyState::kEnabled;
   uint32_t version = 0;  // the current one
   uint32_t bytes = 0;
   WallTime created{};
-  RegionList regions;  // in which that version is wrapped
+  RegionList regions;  // where that version is wrapped
 };
 
 struct DataKey {

@@ -1,4 +1,4 @@
-// What one user may have of what all share: places to wait in, and creations.
+// One user's share of what all users share: places for waiting opens, and creations.
 //
 // Thread-safety: none; on the loop's thread. Ownership: none. Blocking: never. Errors: none.
 #pragma once
@@ -14,8 +14,8 @@
 
 namespace keyfs {
 
-// Places to wait in. A user gets another one as long as it has no more than are left for all
-// others: half of them when it is alone, a quarter beside such a one, and so on. keyfs itself may
+// Places for waiting opens. A user gets another one as long as it has no more than are left for all
+// others: half of them if it is alone, a quarter beside one such user, and so on. keyfs itself may
 // have all.
 class WaitingPlaces {
  public:
@@ -27,7 +27,7 @@ class WaitingPlaces {
   size_t taken() const { return taken_; }
   size_t taken_by(ForUser caller) const;
 
-  // Takes a place, and gives it back.
+  // Takes a place, and returns it on destruction.
   class Place {
    public:
     Place(WaitingPlaces& places, ForUser caller) : places_(places), caller_(caller) {
@@ -49,16 +49,16 @@ class WaitingPlaces {
   std::map<uid_t, size_t> by_user_;  // none is 0
 };
 
-// So many creations a second, of each user, and so many at once after a quiet while.
+// Limits each user's creations per second, with a burst after a quiet period.
 class CreationRate {
  public:
   CreationRate(double per_second, double burst);
 
-  // When `caller` may make one more, which counts from now on; nullopt, and nothing is counted:
-  // not within `patience`.
+  // When `caller` may create one more, which is counted immediately; nullopt, without counting: not
+  // within `patience`.
   std::optional<TimePoint> reserve(ForUser caller, TimePoint now, Duration patience);
 
-  // Users whose rate is not back at its best.
+  // Users who do not have their full burst.
   size_t users() const { return next_.size(); }
 
  private:
@@ -66,7 +66,7 @@ class CreationRate {
 
   const Duration each_;
   const Duration burst_;
-  std::map<uid_t, TimePoint> next_;  // when all that was made would have been, evenly spread
+  std::map<uid_t, TimePoint> next_;  // when all creations so far would be done at an even rate
   size_t forget_at_ = 64;
 };
 

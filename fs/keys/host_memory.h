@@ -1,14 +1,14 @@
-// What this host remembers of the records it has seen: for when the store is out, and to hold what
-// the store says later against what it said once.
+// What this host remembers of the records it has seen: for when the store is down, and to compare
+// the store's later answers with.
 //
-// recall() tells apart three answers, since a law hangs on each of them:
-//   kKnown    the id was seen here; with its record, or none when that is damaged
+// recall() distinguishes three answers, because promises depend on each:
+//   kKnown    the id was seen here; with its record, or without one if that is damaged
 //   kNever    this host has never seen it, for certain
-//   kUnknown  that can't be told now: whoever is bound by the answer takes it for the worst
+//   kUnknown  not known now: callers must assume the worst
 //
 // Thread-safety: none, on the loop's thread; trouble() from any. Ownership: callers refer to it; it
-// outlives their tasks. Blocking: never. Errors: are answers (kUnknown). recall() may take as long
-// as a disk hangs: callers bound it.
+// outlives their tasks. Blocking: never. Errors: none but kUnknown. recall() may take as long as a
+// disk hangs: callers limit the time.
 #pragma once
 
 #include <optional>
@@ -25,9 +25,9 @@ namespace keyfs {
 struct Recall {
   enum class What { kKnown, kNever, kUnknown };
   What what = What::kUnknown;
-  std::optional<Stored> stored;    // of kKnown, unless it is damaged
-  Duration age = Duration::max();  // since it was last confirmed; max(): that can't be told
-  std::optional<Error> why;        // of kUnknown, and of kKnown without a record
+  std::optional<Stored> stored;    // for kKnown, unless it is damaged
+  Duration age = Duration::max();  // since it was last confirmed; max(): unknown
+  std::optional<Error> why;        // for kUnknown, and for kKnown without a record
 
   static Recall unknown(Error error) {
     Recall recall;
@@ -42,27 +42,27 @@ class HostMemory {
 
   virtual Task<Recall> recall(std::string id) = 0;
 
-  // The record was read and found right. `strong`: and was current just now; otherwise the time at
-  // which it was last confirmed stays. Returns at once. What would take back what is remembered is
-  // not taken.
+  // Notes a record that was read and verified. `strong`: it is current now; otherwise the time of
+  // its last confirmation stays. Returns immediately. A record that goes back from what is
+  // remembered is ignored.
   virtual void note(const Stored& stored, bool strong) = 0;
 
-  // What was noted of the id is where a restart finds it again. An error when it can't be put there
-  // now: then nothing that was made may be handed out, since this host might make it once more.
+  // Waits until what was noted about the id survives a restart. On an error a created key must not
+  // be handed out, since this host might create it a second time.
   virtual Task<Result<void>> kept(std::string id) = 0;
 
-  // The feed of changes: see ChangeListener. `doubt`: a change was announced and not carried.
+  // The feed of changes: see ChangeListener. `doubt`: a change was announced without its record.
   virtual void doubt(const std::string& id) = 0;
   virtual void on_live(bool live) = 0;
   virtual void on_gap() = 0;
 
-  // Why nothing is created on this host now; empty: nothing stands in the way.
+  // Why this host creates nothing now; empty: it may create.
   virtual std::string trouble() const = 0;
-  // What an operator does to have everything forgotten, for messages: "stop keyfs and remove ...".
+  // How an operator makes this host forget everything, for messages: "stop keyfs and remove ...".
   virtual std::string forget() const = 0;
 };
 
-// In place of a memory that can't be used: it knows nothing, and says so, so that no key is made.
+// Replaces a memory that is not usable: every answer is kUnknown, so no key is created.
 class BrokenMemory final : public HostMemory {
  public:
   BrokenMemory(Error why, std::string forget) : why_(std::move(why)), forget_(std::move(forget)) {}

@@ -50,8 +50,8 @@ bool Inquiry::has(Want want) const {
   return false;
 }
 
-// The one place that waits: g++ 12 evaluates a co_await in a loop's condition also where && or ||
-// should pass over it.
+// The one place that waits: in a loop's condition, g++ 12 evaluates a co_await even where && or ||
+// should skip it.
 Task<bool> Inquiry::hear(Want want, TimePoint until) {
   while (!has(want)) {
     auto heard = co_await group_.next(until);
@@ -81,7 +81,7 @@ bool Inquiry::decided() const {
 
 Task<Result<Inquiry::Seen>> Inquiry::look(KeyCache::Known known, bool strong) {
   if (!std::exchange(late_, false)) {
-    // What may be old can't help when the last strong answer is too long ago.
+    // A stale answer can't help if the last strong answer is too old.
     const bool too_old = known.confirmed_at && overdue(*known.confirmed_at);
     start_store(strong || too_old ? Read::kStrong : Read::kAny);
   }
@@ -97,7 +97,7 @@ Task<Result<Inquiry::Seen>> Inquiry::look(KeyCache::Known known, bool strong) {
   if (!decided()) {
     if (auto seen = from_memory(known, why_not)) co_return std::move(*seen);
   }
-  // Only the store is left, unless the memory was slow.
+  // Only the store is left, unless the memory was just slow.
   if (!answer_ && !recall_) {
     co_await hear(Want::kEither, deadline_);
     if (!decided()) {
@@ -109,9 +109,9 @@ Task<Result<Inquiry::Seen>> Inquiry::look(KeyCache::Known known, bool strong) {
   co_return fail(failure(why_not));
 }
 
-// The store's answer against what is remembered, asked again where it may be old and that matters:
-// or where the memory spoke after the store was asked, since a command may have changed the record
-// and noted that in between.
+// Compares the store's answer with what is remembered. Asks again if the answer may be stale and
+// that matters, or if the memory answered after the store was asked, since a command may have
+// changed the record and noted that in between.
 Task<Result<Inquiry::Seen>> Inquiry::weigh(KeyCache::Known known) {
   for (;;) {
     if (!*answer_) co_return fail(failure(""));
@@ -136,11 +136,11 @@ Task<Result<Inquiry::Seen>> Inquiry::weigh(KeyCache::Known known) {
         instead ? std::min(deadline_, loop_.now() + source_.options_.store_patience) : deadline_;
     co_await hear(Want::kStore, until);
     if (decided()) continue;
-    // What is known here is newer than what was found there.
+    // This host knows a newer record than the one found.
     if (instead) co_return std::move(*instead);
     if (why_not.empty()) {
       why_not =
-          "what was found may be old, and was last confirmed longer ago than serve_stale_for (" +
+          "the answer may be stale; the record was confirmed longer ago than serve_stale_for (" +
           to_text(source_.options_.serve_stale_for) + ")";
     }
     co_return fail(failure(why_not));
@@ -185,13 +185,13 @@ std::optional<Inquiry::Seen> Inquiry::from_memory(const KeyCache::Known& known,
     return std::nullopt;
   }
   if (goes_back(known.memory, recall_->stored->record)) {
-    why_not = "this host's copy of the record is older than what it knows of it";
+    why_not = "this host's copy of the record is older than what it has seen";
     return std::nullopt;
   }
   return Seen{recall_->stored, true, false, loop_.now() - recall_->age};
 }
 
-// Never from an answer that may be old, but for the very first, from which the time counts.
+// Never from an answer that may be stale, except the very first, from which the time counts.
 TimePoint Inquiry::confirmed_before(const KeyCache::Known& known) const {
   std::optional<TimePoint> last = known.confirmed_at;
   if (recall_ && recall_->stored) {

@@ -1,20 +1,20 @@
-// What one flight asks of the store and of this host's memory, side by side, and what it goes by.
+// One flight's concurrent questions to the store and to this host's memory, and how it decides.
 //
-// The store's word counts, held against what is remembered:
-//   strong and in keeping with it  -> goes
-//   strong, and goes back          -> kCorrupt, whenever it comes: also after the memory's copy was
-//                                     given out, until answered_late() was asked for the last time.
-//                                     Asked again first, when the memory spoke after it was asked
-//   may be old                     -> goes when it contradicts nothing and the last strong
-//                                     confirmation is within serve_stale_for; else it is asked for
+// The store's answer decides, after comparison with what is remembered:
+//   strong and consistent with it  -> used
+//   strong, and goes back          -> kCorrupt, whenever it comes: even after the memory's copy was
+//                                     used, until the last call of answered_late(). Asked again
+//                                     first, if the memory answered after the store was asked
+//   may be stale                   -> used if it contradicts nothing and the last strong
+//                                     confirmation is within serve_stale_for; otherwise asked
 //                                     again, strongly
 //   none, for store_patience       -> the memory's copy, for serve_stale_for after its confirmation
-// A memory that does not answer within memory_patience holds up no read: what is known in this
-// process is compared all the same.
+// A memory that does not answer within memory_patience does not hold up reads: what this process
+// knows is still compared.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its source; dropping it, or the
-// task of a call, ends the questions. Blocking: never; one call at a time.
-// Errors: the store's, when the memory can't help; kCorrupt for a damaged record.
+// task of a call, cancels the questions. Blocking: never; one call at a time. Errors: the store's,
+// if the memory can't help; kCorrupt for a damaged record.
 #pragma once
 
 #include <optional>
@@ -34,16 +34,16 @@ class Inquiry {
 
   Inquiry(RecordSource& source, std::string id, TimePoint deadline);
 
-  // The record to go by. `strong`: no answer of the store's that may be old.
+  // The record to use. `strong`: no answer from the store that may be stale.
   Task<Result<Seen>> look(KeyCache::Known known, bool strong);
-  // After look() gave the memory's copy: whether the store has said something meanwhile. If so,
+  // After look() gave the memory's copy: whether the store has answered since. If so, the next
   // look() gives that.
   Task<bool> answered_late();
-  // What the memory says; kUnknown when it says nothing in time: until the deadline when
-  // `patiently`, else as long as a read waits.
+  // The memory's answer; kUnknown if there is none in time: until the deadline if `patiently`,
+  // otherwise as long as a read waits.
   Task<Recall> recall(bool patiently);
-  // The store was asked before the memory spoke: what the memory knows and the store does not may
-  // have come about in between. The next look() asks the store anew.
+  // The store was asked before the memory answered: what the memory knows and the store does not
+  // may have happened in between. The next look() asks the store again.
   bool hindsight() const { return hindsight_ && recall_; }
 
  private:
@@ -55,12 +55,12 @@ class Inquiry {
   Task<Heard> ask_store(Read read);
   Task<Heard> ask_memory();
   void start_store(Read read);
-  // Waits until what is wanted is there; false: the time passed first.
+  // Waits for what is wanted; false: the time passed first.
   enum class Want { kStore, kMemory, kEither, kDecision };  // kDecision: decided(), or the memory
   bool has(Want want) const;
   Task<bool> hear(Want want, TimePoint until);
   void take(Heard heard);
-  // The store has said what counts, be it that the record is damaged.
+  // The store has given a decisive answer, even if it is that the record is damaged.
   bool decided() const;
   Task<Result<Seen>> weigh(KeyCache::Known known);
   std::optional<std::string> contradiction(const KeyCache::Known& known, const Record& now) const;
@@ -77,10 +77,10 @@ class Inquiry {
   bool recalling_ = false;
   bool late_ = false;
   bool hindsight_ = true;
-  std::optional<size_t> asking_;  // the question to the store that is under way
+  std::optional<size_t> asking_;  // the pending question to the store
   std::optional<Result<Got>> answer_;
   std::optional<Recall> recall_;
-  TaskGroup<Heard> group_;  // last: its tasks refer to what stands above
+  TaskGroup<Heard> group_;  // last: its tasks refer to the members above
 };
 
 }  // namespace keyfs

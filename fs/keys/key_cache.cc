@@ -75,7 +75,7 @@ KeyRef KeyCache::acquire(std::string_view id) {
   Shard& shard = shard_of(id);
   std::lock_guard lock(shard.mutex);
   if (KeyRef known = find_locked(shard, id)) return known;
-  // The id lies behind the entry, in one piece of memory.
+  // The id follows the entry, in the same allocation.
   void* memory = ::operator new(sizeof(KeyEntry) + id.size());
   auto* entry = new (memory) KeyEntry(*this, static_cast<uint8_t>(id.size()));
   std::copy(id.begin(), id.end(), reinterpret_cast<char*>(entry + 1));
@@ -90,8 +90,9 @@ KeyRef KeyCache::find(std::string_view id) {
 }
 
 void KeyCache::release(KeyEntry* entry) {
-  // All but the last reference go without the shard's lock. The last one is given back under it, so
-  // that nobody can find the entry between the count's reaching zero and its end.
+  // All but the last reference are released without the shard's lock. The last one is released
+  // under it, so that nobody can find the entry between its count reaching zero and its
+  // destruction.
   uint32_t refs = entry->refs_.load(std::memory_order_relaxed);
   while (refs > 1) {
     if (entry->refs_.compare_exchange_weak(refs, refs - 1, std::memory_order_acq_rel)) return;
@@ -117,13 +118,13 @@ void KeyCache::destroy_if_idle_locked(Shard& shard, KeyEntry* entry) {
 TimePoint KeyCache::effective_check_locked(const KeyEntry& entry, TimePoint now) const {
   const uint32_t current = epoch();
   if (entry.epoch_ != current) {
-    // Up to the gap nothing was missed: so not every key that is read after it goes to a region.
+    // Nothing was missed up to the gap, so not every key that is read after it needs a region.
     if (entry.epoch_ == 0 || entry.epoch_ + 1 != current) return entry.checked_at_;
     return std::max(entry.checked_at_,
                     TimePoint(Duration(gap_after_.load(std::memory_order_acquire))));
   }
   if (live()) return now;
-  // The feed has ended: what changed up to then, it has told.
+  // The feed has ended: it has announced all changes up to then.
   return std::max(entry.checked_at_,
                   TimePoint(Duration(live_until_.load(std::memory_order_acquire))));
 }
@@ -141,8 +142,8 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
     }
     if (version != 0 && entry.key_->version != version) return peeked;
     if (now - checked_at > options_.serve_stale_for) return peeked;
-    // Marked as gap: the epoch is another one, and however young the check, it is not known to
-    // have come after the change.
+    // Marked as a gap: the epoch differs, and however recent the check, it may have come before the
+    // change.
     const bool same_epoch = entry.epoch_ == epoch();
     if (same_epoch && (live() || now - checked_at < options_.fresh_for)) {
       peeked.what = Peek::kServe;
@@ -157,7 +158,7 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
   if (peeked.what == Peek::kServeAndRefresh &&
       (entry.refreshing_.load(std::memory_order_relaxed) ||
        entry.refreshing_.exchange(true, std::memory_order_acq_rel))) {
-    peeked.what = Peek::kServe;  // somebody is at it
+    peeked.what = Peek::kServe;  // another caller is checking it
   }
   return peeked;
 }
@@ -180,7 +181,7 @@ void KeyCache::put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_
     entry.checked_at_ = checked_at;
     entry.epoch_ = epoch;
   }
-  // Not counted as a use: one pass over many ids does not push out the keys that are in use.
+  // Not counted as a use: one pass over many ids must not evict the keys in use.
   entry.used_.store(false, std::memory_order_relaxed);
   if (too_many) evict(1, &entry);
 }
@@ -270,7 +271,7 @@ void KeyCache::set_live(bool live, TimePoint as_of) {
 }
 
 void KeyCache::mark_gap() {
-  // Of a feed that is live still, nobody knows since when it has not told all.
+  // While the feed still seems live, nobody knows since when it has been incomplete.
   const int64_t told = live() ? TimePoint::min().time_since_epoch().count()
                               : live_until_.load(std::memory_order_acquire);
   gap_after_.store(told, std::memory_order_release);
@@ -279,7 +280,7 @@ void KeyCache::mark_gap() {
 
 size_t KeyCache::evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
                               std::vector<SharedKey>& gone) {
-  // Second chance: whoever was used since the hand came by last is passed over once.
+  // Second chance: keys used since the hand's last pass are skipped once.
   size_t evicted = 0;
   while (evicted < keys && !shard.held.empty() && looks-- > 0) {
     if (shard.hand >= shard.held.size()) shard.hand = 0;
@@ -300,11 +301,11 @@ size_t KeyCache::evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, 
 }
 
 size_t KeyCache::evict(size_t keys, const KeyEntry* spare) {
-  // Begins at the shard of the one that needs the room, so that every shard pays for its own; the
-  // other shards are for when it has nothing to give.
+  // Starts at the shard of the key that needs room, so that every shard pays for its own; the other
+  // shards are used only if it has nothing to evict.
   const size_t first =
       spare == nullptr ? 0 : static_cast<size_t>(&shard_of(spare->id()) - &shards_[0]);
-  // First an even share of every shard of what is not in use, then whatever is left to take.
+  // First an even share of the unused keys of every shard, then anything left.
   const size_t share = keys / kShards + 1;
   size_t evicted = 0;
   for (const bool all : {false, true}) {
@@ -339,15 +340,15 @@ KeyCache::Usage KeyCache::usage() const {
 }
 
 CacheRoom fit_cache(size_t wanted, uint32_t key_bytes, size_t lockable_bytes) {
-  constexpr size_t kSlot = 16;  // what the arena rounds small secrets up to
+  constexpr size_t kSlot = 16;  // the arena rounds small secrets up to this
   const size_t each = (key_bytes + kSlot - 1) / kSlot * kSlot;
   const size_t room = lockable_bytes / 4 * 3 / each;
   if (room >= wanted) return {wanted, ""};
   const size_t keys = std::max<size_t>(room, 1);
   return {keys, "only " + std::to_string(keys) + " of cache_keys = " + std::to_string(wanted) +
-                    " keys fit into the memory that may be locked (" +
+                    " keys fit in the memory that may be locked (" +
                     std::to_string(lockable_bytes / 1024) +
-                    " KiB): the least used ones will be fetched again; raise RLIMIT_MEMLOCK "
+                    " KiB): the least used ones are fetched again when read; raise RLIMIT_MEMLOCK "
                     "(ulimit -l, LimitMEMLOCK= in a systemd unit)"};
 }
 

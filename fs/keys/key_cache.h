@@ -1,8 +1,8 @@
 // Plaintext data keys by id, in locked memory, and how long each may be served.
 //
 // KeyEntry is one known id. Its address is stable while somebody holds a KeyRef to it (a node of
-// the file system, a flight, an audit line) and while its key is cached; so the path of a warm read
-// takes no lock but the entry's own, which is held for the copy of a pointer.
+// the file system, a flight, an audit line) and while its key is cached; so a warm read takes only
+// the entry's own lock, which is held while a pointer is copied.
 //
 // Freshness, on every open and every read of an open file alike (peek()):
 //   younger than fresh_for, or announced by a live watch   -> served
@@ -11,21 +11,21 @@
 //   known to be disabled or deleted                        -> kRevoked; without a live watch asked
 //                                                             again after kRevokedFor, so that
 //                                                             enabling is seen
-// This is the revocation promise: once a key is disabled or deleted, a daemon whose store answers
-// serves it for fresh_for and until the check that the next read starts is done (with a live watch:
-// until announced); one that can ask nobody for serve_stale_for after it last could. Open files
-// are bound by it like new opens. drop() and revoke() take effect for the next read: only
-// replies that are being written at that very moment still hold the bytes.
+// This is the revocation promise: after a key is disabled or deleted, a daemon whose store answers
+// serves it for fresh_for, and then until the check that the next read starts is done (with a live
+// watch: until announced); a daemon that cannot ask, for serve_stale_for after it last could. The
+// same applies to open files. drop() and revoke() take effect for the next read: only replies being
+// written at that moment still have the bytes.
 //
 // Only a strongly consistent answer moves the time of confirmation. A key that was read from an
-// answer that may be old counts from its first serve, or from when it was last confirmed before
-// that, and is checked at once behind.
+// answer that may be stale counts from when it was first served, or from an earlier confirmation,
+// and is checked immediately in the background.
 //
-// Eviction (cache_keys, or locked memory running out) wipes the bytes and keeps the entry while it
-// is referred to, with what it remembers of the record. Whoever reads next pays for a fetch.
+// Eviction (cache_keys, or locked memory running out) wipes the bytes; the entry stays while it is
+// referenced, with what it remembers of the record. The next reader pays for a fetch.
 //
 // Thread-safety: everything here, from any thread. Ownership: the cache owns the entries, and must
-// outlive every KeyRef. Blocking: short locks only, one of 64 for acquire/put/drop.
+// outlive every KeyRef. Blocking: short locks only; acquire/put/drop take one of 64.
 // Errors: none.
 #pragma once
 
@@ -65,22 +65,22 @@ class KeyEntry {
 
   std::string_view id() const { return {reinterpret_cast<const char*>(this + 1), id_size_}; }
 
-  // The section that decides for this id: looked for once per policy.
+  // The section that decides for this id, looked up once per policy.
   const PolicySection& section(const Policy& policy) const;
 
-  // The size of the current version when it was ever learned, otherwise `otherwise`.
+  // The size of the current version if it is known, otherwise `otherwise`.
   uint32_t bytes_or(uint32_t otherwise) const {
     const uint32_t known = bytes_.load(std::memory_order_relaxed);
     return known != 0 ? known : otherwise;
   }
 
-  // What a list told of its size, if nothing is known yet. True when this was news.
+  // Notes the size from a list, if none is known yet. True if this was news.
   bool learn_bytes(uint32_t bytes) {
     uint32_t unknown = 0;
     return bytes_.compare_exchange_strong(unknown, bytes, std::memory_order_relaxed);
   }
 
-  // The node number that the file system gave to this id; 0: none. The cache does not look at it.
+  // The node id that the file system gave to this id; 0: none. The cache does not use it.
   uint64_t node() const { return node_.load(std::memory_order_acquire); }
   void set_node(uint64_t node) { node_.store(node, std::memory_order_release); }
 
@@ -112,7 +112,7 @@ class KeyEntry {
   SharedKey key_;
 };
 
-// Keeps an entry where it is.
+// Keeps an entry alive, at a stable address.
 class KeyRef {
  public:
   KeyRef() = default;
@@ -153,14 +153,14 @@ class KeyCache {
   KeyCache(const KeyCache&) = delete;
   KeyCache& operator=(const KeyCache&) = delete;
 
-  // The entry of a well-formed id, made when there is none.
+  // The entry of a well-formed id, created if there is none.
   KeyRef acquire(std::string_view id);
   // The entry of an id that is known, or nothing.
   KeyRef find(std::string_view id);
 
   enum class Peek : uint8_t {
     kServe,            // `key` is set
-    kServeAndRefresh,  // `key` is set; this caller, and no other, is to call Keyring::refresh()
+    kServeAndRefresh,  // `key` is set; only this caller must call Keyring::refresh()
     kAsk,              // Keyring::open() first
     kRevoked,          // EKEYREVOKED
   };
@@ -168,33 +168,34 @@ class KeyCache {
     Peek what = Peek::kAsk;
     SharedKey key;
   };
-  // What may be served of `entry` now; `version` 0 asks for the current one, otherwise that one
-  // alone will do (kAsk when another is cached). No allocation, no system call.
+  // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one
+  // (kAsk if another is cached). No allocation, no system call.
   Peeked peek(KeyEntry& entry, TimePoint now, uint32_t version = 0) const;
 
-  // What follows is for the keyring, on the loop's thread.
+  // The rest is for the keyring, on the loop's thread.
 
-  // A point in the feed of changes; taken before the store is asked, and given with the answer.
+  // A position in the feed of changes; take it before asking the store, and pass it with the
+  // answer.
   uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   // The store (or the replica, as of the time it was confirmed) says that this is the current key.
   void put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_t epoch);
-  // The cached key is still the current one. False when none, or another one, is cached.
-  // TimePoint::min() as `checked_at`: as far as was announced, which confirms nothing.
+  // The cached key is still the current one. False if no key, or a different one, is cached.
+  // TimePoint::min() as `checked_at`: according to announcements only, which confirms nothing.
   bool confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch);
-  // The id is disabled or deleted: the bytes are dropped at once.
+  // The id is disabled or deleted: drops the bytes immediately.
   void revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch);
-  // Forgets whatever is known: the next read asks.
+  // Forgets everything known: the next read asks.
   void drop(KeyEntry& entry);
-  // The refresh that kServeAndRefresh asked for is over, well or not.
+  // The refresh that kServeAndRefresh requested has ended, successfully or not.
   void refreshed(KeyEntry& entry);
-  // The record was changed, and nobody can say how: the next read has it checked.
+  // The record changed in an unknown way: the next read has it checked.
   void doubt(KeyEntry& entry);
-  // True: this caller is to check the key in the background, as if kServeAndRefresh said so.
+  // True: this caller must check the key in the background, as after kServeAndRefresh.
   bool begin_refresh(KeyEntry& entry) {
     return !entry.refreshing_.exchange(true, std::memory_order_acq_rel);
   }
-  // The key as it is cached, however old: what serving stale is about. Not to be kept over a wait,
-  // since a key that is revoked meanwhile is to be wiped.
+  // The cached key, however old, for serving stale. Do not keep it across a wait: a key that is
+  // revoked in the meantime must be wiped.
   SharedKey held(const KeyEntry& entry) const;
 
   // What this process knows of an id, whether or not its key is cached.
@@ -204,18 +205,18 @@ class KeyCache {
     uint32_t cached = 0;                    // the version whose key is cached; 0: none
   };
   Known known(const KeyEntry& entry, TimePoint now) const;
-  // `accepted` was found right, and does not go back.
+  // `accepted` was verified, and does not go back.
   void remember(KeyEntry& entry, const Record& accepted);
 
-  // A watch: while it is live, whatever is cached and was not announced is current; when it ends,
-  // it had announced all changes up to `as_of`.
+  // The state of a watch: while it is live, everything cached that was not announced as changed is
+  // current; when it ends, all changes up to `as_of` have been announced.
   void set_live(bool live, TimePoint as_of);
   bool live() const { return live_.load(std::memory_order_acquire); }
   // Changes may have been missed: every cached key is checked again when it is next read.
   void mark_gap();
 
   // Wipes cached keys, least used first, until `keys` are gone or none is left; for when locked
-  // memory runs out. The number that went.
+  // memory runs out. Returns how many were wiped.
   size_t shrink(size_t keys);
 
   // The one copy of a region's name that DataKey::region points to; lives as long as the cache.
@@ -228,7 +229,7 @@ class KeyCache {
     uint64_t evictions = 0;
   };
   Usage usage() const;
-  // How many entries a look-up compares with an id, at worst. Goes through all of them.
+  // The most entries that a lookup compares with an id. Walks all of them.
   size_t longest_chain() const;
 
  private:
@@ -246,7 +247,7 @@ class KeyCache {
   KeyRef find_locked(Shard& shard, std::string_view id);
   void release(KeyEntry* entry);
   void forget_held_locked(Shard& shard, KeyEntry& entry);
-  // What it held, to be wiped outside the locks.
+  // Returns what it held, to be wiped outside the locks.
   SharedKey take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now);
   size_t evict(size_t keys, const KeyEntry* spare);
   size_t evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
@@ -258,7 +259,7 @@ class KeyCache {
   std::atomic<bool> live_{false};
   std::atomic<bool> was_live_{false};
   std::atomic<int64_t> live_until_;
-  std::atomic<int64_t> gap_after_;  // up to when the feed before the last gap had told of changes
+  std::atomic<int64_t> gap_after_;  // until when the feed before the last gap had announced changes
   std::atomic<uint32_t> epoch_{1};
   std::atomic<size_t> held_count_{0};
   std::array<Shard, kShards> shards_;
@@ -266,11 +267,11 @@ class KeyCache {
   std::set<std::string> names_;
 };
 
-// How many keys of that size may be cached when so much memory may be locked (a quarter is left to
-// all other secrets), and what to tell the operator when that is fewer than was wished for.
+// How many keys of that size may be cached with this much lockable memory (a quarter is reserved
+// for other secrets), and a warning for the operator if that is fewer than requested.
 struct CacheRoom {
   size_t keys = 0;
-  std::string warning;  // empty when all is well
+  std::string warning;  // empty if there is none
 };
 CacheRoom fit_cache(size_t wanted, uint32_t key_bytes, size_t lockable_bytes);
 

@@ -10,19 +10,19 @@ Result<KeyCheck> check_of(const SecretBytes& key, const std::string& id, uint32_
 
 Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t version,
                         const Version& expected) {
-  // The size first: HMAC does not tell a key from the same one with zero bytes added.
-  // What RKMS wrote says neither how long the key is nor what its check value is.
+  // Size first: HMAC cannot tell a key from the same key padded with zero bytes.
+  // RKMS records have neither a size nor a check value.
   if (!expected.check && expected.bytes == 0) return {};
   if (key.size() != expected.bytes) {
     return fail(Code::kCorrupt, "the key has " + std::to_string(key.size()) +
-                                    " bytes where the record says " +
+                                    " bytes, but the record says " +
                                     std::to_string(expected.bytes));
   }
   if (!expected.check) return {};
   const auto check = check_of(key, id, version);
   if (!check) return fail(check.error());
   if (!constant_time_equal(*check, *expected.check)) {
-    return fail(Code::kCorrupt, "the key check value differs: it is not the key that was made");
+    return fail(Code::kCorrupt, "the check value differs: this is not the key that was created");
   }
   return {};
 }

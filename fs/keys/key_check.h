@@ -1,7 +1,7 @@
 // The key check value of a data key, and its comparison after every unwrap.
 //
-// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt when the value differs,
-// kUnavailable when OpenSSL cannot compute it.
+// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt if the value differs,
+// kUnavailable if OpenSSL cannot compute it.
 #pragma once
 
 #include <cstdint>
@@ -14,22 +14,22 @@
 
 namespace keyfs {
 
-// HMAC-SHA256 under the data key over a label, the id and the version, cut to 16 bytes.
+// HMAC-SHA256 under the data key over a label, the id and the version, truncated to 16 bytes.
 Result<KeyCheck> check_of(const SecretBytes& key, const std::string& id, uint32_t version);
 
-// Compares a plaintext with what the record says of the version: its size and its check value.
+// Compares a plaintext with the size and check value in the version's record.
 Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t version,
                         const Version& expected);
 
 // The same as a function of the plaintext alone, for Regions::unwrap(). Records that RKMS wrote
-// have neither size nor check value: nothing is compared there.
+// have neither size nor check value: nothing is compared.
 KeyVerifier verifier_of(const Record& record, uint32_t version);
 
 // What the wraps of a record's version are bound to: its id, the version and the record's origin,
-// if it has one; nothing in a record that RKMS wrote.
+// if it has one; nothing for a record that RKMS wrote.
 EncryptionContext context_of(const Record& record, uint32_t version);
 
-// The wraps of a version as Regions takes them.
+// The wraps of a version in the form that Regions takes.
 WrappedKeys wraps_of(const Version& version);
 
 }  // namespace keyfs

@@ -1,5 +1,5 @@
-// The entries of one shard of the key cache, found by id: a hash table whose links lie in the
-// entries themselves, which costs 16 bytes an entry where std::unordered_set takes 44. Callers
+// The entries of one shard of the key cache, found by id: a hash table with its links in the
+// entries themselves, which costs 16 bytes per entry instead of std::unordered_set's 44. Callers
 // choose ids, so the hash has a key that they do not know.
 //
 // Thread-safety: none; under its shard's lock. Ownership: none, the cache owns the entries.
@@ -18,18 +18,18 @@ class KeyEntry;
 
 class KeyIndex {
  public:
-  // Before anything else.
+  // Call before anything else.
   void set_hash(const SipHash& hash) { hash_ = hash; }
 
-  // nullptr when it is not there.
+  // nullptr if it is absent.
   KeyEntry* find(std::string_view id) const;
-  // `entry` is not in any index.
+  // `entry` must not be in any index.
   void insert(KeyEntry& entry);
   void erase(KeyEntry& entry);
   size_t size() const { return size_; }
-  // All of them; the index is empty afterwards.
+  // Removes and returns all of them.
   std::vector<KeyEntry*> take_all();
-  // How many entries a find() looks at, at worst. Goes through all of them.
+  // The most entries that a find() compares. Walks all of them.
   size_t longest_chain() const;
 
  private:

@@ -33,8 +33,8 @@ Record first_record(const MakeRequest& request, const CreatedKey& made, const Ke
   return record;
 }
 
-// Whether the record in the store is of the very key in our hands. The store's own word is not
-// enough: what is served must be what is stored.
+// Whether the record in the store is for exactly our key. The store's reply is not enough: what is
+// served must be what is stored.
 bool holds(const Record& stored, const Record& ours) {
   const auto theirs = stored.versions.find(kFirst);
   if (theirs == stored.versions.end() || stored.id != ours.id) return false;
@@ -50,8 +50,8 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
   const std::string what = "could not create key " + request.id;
   if (request.bytes < kMinKeyBytes) {
     co_return fail(Code::kInvalid, what + ": a key has at least " + std::to_string(kMinKeyBytes) +
-                                       " bytes; its check value, which is no secret, would let a "
-                                       "shorter one be found by trial");
+                                       " bytes; the check value, which is not secret, would let a "
+                                       "shorter one be found by brute force");
   }
   const auto origin = co_await store.identity(request.deadline);
   if (!origin) co_return fail(origin.error().within(what));
@@ -60,7 +60,7 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
   if (!made) co_return fail(made.error().within(what));
   if (made->key.size() != request.bytes) {
     co_return fail(Code::kCorrupt, what + ": region " + made->region + " gave a key of " +
-                                       std::to_string(made->key.size()) + " bytes in place of " +
+                                       std::to_string(made->key.size()) + " bytes instead of " +
                                        std::to_string(request.bytes));
   }
   const auto check = check_of(made->key, request.id, kFirst);
@@ -73,7 +73,7 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
 
   MadeKey result;
   result.stored = std::move(put->winner);
-  // Not by put->stored: a write that was sent twice may have lost to its own first attempt.
+  // Do not use put->stored: a write that was sent twice may have lost to its own first attempt.
   result.ours = holds(result.stored.record, record);
   if (result.ours) {
     result.key = std::move(made->key);
@@ -81,7 +81,7 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
     result.missing = std::move(made->missing);
   } else if (put->stored) {
     co_return fail(Code::kCorrupt,
-                   what + ": the store says that it was saved, and holds another record");
+                   what + ": the store says that it was saved, but holds a different record");
   }
   co_return result;
 }

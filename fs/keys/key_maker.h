@@ -1,14 +1,13 @@
-// Makes a new key, bound to the store: generate in one region, wrap in the others, write the record
-// if there is none.
+// Creates a new key, bound to the store: generates it in one region, wraps it in the others, writes
+// the record if there is none.
 //
-// To be called only after a strongly consistent miss, with the gate's pass (creation_gate.h). The
-// first writer wins; whoever loses gets the
-// winner's record and no key, and his own is wiped.
+// Call it only after a strongly consistent miss, with a pass from the gate (creation_gate.h). The
+// first writer wins; a loser gets the winner's record without a key, and its own key is wiped.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to what it is given until the task
-// is done. Blocking: never. Errors: those of Regions::create and Store::put_if_absent, told as
-// "could not create key ID: ...". After an error of the store the outcome may be unknown: nothing
-// was served, and the next look into the store tells.
+// is done. Blocking: never. Errors: those of Regions::create and Store::put_if_absent, as "could
+// not create key ID: ...". After an error of the store the outcome may be unknown: nothing was
+// served, and the next read of the store resolves it.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +27,7 @@ namespace keyfs {
 struct MadeKey {
   bool ours = false;   // false: another record was there first
   Stored stored;       // what the store holds now
-  SecretBytes key;     // only when it is ours
+  SecretBytes key;     // only if it is ours
   std::string region;  // that generated it
   std::vector<RegionFailure> missing;
 };
@@ -38,7 +37,7 @@ struct MakeRequest {
   uint32_t bytes = 32;
   std::string creator;
   TimePoint deadline;
-  // Called once, just before the record is written: from then on the task should not be dropped.
+  // Called once, just before the record is written: after that the task should not be dropped.
   std::function<void()> before_write;
 
   MakeRequest(const CreationPass& pass, uint32_t size, std::string maker, TimePoint until,

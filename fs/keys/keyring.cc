@@ -9,12 +9,12 @@
 namespace keyfs {
 namespace {
 
-// How much sooner than its waiters a flight gives up, so that they get its reasons.
+// How much earlier than its waiters a flight gives up, so that they get its reasons.
 Duration margin(Duration left) {
   return std::min<Duration>(std::chrono::milliseconds(100), left / 20);
 }
 
-// A version by its number that is served no more: retired, or without wraps for good.
+// True if a version by number is no longer served: retired, or permanently without wraps.
 bool is_retired(const Record& record, uint32_t asked) {
   if (asked == 0) return false;
   const auto found = record.versions.find(asked);
@@ -77,7 +77,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     auto flight = fly(request, request.deadline - margin(left));
     auto landed = co_await before(loop(), request.deadline, what, std::move(flight));
     if (!landed) {
-      // The flight had the deadline of whoever was first; ours may be later.
+      // The flight had its first caller's deadline; ours may be later.
       const bool time_left = request.deadline - now() > 2 * margin(left);
       if (landed.error().code == Code::kTimeout && time_left && !again) {
         again = true;
@@ -88,7 +88,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     if (landed->key != nullptr) {
       co_return Opened{std::move(landed->key), landed->source, landed->created};
     }
-    // Absent. If we may create it we came too late for the flight to know; the next one does.
+    // Absent. If we may create it, we joined too late for the flight to know; the next flight does.
     if (!request.may_create || request.version != 0) co_return std::nullopt;
     if (now() >= request.deadline) {
       co_return fail(Code::kTimeout, "could not create key " + id + ": the deadline passed");
@@ -99,7 +99,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
 Task<Result<Landed>> Keyring::Impl::fly(OpenRequest request, TimePoint deadline) {
   std::string key(request.entry->id());
   if (request.version != 0) key += "/" + std::to_string(request.version);
-  // From here to the flight's being joined nothing else runs: join() starts at once.
+  // Nothing else runs between here and joining the flight: join() starts immediately.
   auto& place = flying[key];
   if (place == nullptr) {
     place = std::make_shared<Flying>(request.caller);
@@ -140,7 +140,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     if (watch.changed && look < kLooks) continue;
     if (!seen->stored) {
       if (request.version != 0) co_return Landed{};
-      // A place among the readers is not for who waits for a disk, or for a turn to create.
+      // A caller that waits for a disk, or for a turn to create, must not hold a reader's place.
       turn.give_back();
       const bool patiently = !flying_now->creators.empty();
       const Recall recall = co_await inquiry.recall(patiently);
@@ -159,7 +159,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       if (!slow) co_return fail(std::move(slow.error()));
       turn = co_await creations.take(flying_now->ticket);
       if (flying_now->creators.empty()) co_return Landed{};
-      // Announced in the meantime: then it is there.
+      // Announced in the meantime: then it exists.
       if (parts.cache.known(entry, now()).memory.known != 0 && look < kLooks) continue;
       auto created = co_await create(request, **admitted, deadline, flight, epoch);
       if (!created) co_return fail(std::move(created.error()));
@@ -171,7 +171,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       continue;
     }
     const Record& record = seen->stored->record;
-    // What may be old was true at some time; it is checked again as soon as it is used.
+    // A stale answer was true once; it is checked again as soon as it is used.
     if (!seen->strong || watch.changed) epoch = 0;
     if (record.state != KeyState::kEnabled) {
       accept(entry, *seen);
@@ -191,14 +191,14 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       co_return fail(none);
     }
     auto key = co_await unwrap(record, *version, deadline);
-    // The store may have come back meanwhile, and knows better than the memory: at worst that the
-    // record is damaged, revoked or gone.
+    // The store may have come back in the meantime, and knows better than the memory: the record
+    // may be damaged, revoked or gone.
     bool late = false;
     if (seen->from_memory) late = co_await inquiry.answered_late();
     if (late) continue;
     if (!key) co_return fail(std::move(key.error()));
     if (watch.changed && look < kLooks) continue;
-    // Another flight of the same id may have seen more in the meantime.
+    // Another flight for the same id may have seen more in the meantime.
     if (const auto why = goes_back(parts.cache.known(entry, now()).memory, record)) {
       if (look < kLooks) continue;
       const Error damage = went_back(id, *why, parts.memory.forget());
@@ -225,15 +225,15 @@ Result<void> Keyring::Impl::admit(const OpenRequest& request) {
     case WaitingPlaces::Verdict::kAdmitted:
       return {};
     case WaitingPlaces::Verdict::kAllTaken:
-      return refuse(std::to_string(places.taken()) + " others wait already (waiting_opens)");
+      return refuse(std::to_string(places.taken()) + " opens are already waiting (waiting_opens)");
     case WaitingPlaces::Verdict::kShareTaken:
       return refuse(std::to_string(places.taken_by(request.caller)) +
-                    " opens of this user wait already, which is its share of waiting_opens");
+                    " opens of this user are already waiting, its share of waiting_opens");
   }
   return {};
 }
 
-// Who is refused waits all the same: an answer at once would only be asked for again at once.
+// Refused callers wait too: after an immediate answer they would only ask again immediately.
 Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
                                                TimePoint deadline) {
   const Duration pause = std::max<Duration>((deadline - now()) / 4, std::chrono::milliseconds(50));
@@ -241,7 +241,7 @@ Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<F
     const Duration left = deadline - now();
     if (left <= Duration::zero()) break;
     for (const auto& [caller, count] : flying_now->creators) {
-      // What is left then is for the making.
+      // The rest of the time is for the creation.
       if (const auto at = creation_rate.reserve(caller, now(), left * 3 / 4)) {
         if (*at > now()) co_await loop().sleep_until(*at);
         co_return Result<void>();
@@ -254,8 +254,8 @@ Task<Result<void>> Keyring::Impl::keep_to_rate(std::string id, std::shared_ptr<F
                                        ": this user creates too many (creates_per_second)");
 }
 
-// A store that lost a record must not make us lose a key: see the law. Whether this host has seen
-// the id was asked at the same time as the store.
+// A store that lost a record must not make us lose a key (fs/keys/keyring.h). The memory was asked
+// at the same time as the store.
 Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inquiry& inquiry,
                                                               const Flying& flying_now) {
   const std::string id(entry->id());

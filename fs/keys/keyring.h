@@ -1,30 +1,30 @@
 // Get-or-create over a store, the regions and this host's replica of records.
 //
-// The law above all: an id's version has one plaintext for ever. A new key is made only after a
-// successful, strongly consistent miss of the store, for a caller who may create; never because a
-// key could not be read, never from the memory's miss alone, and only when this host has never seen
-// the id for certain (fs/keys/creation_gate.h). Whoever loses the race of a creation wipes its key
-// and serves the winner's. After every unwrap the key check value is compared. A creation is served
-// only once the store has confirmed that its record is ours.
+// Above all: a version of an id has one plaintext, forever. A new key is created only after a
+// successful, strongly consistent miss of the store, for a caller who may create, and only if this
+// host has certainly never seen the id (fs/keys/creation_gate.h); never because a key could not be
+// read, and never because of the memory's miss alone. The loser of a creation race wipes its key
+// and serves the winner's. After every unwrap the key check value is compared. A created key is
+// served only once the store has confirmed that its record is ours.
 //
-// Nothing goes back: what a record says is held against what this host knows of it, by entry and by
-// replica (fs/keys/record_memory.h), before a key is served, confirmed or noted. A key whose record
-// turns out to be damaged or to have gone back is dropped from the cache.
+// Nothing goes back: a record is compared with what this host knows about it, in the entry and in
+// the replica (fs/keys/record_memory.h), before a key is served, confirmed or noted. A key whose
+// record is found damaged, or went back, is dropped from the cache.
 //
-// Thread-safety: none but metrics; everything on the loop's thread (Loop::post is the way in).
-// Ownership: refers to what KeyringParts names, all of which outlives it; whoever runs its tasks
-// drops them first, then calls Loop::shutdown().
-// Blocking: never; each call is a task. Dropping a task leaves its flight; the last one out cancels
-// it, unless a record is being written.
+// Thread-safety: none; everything on the loop's thread (Loop::post is the way in). Ownership:
+// refers to the members of KeyringParts, which must outlive it; drop its tasks first, then call
+// Loop::shutdown().
+// Blocking: never; each call is a task. Dropping a task leaves its flight; the last one to leave
+// cancels it, unless a record is being written.
 // Errors of open():
 //   kRevoked          the key is disabled or deleted
-//   kCorrupt          the record does not parse, is of another id, its wraps or its check value are
-//                     not what was written, it takes back what this host knows of it, or the
-//                     store lost it; logged with its name, never mended by making a new key
+//   kCorrupt          the record does not parse, is for another id, its wraps or check value are
+//                     wrong, it contradicts what this host knows, or the store lost it; logged with
+//                     its id, never repaired by creating a new key
 //   kTimeout          the deadline passed
-//   kThrottled        too many opens wait already (of this caller, or in all), this caller creates
+//   kThrottled        too many opens are waiting (of this caller, or in total), this caller creates
 //                     too many keys, or all regions are over quota
-//   kDenied, kUnauthenticated, kUnavailable, kInvalid: of the store and the regions
+//   kDenied, kUnauthenticated, kUnavailable, kInvalid: from the store and the regions
 // Absent (nullopt): there is no such key and the caller may not create it.
 #pragma once
 
@@ -53,7 +53,7 @@ class HostMemory;
 struct Opened {
   SharedKey key;
   KeySource source = KeySource::kNone;
-  bool created = false;  // by this very open or by another that waited for the same
+  bool created = false;  // by this open or by another one that waited for the same key
 };
 
 struct OpenRequest {
@@ -62,13 +62,13 @@ struct OpenRequest {
   uint32_t version = 0;  // 0: the current one
   TimePoint deadline;
   ForUser caller{};     // who waits for it
-  bool strong = false;  // go by no answer of the store's that may be old
+  bool strong = false;  // do not use answers from the store that may be stale
 
   OpenRequest(KeyRef key_entry, bool create, TimePoint until, uint32_t wanted_version = 0)
       : entry(std::move(key_entry)), may_create(create), version(wanted_version), deadline(until) {}
 };
 
-// Hears what is worth counting. On the loop's thread; must not block.
+// Receives what is worth counting. On the loop's thread; must not block.
 class KeyringObserver {
  public:
   virtual ~KeyringObserver() = default;
@@ -76,30 +76,30 @@ class KeyringObserver {
   virtual void on_failed(const Error& error) = 0;
   virtual void on_refreshed(bool ok) = 0;
   virtual void on_lost_race() = 0;
-  // A record that lacks a region, or one of whose wraps is wrong: work for the healer.
+  // A record that lacks a region, or has a wrong wrap: work for the healer.
   virtual void on_degraded(const std::string& id, bool suspect) = 0;
-  // A key that was served is disabled or deleted, or can't be served any more since its record is
-  // damaged, as was just learned. Told each time.
+  // A key that was served is now known to be disabled or deleted, or can't be served any more
+  // because its record is damaged. Called each time.
   virtual void on_ended(const KeyEntry& entry) = 0;
-  // An id was made here: listings are out of date.
+  // An id was created here: listings are out of date.
   virtual void on_created(const std::string& id) = 0;
 };
 
 struct KeyringOptions {
   uint32_t key_bytes = 32;
-  Duration open_deadline = std::chrono::seconds(10);  // of refreshes, which nobody waits for
-  size_t waiting_opens = 16'384;  // a caller may have half of those that others do not
-  // Work that is under way at once; a caller may have half of what others do not have of it. The
-  // rest waits for its caller's turn.
+  Duration open_deadline = std::chrono::seconds(10);  // for refreshes, which nobody waits for
+  size_t waiting_opens = 16'384;  // a caller may have half of those that others leave free
+  // Concurrent work; a caller may have half of what others leave free. The rest waits for its
+  // caller's turn.
   size_t fetches_at_once = 128;
   size_t creations_at_once = 64;
-  // Of each caller; ten times as many after a quiet while.
+  // For each caller; a burst may be ten times as large.
   double creates_per_second = 50;
-  // A store that has not answered for so long is taken to be out for this open, and the replica is
-  // looked at; the store goes on being waited for when the replica does not have the record.
+  // A store that has not answered for this long counts as down for this open, and the replica is
+  // used; if the replica does not have the record, the open keeps waiting for the store.
   Duration store_patience = std::chrono::seconds(1);
-  size_t refreshes = 64;  // background checks under way at once; the others wait for their turn
-  std::string creator;    // what new records name as their maker: the host's name
+  size_t refreshes = 64;  // concurrent background checks; the others wait for their turn
+  std::string creator;    // the creator in new records: the host's name
 };
 
 struct KeyringParts {
@@ -120,18 +120,18 @@ class Keyring final : public ChangeListener {
   Keyring(const Keyring&) = delete;
   Keyring& operator=(const Keyring&) = delete;
 
-  // The key, for a caller who may read it. Looks at the cache first, so that whoever waited in a
-  // queue meanwhile pays nothing.
+  // The key, for a caller who may read it. Checks the cache first, for callers whose key was
+  // fetched while they queued.
   Task<Result<std::optional<Opened>>> open(OpenRequest request);
 
   // Checks a cached key against the store in the background (KeyCache::Peek::kServeAndRefresh).
   void refresh(KeyRef entry);
 
-  // What the store (or, when it is out, this host's memory) tells of an id, without unwrapping;
+  // What the store (or, if it is down, this host's memory) says about an id, without unwrapping;
   // nullopt: absent.
   Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline);
 
-  // Opens that wait now.
+  // Opens that are waiting now.
   size_t waiting() const;
   size_t flights() const;
 

@@ -1,6 +1,6 @@
-// The inside of the keyring, for its own sources only.
+// Internals of the keyring, for its own source files only.
 //
-// One flight per id (and version) does the work for all who wait; see fs/keys/keyring.h.
+// One flight per id (and version) does the work for all waiters; see fs/keys/keyring.h.
 #pragma once
 
 #include <deque>
@@ -20,29 +20,29 @@
 
 namespace keyfs {
 
-// What a flight brings to all who waited for it.
+// A flight's result for all its waiters.
 struct Landed {
-  SharedKey key;  // null: there is no such key, and nobody who waited might create it
+  SharedKey key;  // null: there is no such key, and no waiter may create it
   KeySource source = KeySource::kNone;
   bool created = false;
 };
 using Flights = SingleFlight<Result<Landed>>;
 
-// The key that was made, or the record of whoever was first.
+// The created key, or the winner's record.
 struct Created {
   SharedKey key;
   std::optional<Stored> winner;
 };
 
-// How often an answer is thrown away because a change was announced while it was on its way.
+// How often an answer is discarded because a change was announced while it was in flight.
 constexpr int kLooks = 5;
 
 struct Keyring::Impl {
-  // Several who wait for the same key.
+  // The waiters for one key.
   struct Flying {
     explicit Flying(ForUser caller) : ticket(caller) {}
-    FairTurns::Ticket ticket;            // of all who wait, or waited
-    std::map<ForUser, size_t> creators;  // how many of those who wait may create it; none is 0
+    FairTurns::Ticket ticket;            // of all current and past waiters
+    std::map<ForUser, size_t> creators;  // how many waiters may create it; none is 0
   };
   // Notices that a change of an id was announced while something else was going on.
   class Watch {
@@ -60,7 +60,7 @@ struct Keyring::Impl {
     Impl& keyring_;
     std::multimap<std::string, Watch*>::iterator place_;
   };
-  // Lives in the frame of a flight's work, and so goes together with the flight itself.
+  // Lives in the frame of a flight's work, and so ends with the flight.
   class FlightEnd {
    public:
     FlightEnd(Impl& keyring, std::string key) : keyring_(&keyring), key_(std::move(key)) {}
@@ -75,7 +75,7 @@ struct Keyring::Impl {
     Impl* keyring_;
     std::string key_;
   };
-  // One who waits and may create it.
+  // A waiter who may create it.
   struct Creator {
     Creator(Flying& flight, ForUser who) : flying(flight), caller(who) { ++flying.creators[who]; }
     ~Creator() {
@@ -109,15 +109,15 @@ struct Keyring::Impl {
                              std::shared_ptr<Flying> flying_now, Flights::Flight* flight,
                              FlightEnd end);
   Result<void> admit(const OpenRequest& request);
-  // Until one of those who wait may create one more key; kThrottled when that is too late.
+  // Waits until one of the waiters may create one more key; kThrottled if that is too late.
   Task<Result<void>> keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
                                   TimePoint deadline);
-  // nullopt: it's absent, and whoever waits now may not create it.
+  // nullopt: it is absent, and no current waiter may create it.
   Task<Result<std::optional<CreationPass>>> pass(KeyRef entry, Inquiry& inquiry,
                                                  const Flying& flying_now);
   Task<Result<Created>> create(OpenRequest request, CreationPass pass, TimePoint deadline,
                                Flights::Flight* flight, uint32_t epoch);
-  // The record was found right: it binds what is accepted from now on.
+  // The record was verified: later records must not go back from it.
   void accept(KeyEntry& entry, const Inquiry::Seen& seen);
   Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
   Result<void> make_room(size_t bytes);
@@ -127,7 +127,7 @@ struct Keyring::Impl {
   void tell_degraded(const Record& record, uint32_t version, bool suspect);
   void revoke(KeyEntry& entry, uint32_t epoch);
   void tell_corrupt(const std::string& id, const Error& error);
-  // Its record is damaged: the key is served no more.
+  // Its record is damaged: the key is no longer served.
   void condemn(KeyEntry& entry, const Error& error);
 
   void start_refresh(KeyRef entry);
@@ -146,7 +146,7 @@ struct Keyring::Impl {
   CreationRate creation_rate;
   FairTurns fetches;
   FairTurns creations;
-  Flights flights;  // goes before what its work refers to
+  Flights flights;  // destroyed before what its work refers to
   std::deque<KeyRef> to_refresh;
   size_t refreshing = 0;
   RegionList last_list;

@@ -1,4 +1,4 @@
-// Keyring: making a key, unwrapping one, and what is told of it.
+// Keyring: creating a key, unwrapping one, and reporting on it.
 #include <algorithm>
 
 #include "fs/keys/key_maker.h"
@@ -26,14 +26,15 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pa
   const Record& record = made->stored.record;
   const SharedKey key = make_data_key(std::move(made->key), record, record.current, made->region);
   accept(*request.entry, Inquiry::Seen{made->stored, false, true, asked_at});
-  // Handed out only once this host can't forget it: its record may be lost, and must not be made
-  // again then. Not handed out it is an ordinary key of the store, for whoever opens it next.
+  // Handed out only once this host has it on disk: if the store loses the record, the key must not
+  // be created again. If it is not handed out, it is an ordinary key in the store for the next
+  // open.
   const std::string what = "this host's memory";
   auto keeping = parts.memory.kept(id);
   auto kept = co_await before(loop(), deadline, what, std::move(keeping));
   if (!kept) {
     co_return fail(kept.error().code == Code::kTimeout ? Code::kUnavailable : kept.error().code,
-                   "key " + id + " was made and is not handed out yet: " + kept.error().message);
+                   "key " + id + " was created but is not handed out yet: " + kept.error().message);
   }
   parts.cache.put(*request.entry, key, asked_at, epoch);
   tell_degraded(record, record.current, false);
@@ -62,13 +63,13 @@ Task<Result<SharedKey>> Keyring::Impl::unwrap(const Record& record, uint32_t ver
   co_return make_data_key(std::move(unwrapped->key), record, version, unwrapped->region);
 }
 
-// Locked memory may run out: then the least used keys go, rather than this one fail.
+// If locked memory runs out, evict the least used keys rather than fail this one.
 Result<void> Keyring::Impl::make_room(size_t bytes) {
   auto probe = parts.arena.allocate(bytes);
   if (probe) return {};
   constexpr size_t kSome = 2048;
   if (parts.cache.shrink(kSome) == 0) return fail(probe.error());
-  parts.log.warn("locked memory has run out: the least used keys were wiped from the cache",
+  parts.log.warn("locked memory ran out: the least used keys were wiped from the cache",
                  {{"reason", probe.error().message}});
   probe = parts.arena.allocate(bytes);
   if (!probe) return fail(probe.error());
@@ -100,7 +101,7 @@ RegionList Keyring::Impl::region_list(const Version& version) {
 void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool suspect) {
   if (suspect) {
     parts.log.error("a wrapped key in the record of key " + record.id +
-                        " is not what was wrapped; another region gave the key",
+                        " gives another key than was wrapped; another region gave the right one",
                     {{"id", record.id}, {"version", version}});
   }
   if (parts.observer == nullptr) return;
@@ -126,7 +127,7 @@ void Keyring::Impl::condemn(KeyEntry& entry, const Error& error) {
 }
 
 void Keyring::Impl::tell_corrupt(const std::string& id, const Error& error) {
-  parts.log.error("key " + id + " cannot be served, and is not made anew: " + error.message,
+  parts.log.error("key " + id + " cannot be served, and no new key is created: " + error.message,
                   {{"id", id}});
 }
 

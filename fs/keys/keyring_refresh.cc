@@ -8,14 +8,14 @@
 namespace keyfs {
 namespace {
 
-// Background checks that failed are not tried again before this has passed.
+// The least time before a failed background check is retried.
 constexpr Duration kRetryRefresh = std::chrono::seconds(5);
 
 }  // namespace
 
 void Keyring::refresh(KeyRef entry) { impl_->start_refresh(std::move(entry)); }
 
-// What was served from an answer that may be old, before it is read once more.
+// The delay before a key served from a possibly stale answer is read again.
 void Keyring::Impl::check_behind(const KeyRef& entry) {
   if (parts.cache.begin_refresh(*entry)) start_refresh(entry);
 }
@@ -54,16 +54,16 @@ Task<void> Keyring::Impl::cool_down(KeyRef entry, Check check) {
   parts.cache.refreshed(*entry);
 }
 
-// kRight: the cache knows now what the store knows. No key is held over a wait: one that is revoked
-// meanwhile is to be wiped.
+// kRight: the cache is now up to date with the store. Do not hold a key across a wait: if it is
+// revoked in the meantime it must be wiped.
 //
-// What the store says is held against this host's memory too, which may know more than this process
-// does: commands note there what they delete and disable. A memory that can't be asked proves
-// nothing, so the time of confirmation stays as it is (kUnproven); it ends nothing either, since a
-// disk that hangs must not take keys away that a store confirms: the key is served until
-// serve_stale_for, as when nobody can be asked. Then the next read goes by the store and by what
-// this process knows, as each cold read does on such a host. What the store refuses is refused at
-// once, whatever the memory says.
+// The store's answer is also compared with this host's memory, which may know more than this
+// process: commands note there what they delete and disable. If the memory does not answer, nothing
+// is proven, so the time of confirmation stays (kUnproven). Nor does the key end, since a hanging
+// disk must not take away keys that the store confirms: it is served until serve_stale_for, as if
+// the store could not be asked. After that the next read uses the store and what this process
+// knows, as each cold read does on such a host. What the store refuses is refused immediately,
+// whatever the memory says.
 Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
   const std::string id(entry->id());
   const TimePoint deadline = now() + options.open_deadline;
@@ -86,7 +86,7 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     }
     if (watch.changed && look < kLooks) continue;
     const auto known = parts.cache.known(*entry, now());
-    if (known.cached == 0) co_return Check::kRight;  // gone meanwhile; the next reader asks
+    if (known.cached == 0) co_return Check::kRight;  // gone in the meantime; the next reader asks
     if (!seen->stored) {
       tell_corrupt(id, Error(Code::kCorrupt,
                              "the store no longer has its record; the cached key is "
@@ -110,7 +110,7 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     }
     const auto current = record.versions.find(record.current);
     if (record.current == known.cached && current != record.versions.end()) {
-      // The same version, and so the same key, or somebody has been at the record.
+      // The same version must be the same key, or somebody has tampered with the record.
       if (const SharedKey held = parts.cache.held(*entry); held != nullptr) {
         if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
           condemn(*entry, right.error());
@@ -141,7 +141,7 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
   KeyCache& cache = impl.parts.cache;
   const bool back =
       stored && entry && goes_back(cache.known(*entry, impl.now()).memory, stored->record);
-  // What takes back what is known is an old announcement, or damage: the store is asked which.
+  // A record that goes back is either an old announcement or damage: ask the store which.
   if (!stored || back) {
     impl.parts.memory.doubt(id);
     if (!entry) return;
@@ -159,7 +159,8 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
   }
 }
 
-// Each cached key is checked when it is next read, before those that nobody reads any more.
+// Each cached key is checked when it is next read, so that keys nobody reads any more do not delay
+// others.
 void Keyring::on_gap() {
   impl_->parts.cache.mark_gap();
   for (auto& [id, watch] : impl_->watches) watch->changed = true;

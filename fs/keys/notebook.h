@@ -1,9 +1,9 @@
-// Writes into this host's memory, and tells whether it is on the disk: for commands, which change
-// keys beside a daemon or without one, and end before anybody could write behind.
+// Writes to this host's memory and reports whether it is on disk: for commands, which change keys
+// with or without a running daemon, and exit too soon for a delayed write.
 //
 // Thread-safety: none; on the loop's thread. Ownership: outlives its tasks. Blocking: never; the
-// tasks take as long as a disk hangs: callers bound them. Errors: kDenied when this user may not
-// write there, else as in store/sqlite/db.h.
+// tasks take as long as a disk hangs: callers limit the time. Errors: kDenied if this user may not
+// write there, otherwise as in store/sqlite/db.h.
 #pragma once
 
 #include "base/result.h"
@@ -16,10 +16,10 @@ class Notebook {
  public:
   virtual ~Notebook() = default;
 
-  // Something was written, and is on the disk: what is noted now can be expected to be kept.
+  // Makes a test write to disk: if it works, later notes can be expected to be kept.
   virtual Task<Result<void>> prove() = 0;
-  // On the disk once it is done. What would take back what is remembered is not taken, which is no
-  // failure. `strong`: as HostMemory::note().
+  // On disk once the task is done. A record that goes back from what is remembered is ignored,
+  // which is not a failure. `strong`: as in HostMemory::note().
   virtual Task<Result<void>> write_down(Stored stored, bool strong) = 0;
 };
 

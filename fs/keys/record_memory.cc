@@ -17,7 +17,7 @@ uint64_t half(const KeyCheck& check) {
   return first;
 }
 
-// The highest version that ever was.
+// The highest version ever.
 uint32_t last_version(const Record& record) {
   const uint32_t there = record.versions.empty() ? 0 : record.versions.rbegin()->first;
   return std::max(record.last, there);
@@ -28,18 +28,18 @@ std::string from_to(const std::string& what, uint64_t from, uint64_t to) {
 }
 
 std::string other_key(uint32_t version) {
-  return "version " + std::to_string(version) + " is another key than it was";
+  return "version " + std::to_string(version) + " is not the key that it was";
 }
 
-constexpr const char* kRkms = "an item of RKMS stands in place of the record that keyfs wrote";
-constexpr const char* kLives = "it was deleted, which is for good, and is there again";
+constexpr const char* kRkms = "an RKMS item has replaced the record that keyfs wrote";
+constexpr const char* kLives = "it was deleted, which is permanent, and exists again";
 
-// The versions are those that they were. What is deleted gives no key any more.
+// Versions must be the same as before. A deleted record gives no key any more.
 std::optional<std::string> versions_go_back(const Record& before, const Record& now) {
   for (const auto& [number, version] : before.versions) {
     const auto found = now.versions.find(number);
     if (found == now.versions.end()) {
-      if (number == before.pending) continue;  // given up before anybody was served by it
+      if (number == before.pending) continue;  // abandoned before anybody was served with it
       return "version " + std::to_string(number) + " is gone";
     }
     if (version.check && found->second.check != version.check) return other_key(number);
@@ -55,14 +55,14 @@ std::optional<std::string> goes_back(const Record& before, const Record& now) {
   if (before.state == KeyState::kDeleted && now.state != KeyState::kDeleted) return kLives;
   if (now.serial < before.serial) return from_to("its serial", before.serial, now.serial);
   if (!before.origin.empty() && now.origin != before.origin) {
-    return "it was made in the store " + before.origin + ", and is now said to be of " +
+    return "it was created in the store " + before.origin + ", but now claims to be from " +
            (now.origin.empty() ? "none" : now.origin);
   }
   if (now.state == KeyState::kDeleted) return std::nullopt;
   if (now.serial == before.serial && now.serial != 0) {
-    // Whatever permits more than before raises the serial.
+    // A change that permits more than before must raise the serial.
     if (now.state < before.state || now.min < before.min || now.current != before.current) {
-      return "its state, current version or least version was changed, and its serial was not";
+      return "its state, current version or min changed, but its serial did not";
     }
   }
   if (last_version(now) < last_version(before)) {
@@ -90,7 +90,7 @@ std::optional<std::string> goes_back(const Remembered& before, const Record& now
 
 Error went_back(const std::string& id, const std::string& why, const std::string& forget) {
   return Error(Code::kCorrupt, "the record of key " + id +
-                                   " in the store is not what became of the one that this host "
+                                   " in the store contradicts the one that this host "
                                    "has seen: " +
                                    why + ". Only if the store was restored on purpose, " + forget);
 }

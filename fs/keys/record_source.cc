@@ -48,8 +48,8 @@ Recall RecordSource::memory_is_slow() {
   if (!memory_out_at_ || now - *memory_out_at_ >= options_.memory_pause) {
     memory_out_at_ = now;
     log_.warn(
-        "this host's replica of records does not answer: what the store says is not compared with "
-        "it, and no key is made");
+        "this host's replica of records does not answer: the store's answers are not compared "
+        "with it, and no key is created");
   }
   return Recall::unknown(
       Error(Code::kTimeout, "this host's replica of records did not answer in time"));

@@ -1,7 +1,7 @@
-// Where the keyring gets records from: the store, and this host's memory beside it.
+// Where the keyring gets records from: the store, with this host's memory.
 //
-// This holds what lasts: whether store and memory have answered of late. One flight's questions are
-// an Inquiry (fs/keys/inquiry.h).
+// This holds the long-lived state: whether store and memory have answered recently. The questions
+// of one flight are an Inquiry (fs/keys/inquiry.h).
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts. Blocking: never.
 // Errors: the store's.
@@ -24,18 +24,18 @@ class RecordSource {
   struct Options {
     Duration serve_stale_for = std::chrono::hours(24);
     Duration store_patience = std::chrono::seconds(1);
-    // A store that was out is given no patience for so long, as long as the memory can help.
+    // After a store was down, it gets no patience for this long, provided that the memory can help.
     Duration store_pause = std::chrono::seconds(5);
-    // What a read waits for the memory at most. A memory that took longer is not waited for by
-    // reads for as long as `memory_pause`; creations wait all the same.
+    // The longest wait of a read for the memory. After a memory took longer, reads do not wait for
+    // it for `memory_pause`; creations still do.
     Duration memory_patience = std::chrono::milliseconds(500);
     Duration memory_pause = std::chrono::seconds(5);
   };
   struct Seen {
     std::optional<Stored> stored;  // nullopt: the store has none (the memory never says so)
     bool from_memory = false;
-    bool strong = false;     // the store's own, strongly consistent word
-    TimePoint confirmed_at;  // when the record was last known to be the current one
+    bool strong = false;     // a strongly consistent answer from the store
+    TimePoint confirmed_at;  // when the record was last known to be current
   };
 
   RecordSource(Loop& loop, Store& store, HostMemory& memory, Log& log, Options options)

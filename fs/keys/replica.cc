@@ -20,14 +20,14 @@ namespace {
 
 constexpr Duration kNothingNew = std::chrono::minutes(1);
 constexpr Duration kLiveBeat = std::chrono::seconds(30);
-// What the disk refused is tried again after so long, and with what is noted then.
+// A failed write is retried after this long, and with the next note.
 constexpr Duration kRetryWrites = std::chrono::seconds(5);
-// A confirmation may lie so far in the future: clocks are corrected by small steps.
+// A confirmation may be this far in the future: clocks are corrected in small steps.
 constexpr int64_t kClockSlackMs = 5 * 60 * 1000;
 constexpr size_t kMostReads = 1'000;
 
-// What was noted within kNothingNew, by a hash of id and revision. Two that fall into one slot push
-// each other out: one of them is written once more than need be.
+// What was noted within kNothingNew, by a hash of id and revision. Two notes in one slot evict each
+// other, which costs one extra write.
 class RecentNotes {
  public:
   bool contains(uint64_t hash, TimePoint now) const {
@@ -76,7 +76,7 @@ struct Replica::Impl {
   void start_writing();
   Task<void> write_pending();
   Task<void> write_later();
-  // On the worker, after everything that was handed over before.
+  // On the worker, after everything queued before.
   using Work = std::function<Result<void>(ReplicaDb&)>;
   Task<Result<void>> on_worker(Work work);
   Task<void> beat(uint64_t number);
@@ -88,14 +88,14 @@ struct Replica::Impl {
   const SipHash hash;
   const std::string path;
   const std::string damaged;             // see damaged_replica()
-  std::unique_ptr<ReplicaDb> db;         // touched by the worker only
+  std::unique_ptr<ReplicaDb> db;         // used by the worker only
   std::unique_ptr<ReplicaDb> reader_db;  // by the reader only
   LiveTime live_time;
   bool live = false;
-  uint64_t beats = 0;  // tells the beat of the feed of now from those before
+  uint64_t beats = 0;  // distinguishes the current feed's beat from earlier ones
   PendingNotes pending;
   bool writing = false;
-  std::atomic<bool> write_failed{false};  // the last one; another try is coming
+  std::atomic<bool> write_failed{false};  // the last write failed; another try follows
   size_t waiting = 0;
   std::atomic<size_t> reading{0};
   RecentNotes recent;
@@ -103,11 +103,12 @@ struct Replica::Impl {
   std::atomic<uint64_t> hits{0}, misses{0}, errors{0};
   mutable std::mutex error_mutex;
   std::string last_error;
-  // More was noted than could be kept while the disk failed: what is not found may have been seen.
+  // More was noted than could be kept while the disk failed: an id that is not found may have been
+  // seen.
   std::atomic<bool> lossy{false};
 
   Worker reader;
-  Worker worker;  // these go first
+  Worker worker;  // destroyed first
 };
 
 std::string damaged_replica(const std::string& path) {
@@ -117,7 +118,7 @@ std::string damaged_replica(const std::string& path) {
 }
 
 std::string how_to_forget(const std::string& path) {
-  return "stop keyfs on this host and remove " + path + "*, with which it forgets every key";
+  return "stop keyfs on this host and delete " + path + "*: it then forgets every key";
 }
 
 Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::string& path,
@@ -128,8 +129,8 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
   auto db = ReplicaDb::open(loop.clock(), path);
   if (!db && db.error().code == Code::kCorrupt) {
     log.error(
-        "the replica is damaged; it is set aside and a new one is begun. What this host has seen "
-        "is not known any more, so that no key is made here until the damaged file is removed",
+        "the replica is damaged; it was set aside and a new one started. What this host has seen "
+        "is unknown now, so no key is created here until the damaged file is deleted",
         {{"file", path + ".damaged"}, {"reason", db.error().message}});
     for (const char* end : {"", "-wal", "-shm"}) {
       std::error_code ignored;
@@ -158,7 +159,7 @@ void Replica::Impl::note_error(const Error& error, std::string_view what) {
     std::lock_guard lock(error_mutex);
     last_error = error.message;
   }
-  log.warn("this host's replica of records " + std::string(what) + "; reads go on without it",
+  log.warn("this host's replica of records " + std::string(what) + "; reads continue without it",
            {{"reason", error.message}});
 }
 
@@ -199,7 +200,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
     --impl.reading;
     return row;
   };
-  // What is on its way to the disk may get there, and be gone from here, after this read has begun.
+  // A pending write may reach the disk, and leave this list, after this read has begun.
   std::optional<ReplicaDb::Write> newer_write;
   if (const auto* early = impl.pending.find(id)) newer_write = *early;
   Result<std::optional<ReplicaDb::Row>> row = std::optional<ReplicaDb::Row>();
@@ -209,7 +210,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
   }
   if (const auto* late = impl.pending.find(id)) newer_write = *late;
   if (!newer_write) co_return impl.weigh(std::move(row));
-  // It counts, unless the disk will not have it.
+  // It counts, unless the disk refuses it.
   const ReplicaDb::Write& write = *newer_write;
   if (!write.json.empty()) {
     auto record = record_of_row(write.json, id);
@@ -232,7 +233,7 @@ Task<Recall> Replica::recall(std::string id) {
   if (!found && found.error().code != Code::kCorrupt) co_return Recall::unknown(found.error());
   Recall recall;
   if (!found) {
-    // A record that is damaged here is a record all the same.
+    // A damaged record here is still a record.
     recall.what = Recall::What::kKnown;
     recall.why = std::move(found.error());
   } else if (*found) {
@@ -249,21 +250,21 @@ Task<Recall> Replica::recall(std::string id) {
 
 std::string Replica::trouble() const {
   if (!impl_->damaged.empty()) {
-    return "what this host has seen was in a replica of records that is damaged; once all that the "
-           "store should hold is there, remove " +
-           impl_->damaged + " and start keyfs anew";
+    return "the replica of records that this host has seen is damaged; once the store holds "
+           "everything that it should, remove " +
+           impl_->damaged + " and restart keyfs";
   }
   if (impl_->db->damaged() || impl_->reader_db->damaged()) {
     return replica_damaged(impl_->path).message;
   }
   if (impl_->write_failed) {
-    return "this host's replica of records can't be written, so that what is made could not be "
+    return "this host's replica of records can't be written, so new keys could not be "
            "remembered; free the disk of " +
            impl_->path;
   }
   if (impl_->lossy) {
-    return "the disk of this host's replica of records has failed for so long that not all that "
-           "was seen could be kept in memory";
+    return "the disk of this host's replica of records has failed for so long that memory could "
+           "not hold all that was seen";
   }
   return "";
 }
@@ -288,8 +289,8 @@ void Replica::note(const Stored& stored, bool strong) {
 
 void Replica::doubt(const std::string& id) {
   Impl& impl = *impl_;
-  impl.recent.clear();  // whatever is noted next is news
-  // A live feed has told of all changes up to now; another one proves nothing.
+  impl.recent.clear();  // everything noted next counts as new
+  // A live feed has announced all changes up to now; otherwise nothing is proven.
   ReplicaDb::Write write{id, "", "", impl.live ? impl.wall_ms() : 0};
   write.doubted = true;
   impl.queue(std::move(write));
@@ -300,11 +301,10 @@ Task<Result<void>> Replica::kept(std::string id) {
   while (impl.pending.find(id) != nullptr) {
     if (impl.write_failed) {
       co_return fail(Code::kUnavailable, "this host's replica of records could not be written (" +
-                                             impl.path +
-                                             "), so that the key could not be remembered");
+                                             impl.path + "), so the key could not be remembered");
     }
     impl.start_writing();
-    // Behind the write that is under way.
+    // Queued behind the current write.
     Impl::Work nothing = [](ReplicaDb&) -> Result<void> { return {}; };
     (void)co_await impl.on_worker(std::move(nothing));
   }
@@ -340,7 +340,7 @@ Task<void> Replica::Impl::write_pending() {
       break;
     }
     for (const std::string& id : *refused) {
-      log.debug("a record that is older than what is remembered of it was not noted", {{"id", id}});
+      log.debug("a record older than the one remembered was not noted", {{"id", id}});
     }
     pending.written(*writes);
   }
@@ -364,7 +364,7 @@ Task<Result<void>> Replica::Impl::on_worker(Work work) {
 
 void Replica::Impl::begin_live() {
   const LiveTime before = live_time;
-  // Nothing that was confirmed up to now counts: what is settled may bear this very millisecond.
+  // Confirmations up to now do not count: a settled one may have this very millisecond.
   live_time = {wall_ms() + 1, wall_ms() + 1};
   loop.spawn([](Impl* self, LiveTime old, LiveTime begun, uint64_t number) -> Task<void> {
     Work work = [old, begun](ReplicaDb& file) -> Result<void> {
@@ -379,7 +379,7 @@ void Replica::Impl::begin_live() {
   }(this, before, live_time, ++beats));
 }
 
-// Writes down that the feed is live still.
+// Records that the feed is still live.
 Task<void> Replica::Impl::beat(uint64_t number) {
   while (live && number == beats) {
     live_time.until = wall_ms();
@@ -414,7 +414,7 @@ void Replica::on_live(bool live) {
 }
 
 void Replica::on_gap() {
-  // Up to the last beat the feed was whole; nobody knows since when it is not.
+  // The feed was complete up to the last beat; when it ended after that is unknown.
   impl_->begin_live();
 }
 

@@ -32,12 +32,10 @@ Result<Record> record_of_row(std::string_view json, const std::string& id) {
 }
 
 Error replica_damaged(const std::string& path) {
-  return {
-      Code::kUnavailable,
-      "what this host has seen is in " + path +
-          ", which is damaged, so that it can't be told now; restart keyfs, which sets the file "
-          "aside, and once all that the store should hold is there, remove " +
-          path + ".damaged and restart it once more"};
+  return {Code::kUnavailable, "what this host has seen is in " + path +
+                                  ", which is damaged; restart keyfs, which sets the file "
+                                  "aside. Once the store holds everything that it should, remove " +
+                                  path + ".damaged and restart keyfs again"};
 }
 
 Result<void> ReplicaDb::begin(const Clock& clock, const std::string& path) {
@@ -143,7 +141,7 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
 }
 
 Result<void> ReplicaDb::prove() {
-  // A row that nobody gets to see: what is as it was would not be written.
+  // A row that nobody sees: writing an unchanged value would write nothing.
   return db_->write<void>(deadline(), [&]() -> Result<void> {
     if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
     const auto put_in = put({"", kSeenRkms, "", 0});
@@ -164,7 +162,7 @@ Result<bool> ReplicaDb::put(const Write& write) {
     if (!found) return fail(told(std::move(found.error())));
     const auto there = *found ? find_.text(0) : std::nullopt;
     if (there && *there != write.json) {
-      // A row that is damaged says nothing that could be taken back.
+      // A damaged row says nothing that a record could go back from.
       const auto before = record_of_row(*there, write.id);
       const auto now = record_of_row(write.json, write.id);
       if (before && now && goes_back(*before, *now)) return false;

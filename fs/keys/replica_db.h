@@ -1,17 +1,15 @@
-// The replica's file: records by id with the time of their last confirmation. See fs/keys/replica.h.
+// The replica's file: records by id with the time of last confirmation. See fs/keys/replica.h.
 //
-// A file has its tables before it has its name, whoever makes it: one that is there without them has
-// lost them, and is no host that has seen nothing. What is only in the -wal file, after keyfs was
-// killed, is lost without a trace when that is removed by hand: what is left looks as if it had
-// never been noted. That is not looked for. Whoever may remove the -wal may remove the replica, with
-// which this host forgets everything, as the manual says; a mark of what was noted last, beside the
-// database, would go the same way, cost each note a second write that must be synced, and take each
-// backup of the database that was put back without it for damage.
+// Every new file gets its tables before its name: a file without them has lost them, and does not
+// mean that this host has seen nothing. After keyfs was killed, what is only in the -wal file is
+// lost without a trace if somebody deletes that file. This is not detected: anybody who can delete
+// the -wal can delete the replica, which makes this host forget everything, as the manual says. A
+// mark of the last note beside the database could be deleted as well, would cost each note a second
+// synced write, and would make each backup of the database restored without it look damaged.
 //
 // Thread-safety: none; used by one thread; damaged() from any. Blocking: every call, at most a few
-// seconds. Errors: as in store/sqlite/db.h; kCorrupt of get() is a record that is damaged, that is
-// to say, one that is there. A file that turns out to be damaged is kUnavailable, and tells of
-// no id.
+// seconds. Errors: as in store/sqlite/db.h; kCorrupt from get() means a damaged record, that is,
+// one that exists. A file found damaged is kUnavailable, and says nothing about any id.
 #pragma once
 
 #include <atomic>
@@ -30,27 +28,27 @@
 namespace keyfs {
 
 // Milliseconds of the wall clock. While a watch was live, from `since` to `until`, every record
-// that was confirmed in that time, and not announced as changed, was current.
+// that was confirmed in that time and not announced as changed was current.
 struct LiveTime {
   int64_t since = 0;
   int64_t until = -1;  // before `since`: never
 };
 
-// What stands in a row for a record that RKMS wrote, which has no form of ours: it was seen.
+// The text in a row for a record that RKMS wrote, which has no keyfs form: it was seen.
 inline constexpr const char* kSeenRkms = "rkms";
-// The record of a row's text; of kSeenRkms one with nothing but its id, and from_rkms.
+// Parses a row's text; kSeenRkms gives a record with only its id and from_rkms.
 Result<Record> record_of_row(std::string_view json, const std::string& id);
 
-// Why nothing can be told by a damaged file, and what to do about it. (Not what SQLite says, to
-// restore a backup: that would take back what was seen since.)
+// The error for a damaged file, and what to do about it. (Not SQLite's advice to restore a backup:
+// that would forget what was seen since.)
 Error replica_damaged(const std::string& path);
 
 class ReplicaDb {
  public:
-  // Makes the file, of mode 0600, unless it is there. Of two processes that make it, the first
-  // one's stays.
+  // Creates the file with mode 0600 unless it exists. Of two processes that create it, the first
+  // wins.
   static Result<void> begin(const Clock& clock, const std::string& path);
-  // kUnavailable when there is no file; kCorrupt when it is damaged, or has lost its tables.
+  // kUnavailable if there is no file; kCorrupt if it is damaged, or has lost its tables.
   static Result<std::unique_ptr<ReplicaDb>> open(const Clock& clock, const std::string& path);
 
   struct Row {
@@ -63,20 +61,20 @@ class ReplicaDb {
     std::string json;  // empty: only doubted
     std::string revision;
     int64_t confirmed = 0;
-    bool strong = true;    // or the row's time of confirmation stays, where there is a row
+    bool strong = true;    // otherwise an existing row keeps its time of confirmation
     bool doubted = false;  // announced as changed after that
     bool operator==(const Write&) const = default;
   };
 
   Result<std::optional<Row>> get(const std::string& id);
-  // Something was written, and is on the disk.
+  // Makes a test write and syncs it to disk.
   Result<void> prove();
-  // All of them or none. What would take back what the file holds of an id (goes_back()) is left
-  // out: the ids.
+  // Writes all or none. Records that go back from what the file has (goes_back()) are skipped;
+  // returns their ids.
   Result<std::vector<std::string>> write(const std::vector<Write>& writes);
   Result<LiveTime> live_time();
   Result<void> set_live_time(LiveTime live);
-  // What `live` says of the records is written into them, so that a new time can begin.
+  // Writes what `live` says about the records into them, so that a new period can begin.
   Result<void> settle(LiveTime live);
   // A read or a write has found the file damaged.
   bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
@@ -91,7 +89,7 @@ class ReplicaDb {
   Result<void> in_place() const;
   // Damage of the file, told as such.
   Error told(Error error);
-  // False: it would take back what is there.
+  // False: it goes back from what is there.
   Result<bool> put(const Write& write);
 
   const Clock& clock_;

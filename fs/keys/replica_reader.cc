@@ -44,8 +44,8 @@ Recall ReplicaReader::look_up(const std::string& id) {
     if (const std::string aside = damaged_replica(path_); !aside.empty()) {
       return Recall::unknown(
           Error(Code::kUnavailable,
-                "what this host has seen was in a replica of records that is damaged; once all "
-                "that the store should hold is there, remove " +
+                "the replica of records that this host has seen is damaged; once the store holds "
+                "everything that it should, remove " +
                     aside));
     }
     if (why == ENOENT) {
@@ -62,7 +62,7 @@ Recall ReplicaReader::look_up(const std::string& id) {
   if (!row) {
     if (db_->damaged()) return Recall::unknown(std::move(row.error()));
     if (row.error().code != Code::kCorrupt) return unreadable(path_, row.error());
-    recall.what = Recall::What::kKnown;  // damaged, and a record all the same
+    recall.what = Recall::What::kKnown;  // damaged, but still a record
     recall.why = std::move(row.error());
   } else if (*row) {
     recall.what = Recall::What::kKnown;

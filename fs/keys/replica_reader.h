@@ -1,11 +1,12 @@
-// This host's memory as a command reads it, beside a daemon that writes it or without one. It reads
-// only: what a command does is noted by fs/keys/replica_writer.h.
+// This host's memory for commands to read, with or without a daemon that writes it. Read-only:
+// fs/keys/replica_writer.h notes what a command does.
 //
-// Nothing at `path` is a host that has seen nothing. A file that may not be read, is damaged, was
-// set aside as damaged, or does not answer is kUnknown, and why says what to do.
+// No file at `path` means that the host has seen nothing. A file that is unreadable, damaged, set
+// aside as damaged, or does not answer is kUnknown, and `why` says what to do.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns a worker, which touches the disk; the
-// loop outlives it. Blocking: never; its end waits for a read that hangs. Errors: are answers.
+// loop outlives it. Blocking: never, but the destructor waits for a hanging read. Errors: none but
+// kUnknown.
 #pragma once
 
 #include <memory>
@@ -41,7 +42,7 @@ class ReplicaReader final : public HostMemory {
   Loop& loop_;
   const std::string path_;
   std::unique_ptr<ReplicaDb> db_;  // of the worker
-  Worker worker_;                  // goes first
+  Worker worker_;                  // destroyed first
 };
 
 }  // namespace keyfs

@@ -1,9 +1,9 @@
-// This host's memory as a command writes it, beside a daemon that has it open or without one. What
-// is not there is made: the directory by `prepare`, the file here, of mode 0600.
+// This host's memory for commands to write, with or without a daemon that has it open. Creates what
+// does not exist: the directory with `prepare`, and the file, with mode 0600.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns a worker, which touches the disk and
-// calls `prepare`; the loop outlives it. Blocking: never; its end waits for a write that hangs.
-// Errors: as in fs/keys/notebook.h. Others that hold the file for seconds are kTimeout.
+// calls `prepare`; the loop outlives it. Blocking: never, but the destructor waits for a hanging
+// write. Errors: as in fs/keys/notebook.h; kTimeout if others hold the file for seconds.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ class ReplicaWriter final : public Notebook {
   const std::string path_;
   const std::function<Result<void>()> prepare_;
   std::unique_ptr<ReplicaDb> db_;  // of the worker
-  Worker worker_;                  // goes first
+  Worker worker_;                  // destroyed first
 };
 
 }  // namespace keyfs

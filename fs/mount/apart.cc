@@ -29,13 +29,13 @@ void bury(pid_t child) {
 Result<std::string> work_apart(const std::function<std::string()>& work,
                                std::chrono::milliseconds limit) {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail(os_error("pipe", "cannot be made"));
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail(os_error("pipe", "cannot be created"));
   const Descriptor from(ends[0]);
   Descriptor to(ends[1]);
   const pid_t child = ::fork();
-  if (child < 0) return fail(os_error("fork", "no process can be had"));
+  if (child < 0) return fail(os_error("fork", "no process can be started"));
   if (child == 0) {
-    // '+' in front tells an empty answer from none.
+    // The prefix '+' distinguishes an empty answer from none.
     ::_exit(write_all(to.get(), "+" + work()) ? 0 : 1);
   }
   to.reset();
@@ -58,7 +58,7 @@ Result<std::string> work_apart(const std::function<std::string()>& work,
     answer.append(piece.data(), static_cast<size_t>(got));
   }
   bury(child);
-  if (answer.empty()) return fail(Code::kUnavailable, "the process that was to look died");
+  if (answer.empty()) return fail(Code::kUnavailable, "the helper process died");
   return answer.substr(1);
 }
 

@@ -12,14 +12,15 @@ namespace {
 
 constexpr uint32_t kBlock = 4096;
 
-// How long a stat(2) waits for the store to tell the size of a key, and for how long none asks
-// after one to which it did not tell.
+// How long a stat(2) waits for the store to return the size of a key, and for how long none asks
+// after one got no answer.
 constexpr Duration kSizePatience = std::chrono::milliseconds(300);
 constexpr Duration kSizePause = std::chrono::seconds(1);
-// How many may wait for it at once; others are told at once what they would be told in the end.
+// How many may wait for it at once; others immediately get the answer that they would get in the
+// end.
 constexpr size_t kSizesAtOnce = 64;
 
-// Counted by getattr_key(), and let go with the coroutine.
+// Counted by getattr_key(), and released with the coroutine.
 struct Asked {
   explicit Asked(std::atomic<size_t>& at_once) : count(at_once) {}
   ~Asked() { --count; }
@@ -66,8 +67,8 @@ FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& in
   attributes.st_gid = section.group;
   const SharedKey key = ops.parts_.cache.held(entry);
   set_times(attributes, key != nullptr ? key->created : ops.started_);
-  // An OPEN may learn another size while this answer is on its way. It looks at told_bytes after it
-  // learned the size, we at the size after we noted what we tell: one of the two sees the other.
+  // An OPEN may learn another size while this answer is on its way. It reads told_bytes after it
+  // learned the size; we read the size after we noted what we tell: one of the two sees the other.
   uint32_t guess = 0;
   if (entry.bytes_or(0) == 0) guess = ops.parts_.backend.listed_bytes(entry.id()).value_or(0);
   uint32_t known = 0;
@@ -111,14 +112,13 @@ void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
   fuse_reply_attr(req, &told.what, told.timeout);
 }
 
-// The store is asked for the record alone, and not for long: who only looks is to be told
-// something.
+// The store is asked only for the record, and not for long: a stat should get some answer.
 Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                     Inode& inode, std::shared_ptr<const void>) {
   const TimePoint deadline =
       self.parts_.loop.now() + std::min<Duration>(kSizePatience, self.options_.open_deadline);
   std::string id(inode.entry->id());
-  auto task = before(self.parts_.loop, deadline, "could not look at the key",
+  auto task = before(self.parts_.loop, deadline, "could not look up the key",
                      self.parts_.backend.describe(std::move(id), deadline));
   const auto seen = co_await reply->unless_given_up(std::move(task));
   fuse_req_t req = reply->take();
@@ -131,7 +131,7 @@ Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply>
   if (*seen && **seen) {
     inode.entry->learn_bytes((**seen)->bytes);
   } else if (*seen) {
-    unknown_as = self.options_.key_bytes;  // there is none; what would be made
+    unknown_as = self.options_.key_bytes;  // there is no key; the size that would be created
   } else if ((*seen).error().code != Code::kCorrupt) {
     const TimePoint again = self.parts_.loop.now() + kSizePause;
     self.sizes_not_before_.store(again.time_since_epoch().count(), std::memory_order_relaxed);

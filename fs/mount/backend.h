@@ -1,11 +1,11 @@
 // What the FUSE side asks for when the cache does not have it: the keyring and the list of keys,
 // behind one interface. It costs a virtual call where a request waits for a disk or a network
 // anyway; without it every test of a FUSE operation, and the fuzzer, would need a store and regions
-// to have an open hang or fail.
+// to make an open hang or fail.
 //
-// Thread-safety: none; on the loop's thread, where the listings are also let go; but for
-// listed_bytes(), from any. Blocking: never; what waits is a task that ends when it is dropped.
-// Errors: those of fs/keys/keyring.h and fs/upkeep/key_list.h.
+// Thread-safety: none; on the loop's thread, where listings are also released; except
+// listed_bytes(), from any thread. Blocking: never; calls that wait are tasks, cancelled by
+// dropping them. Errors: those of fs/keys/keyring.h and fs/upkeep/key_list.h.
 #pragma once
 
 #include <cstdint>

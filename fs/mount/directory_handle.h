@@ -1,12 +1,12 @@
-// A directory as one opendir(3) sees it: names by number, as many as are known so far, and where
-// more come from. And those that are open.
+// A directory as seen by one opendir(3): the names known so far, by number, and where more come
+// from. Also the table of open directories.
 //
-// The names are those that whoever opened the directory may see, each page by the policy of the
-// time when it came: like a key's file, a directory is decided by OPEN, and who reads may have
-// dropped the rights that it opened with.
+// The names are those that the user who opened the directory may see, each page by the policy at
+// the time it arrived: as for a key's file, OPEN decides, and the reading process may have dropped
+// the rights that it opened with.
 //
-// Thread-safety: names may be read on any thread while the loop adds to them; all else as it is
-// marked. Ownership: a handle shares pages and listing with others; it is let go on the loop's
+// Thread-safety: names may be read on any thread while the loop adds to them; everything else as
+// marked. Ownership: a handle shares pages and listing with others; it is released on the loop's
 // thread, as listings are. Blocking: never. Errors: none.
 #pragma once
 
@@ -27,7 +27,7 @@
 
 namespace keyfs {
 
-// Groups that were asked for when the directory was opened.
+// The groups looked up when the directory was opened.
 class RememberedGroups final : public SupplementaryGroups {
  public:
   void remember(std::optional<std::span<const gid_t>> groups) {
@@ -46,24 +46,24 @@ class RememberedGroups final : public SupplementaryGroups {
 
 class DirectoryHandle {
  public:
-  // Of .keyfs, which has no keys.
+  // For .keyfs, which has no keys.
   DirectoryHandle() : complete_(true) {}
   explicit DirectoryHandle(std::shared_ptr<KeyListing> listing) : listing_(std::move(listing)) {}
 
   // Set before the handle is shared.
   Caller opener;
-  RememberedGroups groups;  // when there is more than one page
+  RememberedGroups groups;  // if there is more than one page
   bool shows_own = false;   // .keyfs is listed
 
-  // On the loop.
+  // On the loop's thread.
   KeyListing& listing() { return *listing_; }  // until complete
   size_t pages() const { return pages_; }
-  Duration waited{};  // for the next page, by READDIRs that were answered without it
-  // The next page, and which of its keys are to be seen.
+  Duration waited{};  // time that READDIRs answered without a next page have waited for it
+  // The next page, and which of its keys are visible.
   void add(const KeyPageRef& page, std::vector<uint32_t> visible);
 
-  // Gives the names from number `from` on to `take(name, number)`, until that is false or no more
-  // are known. False when it was: there was no room.
+  // Passes the names from number `from` on to `take(name, number)`, until that returns false or no
+  // more are known. False if it did: there was no room.
   template <class Take>
   bool names_from(size_t from, Take take) const {
     std::lock_guard lock(mutex_);
@@ -99,16 +99,16 @@ class DirectoryHandle {
   bool complete_ = false;
 };
 
-// From any thread. What a file handle says is a pointer, which is the kernel's until RELEASEDIR.
+// From any thread. The file handle is a pointer, which the kernel holds until RELEASEDIR.
 class OpenDirectories {
  public:
   uint64_t add(std::shared_ptr<DirectoryHandle> handle);
-  // Valid as long as a request for it is unanswered.
+  // Valid while a request for it is pending.
   static DirectoryHandle& at(uint64_t handle) {
     return *reinterpret_cast<DirectoryHandle*>(handle);
   }
   std::shared_ptr<DirectoryHandle> share(uint64_t handle) const;
-  // To be let go on the loop.
+  // Release the result on the loop's thread.
   std::shared_ptr<DirectoryHandle> remove(uint64_t handle);
   std::vector<std::shared_ptr<DirectoryHandle>> remove_all();
 

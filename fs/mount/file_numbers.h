@@ -1,13 +1,13 @@
-// The numbers by which programs tell files apart (st_ino).
+// The numbers by which programs distinguish files (st_ino).
 //
-// A key's number is a hash of its name, the same on every host, and fits 32 bits, for programs whose
-// ino_t has no more. Of 100,000 names about one pair has the same hash, and programs take two files
-// with one number for one: cmp and diff then find no difference without reading. So no two files
-// that the kernel knows at the same time have the same one: who comes second has its node id, which
-// needs 64 bits and is nobody else's. readdir(3) shows the hash in any case.
+// A key's number is a hash of its name, the same on every host, and fits in 32 bits, for programs
+// with a 32-bit ino_t. Among 100,000 names about one pair has the same hash, and programs treat two
+// files with the same number as one: cmp and diff then find no difference without reading. So no
+// two files that the kernel knows at the same time have the same number: the second one gets its
+// node id, which needs 64 bits and is unique. readdir(3) always shows the hash.
 //
-// Thread-safety: all from any thread. Blocking: a short lock of 1,024. Errors: none.
-// Cost: 4 to 8 bytes for each number that is taken.
+// Thread-safety: all from any thread. Blocking: one short lock of 1,024. Errors: none.
+// Cost: 4 to 8 bytes per number in use.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ class FileNumbers {
   FileNumbers(const FileNumbers&) = delete;
   FileNumbers& operator=(const FileNumbers&) = delete;
 
-  // False: somebody has it.
+  // False: another file has it.
   bool take(uint32_t number) {
     Shard& shard = shard_of(number);
     std::lock_guard lock(shard.mutex);

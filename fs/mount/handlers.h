@@ -1,4 +1,4 @@
-// The operations' common ground; for fuse_ops*.cc only.
+// Shared by the operations; for ops*.cc and attributes.cc only.
 #pragma once
 
 #define FUSE_USE_VERSION 312
@@ -22,12 +22,12 @@ namespace keyfs {
 constexpr uint64_t kDirectoryNode = 2;  // .keyfs
 constexpr uint64_t kFirstFileNode = 3;
 
-// Names and attributes are kept by the kernel until they are dropped explicitly: entries when the
-// policy hides a name, attributes when a size is learned or the policy changes. Attributes with a
-// size that is not known are not kept.
+// The kernel keeps names and attributes until they are invalidated: entries when the policy hides a
+// name, attributes when a size is learned or the policy changes. Attributes with an unknown size
+// are not kept.
 constexpr double kLongTimeout = 86'400;
 
-// A virtual file as one open(2) sees it.
+// A virtual file as seen by one open(2).
 struct FileHandle {
   std::shared_ptr<const std::string> text;
 };
@@ -40,7 +40,7 @@ struct FuseHandlers {
   }
   static bool is_admin(fuse_req_t req);
 
-  // fuse_ops.cc
+  // ops.cc
   static void init(void* self, fuse_conn_info* connection);
   static void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
   static void lookup_key(fuse_req_t req, std::string_view name);
@@ -54,23 +54,23 @@ struct FuseHandlers {
   static void read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* file);
   static void release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
 
-  // fuse_ops_key.cc
+  // ops_key.cc
   static void open_key(fuse_req_t req, Inode& inode, const fuse_file_info& file);
   static void read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
                        const fuse_file_info& file);
   struct Access;
-  // Whether the policy, should it have changed, still permits who opened this handle.
+  // Whether the policy, if it has changed, still permits the user who opened this handle.
   static bool still_permitted(FuseOps& ops, const Inode& inode, const fuse_file_info& file);
-  // The handle of an opener is no more, or never came to be.
+  // The handle of an opener was closed, or was never created.
   static void let_go(FuseOps& ops, const Inode& inode, uint32_t opener);
-  // Before a page is answered, which is noted: 0, or an errno.
+  // Call before answering with a page, which is noted: 0, or an errno.
   static int may_page(FuseOps& ops, Inode& inode, const fuse_file_info& file);
   static void reply_bytes(fuse_req_t req, Access& access, const DataKey& key, size_t size,
                           off_t offset);
-  // Pages of it go into the page cache, or are to go from there.
+  // Its pages go into the page cache, or must be dropped from it.
   static void note_pages(FuseOps& ops, Inode& inode);
   static void drop_pages(FuseOps& ops, Inode& inode);
-  // Looks at the files with pages, as long as there are any.
+  // Checks the files with pages, as long as there are any.
   static Task<void> watch_pages(FuseOps& ops);
   static Task<void> serve_noted(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
                                 SharedKey key, KeySource source, bool created);
@@ -79,12 +79,12 @@ struct FuseHandlers {
   static Task<void> serve_read(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
                                size_t size, off_t offset);
 
-  // fuse_ops_virtual.cc
+  // ops_virtual.cc
   static void getattr_virtual(fuse_req_t req, fuse_ino_t ino);
   static void open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
 
-  // fuse_ops_dir.cc
-  // Whether there is a section by which this caller might read anything.
+  // ops_dir.cc
+  // Whether any section might let this caller read.
   static bool may_read_any(const Policy& policy, const Caller& caller, SupplementaryGroups& groups);
   static void opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file);
   static void readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
@@ -95,34 +95,34 @@ struct FuseHandlers {
   static Task<void> serve_readdir(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                   std::shared_ptr<DirectoryHandle> handle, size_t size,
                                   off_t offset);
-  // Adds what the page has for whoever opened the directory.
+  // Adds the page's keys that the user who opened the directory may see.
   static void show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
                    SupplementaryGroups& groups);
-  // The same for pages that come after what it has and were read already, some at once.
+  // The same for following pages that were already read, several at once.
   static void show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups);
   static void tell_listed_size(FuseOps& self, const ListedKey& key);
 
-  // fuse_ops_xattr.cc
+  // ops_xattr.cc
   static void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size);
   static void listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
   static Task<void> serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply, std::string id,
                                 std::string_view name, size_t size);
 
-  // fuse_ops_refuse.cc: what a read-only file system refuses, should it be asked.
+  // ops_refuse.cc: what a read-only file system refuses.
   static void refuse(fuse_lowlevel_ops& table);
 
-  // fuse_attributes.cc
+  // attributes.cc
   struct KeyAttributes {
     struct stat what;
     double timeout;   // how long the kernel may keep them
-    bool size_known;  // else it is `unknown_as`
+    bool size_known;  // otherwise it is `unknown_as`
   };
-  // Of a key; also notes what the kernel is told.
+  // For a key; also notes what the kernel is told.
   static KeyAttributes key_attributes(FuseOps& ops, Inode& inode, uint32_t unknown_as);
-  // No smaller than any key.
+  // At least as large as any key.
   static uint32_t largest_size(const FuseOps& ops);
   static void getattr_key(fuse_req_t req, Inode& inode);
-  // `turn` is held until it is done.
+  // `turn` is held until the task is done.
   static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
                                std::shared_ptr<const void> turn);
   static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);

@@ -21,14 +21,12 @@ namespace keyfs {
 namespace {
 
 constexpr std::string_view kHeader = "keyfs node ids 1 ";
-// Block 0 is left to the root and to nobody; the top bit stays clear, for those who take ids as
-// signed.
+// Block 0 is reserved for the root; the top bit stays clear, for programs that treat ids as signed.
 constexpr uint64_t kFirstBlock = 1;
 constexpr uint64_t kLastBlock = (uint64_t{1} << (63 - InodeIds::kBits)) - 1;
 
 tl::unexpected<Error> system_error(const std::string& what, int error) {
-  return fail(Code::kUnavailable, "cannot number the files of this mount: " + what + ": " +
-                                      std::strerror(error) +
+  return fail(Code::kUnavailable, "cannot assign node ids: " + what + ": " + std::strerror(error) +
                                       "; state_dir must be a directory that keyfs may write");
 }
 
@@ -40,8 +38,7 @@ Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
     return system_error("cannot read " + path, errno);
   }
   if (auto regular = check_regular(path, file); !regular) {
-    return fail(Code::kCorrupt,
-                "cannot number the files of this mount: " + regular.error().message);
+    return fail(Code::kCorrupt, "cannot assign node ids: " + regular.error().message);
   }
   std::array<char, 128> buffer{};
   const ssize_t got = ::read(file.get(), buffer.data(), buffer.size());
@@ -56,14 +53,14 @@ Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
       return block;
     }
   }
-  return fail(Code::kCorrupt, "cannot number the files of this mount: " + path +
-                                  " is not a node id file of keyfs; move it away, and unmount "
-                                  "what still uses old files first");
+  return fail(Code::kCorrupt, "cannot assign node ids: " + path +
+                                  " is not a keyfs node id file; move it away after unmounting "
+                                  "whatever still uses old files");
 }
 
 Result<void> write_block(int dir, const std::string& path, uint64_t block) {
   const std::string text = std::string(kHeader) + std::to_string(block) + "\n";
-  // Under the lock, so a file that is there was left by a crash.
+  // Under the lock, so an existing file was left by a crash.
   constexpr auto kTemporary = "node_ids.new";
   if (::unlinkat(dir, kTemporary, 0) != 0 && errno != ENOENT) {
     return system_error("cannot replace " + path, errno);
@@ -86,7 +83,7 @@ uint64_t block_by_clock(WallTime now) {
   using std::chrono::sys_days;
   constexpr WallTime kEpoch = sys_days(std::chrono::year(2020) / 1 / 1);
   const auto minutes = std::chrono::duration_cast<std::chrono::minutes>(now - kEpoch).count();
-  // Modest enough to leave room above it: a clock that is wrong must not use up all blocks.
+  // Low enough to leave room above it: a wrong clock must not use up all blocks.
   constexpr int64_t kMost = kLastBlock * 3 / 4;
   return static_cast<uint64_t>(std::clamp<int64_t>(minutes, kFirstBlock, kMost));
 }
@@ -97,7 +94,7 @@ Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   const std::string path = state_dir + "/node_ids";
   const Descriptor dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!dir.is_open()) return system_error("cannot open " + state_dir, errno);
-  // The directory itself is the lock: it is not replaced as the file is.
+  // The directory itself is the lock: it is not replaced, as the file is.
   while (::flock(dir.get(), LOCK_EX) != 0) {
     if (errno != EINTR) return system_error("cannot lock " + state_dir, errno);
   }
@@ -107,7 +104,7 @@ Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   if (block > kLastBlock) {
     return fail(Code::kUnavailable,
                 "cannot number the files of this mount: all blocks in " + path +
-                    " are used; move the file away when no file of an earlier mount is open");
+                    " are used; move the file away once no file of an earlier mount is open");
   }
   if (auto written = write_block(dir.get(), path, block + 1); !written) {
     return fail(written.error());

@@ -1,18 +1,18 @@
-// Node ids that no earlier run of the daemon has given out.
+// Node ids that no earlier run of the daemon has used.
 //
-// The kernel and whoever takes over open files after a restart know a file by its node id, so an id
-// that came again for another key would show one key in place of another. Each start therefore
-// takes a block of 2^38 ids of its own; which block is next stands in <state_dir>/node_ids, on disk
-// before the first id of it is used. 2^38 ids last for three months of a new name every 30 us, 2^25
-// blocks for a year of a start every second.
+// The kernel, and a process that takes over open files after a restart, know a file by its node id,
+// so an id reused for another key would show one key instead of another. Each start therefore takes
+// its own block of 2^38 ids; <state_dir>/node_ids has the number of the next block, on disk before
+// the block is used. 2^38 ids last for three months with a new name every 30 us, 2^25 blocks for a
+// year with a start every second.
 //
-// The file: one line, "keyfs node ids 1 <block>\n", the block to be taken next. When it was lost,
-// the block is taken from the wall clock (minutes since 2020), so that ids still differ.
+// The file: one line, "keyfs node ids 1 <block>\n", the next block. If it was lost, the block is
+// taken from the wall clock (minutes since 2020), so that ids still differ.
 //
 // Thread-safety: none needed; one call at start. Several daemons may share a state_dir (flock).
 // Blocking: yes, for an fsync or two: call it before the mount.
-// Errors: kUnavailable (cannot be read or written; the message says what to do), kCorrupt (the file
-// is not ours; it is never overwritten then).
+// Errors: kUnavailable (cannot be read or written; the message says what to do), kCorrupt (not a
+// keyfs file; it is never overwritten).
 #pragma once
 
 #include <cstdint>
@@ -24,15 +24,15 @@
 namespace keyfs {
 
 struct InodeIds {
-  static constexpr unsigned kBits = 38;  // of a block
+  static constexpr unsigned kBits = 38;  // per block
   uint64_t first = 0;                    // the block is [first, first + 2^kBits)
 };
 
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now);
 
-// For a start without a state_dir that can be written: the block of this minute by the wall clock,
-// or the one that the file names if that is higher. Another start within the minute takes the same
-// one, so this is better than not to start, and no more.
+// For a start without a writable state_dir: the block of this minute by the wall clock, or the one
+// in the file if that is higher. Another start within the same minute takes the same block, so this
+// is only better than not starting.
 InodeIds inode_ids_by_clock(const std::string& state_dir, WallTime now);
 
 }  // namespace keyfs

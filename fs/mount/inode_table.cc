@@ -54,7 +54,7 @@ void InodeTable::forget(uint64_t id, uint64_t count) {
   // The kernel still holds the references that it gives back here, so the inode is there.
   Inode* inode = find(id);
   if (inode == nullptr || count == 0) return;
-  const KeyRef entry = inode->entry;  // goes after the lock: it may be the last one
+  const KeyRef entry = inode->entry;  // released after the lock: it may be the last one
   std::lock_guard lock(stripe_of(entry).mutex);
   if (count < inode->lookups_) {
     inode->lookups_ -= count;
@@ -95,7 +95,7 @@ std::optional<std::string> InodeTable::take_oldest_lone(size_t most) {
   if (lone() <= most) return std::nullopt;
   std::lock_guard list(lone_mutex_);
   if (lone() <= most) return std::nullopt;
-  Inode& oldest = *oldest_lone_;  // forget() takes it from the list before it goes
+  Inode& oldest = *oldest_lone_;  // forget() removes it from the list before destroying it
   unlink_lone_locked(oldest);
   oldest.known_ = Inode::Known::kLeaving;
   ++leaving_;
@@ -112,7 +112,7 @@ void InodeTable::if_known(uint64_t id, const KeyRef& entry,
 void InodeTable::for_each(const std::function<void(Inode&)>& use) {
   const uint64_t end = next_.load();
   for (uint64_t first = 0; first < end; first += kLeafSize) {
-    // With all stripes taken (always in the same order) no inode goes, and no leaf.
+    // With all stripes locked (always in the same order) no inode or leaf is freed.
     std::array<std::unique_lock<std::mutex>, kStripes> locks;
     for (size_t i = 0; i < kStripes; ++i) locks[i] = std::unique_lock(stripes_[i].mutex);
     const Leaf* leaf = leaf_at(first);
@@ -143,9 +143,9 @@ std::atomic<Inode*>* InodeTable::new_slot(uint64_t& id) {
   return &leaf->inodes[index & (kLeafSize - 1)];
 }
 
-// A leaf whose ids were all given out and all forgotten is freed, so that a mount whose names come
-// and go does not grow for ever. No reader can be in it: find() is for ids that the kernel still
-// refers to.
+// A leaf whose ids were all used and all forgotten is freed, so that a mount whose names come and
+// go does not grow forever. No reader can be in it: find() is for ids that the kernel still refers
+// to.
 void InodeTable::clear_slot(uint64_t id) {
   const uint64_t index = id - ids_.first;
   Middle* middle = top_[index >> (kMiddleBits + kLeafBits)].load(std::memory_order_acquire);

@@ -1,22 +1,22 @@
 // The keys that the kernel knows, by node id.
 //
-// A key gets its node id at its first LOOKUP and keeps it until the kernel forgets it; an id never
-// comes again (fs/mount/inode_ids.h), not even for the same key when it is looked up anew. The way
-// from a name to its node is the key's entry in the cache, which each inode keeps alive.
+// A key gets its node id at its first LOOKUP and keeps it until the kernel forgets it; an id is
+// never reused (fs/mount/inode_ids.h), not even for the same key when it is looked up again. A name
+// leads to its node through the key's entry in the cache, which each inode keeps alive.
 //
 // Thread-safety: everything may be called from any thread. find() takes no lock: ids are indices
 // into a radix tree of atomic pointers. look_up() and forget() take one lock of 32, by entry.
-// Ownership: the table owns the inodes, and goes before the key cache. A pointer is valid as long
+// Ownership: the table owns the inodes; destroy it before the key cache. A pointer is valid as long
 // as the kernel holds a reference: from look_up() to the forget() that gives the last one back,
-// which the kernel sends only when no request for the file is under way and no descriptor of it is
-// open. Only what works for such a request may keep the pointer; all others keep the id.
-// Blocking: never. Errors: look_up() gives nullptr when the block of ids is used up.
-// Cost: 8 bytes for the id and 64 for the inode.
+// which the kernel sends only when no request for the file is pending and no descriptor of it is
+// open. Only code that serves such a request may keep the pointer; all others keep the id.
+// Blocking: never. Errors: look_up() returns nullptr if the block of ids is used up. Cost: 8 bytes
+// for the id and 64 for the inode.
 //
-// Lone names: those of which nothing is known but that somebody has asked for them. Anybody may ask
-// for any number of names, and each costs memory here and more in the kernel. So these stand in a
-// list of their own, the oldest first; whoever made it too long takes from its beginning and has
-// the kernel forget. A name leaves the list when its key is opened (settle()).
+// Lone names: those that somebody looked up, and of which nothing else is known. Any user may look
+// up any number of names, and each costs memory here and more in the kernel. So they are in a
+// separate list, the oldest first; the caller that makes it too long removes the first one and has
+// the kernel forget it. A name leaves the list when its key is opened (settle()).
 #pragma once
 
 #include <sys/types.h>
@@ -48,9 +48,9 @@ class Inode {
   // What stat(2) shows; see fs/mount/file_numbers.h.
   uint64_t file_number() const { return number_ != 0 ? number_ : id; }
 
-  // The size that the kernel was last told, and goes by; 0: it was told none.
+  // The size that the kernel was last told, and uses; 0: none.
   std::atomic<uint32_t> told_bytes{0};
-  // The thread that was last asked to look the name up anew; see FuseHandlers::Access::serve().
+  // The thread that was last made to look the name up again; see FuseHandlers::Access::serve().
   std::atomic<pid_t> asked_again{0};
   // Its pages may be in the page cache; see fs/mount/paged_files.h, which alone changes it.
   std::atomic<bool> paged{false};
@@ -76,25 +76,25 @@ class InodeTable {
   InodeTable(const InodeTable&) = delete;
   InodeTable& operator=(const InodeTable&) = delete;
 
-  // The inode of a key, made if need be; the kernel gets one reference more. `lone`: it is to be a
-  // lone name when it is made.
+  // The inode of a key, created if necessary; the kernel gets one more reference. `lone`: a new
+  // inode becomes a lone name.
   Inode* look_up(const KeyRef& entry, bool lone = false);
-  // It is more than a name.
+  // It is no longer a lone name.
   void settle(Inode& inode) {
     if (inode.known_.load(std::memory_order_relaxed) == Inode::Known::kSettled) return;
     settle_slowly(inode);
   }
-  // The oldest lone name when there are more than `most`: it is leaving from now on, and the kernel
-  // is to be told.
+  // The oldest lone name if there are more than `most`: it is now leaving, and the kernel must be
+  // told.
   std::optional<std::string> take_oldest_lone(size_t most);
-  // Lone names that are leaving and that the kernel still holds.
+  // Leaving lone names that the kernel still holds.
   size_t leaving() const { return leaving_.load(std::memory_order_relaxed); }
   size_t lone() const { return lone_.load(std::memory_order_relaxed); }
-  // Takes back `count` references: those the kernel gives back, or the one of a look_up() whose
-  // reply never reached it. Unknown ids are left alone.
+  // Takes back `count` references: those that the kernel gives back, or that of a look_up() whose
+  // reply never reached it. Ignores unknown ids.
   void forget(uint64_t id, uint64_t count);
 
-  // nullptr for what is not known.
+  // nullptr if unknown.
   Inode* find(uint64_t id) const {
     const uint64_t index = id - ids_.first;
     if (index >> InodeIds::kBits != 0) return nullptr;
@@ -104,11 +104,11 @@ class InodeTable {
   }
 
   // Calls `use` with the inode of that id and entry, unless it is forgotten, with part of the table
-  // locked: as for_each(). For whoever has no request for it.
+  // locked, as in for_each(). For callers without a request for it.
   void if_known(uint64_t id, const KeyRef& entry, const std::function<void(Inode&)>& use);
 
-  // Calls `use` with every inode, some at a time with the table locked: `use` must be quick and
-  // must not call the table.
+  // Calls `use` with every inode, in batches with the table locked: `use` must be quick and must
+  // not call the table.
   void for_each(const std::function<void(Inode&)>& use);
 
   size_t size() const { return size_.load(std::memory_order_relaxed); }
@@ -124,8 +124,8 @@ class InodeTable {
 
   struct Leaf {
     std::array<std::atomic<Inode*>, kLeafSize> inodes{};
-    // Ids of this leaf that are not yet forgotten, those not yet given out included: at 0 nobody
-    // can ask for it any more.
+    // Ids of this leaf that are not yet forgotten, including those not yet used: at 0 nobody can
+    // need it any more.
     std::atomic<uint32_t> open{kLeafSize};
   };
   struct Middle {
@@ -152,7 +152,7 @@ class InodeTable {
   std::vector<std::atomic<Middle*>> top_;
   std::array<Stripe, kStripes> stripes_;
   std::atomic<size_t> size_{0};
-  std::mutex growing_;             // held while an id is given out
+  std::mutex growing_;             // held while an id is assigned
   std::atomic<uint64_t> next_{0};  // index of the next id
   std::mutex lone_mutex_;          // taken last
   Inode* oldest_lone_ = nullptr;

@@ -40,7 +40,7 @@ std::optional<std::string> read_proc(const std::string& path) {
   return std::string{std::istreambuf_iterator<char>(file), {}};
 }
 
-// A FUSE mount of another user answers statx(2) with EACCES; its id is still to be had.
+// A FUSE mount of another user answers statx(2) with EACCES; its id is still available.
 std::optional<PlaceOfMount> mount_of_others(const std::string& path) {
   const Descriptor place(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!place.is_open()) return std::nullopt;
@@ -94,7 +94,7 @@ std::optional<std::vector<MountEntry>> read_mounts() {
 
 std::optional<PlaceOfMount> mount_at(const std::string& path) {
   struct statx found {};
-  // AT_STATX_DONT_SYNC: the file system is not asked.
+  // AT_STATX_DONT_SYNC: does not ask the file system.
   constexpr int kFlags = AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
   if (::statx(AT_FDCWD, path.c_str(), kFlags, STATX_MNT_ID, &found) != 0) {
     return errno == EACCES ? mount_of_others(path) : std::nullopt;

@@ -23,7 +23,7 @@
 namespace keyfs {
 namespace {
 
-// The last component is not looked at: it may be a dead mount, which realpath() fails on.
+// Does not resolve the last component: it may be a dead mount, where realpath() fails.
 Result<std::string> absolute(const std::string& path) {
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.ends_with('/')) trimmed.pop_back();
@@ -31,7 +31,7 @@ Result<std::string> absolute(const std::string& path) {
   std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, slash);
   if (parent.empty()) parent = std::string(1, '/');
   const std::string last = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
-  // AT_STATX_DONT_SYNC: the server of what is mounted there may be stopped.
+  // AT_STATX_DONT_SYNC: the server of the mounted file system may be stopped.
   struct statx link {};
   constexpr int kFlags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
   const bool plain = !last.empty() && last != "." && last != ".." &&
@@ -51,7 +51,7 @@ Result<std::string> absolute(const std::string& path) {
 
 bool is_empty(const std::string& path) {
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), ::closedir);
-  if (directory == nullptr) return true;  // nobody can tell, and it is only for a warning
+  if (directory == nullptr) return true;  // unknown, and only for a warning
   while (const dirent* entry = ::readdir(directory.get())) {
     if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) return false;
   }
@@ -60,7 +60,7 @@ bool is_empty(const std::string& path) {
 
 enum class Pulse { kAlive, kDead, kSilent };
 
-// Asked by a process of its own, since a keyfs that is stopped does not answer.
+// In a separate process, since a stopped keyfs does not answer.
 Pulse pulse_of(const std::string& path) {
   const auto answer = work_apart(
       [&path]() -> std::string {
@@ -73,7 +73,7 @@ Pulse pulse_of(const std::string& path) {
   return *answer == "dead" ? Pulse::kDead : Pulse::kAlive;
 }
 
-// What is mounted at `path`: its type, as far as that can be told; "": nothing.
+// The type of what is mounted at `path`, if known; "": nothing.
 std::string type_at(const std::string& path) {
   const auto place = mount_at(path);
   if (!place || !place->is_root) return "";
@@ -95,7 +95,7 @@ Result<void> lazy_unmount(const std::string& path) {
                                     words[3].data(), nullptr};
   pid_t child = 0;
   int status = 0;
-  // Ours are blocked, and a program may not unblock them itself.
+  // Our signals are blocked, and the program might not unblock them.
   sigset_t none;
   sigemptyset(&none);
   posix_spawnattr_t attributes;
@@ -122,7 +122,7 @@ Result<Unmounting> unmount_own(const MountId& own, const std::string& path) {
   }
   const auto place = mount_at(where);
   if (!place) {
-    return fail(Code::kUnavailable, "cannot look at " + where + ": " + std::strerror(errno));
+    return fail(Code::kUnavailable, "cannot examine " + where + ": " + std::strerror(errno));
   }
   if (place->mount != own) return Unmounting::kCovered;
   if (auto unmounted = lazy_unmount(where); !unmounted) return fail(unmounted.error());
@@ -142,13 +142,13 @@ Result<std::string> prepare_mountpoint(const std::string& path, Log& log) {
     }
     if (const Pulse pulse = pulse_of(*target); pulse != Pulse::kDead) {
       return fail(Code::kInvalid, "cannot mount on " + *target +
-                                      ": a keyfs is mounted there already, and " +
+                                      ": a keyfs is already mounted there, and " +
                                       (pulse == Pulse::kAlive ? "is alive" : "does not answer"));
     }
     if (auto unmounted = lazy_unmount(*target); !unmounted) {
-      return fail(unmounted.error().within("a keyfs that died is still mounted there"));
+      return fail(unmounted.error().within("a dead keyfs is still mounted there"));
     }
-    log.warn("unmounted a keyfs that had died", {{"mountpoint", *target}});
+    log.warn("unmounted a dead keyfs", {{"mountpoint", *target}});
   }
   struct stat attributes {};
   if (::stat(target->c_str(), &attributes) != 0) {
@@ -160,7 +160,7 @@ Result<std::string> prepare_mountpoint(const std::string& path, Log& log) {
     return fail(Code::kInvalid, "cannot mount on " + *target + ": it is not a directory");
   }
   if (!is_empty(*target)) {
-    log.warn("the mount hides files that lie in its directory", {{"mountpoint", *target}});
+    log.warn("the mount hides files in its directory", {{"mountpoint", *target}});
   }
   return target;
 }

@@ -1,11 +1,11 @@
-// Tells the kernel to drop what it holds: pages, attributes, names.
+// Tells the kernel to drop pages, attributes and names.
 //
-// Such a call waits for locks that a request may hold which waits for us: never from a thread that
-// handles requests, nor from the loop's. One thread of its own does it, in order.
+// Such a call waits for kernel locks that a request waiting for us may hold: never make it on a
+// thread that handles requests, or on the loop's. A dedicated thread makes the calls, in order.
 //
 // Thread-safety: all from any thread. Ownership: the session outlives attach()..close().
-// Blocking: close() waits for the call under way; the others never. Errors: none come back; what
-// the kernel does not know (any more) needs no dropping.
+// Blocking: close() waits for the current call; the others never. Errors: none; what the kernel
+// does not (or no longer) know needs no dropping.
 #pragma once
 
 #include <chrono>
@@ -28,32 +28,32 @@ class FuseNotifier {
   FuseNotifier(const FuseNotifier&) = delete;
   FuseNotifier& operator=(const FuseNotifier&) = delete;
 
-  // From now on; what was asked for before is not kept.
+  // Starts making calls; earlier requests are not kept.
   void attach(fuse_session* session);
-  // No call reaches the session afterwards. What is still queued is dropped: the session's end
-  // drops all.
+  // No call reaches the session afterwards. Queued calls are dropped: the end of the session drops
+  // everything.
   void close();
 
-  // The pages (and the attributes) of a file.
+  // Drops the pages (and attributes) of a file.
   void drop_pages(uint64_t id) { push({Drop::kPages, id, {}}); }
   void drop_attributes(uint64_t id) { push({Drop::kAttributes, id, {}}); }
-  // A name in a directory.
+  // Drops a name in a directory.
   void drop_name(uint64_t directory, std::string name) {
     push({Drop::kName, directory, std::move(name)});
   }
 
-  // Memory that the kernel's forgetting has freed goes back to the system, a little later and no
-  // more than once in kTrimEvery.
+  // Returns memory that the kernel's FORGETs have freed to the system, a little later and at most
+  // once per kTrimEvery.
   void trim();
 
-  // At once, on this thread. Safe on any: the kernel takes no lock for attributes alone
-  // (fuse_reverse_inval_inode with a negative offset). Answers of ours that are under way with old
-  // attributes are not taken by the kernel then.
+  // Immediately, on this thread, which may be any: the kernel takes no lock for attributes alone
+  // (fuse_reverse_inval_inode with a negative offset). The kernel then ignores our replies in
+  // flight with old attributes.
   void drop_attributes_now(uint64_t id);
 
-  // Waits until all that was asked for before is done. For tests.
+  // Waits until all earlier requests are done. For tests.
   void drain();
-  // The same, no longer than that. False: it is not done.
+  // The same, for at most this long. False: not done.
   bool drain_for(std::chrono::milliseconds longest);
 
  private:

@@ -38,7 +38,7 @@ bool OpenHandles::add(uint64_t node, const KeyRef& entry, uint32_t opener, const
 }
 
 void OpenHandles::remove(uint64_t node, uint32_t opener) {
-  Known::node_type unused;  // both go after the lock
+  Known::node_type unused;  // both are released after the lock
   KeyRef entry;
   Stripe& stripe = stripe_of(node);
   std::lock_guard lock(stripe.mutex);

@@ -1,17 +1,17 @@
-// Which users have which keys open, and whom of them the policy no longer permits.
+// Which users have which keys open, and which of them the policy no longer permits.
 //
-// The page cache of a file serves all its descriptors, whoever filled it. So no page of a key may
-// be read while somebody who may no longer read has it open: not by anybody. That is known at once
-// when the policy changes, since all who have something open are judged then.
+// The page cache of a file serves all its descriptors, whoever filled it. So while somebody who may
+// no longer read a key has it open, nobody may read its pages. This is known as soon as the policy
+// changes, since all open handles are judged then.
 //
-// A handle that is added while the policy changes is judged by one of the two: add() looks at the
-// current policy under the lock under which judge() goes by, after that policy was put in place.
+// A handle that is added while the policy changes is judged by one of the two: add() checks the
+// current policy under the lock that judge() takes after the new policy was set.
 //
 // Thread-safety: all from any thread; judge() on one at a time. Ownership: keeps the entries alive;
-// the openers are valid from add() to the remove() that belongs to it. Blocking: one lock of 16,
-// which judge() holds while it decides. Errors: none.
-// Cost: a node per key and opener that has it open; some are kept for the next open, so that a warm
-// one allocates nothing.
+// the openers must be valid from add() to the matching remove(). Blocking: one lock of 16, which
+// judge() holds while it decides. Errors: none.
+// Cost: a node per key and opener that has it open; some are kept for later opens, so that a warm
+// one does not allocate.
 #pragma once
 
 #include <array>
@@ -31,16 +31,16 @@ class OpenHandles {
  public:
   OpenHandles(const PolicyHolder& policy, const Openers& openers);
 
-  // A handle of `opener`, whom the policy `then` permitted. False: the policy has changed since, and
-  // no longer does.
+  // Adds a handle of `opener`, whom the policy `then` permitted. False: the policy has changed
+  // since, and no longer permits it.
   bool add(uint64_t node, const KeyRef& entry, uint32_t opener, const Policy& then);
   void remove(uint64_t node, uint32_t opener);
-  // After the policy was replaced.
+  // Call after the policy was replaced.
   void judge();
 
-  // Whether somebody has it open who may no longer read.
+  // Whether a user who may no longer read has it open.
   bool any_refused(uint64_t node) const;
-  // Whether whoever that is may read, by the current policy.
+  // Whether this opener may read, by the current policy.
   bool permits(const KeyEntry& entry, uint32_t opener) const;
 
  private:

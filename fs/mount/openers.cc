@@ -5,7 +5,7 @@
 namespace keyfs {
 namespace {
 
-// Uids and gids are no names that a stranger may choose at will: a plain hash does.
+// A user cannot choose uids and gids freely, so a plain hash is enough.
 uint64_t hash_of(const Policy& policy, const Caller& caller,
                  const std::optional<std::span<const gid_t>>& groups) {
   uint64_t hash = reinterpret_cast<uintptr_t>(&policy);
@@ -86,7 +86,7 @@ uint32_t Openers::take(const Policy& policy, const Caller& caller,
   return number;
 }
 
-// One that nobody uses any more, once there are enough of them, or a new one.
+// An unused one, if there are enough of them, or a new one.
 uint32_t Openers::unused(Stripe& stripe) {
   while (stripe.idle.size() > kIdle) {
     const uint32_t number = stripe.idle.front();

@@ -1,18 +1,18 @@
-// Who has files open, and under which policy they were let in.
+// Which users have files open, and under which policy they opened them.
 //
-// The right to a key is asked for at open(2), and whoever holds the descriptor may read, as with
-// any file; but a policy that no longer permits whoever opened it ends that, too. So each handle
-// names an Opener, which all handles share that the same user opened under the same policy; a READ
-// compares one pointer, and decides anew only when the policy has changed since.
+// The right to a key is checked at open(2), and a holder of the descriptor may read, as with any
+// file; but a policy that no longer permits the opener ends that. So each handle names an Opener,
+// shared by all handles that the same user opened under the same policy; a READ compares one
+// pointer, and decides again only if the policy has changed.
 //
-// Groups are remembered when the decision at open(2) had to ask for them; otherwise they count as
-// none afterwards.
+// Groups are remembered if the decision at open(2) needed them; otherwise they count as none
+// afterwards.
 //
 // Thread-safety: all from any thread; find() takes no lock. Ownership: the table owns the openers;
-// one is valid between its take() and the give_back() that belongs to it. Blocking: never, but for
-// one lock of 16. Errors: take() gives 0 when 2^20 different ones have files open.
-// Cost: an entry per user, set of groups and policy that have files open; a few are kept for the
-// next open, so that a warm one allocates nothing.
+// an opener is valid between its take() and the matching give_back(). Blocking: never, except for
+// one lock of 16. Errors: take() returns 0 if 2^20 different ones have files open. Cost: an entry
+// per user, set of groups and policy with open files; a few are kept for later opens, so that a
+// warm one does not allocate.
 #pragma once
 
 #include <array>
@@ -43,15 +43,15 @@ class Openers {
   Openers(const Openers&) = delete;
   Openers& operator=(const Openers&) = delete;
 
-  // For one handle. `groups`: nullopt when they are not known, or nobody asked.
+  // For one handle. `groups`: nullopt if they are unknown or were not needed.
   uint32_t take(const Policy& policy, const Caller& caller,
                 std::optional<std::span<const gid_t>> groups);
   void give_back(uint32_t number);
 
-  // nullptr for a number that was never given out.
+  // nullptr for a number that was never used.
   const Opener* find(uint32_t number) const;
 
-  // Whether the section permits who that was to read.
+  // Whether the section lets this opener read.
   static bool may_read(const PolicySection& section, const Opener& opener);
 
  private:

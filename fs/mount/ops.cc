@@ -14,16 +14,16 @@
 namespace keyfs {
 namespace {
 
-// What statfs(2) tells of files that there may be.
+// The number of files that statfs(2) reports as possible.
 constexpr fsfilcnt_t kFiles = fsfilcnt_t{1} << 31;
 
-// Names that were forgotten before the memory is worth giving back: some megabytes.
+// How many forgotten names make it worth returning memory: some megabytes.
 constexpr size_t kTrimAfter = 8'192;
 
-// How long the end waits for the kernel to drop what was read into the page cache.
+// How long shutdown waits for the kernel to drop page cache contents.
 constexpr std::chrono::milliseconds kEndOfPages{1000};
 
-// So many names that the kernel has been told to forget, and has not yet.
+// The limit on names that the kernel was told to forget but has not yet forgotten.
 size_t too_many(const FuseOptions& options) { return 2 * options.lone_names; }
 
 }  // namespace
@@ -72,7 +72,7 @@ FuseOps::~FuseOps() = default;
 
 const fuse_lowlevel_ops& FuseOps::table() {
   static const fuse_lowlevel_ops operations = [] {
-    // No flush: the kernel is told once that there is none, and spares the upcall on each close.
+    // No flush: the kernel learns once that there is none, and saves the upcall on each close.
     // No poll, ioctl, lseek: the kernel's own answers are right for a file of constant size.
     fuse_lowlevel_ops table{};
     table.init = &FuseHandlers::init;
@@ -104,13 +104,13 @@ void FuseOps::end_pages() {
   for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
   if (notifier_.drain_for(kEndOfPages)) return;
   parts_.log.error(
-      "the kernel did not drop all pages of keys in time: whoever has mapped such a key or reads "
-      "it by sendfile may keep it until the file is closed");
+      "the kernel did not drop all pages of keys in time: a program that has mapped such a key or "
+      "reads it by sendfile may keep it until it closes the file");
 }
 
 void FuseOps::close() {
   replies_.close();
-  // Those that are still open have no RELEASEDIR to wait for.
+  // Handles that are still open will get no RELEASEDIR.
   parts_.loop.post([all = directories_.remove_all()] {});
   notifier_.close();
 }
@@ -118,7 +118,7 @@ void FuseOps::close() {
 void FuseOps::policy_changed() {
   struct Known {
     uint64_t id;
-    std::string hidden_name;  // empty when it is still to be seen
+    std::string hidden_name;  // empty if it is still visible
   };
   std::vector<Known> known;
   handles_.judge();
@@ -133,14 +133,14 @@ void FuseOps::policy_changed() {
     }
     notifier_.drop_attributes(inode.id);
   }
-  // Whoever reads them again is asked about. A page that was let through before is in the list, or
-  // its reader sees what was judged (FuseHandlers::may_page).
+  // New reads of pages are checked again. A page that was permitted before is in the list, or its
+  // reader sees the new judgement (FuseHandlers::may_page).
   std::atomic_thread_fence(std::memory_order_seq_cst);
   for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
 }
 
 void FuseOps::key_ended(const KeyEntry& entry) {
-  // Whether there are such pages is in the inode, which may go at any time.
+  // The inode knows whether there are such pages, but may be freed at any time.
   if (const uint64_t node = entry.node(); node != 0) notifier_.drop_pages(node);
 }
 
@@ -155,7 +155,7 @@ void FuseHandlers::init(void*, fuse_conn_info* connection) {
   connection->max_read = kMaxKeyBytes;  // must agree with the mount option
   connection->want |= connection->capable & FUSE_CAP_PARALLEL_DIROPS;
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
-  // MAP_SHARED, read-only as the mount is. Its pages are looked after like all others.
+  // MAP_SHARED, which is read-only like the mount. Its pages are handled like all others.
   connection->want |= connection->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
 #endif
   // Never FUSE_CAP_ALLOW_IDMAP: without default_permissions, which would keep denials from us, the
@@ -188,7 +188,7 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   if (kind == NameKind::kReserved && text == VirtualFiles::kDirectory) {
     entry.ino = kDirectoryNode;
     entry.attr = directory_attributes(self, kDirectoryNode);
-    entry.attr_timeout = 0;  // its owner is the policy's
+    entry.attr_timeout = 0;  // its owner depends on the policy
     fuse_reply_entry(req, &entry);
     return;
   }
@@ -201,7 +201,7 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
 
 void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   FuseOps& self = ops(req);
-  // A name that the policy hides must not leave an entry behind, or anyone could fill the memory.
+  // A name that the policy hides must not leave an entry behind, or any user could fill memory.
   const Policy& policy = self.parts_.policy.current();
   KeyRef key = self.parts_.cache.find(text);
   const PolicySection& section = key ? key->section(policy) : policy.section_for(text);
@@ -214,7 +214,7 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
                     self.parts_.cache.held(*key) == nullptr &&
                     !self.parts_.backend.listed_bytes(text);
   if (lone && self.inodes_.leaving() > too_many(self.options_)) {
-    // The kernel forgets more slowly than somebody asks. Those who may use the key go first.
+    // Names are looked up faster than the kernel forgets. Users who may use the key have priority.
     RequestGroups groups(req);
     if (self.inodes_.leaving() > 2 * too_many(self.options_) ||
         !Policy::may_read(section, caller(req), groups)) {
@@ -234,7 +234,7 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   entry.attr = told.what;
   entry.attr_timeout = told.timeout;
   entry.entry_timeout = kLongTimeout;
-  // The kernel did not take the answer, so it holds no reference.
+  // The kernel did not accept the answer, so it holds no reference.
   if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
   if (!lone) return;
   while (auto oldest = self.inodes_.take_oldest_lone(self.options_.lone_names)) {
@@ -304,7 +304,7 @@ void FuseHandlers::statfs(fuse_req_t req, fuse_ino_t) {
   struct statvfs figures {};
   figures.f_bsize = 4096;
   figures.f_frsize = 4096;
-  // Any number of names may come to be. 32 bits hold it, for those who have no more.
+  // Any number of names may exist. It fits in 32 bits, for programs that have no more.
   const auto known = static_cast<fsfilcnt_t>(ops(req).inodes_.size());
   figures.f_files = std::max(kFiles, 2 * known);
   figures.f_ffree = figures.f_favail = figures.f_files - known;
@@ -348,7 +348,7 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
     let_go(self, *inode, static_cast<uint32_t>(file->fh >> 32));
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     delete reinterpret_cast<const FileHandle*>(file->fh);
-    // Its next reader is to see its own snapshot, also through mmap.
+    // The next reader must see its own snapshot, even through mmap.
     self.notifier_.drop_pages(ino);
   }
   fuse_reply_err(req, 0);

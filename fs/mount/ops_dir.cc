@@ -1,16 +1,16 @@
-// Directory listings: the keys that exist and that who opened the directory may read, page by page
-// as the store gives them. Nothing is created, unwrapped or looked up by listing.
+// Directory listings: the existing keys that the user who opened the directory may read, page by
+// page as the store returns them. Listing creates, unwraps and looks up nothing.
 //
-// OPENDIR waits for the first page. A READDIR that has come to the end of what is known waits for
-// the next one, which has open_deadline; when it can't be had the answer is the error, and never an
-// empty one, which would be the end of the directory. The next READDIR asks again.
+// OPENDIR waits for the first page. A READDIR that reaches the end of what is known waits for the
+// next one, for at most open_deadline; if that fails the answer is the error, never an empty one,
+// which would mean the end of the directory. The next READDIR asks again.
 //
-// A READDIR is not held for long, since all look-ups of names that the kernel does not know yet
-// would wait with it, in processes that can't be killed: behind the kernel's lock of a directory
-// without FUSE_PARALLEL_DIROPS (libfuse 3.14 does not pass it on), and with it as soon as somebody
-// else's mkdir(2) or open(2) with O_CREAT waits for the directory. So after kHold it is answered
-// with an entry that stands for a deleted one: inode number 0, which many C libraries (glibc 2.36)
-// and Go leave out, and the name ".", which the others know to pass by. Then they ask again.
+// A READDIR is not held for long, since all lookups of names that the kernel does not know yet
+// would wait behind it, in processes that can't be killed: on the kernel's lock of a directory
+// without FUSE_PARALLEL_DIROPS (which libfuse 3.14 does not support), and with it as soon as
+// another mkdir(2) or open(2) with O_CREAT waits for the directory. So after kHold the answer is an
+// entry that looks deleted: inode number 0, which many C libraries (glibc 2.36) and Go skip, and
+// the name ".", which the others ignore. Then they ask again.
 #include <algorithm>
 #include <cerrno>
 
@@ -25,17 +25,17 @@ constexpr off_t kFirstName = 3;  // offset of the first key
 
 constexpr Duration kHold = std::chrono::milliseconds(20);
 
-// How many names that need not be waited for are looked at before others have their turn.
+// How many available names are examined before others have their turn.
 constexpr size_t kSlice = 2'000;
 
 constexpr const char* kWhat = "could not list the keys";
 
-// Entries as the kernel wants them, up to the size that it asked for.
+// Entries in the kernel's format, up to the requested size.
 class EntryBuffer {
  public:
   explicit EntryBuffer(size_t size) : bytes_(size) {}
 
-  // False when it is full. `next` is the offset of what follows.
+  // False if it is full. `next` is the offset of the following entry.
   bool add(std::string_view name, uint64_t ino, mode_t type, off_t next) {
     struct stat attributes {};
     attributes.st_ino = ino;
@@ -56,7 +56,7 @@ class EntryBuffer {
   size_t used_ = 0;
 };
 
-// The page, or nullopt when there is none yet at that time.
+// The page, or nullopt if there is none by then.
 Task<std::optional<Result<KeyPageRef>>> page_by(Loop& loop, TimePoint until,
                                                 Task<Result<KeyPageRef>> page) {
   TaskGroup<Result<KeyPageRef>> group(loop);
@@ -66,7 +66,7 @@ Task<std::optional<Result<KeyPageRef>>> page_by(Loop& loop, TimePoint until,
   co_return std::move(finished->value);
 }
 
-// What the keys' directory has from `offset` on. False when the buffer's room ended it.
+// Adds the entries of the keys' directory from `offset` on. False if the buffer is full.
 bool fill(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
   if (offset <= kOwn && handle.shows_own &&
       !buffer.add(VirtualFiles::kDirectory, kDirectoryNode, S_IFDIR, kFirstName)) {
@@ -117,7 +117,7 @@ Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingRep
   auto first = before(self.parts_.loop, deadline, kWhat, handle->listing().page(0, deadline));
   const auto page = co_await reply->unless_given_up(std::move(first));
   if (page && *page) {
-    // Of the request, which is not yet answered.
+    // For the request, which is not yet answered.
     RequestGroups groups(reply->request());
     handle->opener = caller(reply->request());
     handle->shows_own = self.parts_.policy.current().is_admin(handle->opener, groups);
@@ -134,12 +134,12 @@ Task<void> FuseHandlers::serve_opendir(FuseOps& self, std::shared_ptr<PendingRep
     fuse_reply_err(req, errno_of(page->error().code));
   } else {
     file.fh = self.directories_.add(std::move(handle));
-    // The kernel did not take it, so there will be no RELEASEDIR.
+    // The kernel did not accept it, so there will be no RELEASEDIR.
     if (fuse_reply_open(req, &file) != 0) self.directories_.remove(file.fh);
   }
 }
 
-// The kernel may have been told the usual size of a key that has another one: before it was listed.
+// Before this key was listed, the kernel may have been told the usual size instead of its own.
 void FuseHandlers::tell_listed_size(FuseOps& self, const ListedKey& key) {
   if (key.corrupt || key.bytes == 0 || key.bytes == self.options_.key_bytes) return;
   const KeyRef entry = self.parts_.cache.find(key.id);
@@ -173,7 +173,7 @@ void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
   const Policy& policy = self.parts_.policy.current();
   RequestGroups groups(req);
   if (!may_read_any(policy, caller(req), groups)) {
-    // Nothing that the store has could be shown: it is not asked.
+    // Nothing in the store could be shown, so do not ask it.
     auto empty = std::make_shared<DirectoryHandle>();
     empty->shows_own = policy.is_admin(caller(req), groups);
     file->fh = self.directories_.add(std::move(empty));
@@ -207,7 +207,7 @@ void FuseHandlers::readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
     return;
   }
   const DirectoryHandle& handle = OpenDirectories::at(file->fh);
-  // Asked before: what is there then is in the buffer.
+  // Checked before the reply: then everything available is in the buffer.
   const bool complete = handle.complete();
   room = room && fill(buffer, handle, offset);
   if (!room || !buffer.empty() || complete) {
@@ -250,7 +250,7 @@ Task<void> FuseHandlers::serve_readdir(FuseOps& self, std::shared_ptr<PendingRep
       if (!page) {
         self.parts_.log.warn(kWhat, {{"reason", page.error().message}});
         error = errno_of(page.error().code);
-      } else if (handle->pages() == number) {  // else another READDIR of it was quicker
+      } else if (handle->pages() == number) {  // otherwise another READDIR was faster
         show(self, *handle, *page, handle->groups);
         show_known(self, *handle, handle->groups);
       }

@@ -1,4 +1,4 @@
-// OPEN and READ of a key: the way of a read.
+// OPEN and READ of a key: the path of a read.
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -10,19 +10,19 @@
 namespace keyfs {
 namespace {
 
-// How long past its deadline an open is waited for, so that the keyring's own report of what was
-// slow comes first.
+// How long after its deadline an open is given up, so that the keyring can first report what was
+// slow.
 constexpr Duration kLastResort = std::chrono::milliseconds(250);
 
 }  // namespace
 
-// One OPEN or READ on its way. Copied from the FUSE thread to the loop when it has to wait.
+// One pending OPEN or READ. Copied from the FUSE thread to the loop if it has to wait.
 struct FuseHandlers::Access {
   FuseOps& ops;
   Inode& inode;  // the kernel holds it until the request is answered
   TimePoint begin;
   fuse_file_info file;
-  std::optional<uint32_t> opener;  // of the handle that OPEN is to give
+  std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
@@ -43,7 +43,7 @@ struct FuseHandlers::Access {
     event.uid = context->uid;
     event.gid = context->gid;
   }
-  // Before the reply: what was handed out has been noted. False: it can't be, and is to be.
+  // Before the reply: notes in the audit what is handed out. False: it can't, but must.
   bool audit(AuditVerdict verdict, int error) {
     if (!ops.parts_.audit.enabled()) return true;
     event.verdict = verdict;
@@ -142,15 +142,15 @@ struct FuseHandlers::Access {
     file.keep_cache = 0;
     file.fh = uint64_t{opener.value_or(0)} << 32 | key.version;
     ops.inodes_.settle(inode);
-    // The kernel did not take it, so there will be no RELEASE.
+    // The kernel did not accept it, so there will be no RELEASE.
     if (fuse_reply_open(req, &file) != 0) let_go();
   }
 
-  // The kernel goes by a size that is too small, and takes a larger one from an answer to LOOKUP or
-  // GETATTR only. On ESTALE the VFS looks the name up anew and opens it once more (do_filp_open),
-  // of which the caller sees nothing. What is opened by descriptor (/proc/self/fd, a bind mount of
-  // the file) is not looked up: the same thread comes again at once and gets the file as it is,
-  // which read(2) and fstat(2) show right all the same.
+  // The kernel uses a size that is too small, and accepts a larger one only from a reply to LOOKUP
+  // or GETATTR. On ESTALE the VFS looks the name up again and retries the open (do_filp_open),
+  // which the caller does not see. A file opened by descriptor (/proc/self/fd, a bind mount of the
+  // file) is not looked up: the same thread comes back immediately and gets the file as it is,
+  // which read(2) and fstat(2) still show correctly.
   bool is_to_look_again(fuse_req_t req, size_t size) {
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told >= size) return false;
@@ -160,22 +160,22 @@ struct FuseHandlers::Access {
     return false;
   }
 
-  // The kernel may keep the size that it was told before this one was known: whoever opens the file
-  // and then asks for its size is told the true one. See key_attributes().
+  // The kernel may keep the size that it was told before this one was known; a program that opens
+  // the file and then asks for its size must get the true one. See key_attributes().
   void tell_size(size_t size) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told == size) return;
     ops.notifier_.drop_attributes_now(inode.id);
-    // Nobody needs to be told again; what an answer has told meanwhile stays.
+    // No need to tell the kernel again; a size that another reply has told stays.
     uint32_t before = told;
     if (told > size) inode.told_bytes.compare_exchange_strong(before, static_cast<uint32_t>(size));
   }
 
-  // A key that was ended goes from where it was mapped, too.
+  // A key that ended is also removed from mappings.
   void ended() { drop_pages(ops, inode); }
 
-  // The keyring has told of a record that is damaged itself, once for all who wait for it.
+  // The keyring itself reports a damaged record, once for all its waiters.
   void tell(std::string_view what, const Error& error) {
     if (error.code == Code::kCorrupt) return;
     ops.parts_.log.warn(what, {{"id", inode.entry->id()}, {"reason", error.message}});
@@ -192,7 +192,7 @@ struct FuseHandlers::Access {
   }
 };
 
-// The bytes of a file that is open. A page is for whoever has it open, so it is asked about once more.
+// The bytes of an open file. A page is visible to everybody who has it open, so check again.
 void FuseHandlers::reply_bytes(fuse_req_t req, Access& access, const DataKey& key, size_t size,
                                off_t offset) {
   if (access.pages()) {
@@ -286,7 +286,7 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     if (decision.groups_unknown) {
       self.parts_.log.warn(
           "denied a caller whose supplementary groups cannot be read: is /proc mounted with "
-          "hidepid, or does keyfs run in a PID namespace of its own?",
+          "hidepid, or does keyfs run in its own PID namespace?",
           {{"uid", fuse_req_ctx(req)->uid}, {"pid", fuse_req_ctx(req)->pid}});
     }
     access.refuse(req, AuditVerdict::kDenied, decision.hidden() ? ENOENT : EACCES);
@@ -295,7 +295,7 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
   access.opener =
       self.openers_.take(policy, caller(req), groups.asked() ? groups.get() : std::nullopt);
   if (!self.handles_.add(inode.id, inode.entry, *access.opener, policy)) {
-    // Refused by a policy that came meanwhile, with pages that others may have read before.
+    // Refused by a newer policy, with pages that others may have read before.
     drop_pages(self, inode);
   }
   const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin);
@@ -329,7 +329,8 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
   });
 }
 
-// The bytes of an open file went from the cache: evicted, or too old to be served unasked.
+// The bytes of an open file are no longer in the cache: evicted, or too old to serve without
+// asking.
 Task<void> FuseHandlers::serve_read(std::shared_ptr<PendingReply> reply,
                                     std::shared_ptr<Access> access, size_t size, off_t offset) {
   FuseOps& self = access->ops;

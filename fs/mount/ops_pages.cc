@@ -1,5 +1,5 @@
-// What bounds the reading of files that are open: the policy, and for what lies in the page cache
-// the checks that reading itself would start.
+// What limits reads of open files: the policy, and for page cache contents the checks that a read
+// would start.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -9,8 +9,8 @@
 namespace keyfs {
 namespace {
 
-// How often the files with pages are looked at: a part of fresh_for, so that a check is hardly
-// later than the one that a read would have started.
+// How often the files with pages are examined: a fraction of fresh_for, so that a check is hardly
+// later than one that a read would have started.
 Duration round_of(Duration fresh_for) {
   return std::clamp<Duration>(fresh_for / 8, std::chrono::milliseconds(50),
                               std::chrono::seconds(5));
@@ -27,10 +27,10 @@ void FuseHandlers::let_go(FuseOps& self, const Inode& inode, uint32_t opener) {
   self.openers_.give_back(opener);
 }
 
-// Noted before it is asked whether it may be, so that who forbids it from now on either is seen here
-// or finds it in the list and drops it: the kernel holds the page locked until we answer. A file is
-// not noted any earlier: dropping pages while one is awaited has the kernel ask for it anew, without
-// end when the store does not answer.
+// Noted before the permission check, so that a later refusal is either seen here, or finds the file
+// in the list and drops the page: the kernel keeps the page locked until we answer. A file is not
+// noted earlier: dropping pages while one is pending makes the kernel request it again, endlessly
+// if the store does not answer.
 int FuseHandlers::may_page(FuseOps& self, Inode& inode, const fuse_file_info& file) {
   note_pages(self, inode);
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -60,8 +60,8 @@ Task<void> FuseHandlers::watch_pages(FuseOps& self) {
         self.parts_.backend.refresh(entry);
         continue;
       }
-      // Ended, or nobody could be asked for too long. One that is only gone from the cache comes
-      // back with the next page that is read.
+      // Ended, or unconfirmed for too long. A key that is merely no longer cached comes back with
+      // the next page read.
       self.inodes_.if_known(id, entry, [&self](Inode& inode) { self.paged_.remove(inode); });
       self.paged_.remove_forgotten(id);
       self.notifier_.drop_pages(id);

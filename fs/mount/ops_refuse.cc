@@ -1,5 +1,5 @@
-// Everything that would change the file system. A kernel that mounted it read-only does not ask;
-// should one ask all the same, the answer is the same.
+// Everything that would change the file system. A kernel that mounted it read-only does not ask; if
+// one does, the answer is the same.
 #include <cerrno>
 
 #include "fs/mount/handlers.h"

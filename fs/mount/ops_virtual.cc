@@ -1,11 +1,12 @@
-// .keyfs/*: contents are made on the loop's thread, where all that they tell about can be asked.
+// .keyfs/*: contents are rendered on the loop's thread, where everything that they report can be
+// read.
 #include <cerrno>
 
 #include "fs/mount/handlers.h"
 
 namespace keyfs {
 
-// The size of what was rendered last; a file that nobody has read yet is rendered for it.
+// The size of the last rendering; a file that nobody has read yet is rendered first.
 void FuseHandlers::getattr_virtual(fuse_req_t req, fuse_ino_t ino) {
   FuseOps& self = ops(req);
   const auto answer = [&self, ino](fuse_req_t request) {
@@ -38,7 +39,7 @@ void FuseHandlers::open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_
     info.direct_io = 1;
     info.fh = reinterpret_cast<uint64_t>(handle.get());
     fuse_req_t request = reply->take();
-    // A reply that the kernel takes leads to a RELEASE.
+    // A reply that the kernel accepts leads to a RELEASE.
     if (request != nullptr && fuse_reply_open(request, &info) == 0) (void)handle.release();
   });
 }

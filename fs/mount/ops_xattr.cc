@@ -1,4 +1,4 @@
-// user.keyfs.version, .state, .created, .regions: what can be told of a key without unwrapping it,
+// user.keyfs.version, .state, .created, .regions: what is known about a key without unwrapping it,
 // for callers who may read it.
 #include <cerrno>
 #include <cstring>
@@ -38,7 +38,7 @@ void reply_value(fuse_req_t req, std::string_view value, size_t size) {
 Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply,
                                      std::string id, std::string_view name, size_t size) {
   const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
-  auto task = before(self.parts_.loop, deadline, "could not look at the key",
+  auto task = before(self.parts_.loop, deadline, "could not look up the key",
                      self.parts_.backend.describe(id, deadline));
   const auto told = co_await reply->unless_given_up(std::move(task));
   fuse_req_t req = reply->take();
@@ -84,7 +84,7 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
     reply_value(req, value_of(*known, info), size);
     return;
   }
-  // To refresh what is cached is an OPEN's business, but this peek was told to see to it.
+  // Refreshing is normally up to OPEN, but this peek was asked to do it.
   if (peeked.what == KeyCache::Peek::kServeAndRefresh) {
     self.parts_.loop.post(
         [&backend = self.parts_.backend, entry = inode->entry] { backend.refresh(entry); });
@@ -95,8 +95,8 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
   });
 }
 
-// Which attributes keys have, without asking whether this one exists: programs that list them go on
-// to read them, and are told ENODATA then.
+// The attributes of keys, without checking whether this one exists: programs that list them then
+// read them, and get ENODATA.
 void FuseHandlers::listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   FuseOps& self = ops(req);
   std::string names;

@@ -11,7 +11,7 @@ bool PagedFiles::add(Inode& inode) {
 }
 
 bool PagedFiles::remove(Inode& inode) {
-  KeyRef gone;  // let go after the lock
+  KeyRef gone;  // released after the lock
   std::lock_guard lock(mutex_);
   if (!inode.paged.exchange(false)) return false;
   if (const auto found = files_.find(inode.id); found != files_.end()) {

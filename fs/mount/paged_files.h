@@ -1,12 +1,12 @@
-// The open keys of which pages may be in the page cache: read there by mmap, sendfile or splice,
-// which direct_io does not reach.
+// Open keys that may have pages in the page cache, through mmap, sendfile or splice, which
+// direct_io does not cover.
 //
-// What the page cache serves never comes to us, so that neither an old check nor a revocation would
-// be noticed by reading. Such keys are therefore looked at as long as they are open, as if somebody
-// had read them: one that is no longer fresh is checked in the background, and the pages of one
-// that may not be served any more are dropped. It costs one check per key and fresh_for.
+// Reads from the page cache never reach us, so reading would notice neither an overdue check nor a
+// revocation. Such keys are therefore examined as long as they are open, as if somebody had read
+// them: one that is no longer fresh is checked in the background, and the pages of one that may no
+// longer be served are dropped. This costs one check per key and fresh_for.
 //
-// Thread-safety: all from any thread; an Inode is given by who may keep the pointer. Ownership:
+// Thread-safety: all from any thread; pass an Inode only if you may keep the pointer. Ownership:
 // keeps the keys' entries alive. Blocking: short locks only. Errors: none.
 #pragma once
 
@@ -23,18 +23,19 @@ namespace keyfs {
 
 class PagedFiles {
  public:
-  // Before the page is answered. True when nobody looks at the list yet: the caller is to start it.
+  // Call before answering with the page. True if nobody is examining the list yet: the caller must
+  // start that.
   bool add(Inode& inode);
-  // Before the pages are dropped: one that is read afterwards brings the file back. False when it
-  // was not there.
+  // Call before dropping the pages: a page read afterwards adds the file again. False if it was not
+  // in the list.
   bool remove(Inode& inode);
   // The same for one that the kernel has forgotten.
   void remove_forgotten(uint64_t id);
 
   using Files = std::vector<std::pair<uint64_t, KeyRef>>;
   Files all() const;
-  // For who looks at them, at the end of a round: true when there is nothing left to look at, and
-  // the next add() starts it again.
+  // For the examiner, at the end of a round: true if nothing is left, and the next add() must start
+  // it again.
   bool may_end();
   size_t size() const;
 

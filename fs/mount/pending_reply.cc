@@ -15,7 +15,7 @@ PendingReplies::~PendingReplies() = default;
 
 std::shared_ptr<PendingReply> PendingReplies::hold(fuse_req* req) {
   auto reply = std::make_shared<PendingReply>(*this, req);
-  // May call back at once, when the interrupt was here first.
+  // May call back immediately, if the interrupt came first.
   fuse_req_interrupt_func(req, &PendingReply::on_interrupt, reply.get());
   return reply;
 }
@@ -48,12 +48,12 @@ PendingReply::~PendingReply() {
 
 fuse_req* PendingReply::take() {
   fuse_req* req = req_.exchange(nullptr);
-  // Waits out a callback that is running; there is none afterwards.
+  // Waits for a running callback; there is none afterwards.
   if (req != nullptr) fuse_req_interrupt_func(req, nullptr, nullptr);
   return req;
 }
 
-// On a FUSE thread, with the request's lock held. The reply is there: its destructor waits for this
+// On a FUSE thread, with the request's lock held. The reply exists: its destructor waits for this
 // to return.
 void PendingReply::on_interrupt(fuse_req*, void* self) {
   auto* reply = static_cast<PendingReply*>(self);

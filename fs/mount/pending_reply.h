@@ -1,25 +1,25 @@
-// A FUSE request that is answered later, while no thread waits for it.
+// A FUSE request that is answered later, without a waiting thread.
 //
 //   auto reply = replies.hold(req);                       // on the FUSE thread
 //   loop.post([=] { loop.spawn(serve(reply)); });         // the thread goes back to the kernel
 //   auto got = co_await reply->unless_given_up(fetch());  // on the loop
 //   if (fuse_req* req = reply->take()) fuse_reply_...(req, ...);
 //
-// Exactly one answer: take() hands the request out once, and a reply that is dropped without one
-// answers EIO (the program is ending, or an exception came by).
+// Exactly one answer: take() returns the request once, and a reply that is dropped without an
+// answer sends EIO (the program is exiting, or an exception was thrown).
 //
-// Interrupts: the kernel tells of the first signal that arrives for the caller, who sleeps on until
+// Interrupts: the kernel reports only the first signal for the caller, which keeps sleeping until
 // we answer. libfuse calls back under the request's lock, on a FUSE thread; that only posts to the
-// loop. There the caller's waiting signals are looked at (fs/mount/pending_signals.h), now and again
-// until the answer: one who is to die or was asked to is let go at once; one with another handler
-// waiting after kGrace, so that a stop-the-world of a runtime ends; otherwise the work goes on.
-// Only the caller is let go: unless_given_up() drops its task, and with it the caller's place in a
-// shared flight.
+// loop. There the caller's pending signals are read (fs/mount/pending_signals.h), repeatedly until
+// the answer: a caller that must die, or was asked to, is released immediately; one with another
+// handler pending after kGrace, so that a runtime's stop-the-world can finish; otherwise the work
+// continues. Only the caller is released: unless_given_up() drops its task, and with it the
+// caller's place in a shared flight.
 //
 // Thread-safety: hold() on any FUSE thread; take() on any one thread; unless_given_up() on the
 // loop. Ownership: shared by the one task that serves it; a PendingReplies outlives all its
-// replies, and so do the loop and the session. Blocking: never, but PendingReplies::close().
-// Errors: none come back.
+// replies, and so do the loop and the session. Blocking: only PendingReplies::close(). Errors:
+// none.
 #pragma once
 
 #include <sys/types.h>
@@ -53,11 +53,12 @@ class PendingReplies {
 
   std::shared_ptr<PendingReply> hold(fuse_req* req);
 
-  // How many wait.
+  // How many are waiting.
   size_t size() const { return waiting_.load(std::memory_order_relaxed); }
 
-  // Lets all go, and waits until each has its answer: before the session's descriptor is closed.
-  // Once no FUSE thread can call hold() any more, not on the loop's thread, while the loop runs.
+  // Releases all, and waits until each is answered: call it before the session's descriptor is
+  // closed, once no FUSE thread can call hold() any more, not on the loop's thread, while the loop
+  // runs.
   void close();
 
  private:
@@ -77,14 +78,13 @@ class PendingReplies {
 class PendingReply : public std::enable_shared_from_this<PendingReply> {
  public:
   static constexpr Duration kGrace = std::chrono::seconds(2);
-  // For callers whose signals can't be seen.
+  // For callers whose signals cannot be read.
   static constexpr Duration kBlindGrace = std::chrono::milliseconds(500);
-  // How often one who was interrupted is looked at again: the kernel does not tell of a later
-  // SIGKILL.
+  // How often an interrupted caller is checked again: the kernel does not report a later SIGKILL.
   static constexpr Duration kFirstPause = std::chrono::milliseconds(50);
   static constexpr Duration kLongestPause = std::chrono::milliseconds(400);
 
-  PendingReply(PendingReplies& owner, fuse_req* req);  // PendingReplies::hold() makes them
+  PendingReply(PendingReplies& owner, fuse_req* req);  // created by PendingReplies::hold()
   ~PendingReply();
   PendingReply(const PendingReply&) = delete;
   PendingReply& operator=(const PendingReply&) = delete;
@@ -92,12 +92,11 @@ class PendingReply : public std::enable_shared_from_this<PendingReply> {
   // The request, to ask for its context; valid until take().
   fuse_req* request() const { return req_; }
 
-  // The request, for the one answer; nullptr when it was taken before. From here on no interrupt
-  // reaches us.
+  // The request, for the one answer; nullptr if already taken. After this no interrupt reaches us.
   fuse_req* take();
 
-  // What `work` gives, or nullopt when the caller was let go before: answer errno_of_giving_up()
-  // then. One call at a time.
+  // The result of `work`, or nullopt if the caller was released first: then answer
+  // errno_of_giving_up(). One call at a time.
   template <class T>
   Task<std::optional<T>> unless_given_up(Task<T> work) {
     const Listed listed(*this);
@@ -108,14 +107,14 @@ class PendingReply : public std::enable_shared_from_this<PendingReply> {
     co_return std::move(first->value);
   }
 
-  // On the loop. EINTR: a signal waits for the caller. ENOTCONN: the mount is ending; EINTR would
-  // have Go and Python open the name again, and find ENOENT where the mount was.
+  // On the loop. EINTR: the caller has a pending signal. ENOTCONN: the mount is ending; with EINTR,
+  // Go and Python would open the name again and get ENOENT after the unmount.
   int errno_of_giving_up() const;
 
  private:
   friend class PendingReplies;
 
-  // In the list of those to wake when the session closes.
+  // In the list of replies to wake when the session closes.
   struct Listed {
     explicit Listed(PendingReply& reply);
     ~Listed();

@@ -18,13 +18,13 @@ constexpr uint64_t mask_of(std::initializer_list<int> signals) {
   return mask;
 }
 
-// Those whose default is to be ignored, to stop or to go on (signal(7)); all others kill.
+// Signals whose default action is to ignore, stop or continue (signal(7)); all others kill.
 constexpr uint64_t kHarmless =
     mask_of({SIGCHLD, SIGURG, SIGWINCH, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU});
-// Sent to ask a program to end. One with a handler for them wants to hear of it now.
+// Sent to ask a program to exit. A program with a handler for them wants to know now.
 constexpr uint64_t kAsked = mask_of({SIGINT, SIGTERM, SIGHUP, SIGQUIT});
-// Sent by runtimes, profilers and terminals all the time; their handlers expect nothing of a
-// system call, least of all that it fails.
+// Sent by runtimes, profilers and terminals all the time; their users do not expect system calls to
+// fail.
 constexpr uint64_t kAmbient =
     mask_of({SIGURG, SIGPROF, SIGVTALRM, SIGCHLD, SIGWINCH, SIGCONT, SIGIO});
 

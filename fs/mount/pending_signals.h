@@ -1,12 +1,12 @@
-// What the signals that wait for a blocked thread mean for it.
+// What a blocked thread's pending signals mean for it.
 //
-// The kernel tells a FUSE daemon that a waiting request was interrupted: once, whatever the signal,
-// and the caller sleeps on until the request is answered. To answer EINTR to every signal breaks
-// programs: open() fails in spite of SA_RESTART, and Go's runtime signals its threads all the time
-// (golang/go#40846). So the waiting signals are read from /proc/<tid>/status (proc(5): SigPnd,
+// The kernel tells a FUSE daemon once that a waiting request was interrupted, whatever the signal,
+// and the caller keeps sleeping until the request is answered. Answering EINTR to every signal
+// breaks programs: open() fails despite SA_RESTART, and Go's runtime signals its threads all the
+// time (golang/go#40846). So the pending signals are read from /proc/<tid>/status (proc(5): SigPnd,
 // ShdPnd, SigBlk, SigIgn, SigCgt are masks, bit n-1 is signal n).
 //
-// Thread-safety: stateless. Blocking: reads /proc, which does not wait.
+// Thread-safety: stateless. Blocking: only reads /proc, which does not wait.
 // Errors: none; what cannot be read is kUnknown (hidepid, or a caller in a PID namespace that the
 // daemon does not see).
 #pragma once
@@ -18,9 +18,9 @@
 namespace keyfs {
 
 enum class Signalled {
-  kNo,       // nothing waits, or nothing but what is delivered later without harm
-  kStop,     // it is to die or was asked to: a fatal signal, or INT, TERM, HUP, QUIT with a handler
-  kHandler,  // a handler waits to be run
+  kNo,       // nothing pending, or only signals that can be delivered later
+  kStop,     // it must die, or was asked to: a fatal signal, or INT, TERM, HUP, QUIT with a handler
+  kHandler,  // a handler is waiting to run
   kUnknown,
 };
 

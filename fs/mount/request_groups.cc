@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t kIoWorker = 0x10;  // PF_IO_WORKER, include/linux/sched.h
 constexpr int kFlagsField = 7;        // of /proc/<tid>/stat, counted behind the name (proc(5))
 
-// The next number of a line, which is shortened by it.
+// Takes the next number from the front of a line.
 std::optional<uint64_t> take_number(std::string_view& line) {
   while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) line.remove_prefix(1);
   uint64_t number = 0;
@@ -49,7 +49,7 @@ bool is_of(std::string_view status, std::string_view field, uint32_t wanted) {
 }
 
 bool is_io_worker(std::string_view stat) {
-  // The name may hold anything, a ")" as well.
+  // The name may contain anything, even ")".
   const size_t name_end = stat.rfind(')');
   if (name_end == stat.npos) return true;
   std::string_view rest = stat.substr(name_end + 1);

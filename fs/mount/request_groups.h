@@ -1,14 +1,14 @@
-// The supplementary groups of whoever waits for us.
+// The supplementary groups of a caller that is waiting for us.
 //
-// A request carries uid and gid; its groups have to be read from /proc/<tid>/status, which tells of
-// that thread as it is now. They are believed only when the file's fsuid and fsgid are those of the
-// request, and the thread is no worker of io_uring: such a worker keeps the groups that its process
-// had when it was made, and a request under overlayfs carries the mounter's uid, while the thread
-// is another user's. In every other case they are unknown, and count as none.
+// A request carries uid and gid; the groups must be read from /proc/<tid>/status, which shows the
+// thread's current state. They count only if the fsuid and fsgid there are those of the request,
+// and the thread is not an io_uring worker: such a worker keeps the groups that its process had
+// when the worker was created, and a request through overlayfs carries the mounter's uid, while the
+// thread belongs to another user. In all other cases they are unknown, and count as none.
 //
-// Thread-safety: none; one request, by whoever answers it, as long as it is unanswered: its thread
-// waits for us, so that its number cannot become another's. Blocking: reads /proc, which does not
-// wait. Errors: unknown.
+// Thread-safety: none; use it for one request, before answering it: the thread blocks on us, so its
+// tid cannot be reused. Blocking: only reads /proc, which does not wait. Errors: none; unknown
+// groups.
 #pragma once
 
 #include <sys/types.h>
@@ -32,7 +32,7 @@ class RequestGroups final : public SupplementaryGroups {
  public:
   explicit RequestGroups(fuse_req* req) : req_(req) {}
   std::optional<std::span<const gid_t>> get() override;
-  // Nobody had to ask.
+  // True if they were never needed.
   bool asked() const { return asked_; }
 
  private:

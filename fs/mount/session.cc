@@ -24,8 +24,8 @@
 namespace keyfs {
 namespace {
 
-// What libfuse tells about a failure it only prints. Its log function takes no user data, so the
-// text goes to whoever listens on the same thread.
+// libfuse only prints the reasons for failures. Its log function takes no user data, so the text
+// goes to the listener on the same thread.
 class LibfuseMessages {
  public:
   LibfuseMessages() {
@@ -63,7 +63,7 @@ class LibfuseMessages {
 
 void ring(int event) {
   const uint64_t one = 1;
-  // Can only fail when the counter is full, and then it has been rung.
+  // Can only fail if the counter is full, and then the wake-up is already pending.
   [[maybe_unused]] const ssize_t put = ::write(event, &one, sizeof one);
 }
 
@@ -82,13 +82,13 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
     std::string_view why;
   };
   constexpr std::array<Refused, 8> kRefused = {{
-      {"rw", "keys are administered with the command line, the mount is read-only"},
-      {"dev", "a mount of keys has no devices"},
-      {"suid", "a mount of keys has no programs"},
-      {"exec", "a mount of keys has no programs"},
-      {"default_permissions", "keyfs decides who may read itself, and audits what it denies"},
-      {"auto_unmount", "keyfs unmounts itself, and cleans up after one that was killed"},
-      {"atime", "nothing is written by reading"},
+      {"rw", "the mount is read-only; keys are administered with the command line"},
+      {"dev", "keys are not devices"},
+      {"suid", "keys are not programs"},
+      {"exec", "keys are not programs"},
+      {"default_permissions", "keyfs itself decides who may read, and audits what it denies"},
+      {"auto_unmount", "keyfs unmounts itself, and cleans up after a killed one"},
+      {"atime", "reading writes nothing"},
       {"kernel_cache", "keys must not stay in the page cache"},
   }};
   const std::array<std::string_view, 7> kOurs = {"ro",      "nodev",      "nosuid", "noexec",
@@ -123,10 +123,10 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
                has_value) {
       options.push_back(word);
     } else {
-      return fail(Code::kInvalid, "mount option " + word + " is not known");
+      return fail(Code::kInvalid, "mount option " + word + " is unknown");
     }
   }
-  // Whom a root's mount is for is the policy's to say.
+  // The policy decides who may use root's mount.
   if (everyone || is_root) options.emplace_back("allow_other");
   if (!named) options.emplace_back("fsname=keyfs");
   return options;
@@ -134,7 +134,7 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
 
 namespace {
 
-// Options as libfuse takes them.
+// Options in libfuse's form.
 class Arguments {
  public:
   explicit Arguments(const std::vector<std::string>& options) {
@@ -180,7 +180,7 @@ Result<void> FuseSession::create(const std::vector<std::string>& options) {
   if (session_ == nullptr) {
     return fail(Code::kInvalid, "cannot mount" + messages.suffix());
   }
-  // All that may fail for want of something does so before there is a mount.
+  // Everything that may fail for lack of resources comes before the mount.
   auto threads = FuseThreads::make(session_, [this] {
     served_ = true;
     ring(wake_.get());
@@ -191,8 +191,8 @@ Result<void> FuseSession::create(const std::vector<std::string>& options) {
   return {};
 }
 
-// libfuse unmounts whatever is at the path of a mount it has made. So a session of libfuse makes
-// it, and leaves it to ours as an open /dev/fuse.
+// libfuse unmounts whatever is at the path of a mount that it created. So one libfuse session
+// creates the mount, and passes it to ours as an open /dev/fuse.
 Result<void> FuseSession::mount_there(const std::vector<std::string>& options) {
   Arguments arguments(options);
   const LibfuseMessages messages;
@@ -273,7 +273,7 @@ Result<void> FuseSession::run(const std::function<void()>& on_ready) {
   while (!served_ && !stopping_) ::poll(&woken, 1, -1);
   ops_.end_pages();
   const int outcome = threads_->stop();
-  // No request comes in any more; those that wait get their answers, then the descriptor is closed.
+  // No more requests arrive; waiting ones get their answers, then the descriptor is closed.
   ops_.close();
   unmount();
   if (outcome < 0) {
@@ -286,26 +286,26 @@ Result<void> FuseSession::run(const std::function<void()>& on_ready) {
 void FuseSession::unmount() {
   if (!mounted_) return;
   mounted_ = false;
-  // Nobody else has it mounted once the kernel has closed its end.
+  // Nobody has it mounted any more once the kernel has closed its end.
   pollfd device{fuse_session_fd(session_), 0, 0};
   const bool gone = device.fd >= 0 && ::poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
   if (!gone && mount_) {
     const auto done = unmount_own(*mount_, mountpoint_);
     if (!done) {
-      log_.error("the mount could not be taken away, and is dead now",
+      log_.error("the mount could not be removed, and is now dead",
                  {{"mountpoint", mountpoint_}, {"reason", done.error().message}});
     } else if (*done == Unmounting::kCovered) {
       log_.warn(
-          "something else is mounted over this keyfs, and was left alone: unmount that, and then "
+          "something else is mounted over this keyfs and was left alone: unmount that, then "
           "what is left of this one",
           {{"mountpoint", mountpoint_}});
     }
   } else if (!gone) {
-    log_.error("the mount could not be told apart from others, so it was left where it is",
+    log_.error("the mount could not be identified for certain, so it was left in place",
                {{"mountpoint", mountpoint_}});
   }
-  // Whoever still has a file of it open gets ENOTCONN from now on: the last reference to the device
-  // goes.
+  // Programs that still have a file open get ENOTCONN from now on: this drops the last reference to
+  // the device.
   const Descriptor null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (device.fd >= 0 && null.is_open()) ::dup3(null.get(), device.fd, O_CLOEXEC);
 }

@@ -1,4 +1,4 @@
-// A mount, from its beginning to its end.
+// A mount, from start to unmount.
 //
 //   auto session = FuseSession::mount(settings, ops, log);
 //   (*session)->run([] { ... });  // until it is unmounted, or stop() is called
@@ -6,16 +6,15 @@
 // Thread-safety: mount(), run() and the destructor on one thread; stop() on any.
 // Ownership: a FuseSession refers to the FuseOps and the Log, which outlive it. The loop that the
 // operations use must run (on another thread) until run() has returned.
-// Blocking: run() until the file system is unmounted from outside, or stop() ends it; it is
-// unmounted then, also while it is in use.
-// Errors: mount(): kInvalid (mount point or options), kUnavailable (the system refuses, or has no
-// threads to give); nothing stays mounted. run(): kUnavailable when serving failed.
+// Blocking: run() until the file system is unmounted from outside, or stop() ends it, which
+// unmounts it even while it is in use.
+// Errors: mount(): kInvalid (mount point or options), kUnavailable (the system refuses, or no
+// threads can be started); nothing stays mounted. run(): kUnavailable if serving failed.
 //
-// What is unmounted in the end is this mount and no other, wherever it is by then: it is known by
-// its id. When something else was mounted over it, that is left alone, and so is this one, which is
-// dead then; the log says so.
+// At the end only this mount is unmounted, wherever it is then: it is identified by its id. If
+// something else was mounted over it, both are left alone, and this one is dead; the log says so.
 //
-// SIGUSR2 has a handler as long as a session is there. All other signals are somebody else's.
+// SIGUSR2 has a handler as long as a session exists. All other signals are handled elsewhere.
 #pragma once
 
 #include <atomic>
@@ -40,20 +39,21 @@ class FuseThreads;
 struct MountSettings {
   std::string mountpoint;
   // As after -o, comma-separated: allow_other, fsname=NAME, context=... and the like, and those
-  // that keyfs sets anyway. root gets allow_other by itself.
+  // that keyfs always sets. root gets allow_other automatically.
   std::string options;
 };
 
-// The options that libfuse is given, for the user's; kInvalid for what would break keyfs's promises
-// (rw, dev, default_permissions, auto_unmount, ...), with the reason, and for what is not known.
+// Translates the user's options into libfuse's; kInvalid for options that would break keyfs's
+// promises (rw, dev, default_permissions, auto_unmount, ...), with the reason, and for unknown
+// ones.
 Result<std::vector<std::string>> mount_options(const std::string& user_options, bool is_root);
 
 class FuseSession {
  public:
   static Result<std::unique_ptr<FuseSession>> mount(const MountSettings& settings, FuseOps& ops,
                                                     Log& log);
-  // Speaks to a peer over `fd` (a SOCK_SEQPACKET socket) in place of the kernel: for tests. Takes
-  // over the descriptor.
+  // Speaks to a peer over `fd` (a SOCK_SEQPACKET socket) instead of the kernel: for tests. Takes
+  // ownership of the descriptor.
   static Result<std::unique_ptr<FuseSession>> over_socket(int fd, FuseOps& ops, Log& log);
   ~FuseSession();
   FuseSession(const FuseSession&) = delete;
@@ -62,9 +62,9 @@ class FuseSession {
   // Absolute; empty over a socket.
   const std::string& mountpoint() const { return mountpoint_; }
 
-  // `on_ready`: the mount can be used.
+  // `on_ready`: the mount is usable.
   Result<void> run(const std::function<void()>& on_ready);
-  void stop();  // from any thread, also before run()
+  void stop();  // from any thread, even before run()
 
  private:
   FuseSession(FuseOps& ops, Log& log);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kKick = SIGUSR2;
 
-// What the kernel asks next, in memory that libfuse allocates with the first one.
+// The next request, in memory that libfuse allocates with the first one.
 struct RequestBuffer {
   RequestBuffer() = default;
   ~RequestBuffer() { std::free(buffer.mem); }
@@ -26,20 +26,19 @@ struct RequestBuffer {
   fuse_buf buffer{};
 };
 
-// How often the calling thread has slept so far: it sleeps for want of requests, and hardly ever
-// for anything else.
+// How often the calling thread has slept so far: almost only because there were no requests.
 long times_slept() {
   rusage usage{};
   getrusage(RUSAGE_THREAD, &usage);
   return usage.ru_nvcsw;
 }
 
-// Looks now and then at how many of a thread's last requests it had to wait for.
+// Checks from time to time for how many of its last requests a thread had to wait.
 class Demand {
  public:
   enum class Level { kUnknown, kScarce, kSome, kPlenty };
 
-  // After each request; kUnknown while it is not yet time to look.
+  // Call after each request; kUnknown between checks.
   Level note() {
     if (++requests_ < kWindow) return Level::kUnknown;
     requests_ = 0;
@@ -51,7 +50,7 @@ class Demand {
   }
 
  private:
-  static constexpr unsigned kWindow = 256;  // looking is a system call
+  static constexpr unsigned kWindow = 256;  // a check is a system call
   static constexpr long kPlentyWaits = 8;
   static constexpr long kScarceWaits = 32;
 
@@ -61,13 +60,13 @@ class Demand {
 
 constexpr unsigned kAlwaysThreads = 2;  // so that one slow answer does not hold up the rest
 constexpr unsigned kHelpers = 2;
-constexpr unsigned kPlentyWindows = 2;  // in a row, until help is called
+constexpr unsigned kPlentyWindows = 2;  // in a row, until a helper is called
 
 }  // namespace
 
 FuseThreads::FuseThreads(fuse_session* session, std::function<void()> on_end)
     : session_(session), on_end_(std::move(on_end)) {
-  // Without SA_RESTART: a read that sleeps is interrupted, and looks at the exit flag.
+  // Without SA_RESTART: a sleeping read is interrupted, and checks the exit flag.
   struct sigaction action {};
   action.sa_handler = [](int) {};
   sigaction(kKick, &action, &before_);
@@ -115,8 +114,7 @@ void FuseThreads::run(Role role) {
   pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
   bool served = false;
   {
-    // The buffers of all others have the size that INIT, which the kernel sends before all else,
-    // has settled.
+    // The buffers of all others have the size negotiated by INIT, which the kernel sends first.
     const Stage stage = role == Role::kFirst ? Stage::kFirst : Stage::kAll;
     std::unique_lock lock(mutex_);
     called_.wait(lock, [&] { return stopping_ || stage_ >= stage; });
@@ -127,14 +125,14 @@ void FuseThreads::run(Role role) {
   } else if (served) {
     take_requests(role);
   }
-  // The others sleep in a read that only stop() ends, which whoever hears on_end_ calls.
+  // The others sleep in a read that only stop() ends; the receiver of on_end_ calls it.
   fuse_session_exit(session_);
   advance(Stage::kAll);
   --running_;
   on_end_();
 }
 
-// Until the session ends; a helper, until it is no longer needed.
+// Runs until the session ends; a helper, until it is no longer needed.
 void FuseThreads::take_requests(Role role) {
   RequestBuffer request;
   Demand demand;
@@ -193,7 +191,7 @@ int FuseThreads::stop() {
   }
   called_.notify_all();
   fuse_session_exit(session_);
-  // The signal may come before a thread sleeps, so it is sent until all have heard it.
+  // The signal may arrive before a thread sleeps, so it is sent until all have noticed.
   while (running_ > 0) {
     for (auto& thread : threads) pthread_kill(thread.native_handle(), kKick);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

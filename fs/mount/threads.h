@@ -1,20 +1,20 @@
 // The threads that take requests from the kernel.
 //
-//   auto threads = FuseThreads::make(session, [] { ... });  // all of them are there, and wait
-//   (*threads)->serve();                                    // from now on they serve
+//   auto threads = FuseThreads::make(session, [] { ... });  // all started, waiting
+//   (*threads)->serve();                                    // starts serving
 //   ...
 //   const int outcome = (*threads)->stop();
 //
-// In place of fuse_session_loop_mt(), whose pool takes a lock of all its threads twice for each
+// Replaces fuse_session_loop_mt(), whose pool takes a lock shared by all its threads twice for each
 // request and only grows. Two threads wait for requests: the kernel wakes a sleeping one for each
-// request, so that with more of them each sleeps longer and is woken more often. Helpers join while
-// these two never have to wait, since the processors are then shared with many readers, and more
-// threads get a larger share (bench/, group waits).
+// request, so with more threads each sleeps longer and is woken more often. Helpers join while
+// these two never have to wait, since the CPUs are then shared with many readers, and more threads
+// get a larger share (bench/, group waits).
 //
 // Thread-safety: all on one thread. Ownership: refers to the session, which outlives it. Blocking:
 // stop(), for as long as handlers run; they never wait for anything but the kernel. Errors: make():
-// kUnavailable when there are no threads to be had, which is known before anything is mounted;
-// stop() gives an errno of /dev/fuse, negative, or 0.
+// kUnavailable if no threads can be started, before anything is mounted; stop() returns a negative
+// errno of /dev/fuse, or 0.
 //
 // SIGUSR2 has a handler while this exists: it ends the wait for a request.
 #pragma once
@@ -37,7 +37,7 @@ namespace keyfs {
 
 class FuseThreads {
  public:
-  // `on_end` is called, on each of the threads, when serving has ended: stop() was called, the file
+  // `on_end` is called on each thread when serving has ended: stop() was called, the file
   // system was unmounted, or /dev/fuse failed.
   static Result<std::unique_ptr<FuseThreads>> make(fuse_session* session,
                                                    std::function<void()> on_end);
@@ -45,13 +45,13 @@ class FuseThreads {
   FuseThreads(const FuseThreads&) = delete;
   FuseThreads& operator=(const FuseThreads&) = delete;
 
-  // The session has its descriptor by now.
+  // The session must have its descriptor.
   void serve();
 
-  // Requests that were taken are answered or handed on; none is taken any more.
+  // Requests already taken are answered or passed on; no more are taken.
   int stop();
 
-  // How many take requests now.
+  // How many are taking requests now.
   unsigned active() const { return active_; }
 
  private:
@@ -73,8 +73,8 @@ class FuseThreads {
   std::mutex mutex_;  // guards what follows
   std::condition_variable called_;
   std::vector<std::thread> threads_;
-  unsigned idle_ = 0;   // helpers that wait to be called
-  unsigned calls_ = 0;  // of them, those that were
+  unsigned idle_ = 0;   // helpers that are waiting to be called
+  unsigned calls_ = 0;  // how many of them were called
   bool stopping_ = false;
   Stage stage_ = Stage::kParked;
 

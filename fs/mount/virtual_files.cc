@@ -67,7 +67,7 @@ class StatusFile final : public VirtualFile {
                          {"flights", parts_.keyring.flights()}};
     status["replica"] = replica();
     status["state_dir"] = {{"trouble", text(parts_.state_dir_trouble)}};
-    // Why nobody can make a key here; null: nothing stands in the way.
+    // Why no key can be created here; null if it can.
     status["creations"] = {{"refused", text(parts_.memory.trouble())}};
     const auto healer = parts_.healer.status();
     status["healer"] = {{"waiting", healer.waiting},
@@ -132,16 +132,16 @@ class MetricsFile final : public VirtualFile {
   MetricsFile(Metrics& metrics, StatusParts parts)
       : metrics_(metrics),
         parts_(std::move(parts)),
-        ids_(metrics.gauge("keyfs_cache_ids", "Key ids that are known.")),
+        ids_(metrics.gauge("keyfs_cache_ids", "Known key ids.")),
         keys_(metrics.gauge("keyfs_cache_keys", "Keys held in locked memory.")),
         evictions_(metrics.counter("keyfs_cache_evictions_total", "Keys wiped to make room.")),
         locked_(metrics.gauge("keyfs_locked_bytes", "Memory locked for secrets.")),
         inodes_(metrics.gauge("keyfs_known_keys", "Keys that the kernel refers to.")),
-        requests_(metrics.gauge("keyfs_waiting_requests", "Requests that wait for an answer.")),
-        opens_(metrics.gauge("keyfs_waiting_opens", "Opens that wait for store or regions.")),
-        degraded_(metrics.gauge("keyfs_degraded_keys", "Keys known to lack a region.")),
-        audit_lost_(metrics.counter("keyfs_audit_lost_total", "Audit lines that were lost.")),
-        log_lost_(metrics.counter("keyfs_log_lost_total", "Log lines that were lost.")) {}
+        requests_(metrics.gauge("keyfs_waiting_requests", "Requests waiting for a reply.")),
+        opens_(metrics.gauge("keyfs_waiting_opens", "Opens waiting for store or regions.")),
+        degraded_(metrics.gauge("keyfs_degraded_keys", "Keys known to be missing in a region.")),
+        audit_lost_(metrics.counter("keyfs_audit_lost_total", "Lost audit lines.")),
+        log_lost_(metrics.counter("keyfs_log_lost_total", "Lost log lines.")) {}
   std::string_view name() const override { return "metrics"; }
 
   std::string render() override {

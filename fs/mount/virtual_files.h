@@ -1,9 +1,9 @@
 // The files under .keyfs/: version, status (JSON), metrics (Prometheus text).
 //
-// Thread-safety, blocking, errors: as fs/mount/virtual_file.h. Ownership: the files refer to what
-// StatusParts names, all of which outlives them.
+// Thread-safety, blocking, errors: as fs/mount/virtual_file.h. Ownership: the files refer to the
+// members of StatusParts, which outlive them.
 //
-// status, one object; what is not there is null:
+// status, one object; missing values are null:
 //   {"version":S, "pid":N, "started":T, "uptime_seconds":N, "mountpoint":S, "store":S,
 //    "regions":[{"name":S, "state":"closed|half-open|open", "open_for_ms":N, "p50_ms":X,
 //                "p95_ms":X, "calls":N, "failures":N, "last_error":S, "last_error_at":T}, ...],
@@ -61,17 +61,17 @@ struct StatusParts {
   const Healer& healer;
   const Audit& audit;
   const Log& log;
-  // The FUSE side, which refers to the files and so comes later.
+  // The FUSE side, which refers to the files and so is set later.
   std::function<MountStatus()> mount;
-  std::string state_dir_trouble = {};  // why it can't be written
+  std::string state_dir_trouble = {};  // why it is not writable
 };
 
 std::unique_ptr<VirtualFile> make_version_file(const std::string& version);
 std::unique_ptr<VirtualFile> make_status_file(StatusParts parts);
-// Sets the gauges of what is only looked at (cache, memory, waiting requests), then tells all.
+// Sets the gauges that are sampled (cache, memory, waiting requests), then renders all metrics.
 std::unique_ptr<VirtualFile> make_metrics_file(Metrics& metrics, StatusParts parts);
 
-// All three, as they are listed and numbered.
+// All three, in listing order.
 void add_virtual_files(VirtualFiles& files, Metrics& metrics, const StatusParts& parts);
 
 }  // namespace keyfs

@@ -9,7 +9,7 @@ Result<Glob> Glob::parse(std::string_view pattern) {
   for (size_t i = 0; i < pattern.size(); ++i) {
     const auto byte = static_cast<uint8_t>(pattern[i]);
     if (byte == '*') {
-      // "**" is "*"; one star less to try.
+      // "**" is "*"; one star fewer to try.
       if (glob.items_.empty() || glob.items_.back().kind != Item::Kind::kStar) {
         glob.items_.push_back({Item::Kind::kStar});
       }
@@ -26,13 +26,13 @@ Result<Glob> Glob::parse(std::string_view pattern) {
       for (size_t k = 0; k < inside.size(); ++k) {
         const auto first = static_cast<uint8_t>(inside[k]);
         auto last = first;
-        // A dash at either end stands for itself.
+        // A dash at either end is literal.
         if (k + 2 < inside.size() && inside[k + 1] == '-') {
           last = static_cast<uint8_t>(inside[k + 2]);
           k += 2;
         }
         if (last < first) {
-          return fail(Code::kInvalid, "a range that runs backwards in the pattern's \"[]\"");
+          return fail(Code::kInvalid, "a reversed range in the pattern's \"[]\"");
         }
         for (unsigned c = first; c <= last; ++c) set[c / 64] |= uint64_t{1} << (c % 64);
       }
@@ -64,8 +64,8 @@ bool Glob::matches_one(const Item& item, uint8_t byte) const {
 }
 
 bool Glob::matches(std::string_view text) const {
-  // When something does not fit, only the last star can take one byte more: what an earlier star
-  // could change has been tried by the later one.
+  // On a mismatch only the last star needs to match one more byte: the later star has already tried
+  // everything that an earlier one could change.
   size_t item = 0;
   size_t at = 0;
   size_t star = items_.size();

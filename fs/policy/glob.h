@@ -1,10 +1,10 @@
 // Globs over key ids.
 //
 // They match the whole id, byte by byte: `*` any bytes or none, `?` one byte, `[abc]` `[a-z]` one
-// of them, `[!abc]` one that is not; everything else stands for itself, there is no escape (ids
-// hold none of * ? [ ]). Matching takes at most length x length steps, whatever the glob.
+// byte of a set, `[!abc]` one byte not in it; everything else matches itself. There is no escape
+// (ids contain none of * ? [ ]). Matching takes at most length x length steps, whatever the glob.
 //
-// Thread-safety: never changes. Blocking: never. Errors: kInvalid.
+// Thread-safety: immutable. Blocking: never. Errors: kInvalid.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@
 
 namespace keyfs {
 
-// One pattern. See above for what it may hold; kInvalid for an open or empty bracket.
+// Parses one pattern, as above; kInvalid for an unclosed or empty bracket.
 class Glob {
  public:
   static Result<Glob> parse(std::string_view pattern);

@@ -1,7 +1,7 @@
-// What a file name under the mount can be.
+// What kind of name a file name under the mount is.
 //
 // A key id is 1 to 255 bytes of A-Z a-z 0-9 . _ : @ + = , ~ - and starts with a letter or a digit.
-// Names that start with a dot are keyfs's own (.keyfs/). Anything else does not exist.
+// Names that start with a dot are reserved for keyfs (.keyfs/). Anything else does not exist.
 //
 // Thread-safety: pure functions. Blocking: never.
 #pragma once
@@ -15,7 +15,7 @@ constexpr size_t kMaxKeyId = 255;
 
 enum class NameKind {
   kKey,       // a well-formed key id
-  kReserved,  // starts with a dot: keyfs's own, or nothing
+  kReserved,  // starts with a dot: keyfs's own, or ENOENT
   kTooLong,   // ENAMETOOLONG
   kInvalid,   // ENOENT
 };

@@ -1,12 +1,12 @@
-// Names that common tools open unasked in whatever directory they are started in or see.
+// Names that common tools open unasked in every directory that they are started in or look at.
 //
-// Every well-formed name under the mount can be opened, and a caller who may create makes a key by
-// opening. `git status` in the mount would so make a key "HEAD", `make` one "Makefile", and a
-// program that is started there with LD_LIBRARY_PATH=: one "libc.so.6". Such names are therefore
-// not made by open(2): it says ENOENT as long as there is no such key. `keyfs create NAME` makes
-// one, which then reads like any other.
+// Every well-formed name under the mount can be opened, and opening creates the key if the caller
+// may create. So `git status` in the mount would create a key "HEAD", `make` one named "Makefile",
+// and a program started there with LD_LIBRARY_PATH=: one named "libc.so.6". open(2) therefore never
+// creates such names: it fails with ENOENT as long as there is no such key. `keyfs create NAME`
+// creates one, which then reads like any other.
 //
-// Thread-safety: never changes. Blocking: never. Errors: kInvalid, without file and line.
+// Thread-safety: immutable. Blocking: never. Errors: kInvalid, without file and line.
 #pragma once
 
 #include <string>
@@ -20,14 +20,14 @@ namespace keyfs {
 
 class NeverCreate {
  public:
-  // The default, as it would be written.
+  // The default, as written in a configuration.
   static std::string_view default_text();
 
-  // Names and globs between blanks and commas; "none" alone: no name at all.
+  // Names and globs, separated by blanks or commas; "none" alone: no names.
   static Result<NeverCreate> parse(std::string_view text);
 
   bool matches(std::string_view name) const;
-  // As it was written.
+  // As written.
   const std::string& text() const { return text_; }
 
  private:

@@ -15,7 +15,7 @@
 namespace keyfs {
 namespace {
 
-// Asks again with more room for as long as the database says ERANGE.
+// Retries with a larger buffer as long as the database returns ERANGE.
 template <class Entry, class Ask>
 Result<std::optional<Entry>> ask_names(Ask ask) {
   std::vector<char> buffer(1024);
@@ -28,7 +28,7 @@ Result<std::optional<Entry>> ask_names(Ask ask) {
       continue;
     }
     if (found != nullptr) return std::optional<Entry>(*found);
-    // What glibc's modules say when there is no such name.
+    // What glibc's modules return if there is no such name.
     if (error == 0 || error == ENOENT || error == ESRCH) return std::optional<Entry>();
     return fail(Code::kUnavailable, std::strerror(error));
   }
@@ -75,7 +75,7 @@ void read_principal(ConfigReader& in, std::string_view key, const std::string& i
   } else if (!name.empty() && (kind == "uid" || kind == "gid")) {
     const auto number = id_number(name);
     if (!number) {
-      in.mistake(key, "\"" + item + "\" has no number from 0 to 4294967294");
+      in.mistake(key, "\"" + item + "\" needs a number from 0 to 4294967294");
     } else {
       add(kind == "uid" ? list.uids : list.gids, *number);
     }
@@ -95,13 +95,13 @@ Principals read_principals(ConfigReader& in, std::string_view key, NameService& 
   return list;
 }
 
-// A pattern with a byte that no id has matches nothing: a slip of the pen, not a wish.
+// A pattern with a byte that no id can have matches nothing: surely a typo.
 std::optional<std::string> hopeless(std::string_view pattern) {
   for (const char c : pattern) {
     if (std::string_view("*?[]!").find(c) != std::string_view::npos) continue;
     const char probe[2] = {'a', c};
     if (!is_key_id({probe, 2})) {
-      return "the pattern holds a character that no key id has, so it can match nothing";
+      return "the pattern has a character that no key id can have, so it matches nothing";
     }
   }
   return std::nullopt;
@@ -129,7 +129,7 @@ Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& 
   section.create = read_principals(in, "create", names);
   section.admin = read_principals(in, "admin", names);
   if (section.create.line != 0 && section.read.line == 0) {
-    in.mistake("create", "permits creating keys that nobody may read: a read list is missing");
+    in.mistake("create", "permits creating keys that nobody may read: add a read list");
   }
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   set_appearance(section);
@@ -149,7 +149,7 @@ std::string fingerprint_of(const PolicySection& section) {
          fingerprint_of(section.admin);
 }
 
-// The answers of one decision, with the groups asked for once.
+// The answers for one decision, with the groups looked up once.
 class Asker {
  public:
   Asker(const Caller& caller, SupplementaryGroups& groups) : caller_(caller), groups_(groups) {}
@@ -279,22 +279,22 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     case NameKind::kKey:
       break;
     case NameKind::kReserved:
-      return text + "names that start with a dot are keyfs's own; no key has one\n";
+      return text + "names that start with a dot are reserved for keyfs; no key has one\n";
     case NameKind::kTooLong:
       return text + "too long for a key id: at most 255 bytes\n";
     case NameKind::kInvalid:
-      return text + "no key id: A-Z a-z 0-9 . _ : @ + = , ~ - with a letter or digit first\n";
+      return text + "not a valid key id: A-Z a-z 0-9 . _ : @ + = , ~ -, a letter or digit first\n";
   }
   const Decision decision = decide(id, caller, groups);
   if (decision.hidden()) {
-    return text + "hidden: no [keys ...] section matches, so it does not exist for anybody\n";
+    return text + "hidden: no [keys ...] section matches, so it exists for nobody\n";
   }
   const PolicySection& section = *decision.section;
   text += section.title + " decides (" + section.file + ":" + std::to_string(section.line) +
           "), the first section that matches\n";
   text += "uid " + std::to_string(caller.uid) + ", gid " + std::to_string(caller.gid);
   if (const auto known = groups.get(); !known) {
-    text += ", supplementary groups unknown (count as none)";
+    text += ", supplementary groups unknown (counted as none)";
   } else if (!known->empty()) {
     text += ", groups";
     for (const gid_t gid : *known) text += " " + std::to_string(gid);
@@ -311,7 +311,7 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
   };
   line("read", decision.read, section.read);
   if (decision.create && never_creates(id)) {
-    text += "  create: no, a name that tools probe (never_create): `keyfs create` makes it\n";
+    text += "  create: no, a name that tools probe (never_create); `keyfs create` creates it\n";
   } else {
     line("create", decision.create, section.create);
   }

@@ -3,15 +3,15 @@
 // [keys GLOB] sections in file order; the first whose glob matches the id decides, and no match
 // hides the id. `read`, `create` and `admin` list user:NAME, uid:N, group:NAME, gid:N, or any;
 // [admin] lists who may read .keyfs/ and administer the daemon. Names are resolved when the policy
-// is loaded, and an unknown one is a mistake. root has no privilege of its own.
+// is loaded, and an unknown one is a mistake. root has no special privilege.
 //
-// [keyfs] never_create belongs to the policy: it is read anew with it, and `explain` tells of it.
+// [keyfs] never_create belongs to the policy: it is reloaded with it, and `explain` shows it.
 //
-// Thread-safety: a Policy never changes; a PolicyHolder is thread-safe, and current() is one atomic
-// load. Ownership: the holder keeps every policy that it was ever given until it goes itself, so
-// that sections may be referred to for as long as the holder lives (a policy that reads the same as
-// the current one is not taken). Blocking: only load(), which asks the user database.
-// Errors: kInvalid, one line with file and line.
+// Thread-safety: a Policy is immutable; a PolicyHolder is thread-safe, and current() is one atomic
+// load. Ownership: the holder keeps every policy that it was ever given, so that references to
+// sections are valid as long as the holder lives (a policy identical to the current one is not
+// added). Blocking: only load(), which queries the user database. Errors: kInvalid, one line with
+// file and line.
 #pragma once
 
 #include <sys/types.h>
@@ -39,20 +39,20 @@ struct Caller {
   gid_t gid = 0;
 };
 
-// Those whom one list names.
+// The users in one list.
 struct Principals {
   bool any = false;
   std::vector<uid_t> uids;
   std::vector<gid_t> gids;
   std::string text;  // as written
-  int line = 0;      // where; 0: the list is not there
+  int line = 0;      // its line; 0: there is no list
 
   bool empty() const { return !any && uids.empty() && gids.empty(); }
   bool name_user(const Caller& caller) const;  // without supplementary groups
   bool name_group(std::span<const gid_t> groups) const;
 };
 
-// Looks up a user's or group's number by name; tests give their own.
+// Looks up a user's or group's number by name; tests supply their own.
 class NameService {
  public:
   virtual ~NameService() = default;
@@ -70,21 +70,21 @@ class Policy;
 
 struct PolicySection {
   const Policy* policy = nullptr;  // that it belongs to
-  bool hidden = false;             // the section that stands for "no glob matches"
-  std::optional<Glob> glob;        // not in the hidden one and in [admin]
+  bool hidden = false;             // the section used if no glob matches
+  std::optional<Glob> glob;        // none in the hidden section and in [admin]
   std::string title;               // "[keys payments-*]"; "" for the hidden one
   std::string file;
   int line = 0;
   Principals read, create, admin;
 
-  // What `ls -l` shows: owner and group from the first `read` entries (0 where there is none), and
-  // mode 0400, or 0440 when a group may read.
+  // What `ls -l` shows: owner and group from the first `read` entries (0 if there is none), and
+  // mode 0400, or 0440 if a group may read.
   uid_t owner = 0;
   gid_t group = 0;
   mode_t mode = 0400;
 };
 
-// The caller's supplementary groups, asked for only when the decision depends on them.
+// The caller's supplementary groups, requested only if the decision depends on them.
 class SupplementaryGroups {
  public:
   virtual ~SupplementaryGroups() = default;
@@ -101,11 +101,11 @@ class KnownGroups final : public SupplementaryGroups {
 };
 
 struct Decision {
-  const PolicySection* section;  // never null; section->hidden when no glob matched
+  const PolicySection* section;  // never null; section->hidden if no glob matched
   bool read = false;
   bool create = false;  // only together with read
   bool admin = false;
-  bool groups_unknown = false;  // they were needed, and could not be learned
+  bool groups_unknown = false;  // they were needed, but are unknown
 
   bool hidden() const { return section->hidden; }     // ENOENT
   bool denied() const { return !hidden() && !read; }  // EACCES
@@ -119,16 +119,16 @@ class Policy {
   Policy(const Policy&) = delete;
   Policy& operator=(const Policy&) = delete;
 
-  // The section that decides for `id`; the hidden one when none matches.
+  // The section that decides for `id`; the hidden one if none matches.
   const PolicySection& section_for(std::string_view id) const;
-  // What a section permits a caller. No allocation, and `groups` is asked once at most.
+  // What a section permits a caller. Does not allocate, and calls `groups` at most once.
   static Decision decide(const PolicySection& section, const Caller& caller,
                          SupplementaryGroups& groups);
   Decision decide(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const {
     return decide(section_for(id), caller, groups);
   }
-  // `read` alone: what a warm open needs, and a directory listing for each of its names. So the
-  // groups are not asked for on account of a `create` list.
+  // Only `read`: for a warm open, and for each name in a directory listing. So a `create` list does
+  // not cause a lookup of groups.
   static bool may_read(const PolicySection& section, const Caller& caller,
                        SupplementaryGroups& groups);
 
@@ -140,15 +140,15 @@ class Policy {
   bool is_admin(const Caller& caller, SupplementaryGroups& groups) const;
   const PolicySection& admin_section() const { return admin_; }
 
-  // Opening does not make this name, whoever opens it.
+  // True if opening never creates this name, for any user.
   const NeverCreate& never_create() const { return never_create_; }
   bool never_creates(std::string_view id) const { return never_create_.matches(id); }
 
-  // For people: which section and line decides for this caller and id, and what it permits.
+  // As text for people: which section and line decides for this caller and id, and what it permits.
   std::string explain(std::string_view id, const Caller& caller, SupplementaryGroups& groups) const;
 
   const std::vector<PolicySection>& sections() const { return sections_; }
-  // True when both permit the same by the same lines.
+  // True if both permit the same by the same lines.
   bool same_as(const Policy& other) const { return fingerprint_ == other.fingerprint_; }
 
  private:
@@ -158,7 +158,7 @@ class Policy {
   PolicySection hidden_;
   PolicySection admin_;
   NeverCreate never_create_;
-  std::string fingerprint_;  // everything that was read, names resolved
+  std::string fingerprint_;  // everything that was read, with names resolved
 };
 
 class PolicyHolder {
@@ -166,7 +166,7 @@ class PolicyHolder {
   explicit PolicyHolder(std::unique_ptr<const Policy> first);
 
   const Policy& current() const { return *current_.load(std::memory_order_acquire); }
-  // False when it says the same as the current one, which then stays.
+  // False if it is identical to the current one, which then stays.
   bool replace(std::unique_ptr<const Policy> next);
 
  private:

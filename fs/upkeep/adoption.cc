@@ -10,8 +10,8 @@
 namespace keyfs {
 namespace {
 
-// What a record of ours names as the maker of such a key. When RKMS made it is not known: `created`
-// tells when it was taken over.
+// The creator in the record of such a key. When RKMS created it is unknown: `created` is the time
+// of the conversion.
 constexpr const char* kCreator = "RKMS";
 
 // The one plaintext that all regions hold.
@@ -27,7 +27,7 @@ Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, T
     auto unwrapped =
         co_await regions.unwrap(std::move(alone), std::move(unbound), std::move(none), deadline);
     if (!unwrapped) {
-      co_return fail(unwrapped.error().within("it cannot be compared in every region"));
+      co_return fail(unwrapped.error().within("it cannot be verified in every region"));
     }
     if (first.empty()) {
       key = std::move(unwrapped->key);
@@ -41,11 +41,11 @@ Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, T
     co_return fail(Code::kInvalid, "its key has " + std::to_string(key.size()) +
                                        " bytes; the check value of a key of less than " +
                                        std::to_string(kMinKeyBytes) +
-                                       " would let it be found by trial");
+                                       " would let it be found by brute force");
   }
   if (key.size() > kMaxKeyBytes) {
-    co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) + " bytes, where " +
-                                       std::to_string(kMaxKeyBytes) + " are possible");
+    co_return fail(Code::kCorrupt, "its key has " + std::to_string(key.size()) + " bytes, but " +
+                                       std::to_string(kMaxKeyBytes) + " is the most");
   }
   co_return std::move(key);
 }
@@ -53,21 +53,21 @@ Task<Result<SecretBytes>> agreed_key(Regions& regions, const Version& version, T
 }  // namespace
 
 Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoint deadline) {
-  const std::string what = "could not adopt key " + record.id + ", which is left as it was";
+  const std::string what = "could not adopt key " + record.id + ", which is unchanged";
   const auto found = record.versions.find(record.current);
   if (!record.from_rkms || found == record.versions.end() || found->second.wrapped.empty()) {
-    co_return fail(Code::kInvalid, what + ": it is no record of RKMS");
+    co_return fail(Code::kInvalid, what + ": it is not an RKMS record");
   }
   if (!is_key_id(record.id)) {
-    co_return fail(Code::kInvalid, what + ": its id is not a valid key id, and cannot be opened");
+    co_return fail(Code::kInvalid, what + ": its id is not a valid key id, so it cannot be opened");
   }
   const uint32_t number = record.current;
   Version& version = found->second;
   for (const auto& [region, wrap] : version.wrapped) {
     if (regions.has(region)) continue;
     co_return fail(Code::kInvalid, what + ": region " + region +
-                                       " holds it too and is not configured here, so that nothing "
-                                       "tells whether all hold the same key");
+                                       " holds it too but is not configured here, so keyfs cannot "
+                                       "verify that all hold the same key");
   }
 
   auto key = co_await agreed_key(regions, version, deadline);

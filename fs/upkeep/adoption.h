@@ -1,15 +1,15 @@
-// Takes over what RKMS wrote: makes a record of ours out of one of its, with the same plaintext.
+// Converts a record that RKMS wrote into a keyfs record with the same plaintext.
 //
-// RKMS bound its wraps to nothing, wrote no check value, and never compared what its regions hold.
-// So every region that holds the key unwraps it, and all must give the same bytes: where one cannot
-// be asked, or gives others, the record is left alone and the reason told. Then the key is wrapped
-// in all configured regions, bound to its id and version. Wraps of RKMS's are not kept in the new
-// record, and so every region that held the key must have wrapped it anew.
+// RKMS bound its wraps to nothing, wrote no check value, and never compared its regions. So every
+// region that holds the key unwraps it, and all must give the same bytes: if one is unreachable, or
+// gives different bytes, the record is left unchanged and the reason reported. Then the key is
+// wrapped in all configured regions, bound to its id and version. RKMS's wraps are not kept in the
+// new record, so every region that held the key must have wrapped it again.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to loop and regions. Blocking:
-// never; a task. Writes nothing: the caller replaces the record. Errors: kCorrupt when two regions
-// hold different keys, or none a key of a possible size; kInvalid when a region that holds it is
-// not configured here, and for a key that is too short for a check value; else the region's.
+// never; a task. Writes nothing: the caller replaces the record. Errors: kCorrupt if two regions
+// hold different keys, or the key has an impossible size; kInvalid if a region that holds it is not
+// configured here, and for a key too short for a check value; otherwise the region's.
 #pragma once
 
 #include <vector>
@@ -25,11 +25,12 @@ namespace keyfs {
 
 struct Adopted {
   Record record;
-  std::vector<RegionFailure> missing;  // configured, held nothing before, and could not wrap it
+  std::vector<RegionFailure> missing;  // configured, did not hold the key before, and could not
+                                       // wrap it
 };
 
-// `record` is one with from_rkms, and its origin the id of the store that it lies in, to which the
-// new wraps are bound. No key material leaves this.
+// `record` has from_rkms set, and as origin the id of its store, which the new wraps are bound to.
+// No key material leaves this function.
 Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoint deadline);
 
 }  // namespace keyfs

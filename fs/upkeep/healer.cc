@@ -12,9 +12,9 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kPage = 200;
-// How often a record that others keep changing is looked at again.
+// How often a record that others keep changing is retried.
 constexpr int kTries = 3;
-// What is noted beyond this many keys is left to the next scan.
+// Keys noted beyond this number are left to the next scan.
 constexpr size_t kMostWaiting = 100'000;
 
 std::string list_of(const std::vector<RegionFailure>& failures) {
@@ -36,7 +36,7 @@ std::vector<std::string> names_of(const std::vector<RegionFailure>& failures) {
   return names;
 }
 
-// The failure is not this key's own: the next one would fail as well.
+// The failure is not specific to this key: the next one would fail as well.
 bool concerns_all(const Error& error) {
   return error.code == Code::kUnavailable || error.code == Code::kTimeout ||
          error.code == Code::kThrottled;
@@ -86,7 +86,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
     if (!page) co_return fail(page.error().within("could not go through the keys"));
     for (const auto& entry : page->entries) {
       if (entry.state == KeyState::kDeleted) continue;
-      // The list tells what the current version is wrapped in; only what may lack something is
+      // The list shows the current version's regions; only records that may lack something are
       // read.
       const bool whole = !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
       if (whole) {
@@ -102,7 +102,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
         if (done.store_silent) co_return fail(done.error->within("could not go through the keys"));
       }
       if (loop_.now() >= deadline) {
-        co_return fail(Code::kTimeout, "could not go through the keys: the deadline passed after " +
+        co_return fail(Code::kTimeout, "could not read all keys: the deadline passed after " +
                                            std::to_string(report.keys));
       }
     }
@@ -112,22 +112,22 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
   co_return Result<void>();
 }
 
-// Until the record is no longer changed by others meanwhile; counted and told.
+// Repeats until no other process changes the record in between; counts and reports.
 Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealReport& report) {
   ++report.keys;
   Attempt done;
   for (int tries = 0; tries < kTries; ++tries) {
     done = co_await attempt(id, deadline);
     if (done.outcome != Outcome::kConflict) break;
-    log_.info("the record of key " + id + " was changed by another meanwhile", {{"id", id}});
+    log_.info("the record of key " + id + " was changed by another process", {{"id", id}});
   }
   if (done.outcome == Outcome::kConflict) {
     done.outcome = Outcome::kFailed;
-    done.error.emplace(Code::kUnavailable, "others keep changing the record of key " + id);
+    done.error.emplace(Code::kUnavailable, "other processes keep changing the record of key " + id);
   }
   if (done.adopted) {
     ++report.adopted;
-    log_.info("key " + id + " was taken over from RKMS", {{"id", id}});
+    log_.info("key " + id + " was converted from an RKMS record", {{"id", id}});
   }
   if (done.not_noted) report.unnoted.push_back({id, *done.not_noted});
   switch (done.outcome) {
@@ -140,7 +140,7 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
     case Outcome::kHealed:
       ++healed_;
       ++report.healed;
-      log_.info("key " + id + " is wrapped in every region now", {{"id", id}});
+      log_.info("key " + id + " is now wrapped in every region", {{"id", id}});
       break;
     case Outcome::kMissing:
       report.missing.push_back({id, done.missing});
@@ -192,7 +192,7 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   done = co_await std::move(filled);
   if (record == before) co_return done;
 
-  // What did go well is kept, also when another version could not be helped.
+  // Keeps what succeeded, even if another version failed.
   auto replaced = co_await store_.replace(std::move(record), stored.revision, call_until(deadline));
   if (!replaced) {
     done.outcome = Outcome::kFailed;
@@ -281,7 +281,7 @@ TimePoint Healer::call_until(TimePoint deadline) const {
   return std::min(deadline, loop_.now() + options_.call_deadline);
 }
 
-// Spreads calls over time: each takes its share of a second from the ones that come after it.
+// Spreads calls over time: each delays the following ones by its share of a second.
 Task<void> Healer::take_calls(size_t calls) {
   if (options_.calls_per_second <= 0) co_return;
   const TimePoint now = loop_.now();
@@ -304,7 +304,7 @@ TimePoint Healer::next_try(unsigned failures) const {
 void Healer::learn(const WrappedMore& more) {
   for (const auto& [region, wrapped] : more.wrapped) outages_.erase(region);
   for (const auto& failure : more.missing) {
-    if (failure.error.code == Code::kInvalid) continue;  // says nothing of the region
+    if (failure.error.code == Code::kInvalid) continue;  // says nothing about the region
     const auto known = outages_.find(failure.region);
     const unsigned failures = known == outages_.end() ? 1 : known->second.failures + 1;
     outages_.insert_or_assign(failure.region, Outage{failure.error, failures, next_try(failures)});
@@ -327,15 +327,14 @@ void Healer::note_recovered(const std::string& region) {
     waiting.failures = 0;
     by_due_.emplace(waiting.due, id);
   }
-  // Regions that come and go are not to cause one scan after the other.
+  // Regions that come and go must not cause scan after scan.
   const TimePoint now = loop_.now();
   const TimePoint soon = scanned_at_ ? std::max(now, *scanned_at_ + options_.scan_pause) : now;
   next_scan_ = std::min(next_scan_, soon);
   if (wake_ != nullptr) wake_->set(true);
 }
 
-// A key that could not be healed now is tried again: when its regions may be back, or after a pause
-// of its own.
+// A key that could not be healed is retried when its regions may be back, or after its own pause.
 void Healer::postpone(const std::string& id, const Attempt& attempt) {
   if (waiting_.size() >= kMostWaiting && !waiting_.contains(id)) return;
   const auto [place, is_new] = waiting_.try_emplace(id);
@@ -381,7 +380,7 @@ Task<void> Healer::wait_for_work(TimePoint until) {
   co_await group.next(until);
 }
 
-// Tries every key that is due.
+// Tries all keys that are due.
 Task<void> Healer::work_off() {
   std::vector<std::string> due;
   for (const auto& [at, id] : by_due_) {
@@ -391,7 +390,7 @@ Task<void> Healer::work_off() {
   for (const auto& id : due) {
     const auto place = waiting_.find(id);
     if (place == waiting_.end()) continue;
-    // Nothing is asked, not even the store, while all that it lacks is out.
+    // While all regions that it lacks are down, nothing is asked, not even the store.
     const Waiting& waiting = place->second;
     const auto& lacks = waiting.regions;
     if (!lacks.empty() && std::all_of(lacks.begin(), lacks.end(),
@@ -408,7 +407,7 @@ Task<void> Healer::work_off() {
     } else if (const auto done_with = waiting_.find(id); done_with != waiting_.end()) {
       forget(done_with);
     }
-    // The store or all regions are out: one try now and then is enough.
+    // The store or all regions are down: an occasional try is enough.
     if (done.error && concerns_all(*done.error)) co_await loop_.sleep_for(options_.back_off_least);
   }
 }

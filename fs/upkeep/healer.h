@@ -1,5 +1,5 @@
-// Fills in what a key lacks: wraps in regions that were out when it was made, or that were added to
-// the configuration since.
+// Fills in a key's missing wraps: in regions that were down when it was created, or that were added
+// to the configuration later.
 //
 // For each record: unwrap from any region, compare the check value, wrap in the missing regions,
 // replace the record by its revision. The plaintext never changes. A wrap that exists is never
@@ -11,13 +11,13 @@
 // filled in is noted there. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h),
 // unless this host's memory knows a record of keyfs's under that id, or can't tell.
 //
-// A region that could not wrap a key is left alone for a while, twice as long each time, and so are
-// all keys that lack nothing else; its return (note_recovered) ends that. A key that fails for a
-// reason of its own waits by itself, likewise twice as long each time.
+// A region that could not wrap a key is paused, twice as long each time, and so are all keys that
+// lack only this region; its recovery (note_recovered) ends the pause. A key that fails for its own
+// reason is paused individually, also twice as long each time.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
-// Blocking: never. Errors: per key, in the report; kUnavailable and the like of the store when the
-// pass itself cannot go on.
+// Blocking: never. Errors: per key, in the report; the store's (kUnavailable and the like) if the
+// pass itself cannot continue.
 #pragma once
 
 #include <cstdint>
@@ -41,12 +41,12 @@
 namespace keyfs {
 
 struct HealOptions {
-  double calls_per_second = 5;  // to all regions together; 0: no bound
+  double calls_per_second = 5;  // to all regions together; 0: no limit
   Duration call_deadline = std::chrono::seconds(10);
-  // Keys that lacked a region when the daemon before this one ended are known to none.
+  // Keys that lacked a region when the previous daemon ended are not known yet.
   Duration first_scan = std::chrono::minutes(1);
   Duration scan_every = std::chrono::hours(6);
-  // Between two scans, however often regions come and go.
+  // Least time between two scans, however often regions come and go.
   Duration scan_pause = std::chrono::minutes(1);
   Duration back_off_least = std::chrono::seconds(5);
   Duration back_off_most = std::chrono::minutes(10);
@@ -57,21 +57,21 @@ struct HealOptions {
 struct HealReport {
   struct Missing {
     std::string id;
-    std::vector<RegionFailure> regions;  // still missing, each with its reason
+    std::vector<RegionFailure> regions;  // still missing, with reasons
   };
   struct Failure {
     std::string id;
     Error error;
   };
-  size_t keys = 0;     // looked at
-  size_t whole = 0;    // lacked nothing
-  size_t healed = 0;   // lack nothing any more
-  size_t adopted = 0;  // were RKMS's, and are ours now
-  size_t rkms = 0;     // RKMS's, and left alone
-  // After a pass over all keys that was to adopt: how many records of RKMS there still are.
+  size_t keys = 0;     // examined
+  size_t whole = 0;    // were complete
+  size_t healed = 0;   // are complete now
+  size_t adopted = 0;  // were converted from RKMS
+  size_t rkms = 0;     // RKMS records left unchanged
+  // After an adopting pass over all keys: how many RKMS records are left.
   std::optional<size_t> rkms_left;
   std::vector<Missing> missing;
-  std::vector<Failure> failures;  // could not be read, corrupt, changed under our hands
+  std::vector<Failure> failures;  // unreadable, corrupt, or changed by others
   std::vector<Failure> unnoted;   // healed, and this host's memory was not told
 
   bool complete() const { return missing.empty() && failures.empty(); }
@@ -84,20 +84,20 @@ class Healer {
   Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
          HostMemory* memory = nullptr, Notebook* notebook = nullptr);
 
-  // One pass over `ids`, or over every key of the store when it is empty: `keyfs heal`.
+  // One pass over `ids`, or over every key of the store if it is empty: `keyfs heal`.
   Task<Result<HealReport>> run_once(std::vector<std::string> ids, TimePoint deadline);
 
-  // The background task: works off what was noted, goes through the whole store now and then.
-  // Endless; spawn it.
+  // The background task: works through what was noted, and occasionally scans the whole store.
+  // Never ends; spawn it.
   Task<void> run();
   // A record that lacks a region was seen.
   void note_degraded(const std::string& id);
-  // A region's breaker has closed: what it lacks can be filled in now.
+  // A region's breaker has closed: its missing wraps can be filled in now.
   void note_recovered(const std::string& region);
 
   struct Status {
     size_t waiting = 0;   // keys known to be degraded
-    uint64_t healed = 0;  // since the start
+    uint64_t healed = 0;  // since start
     uint64_t failed = 0;
     std::optional<WallTime> last_scan;
   };
@@ -113,17 +113,17 @@ class Healer {
     std::optional<Error> not_noted;  // of what was filled in
     bool store_silent = false;       // kFailed: the store did not answer in time
   };
-  // A region that could not wrap: left alone until then.
+  // A region that could not wrap: paused until then.
   struct Outage {
     Error error;
     unsigned failures;
     TimePoint until;
   };
-  // A key that is known to be degraded.
+  // A key known to be degraded.
   struct Waiting {
     TimePoint due{};
     unsigned failures = 0;
-    std::vector<std::string> regions;  // that it lacks, once known
+    std::vector<std::string> regions;  // missing ones, once known
   };
 
   Task<Attempt> heal(std::string id, TimePoint deadline, HealReport& report);
@@ -135,7 +135,7 @@ class Healer {
   std::vector<std::string> wanting(const Wraps& wraps) const;
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
-  // Why `record`, of RKMS's, is not to be taken over on this host.
+  // Why the RKMS record `record` must not be converted on this host.
   Task<std::optional<Error>> not_ours_to_adopt(const Record& record, TimePoint deadline);
   Task<Result<void>> scan(TimePoint deadline, HealReport& report);
   Task<void> work_off();
@@ -149,7 +149,7 @@ class Healer {
   void learn(const WrappedMore& more);
   void postpone(const std::string& id, const Attempt& attempt);
   TimePoint next_due() const;
-  // What waits, ordered by when it is due: one that is newly known costs no walk over the others.
+  // Waiting keys, ordered by when they are due, so that a new one costs no walk over the others.
   using Place = std::map<std::string, Waiting>::iterator;
   void set_due(Place place, TimePoint due);
   void forget(Place place);
@@ -163,7 +163,7 @@ class Healer {
   Notebook* const notebook_;
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;
-  std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids lie in `waiting_`
+  std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids point into `waiting_`
   std::map<std::string, Outage> outages_;
   TimePoint next_scan_{};
   std::optional<TimePoint> scanned_at_;  // its end

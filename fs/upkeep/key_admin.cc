@@ -13,9 +13,9 @@
 namespace keyfs {
 namespace {
 
-// How often a change is tried again because somebody else changed the record meanwhile.
+// How often a change is retried because another process changed the record.
 constexpr int kTries = 5;
-// What a change waits until it is noted, beyond the time that it may take itself.
+// How long a change waits until it is noted, in addition to its own time.
 constexpr Duration kNotePatience = std::chrono::seconds(10);
 
 Error silent() {
@@ -67,7 +67,7 @@ bool is_tombstone(const Record& record) {
                      [](const auto& version) { return version.second.wrapped.empty(); });
 }
 
-// What tells the versions stays, and nothing that gives a key.
+// What identifies the versions stays, but nothing that gives a key.
 void make_tombstone(Record& record, const std::string& now) {
   record.pending = 0;
   for (auto& [number, version] : record.versions) {
@@ -117,14 +117,15 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
     }
   }
   if (!pass) co_return fail(pass.error());
-  // Before anything is made: a key that this host can't remember could be made twice.
+  // Before anything is created: a key that this host can't remember could be created twice.
   TaskGroup<Result<void>> proving(loop_);
   proving.start(notebook_.prove());
   const auto proven = co_await proving.next(deadline);
   if (!proven || !proven->value) {
     const Error why = proven ? proven->value.error() : silent();
-    co_return fail(Code::kUnavailable,
-                   "key " + id + " is not made: this host could not remember it: " + why.message);
+    co_return fail(
+        Code::kUnavailable,
+        "key " + id + " is not created: this host could not remember it: " + why.message);
   }
   MakeRequest wish(*pass, bytes, creator_, deadline);
   auto made = co_await make_key(loop_, store_, regions_, std::move(wish));
@@ -152,7 +153,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
       co_return change;
     }
     if (change.before == KeyState::kDeleted && state != KeyState::kDeleted) {
-      co_return fail(Code::kInvalid, what + ": it was deleted, and that is for good");
+      co_return fail(Code::kInvalid, what + ": it was deleted, which is permanent");
     }
     if (stored.record.from_rkms) {
       co_return fail(Code::kInvalid, what +
@@ -195,7 +196,7 @@ Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  // What would not be served is not described as if it were.
+  // Do not describe a key that would not be served as if it were good.
   std::string what = "could not describe key " + id;
   const auto found = co_await look_up(id, std::move(what), deadline);
   if (!found) co_return fail(found.error());

@@ -1,16 +1,16 @@
 // What the command line does to keys: create, describe, disable, enable, delete.
 //
-// Deleting removes the wraps of all versions, for good. What is left of the record stays for ever,
-// so that the id can never be given a second plaintext. Disabling is the reversible one.
+// Deleting permanently removes the wraps of all versions. The rest of the record stays forever, so
+// that the id can never get a second plaintext. Disabling is reversible.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
-// What it makes, changes or comes to see is noted in this host's memory before it is told. A key is
-// not made where that can't be done. A change of state is, since to refuse a key must not depend on
-// it; then the answer tells so.
+// What it creates, changes or sees is noted in this host's memory before it is reported. If that is
+// not possible, no key is created; a change of state is still made, since revoking must not depend
+// on it, and the answer says so.
 //
-// Blocking: never; tasks. Errors: those of Store and Regions, and of the gate that creations go
-// through (fs/keys/creation_gate.h); kInvalid for an id that is none, for a key that is not there,
-// and for enabling what was deleted; kCorrupt for a record that this host's memory says went back.
+// Blocking: never; tasks. Errors: those of Store and Regions, and of the creation gate
+// (fs/keys/creation_gate.h); kInvalid for an invalid id, for a key that does not exist, and for
+// enabling a deleted key; kCorrupt for a record that went back according to this host's memory.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@
 namespace keyfs {
 
 struct AdminCreated {
-  bool created = false;  // false: the key was there already
+  bool created = false;  // false: the key already existed
   uint32_t version = 0;
   KeyState state = KeyState::kEnabled;
   std::vector<std::string> regions;    // in which it is wrapped
@@ -41,7 +41,7 @@ struct AdminCreated {
 
 struct StateChange {
   KeyState before = KeyState::kEnabled;
-  KeyState after = KeyState::kEnabled;  // the same: nothing to do
+  KeyState after = KeyState::kEnabled;  // equal: nothing to do
   std::optional<Error> not_noted;       // why this host will not remember it
 };
 
@@ -70,8 +70,7 @@ struct KeyDescription {
 
 class KeyAdmin {
  public:
-  // `creator`: what new records name as their maker (the host's name). `memory` and `notebook`:
-  // this host's.
+  // `creator`: the creator in new records (the host's name). `memory` and `notebook`: this host's.
   KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory, Notebook& notebook,
            std::string creator);
 
@@ -82,7 +81,7 @@ class KeyAdmin {
  private:
   // The record, in keeping with this host's memory; kInvalid when there is none.
   Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
-  // Tells why it could not be done.
+  // The error for a failed change.
   Task<std::optional<Error>> note(Stored stored, bool strong);
 
   Loop& loop_;

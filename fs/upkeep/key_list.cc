@@ -12,10 +12,10 @@ namespace {
 
 constexpr size_t kPage = 1000;
 
-// With less time than this left, a page that ran out of another's time is not asked for anew.
+// With less time than this left, a page that failed on another caller's deadline is not retried.
 constexpr Duration kWorthATry = std::chrono::milliseconds(100);
 
-// How many sizes are looked at before others have their turn on the loop.
+// How many sizes are examined before the loop runs others.
 constexpr size_t kSlice = 2'000;
 
 constexpr const char* kWhat = "could not list the keys";
@@ -39,8 +39,8 @@ ListedKey KeyPage::operator[](size_t index) const {
   return {std::string_view(text_).substr(key.place, key.length), key.state, key.bytes, key.corrupt};
 }
 
-// A page that is being read belongs to the pass, not to those who wait for it: they may come back
-// for it (a READDIR that was interrupted is sent again). It ends by its deadline, or with the pass.
+// A page being read belongs to the pass, not to its waiters: they may come back for it (an
+// interrupted READDIR is sent again). It ends at its deadline, or with the pass.
 class KeyList::Pass final : public KeyListing, public std::enable_shared_from_this<Pass> {
  public:
   explicit Pass(KeyList& list)
@@ -62,7 +62,7 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
       auto joined = flights_.join("next", std::move(work));
       const auto next = co_await before(loop, deadline, kWhat, std::move(joined));
       if (next) continue;
-      // It had the deadline of whoever was first; ours may be later.
+      // It had its first caller's deadline; ours may be later.
       const bool again = next.error().code == Code::kTimeout && deadline - loop.now() >= kWorthATry;
       if (!again) co_return fail(next.error());
     }
@@ -73,9 +73,9 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
     return number < pages_.size() ? pages_[number] : nullptr;
   }
 
-  // Those who come now.
+  // The current waiters.
   bool may_join() const {
-    // One that began before the last change may lack it.
+    // A pass that began before the last change may lack it.
     if (changes_ != list_.changes_ || complete()) return false;
     return pages_.empty() || list_.loop_.now() - began_ < std::max(list_.reuse_for_, kJoin);
   }
@@ -111,7 +111,7 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
 
   KeyList& list_;
   const uint64_t number_;
-  const uint64_t changes_;  // those that it is sure to show
+  const uint64_t changes_;  // changes that it certainly shows
   TimePoint began_;
   std::string after_;
   const std::shared_ptr<ListedNames> usual_ =
@@ -199,8 +199,8 @@ void KeyList::note_sizes(const KeyPage& page, ListedNames& usual) {
   }
 }
 
-// Slice by slice. Where others put in so many meanwhile that the table grows, some are looked at
-// twice or not at all; those are left to the next pass.
+// In slices. If the table grows in the meantime, some entries are examined twice or not at all; the
+// next pass handles those.
 Task<void> KeyList::forget_sizes(uint64_t pass) {
   std::vector<std::string> gone;
   for (size_t bucket = 0;;) {

@@ -1,16 +1,16 @@
-// The ids that exist, for directory listings: one pass over the store, page by page, as those who
-// read it ask for more.
+// The ids that exist, for directory listings: one pass over the store, page by page, as its readers
+// ask for more.
 //
-// A pass goes on only while somebody waits for its next page: a program that opens the directory
-// and never reads it (openat(2), fsync(2)) costs one page. It keeps its pages for all who hold it,
-// so who reads slowly loses nothing, and the memory is that of one list of names; with the last who
-// holds it, it ends, also in the middle of a page.
+// A pass continues only while somebody waits for its next page: a program that opens the directory
+// and never reads it (openat(2), fsync(2)) costs one page. A pass keeps its pages for all its
+// readers, so a slow reader loses nothing, and the memory is that of one list of names; it ends
+// with its last reader, even in the middle of a page.
 //
-// Thread-safety: none; on the loop's thread, where the listings are also let go; but for
-// listed_bytes() and KeyPage, which never changes and may be read anywhere. Ownership: refers to
-// loop and store; the listings refer to the KeyList, which outlives them. Blocking: never; dropping
-// a task leaves the page that it waits for. Errors: those of Store::list; the next one who asks
-// for the page makes it be read again. Creates and unwraps nothing.
+// Thread-safety: none; on the loop's thread, where listings are also released; except
+// listed_bytes(), from any thread, and KeyPage, which is immutable and may be read anywhere.
+// Ownership: refers to loop and store; the listings refer to the KeyList, which outlives them.
+// Blocking: never; dropping a task leaves the page that it waits for. Errors: those of Store::list;
+// the next request for the page reads it again. Creates and unwraps nothing.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,7 @@ struct ListedKey {
   bool corrupt = false;
 };
 
-// Part of a list, in the store's order. Some tens of bytes for each key, in two pieces of memory.
+// Part of a list, in the store's order. Some tens of bytes per key, in two allocations.
 class KeyPage {
  public:
   KeyPage(std::span<const ListedKey> keys, bool last);
@@ -64,21 +64,21 @@ class KeyPage {
 };
 using KeyPageRef = std::shared_ptr<const KeyPage>;
 
-// The keys, as one or many see them who asked at the same time. A name that is in the store from
-// KeyList::open() to the last page comes once. Ids that are no file names (another program's rows)
-// are left out, and so are deleted keys.
+// The keys, as seen by readers that share a pass. A name that is in the store from KeyList::open()
+// to the last page appears once. Ids that are not valid file names (another program's rows) are
+// left out, and so are deleted keys.
 class KeyListing {
  public:
   virtual ~KeyListing() = default;
-  // Pages are asked for in turn, from 0 on; earlier ones stay.
+  // Pages are requested in order, from 0 on; earlier ones stay available.
   virtual Task<Result<KeyPageRef>> page(size_t number, TimePoint deadline) = 0;
-  // The same page, if it was read already; null otherwise.
+  // The same page if it was already read; otherwise null.
   virtual KeyPageRef known(size_t number) const = 0;
 };
 
 class KeyList {
  public:
-  // A pass that is not yet at its end is joined for so long after its first page was asked for.
+  // A pass still in progress can be joined for this long after its first page was requested.
   static constexpr Duration kJoin = std::chrono::seconds(10);
 
   // usual_bytes: the size that most keys have. `hash` has a key that callers do not know.
@@ -88,14 +88,14 @@ class KeyList {
   KeyList(const KeyList&) = delete;
   KeyList& operator=(const KeyList&) = delete;
 
-  // A list that is complete and younger than `reuse_for` is given again, and all who ask at the
-  // same time share one pass over the store. Nothing is read before its first page is asked for.
+  // A complete list younger than `reuse_for` is reused, and concurrent callers share one pass over
+  // the store. Nothing is read before the first page is requested.
   std::shared_ptr<KeyListing> open();
-  // A key was made, disabled or deleted: the next open() asks the store.
+  // A key was created, disabled or deleted: the next open() asks the store.
   void changed();
 
-  // The size that this key was last listed with, in the newest pass or in the last complete one,
-  // however old; nullopt when it was in neither. From any thread.
+  // The size that this key was last listed with, in the newest pass or the last complete one,
+  // however old; nullopt if it was in neither. From any thread.
   std::optional<uint32_t> listed_bytes(std::string_view id) const;
 
  private:
@@ -113,7 +113,7 @@ class KeyList {
   void note_sizes(const KeyPage& page, ListedNames& usual);
   void begin_names(const std::shared_ptr<ListedNames>& usual);
   void keep_names(const std::shared_ptr<ListedNames>& usual);
-  // Of keys that nobody has seen since this pass began.
+  // Those of keys that have not been seen since this pass began.
   Task<void> forget_sizes(uint64_t pass);
   void keep(std::shared_ptr<Pass> complete);
   bool may_reuse(const Pass& complete) const;
@@ -126,12 +126,12 @@ class KeyList {
   uint64_t changes_ = 0;
   uint64_t passes_ = 0;
   std::weak_ptr<Pass> newest_;
-  std::shared_ptr<Pass> last_;  // complete, as long as it may be given again
+  std::shared_ptr<Pass> last_;  // complete, as long as it may be reused
   Expire expire_;
   Timer expiry_;
   mutable std::mutex sizes_mutex_;  // guards what follows
-  Sizes sizes_;                     // those that are not usual
-  // Names of those that are: of the newest pass, and of the last complete one.
+  Sizes sizes_;                     // the unusual ones
+  // Names of keys with the usual size: from the newest pass, and from the last complete one.
   std::shared_ptr<ListedNames> growing_;
   std::shared_ptr<ListedNames> complete_;
 };

@@ -1,5 +1,5 @@
-// Names that were seen in a list, to be asked for one by one: 64 bits of a hash each, at most half
-// full. Of a million names, one that was not seen is taken for one once in 2^44 times.
+// A set of names seen in a list: 64 bits of a hash each, at most half full. With a million names, a
+// name not in the set is mistaken for one in it once in 2^44 times.
 //
 // Thread-safety: none. Ownership: its own memory. Blocking: never. Errors: none.
 #pragma once
@@ -15,7 +15,7 @@ namespace keyfs {
 
 class ListedNames {
  public:
-  // A hash that nobody can predict, for names that are a stranger's choice.
+  // A hash that nobody can predict, since users choose the names.
   explicit ListedNames(const SipHash& hash) : hash_(hash) {}
 
   void add(std::string_view name) {

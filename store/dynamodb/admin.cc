@@ -1,4 +1,4 @@
-// What the operator asks of a DynamoDB store: keyfs check, with or without --create-table.
+// The operator's requests to a DynamoDB store: keyfs check, with or without --create-table.
 #include <chrono>
 #include <utility>
 
@@ -18,16 +18,17 @@ constexpr const char* kProbeId = ".keyfs-check";
 std::string remedy_for(const Error& error, const std::string& action) {
   switch (error.code) {
     case Code::kDenied:
-      return "allow " + action + " on the table to keyfs's role, and see that the table exists";
+      return "allow " + action +
+             " on the table for keyfs's role, and make sure that the table exists";
     case Code::kUnauthenticated:
-      return "see to the credentials";
+      return "fix the credentials";
     case Code::kThrottled:
-      return "raise the table's capacity, or make it pay per request";
+      return "raise the table's capacity, or switch it to on-demand";
     case Code::kUnavailable:
     case Code::kTimeout:
-      return "see that the region's endpoint can be reached from here";
+      return "make sure that this host can reach the region's endpoint";
     default:
-      return "see the reason given";
+      return "see the reason";
   }
 }
 
@@ -59,7 +60,7 @@ void DynamoDbStore::check_topology(const Result<Topology>& topology, StoreCheck&
   }
   if (topology->why_unknown) {
     check.items.push_back({"table", false, topology->why_unknown->message,
-                           "list only regions which hold replicas of one Global Table"});
+                           "list only regions with replicas of one Global Table"});
     return;
   }
   const std::string& home = replicas_[0]->region();
@@ -68,9 +69,10 @@ void DynamoDbStore::check_topology(const Result<Topology>& topology, StoreCheck&
   check.items.push_back({"table " + names_.table, true, detail, ""});
   for (size_t i = 1; i < replicas_.size(); ++i) {
     if (topology->replica[i]) continue;
-    check.items.push_back({"replica " + replicas_[i]->region(), false,
-                           "the table in " + home + " has no replica there; it is never asked",
-                           "add a replica, or take the region out of [store] regions"});
+    check.items.push_back(
+        {"replica " + replicas_[i]->region(), false,
+         "the table in " + home + " has no replica there; this region is not used",
+         "add a replica, or remove the region from [store] regions"});
   }
 }
 
@@ -78,13 +80,13 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
   StoreCheck check;
   const auto topology = co_await describe(deadline);
   check_topology(topology, check);
-  // Other failures are told below, by the call that fails.
+  // Other failures are reported below, by the failing call.
   const auto known = co_await establish(std::min(deadline, loop_.now() + 5s));
   if (known) {
     check.items.push_back({"identity", true, "is store " + store_id_, ""});
   } else if (refused_ || known.error().code == Code::kCorrupt) {
     check.items.push_back(
-        {"identity", false, known.error().message, "make sure which table this is"});
+        {"identity", false, known.error().message, "find out which table this is"});
   }
   for (size_t i = 0; i < replicas_.size(); ++i) {
     DynamoDbReplica& replica = *replicas_[i];
@@ -94,11 +96,11 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     const auto got = co_await replica.get(kProbeId, true, until);
     check.items.push_back(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
                                   "took " + to_text(loop_.now() - begin)));
-    if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail alike
+    if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail the same way
     const auto scanned = co_await replica.scan("", 1, "", until);
     check.items.push_back(
         to_item(region + " may list", "dynamodb:Scan", without_value(scanned), "permitted"));
-    // Where nothing is ever written, nothing need be permitted.
+    // A region that is never written to needs no permission.
     if (i > 0 && (!topology || topology->mode != Mode::kAnyDecides)) continue;
     const auto put = co_await replica.try_put(until);
     check.items.push_back(to_item(region + " may create", "dynamodb:PutItem", put, "permitted"));
@@ -117,7 +119,7 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
       check.items.push_back(advice("point-in-time recovery", *recovery));
     } else {
       check.items.push_back(
-          {"point-in-time recovery", true, "can't be told: " + recovery.error().message, ""});
+          {"point-in-time recovery", true, "unknown: " + recovery.error().message, ""});
     }
   }
   co_return check;
@@ -129,31 +131,31 @@ Task<Result<TableMade>> DynamoDbStore::make_table(TimePoint deadline) {
   auto description = co_await home.describe(deadline);
   if (description) {
     if (!description->key_is_id) {
-      co_return fail(Code::kInvalid, name + " is there, and is not one of keyfs");
+      co_return fail(Code::kInvalid, name + " exists, but does not belong to keyfs");
     }
-    co_return TableMade{name + " is there already; nothing was changed", std::nullopt};
+    co_return TableMade{name + " already exists; nothing was changed", std::nullopt};
   }
   if (description.error().code != Code::kDenied) co_return fail(description.error());
   if (auto begun = co_await home.create_table(deadline); !begun) {
-    co_return fail(begun.error().within("could not make the table"));
+    co_return fail(begun.error().within("could not create the table"));
   }
   for (;;) {
     description = co_await home.describe(deadline);
     if (description && description->active) break;
-    // It may take a moment until the table that is being made is known everywhere.
+    // It may take a moment until a new table is known everywhere.
     if (loop_.now() + kPoll >= deadline) {
-      co_return fail(Code::kTimeout, name + " is being made, and was not ready in time");
+      co_return fail(Code::kTimeout, name + " is being created, but was not ready in time");
     }
     co_await loop_.sleep_for(kPoll);
   }
-  TableMade made{name + " was made: paid per request, with deletion protection", std::nullopt};
+  TableMade made{name + " was created: on-demand, with deletion protection", std::nullopt};
   if (auto ok = co_await home.protect_by_recovery(deadline); ok) {
     made.done += " and point-in-time recovery";
   } else {
     made.missing =
         ok.error().within("point-in-time recovery of " + name + " could not be turned on");
   }
-  if (replicas_.size() > 1) made.done += "; its replicas in other regions are yours to add";
+  if (replicas_.size() > 1) made.done += "; add its replicas in the other regions yourself";
   co_return made;
 }
 
@@ -170,7 +172,8 @@ Result<std::unique_ptr<Store>> make_dynamodb_store(const ConfigSection& section,
   const std::string profile = in.string("profile", "");
   const std::string role_arn = in.string("role_arn", "");
   for (const auto& region : regions) {
-    if (!is_aws_region_name(region)) in.mistake("regions", region + " is no name of an AWS region");
+    if (!is_aws_region_name(region))
+      in.mistake("regions", region + " is not the name of an AWS region");
   }
   if (endpoints.size() > 1 && endpoints.size() != regions.size()) {
     in.mistake("endpoint", "has " + std::to_string(endpoints.size()) + " endpoints for " +

@@ -1,4 +1,4 @@
-// How DynamoDbStore asks its replicas: the templates of its declaration, for its own sources only.
+// How DynamoDbStore asks its replicas: its member templates, for its own source files only.
 #pragma once
 
 #include <algorithm>
@@ -15,16 +15,16 @@ namespace dynamodb {
 
 inline constexpr Backoff kBackoff{std::chrono::milliseconds(25), std::chrono::seconds(1), 1};
 
-// Worth asking another replica.
+// Whether it is worth asking another replica.
 inline bool is_ones_own(Code code) { return may_pass(code) || code == Code::kDenied; }
 
-// Of several replicas that failed: what the caller can do about all of them.
+// The error for several failed replicas: what the caller can do about all of them.
 inline Error combine(const std::vector<Error>& errors) {
   if (errors.size() == 1) return errors.front();
   Code code = errors.front().code;
   std::string text;
   for (const Error& error : errors) {
-    // One that may pass makes the whole worth another try; throttled only when all are.
+    // One transient error makes the whole worth another try; throttled only if all are.
     if (error.code != code)
       code = may_pass(error.code) || may_pass(code) ? Code::kUnavailable : code;
     text += (text.empty() ? "" : "; ") + error.message;
@@ -40,7 +40,7 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
   std::optional<Error> last;  // of the last attempt
   for (unsigned number = 0;; ++number) {
     if (loop_.now() >= deadline) {
-      // The last pause took longer than it should: on a busy machine, or one that was asleep.
+      // The last pause took longer than intended: a busy or suspended machine.
       if (!last) last = Error(Code::kTimeout, "table " + names_.table + ": timed out");
       // Throttled to the end stays throttled.
       if (last->code == Code::kUnavailable) last->code = Code::kTimeout;
@@ -56,14 +56,14 @@ Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attem
     if (!may_pass(error.code)) co_return result;
     if (error.code == Code::kTimeout && until == deadline && last &&
         last->code == Code::kThrottled) {
-      // What was left of the time was too little for an answer: it was the throttling that took it.
+      // Too little time was left for an answer, because of the throttling.
       co_return fail(std::move(*last));
     }
     last = error;
     const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
     const Duration pause = dynamodb::kBackoff.pause(number, fraction_);
     if (loop_.now() + pause >= deadline) {
-      // Throttled to the end stays throttled: the caller shall slow down.
+      // Throttled to the end stays throttled: the caller should slow down.
       if (error.code == Code::kUnavailable) error.code = Code::kTimeout;
       error.message += "; tried " + std::to_string(number + 1) + " times until the deadline";
       co_return result;
@@ -137,8 +137,8 @@ Task<Result<T>> DynamoDbStore::ask(std::vector<size_t> replicas, TimePoint deadl
 template <class T>
 Task<Result<T>> DynamoDbStore::ask_readable(TimePoint deadline, Ask<T> question) {
   if (replicas_.size() > 1 && topology_.mode == Mode::kUnknown) {
-    // Home is asked while the table is described; should it not answer soon, the others are asked
-    // as soon as they are known.
+    // Home is asked while the table is being described; if it does not answer soon, the others are
+    // asked as soon as they are known.
     const TimePoint until = std::min(deadline, loop_.now() + candidates_[0]->health.hedge_delay());
     std::vector<size_t> home(1, 0);
     auto answer = co_await ask<T>(std::move(home), until, question);

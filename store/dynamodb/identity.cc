@@ -26,7 +26,7 @@ Task<Result<std::string>> DynamoDbStore::identity(TimePoint deadline) {
 Task<Result<void>> DynamoDbStore::establish(TimePoint deadline) {
   if (refused_) co_return fail(*refused_);
   if (established_) co_return Result<void>();
-  // One for all who ask at once; each with a deadline of its own.
+  // One for all concurrent callers; each with its own deadline.
   SingleFlight<Result<bool>>::Work work = [this](SingleFlight<Result<bool>>::Flight&) {
     return establish_now(loop_.now() + kEstablish);
   };
@@ -47,7 +47,7 @@ Task<Result<bool>> DynamoDbStore::establish_now(TimePoint deadline) {
       return replica.get_store_id(true, end);
     };
     auto there = co_await ask<Id>(deciding(), until, strongly);
-    // A store that this host knows had an id, and so the one without is another.
+    // The store that this host knows had an id, so one without an id is another store.
     if (!there || *there || !store_id_.empty()) co_return there;
     Ask<Id> give = [&fresh](DynamoDbReplica& replica, TimePoint end) {
       return replica.found_store(*fresh, end);
@@ -68,7 +68,7 @@ Task<Result<bool>> DynamoDbStore::establish_now(TimePoint deadline) {
   }
   if (files_ != nullptr) {
     StoreName name{"dynamodb", **there};
-    // Where it may be asked: a table that was restored from a backup has the old one's id.
+    // If permitted: a table that was restored from a backup has the old one's id.
     const auto home = co_await replicas_[0]->describe(std::min(deadline, loop_.now() + kTableId));
     if (home && !home->table_id.empty()) {
       name.life = replicas_[0]->region() + "/" + home->table_id;
@@ -79,7 +79,7 @@ Task<Result<bool>> DynamoDbStore::establish_now(TimePoint deadline) {
     auto noted = co_await files_->run<Result<void>>(std::move(job));
     if (!noted) {
       if (noted.error().code == Code::kInvalid) refused_ = noted.error();
-      co_return fail(noted.error().within("no key is made in table " + names_.table));
+      co_return fail(noted.error().within("no key is created in table " + names_.table));
     }
   }
   store_id_ = **there;
@@ -93,7 +93,7 @@ Task<bool> DynamoDbStore::establish_in_background() {
   co_return done.has_value();
 }
 
-// A host that only reads must know its store as well, for the day on which it is to make a key.
+// A host that only reads must know its store too, for when it has to create a key.
 void DynamoDbStore::start_establishing() {
   if (established_ || refused_ || loop_.now() < establish_again_) return;
   establish_again_ = loop_.now() + kEstablish + kEstablishAgain;
@@ -117,9 +117,9 @@ Error DynamoDbStore::other_store(const std::optional<std::string>& there) const 
   return Error(
       Code::kInvalid,
       "table " + names_.table + " is not the store that this host has used so far (" + store_id_ +
-          "): " + (there ? "it is store " + *there : "it was made anew and has no id yet") +
-          "; keys that existed would be made anew. Restore the table, or, if this is "
-          "meant, " +
+          "): " + (there ? "it is store " + *there : "it was recreated and has no id yet") +
+          "; ids could get a second key. Restore the table, or, if this is "
+          "intended, " +
           accept_store_hint());
 }
 
@@ -152,7 +152,7 @@ Task<Result<void>> DynamoDbStore::check_own(const Record& record, TimePoint dead
   using Id = std::optional<std::string>;
   if (record.origin.empty()) co_return Result<void>();
   if (store_id_.empty() && heard_id_.empty()) {
-    // It never changes, so that any replica's word is good; but for a replica that is behind.
+    // It never changes, so any replica's answer is good, unless the replica lags behind.
     Ask<Id> quickly = [](DynamoDbReplica& replica, TimePoint end) {
       return replica.get_store_id(false, end);
     };

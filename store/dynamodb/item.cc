@@ -13,8 +13,8 @@ namespace {
 
 using nlohmann::json;
 
-// What `record` and `revision` of an RKMS item are called in a Stored: the keys themselves, since
-// the item has nothing else that changes when it is written.
+// The `revision` of an RKMS item in a Stored: the keys themselves, since nothing else in the item
+// changes when it is written.
 constexpr std::string_view kRkmsRevision = "rkms:";
 // No key id starts with a dot.
 constexpr const char* kProbeId = ".keyfs-check";
@@ -40,7 +40,7 @@ Result<Record> parse_rkms(const json& keys, const std::string& id) {
     return fail(Code::kCorrupt, "record of key " + id + ", written by RKMS, is corrupt: " + what);
   };
   const auto map = keys.find("M");
-  if (map == keys.end() || !map->is_object() || map->empty()) return corrupt("keys is no map");
+  if (map == keys.end() || !map->is_object() || map->empty()) return corrupt("keys is not a map");
   Record record;
   record.id = id;
   record.current = 1;
@@ -68,7 +68,7 @@ Result<Stored> parse_item(const DynamoDbNames& names, const json& item, const st
     const auto keys = item.find("keys");
     if (keys == item.end() || !keys->is_object()) return corrupt("the item has no record");
     if (!names.accept_rkms_records) {
-      return corrupt("it was written by RKMS; accept_rkms_records = yes reads such records");
+      return corrupt("it was written by RKMS; to read such records, set accept_rkms_records = yes");
     }
     auto record = parse_rkms(*keys, id);
     if (!record) return fail(std::move(record.error()));
@@ -76,7 +76,7 @@ Result<Stored> parse_item(const DynamoDbNames& names, const json& item, const st
   }
   const std::string* text = find_text(item, "record");
   const std::string* revision = find_text(item, "revision");
-  if (text == nullptr) return corrupt("its record is no text");
+  if (text == nullptr) return corrupt("its record is not a string");
   if (revision == nullptr || revision->empty()) return corrupt("the item has no revision");
   auto record = parse_record(*text, id);
   if (!record) return fail(std::move(record.error()));
@@ -134,11 +134,12 @@ Result<std::string> update_item_json(const DynamoDbNames& names, const std::stri
                     {":revision", text_value(revision)},
                     {":old", text_value(old_revision)}}},
                   {"ReturnValuesOnConditionCheckFailure", "ALL_OLD"}};
-  if (old_revision.empty()) return fail(Code::kInvalid, "no store gave an empty revision");
+  if (old_revision.empty()) return fail(Code::kInvalid, "an empty revision is not from this store");
   if (old_revision.starts_with(kRkmsRevision)) {
     const auto keys = parse_strict_json(std::string_view(old_revision).substr(kRkmsRevision.size()),
                                         kMaxReplyBytes);
-    if (!keys || !keys->is_object()) return fail(Code::kInvalid, "no store gave such a revision");
+    if (!keys || !keys->is_object())
+      return fail(Code::kInvalid, "such a revision is not from this store");
     request["ConditionExpression"] = "attribute_not_exists(#record) AND #keys = :old";
     request["ExpressionAttributeNames"]["#keys"] = "keys";
     request["ExpressionAttributeValues"][":old"] = *keys;

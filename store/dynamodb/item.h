@@ -1,12 +1,12 @@
-// DynamoDB's JSON: what is asked and what comes back.
+// DynamoDB's JSON: requests and replies.
 //   https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/
 //
-// An item of ours: id (S, the partition key), record (S: JSON, store/record.h), revision (S: random
-// for each write). Other attributes stay as they are. The store's own id: id ".keyfs-store", store
-// (S). An item that RKMS wrote: id (S), keys (M: S in base64 by region), no record.
+// A keyfs item: id (S, the partition key), record (S: JSON, store/record.h), revision (S: random
+// for each write). Other attributes are preserved. The store's id: id ".keyfs-store", store (S). An
+// RKMS item: id (S), keys (M: S in base64 by region), no record.
 //
 // Thread-safety: plain functions. Blocking: never.
-// Errors: kCorrupt for an item that is neither; kUnavailable for a reply that is not well-formed.
+// Errors: kCorrupt for an item that is neither; kUnavailable for a malformed reply.
 #pragma once
 
 #include <cstddef>
@@ -29,14 +29,14 @@ struct DynamoDbNames {
   bool accept_rkms_records = false;
 };
 std::string get_item_json(const DynamoDbNames& names, const std::string& id, bool consistent);
-// The item that holds the store's own id; no key id starts with a dot.
+// The item that holds the store's id; no key id starts with a dot.
 inline constexpr char kStoreItemId[] = ".keyfs-store";
 // Writes it if there is none.
 std::string found_store_json(const DynamoDbNames& names, const std::string& store_id);
 std::string put_item_json(const DynamoDbNames& names, const std::string& id,
                           const std::string& record, const std::string& revision);
-// kInvalid for a revision that no store of this kind gave. `forget_rkms`: what RKMS wrote beside
-// the record goes too.
+// kInvalid for a revision that is not from this kind of store. `forget_rkms`: also removes what
+// RKMS wrote.
 Result<std::string> update_item_json(const DynamoDbNames& names, const std::string& id,
                                      const std::string& record, const std::string& revision,
                                      const std::string& old_revision, bool forget_rkms);
@@ -47,7 +47,7 @@ std::string scan_json(const DynamoDbNames& names, const std::string& after, size
 std::string table_json(const DynamoDbNames& names);
 std::string create_table_json(const DynamoDbNames& names);
 std::string recovery_json(const DynamoDbNames& names);
-// A write whose condition never holds: it shows whether writing is permitted, and writes nothing.
+// A write whose condition never holds: it tests the permission without writing.
 std::string try_put_json(const DynamoDbNames& names);
 std::string try_update_json(const DynamoDbNames& names);
 std::string try_delete_json(const DynamoDbNames& names);
@@ -55,12 +55,13 @@ std::string try_delete_json(const DynamoDbNames& names);
 // Replies. `body` is the reply's text.
 Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::string_view body,
                                              const std::string& id);
-// The item that a failed condition found; nullopt when there was none, or it was not sent.
+// The item that a failed condition found; nullopt if there was none, or it was not sent.
 Result<std::optional<Stored>> parse_found_item(const DynamoDbNames& names, std::string_view body,
                                                const std::string& id);
-// The store's id in the reply to a GetItem, or in what a failed condition found; nullopt: none.
+// The store's id in the reply to a GetItem, or in the item that a failed condition found; nullopt:
+// none.
 Result<std::optional<std::string>> parse_store_id(std::string_view body);
-// `store_id`: records that are bound to another store are listed as corrupt; empty: not looked at.
+// `store_id`: records bound to another store are listed as corrupt; empty: not checked.
 Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body,
                             const std::string& store_id = {});
 
@@ -68,8 +69,8 @@ struct TableDescription {
   bool active = false;
   bool key_is_id = false;  // the partition key is `id`, a string, and there is no sort key
   bool deletion_protection = false;
-  std::set<std::string> regions;  // this one and those of all replicas
-  std::string table_id;           // of this life of it; empty: not told
+  std::set<std::string> regions;  // this one and all replicas
+  std::string table_id;           // changes when the table is recreated; empty: unknown
   bool strong = false;            // a Global Table in the strongly consistent mode (MRSC)
 };
 Result<TableDescription> parse_table(std::string_view body);

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 constexpr std::array<std::string_view, 5> kThrottled = {
     "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
     "LimitExceededException", "ThrottlingError"};
-// These may pass, though they come with status 400.
+// These are transient, despite their status 400.
 constexpr std::array<std::string_view, 4> kTransient = {
     "ReplicatedWriteConflictException", "TransactionConflictException", "ResourceInUseException",
     "ItemCollectionSizeLimitExceededException"};
@@ -58,7 +58,7 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
                  where + "DynamoDB throttles table " + names_.table + " (" + reason + ")");
   }
   if (reply.http.status >= 500 || reply.http.status == 408 || among(kTransient, reply.error)) {
-    return Error(Code::kUnavailable, where + "DynamoDB fails (" + reason + ")");
+    return Error(Code::kUnavailable, where + "DynamoDB failed (" + reason + ")");
   }
   if (reply.error == "AccessDeniedException") {
     return Error(Code::kDenied, where + "permission dynamodb:" + operation + " on table " +
@@ -66,7 +66,7 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
   }
   if (reply.error == "ResourceNotFoundException") {
     return Error(Code::kDenied, where + "there is no table " + names_.table +
-                                    "; keyfs check --create-table makes it");
+                                    "; keyfs check --create-table creates it");
   }
   if (reply.error == "ValidationException" || reply.error == "SerializationException") {
     return Error(Code::kInvalid, where + "DynamoDB refuses " + operation + " on table " +
@@ -162,7 +162,7 @@ Task<Result<DynamoDbReplica::Written>> DynamoDbReplica::update(std::string id, s
   written.done = !reply->condition_failed;
   if (written.done) co_return written;
   auto found = parse_found_item(names_, reply->body, id);
-  // What lies there now is nobody's business here, unless it is ours.
+  // The existing item does not matter here, unless it is ours.
   if (found) written.found = std::move(*found);
   co_return written;
 }

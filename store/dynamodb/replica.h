@@ -1,14 +1,14 @@
-// One region's replica of the DynamoDB table: each function is one call to AWS, made once.
+// One region's replica of the DynamoDB table: each function is one call to AWS, without retries.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns its client; what the client refers to
 // outlives it. Blocking: never.
-// Errors, with the region's name in front:
-//   kUnavailable, kTimeout, kThrottled   may pass: another try or another replica
+// Errors, prefixed with the region's name:
+//   kUnavailable, kTimeout, kThrottled   transient: try again, or another replica
 //   kDenied           no permission, no such table: the message names the IAM action or the remedy
 //   kUnauthenticated  see base/aws/client.h
-//   kCorrupt          the item is there and is no record
-//   kInvalid          a mistake of ours
-// A write that fails with one of the first three may have been carried out all the same.
+//   kCorrupt          the item exists but is not a record
+//   kInvalid          a bug in keyfs
+// A write that fails with one of the first three may still have taken effect.
 #pragma once
 
 #include <deque>
@@ -31,14 +31,15 @@ class DynamoDbReplica {
 
   Task<Result<std::optional<Stored>>> get(std::string id, bool consistent, TimePoint deadline);
 
-  // The id of the store, which lies in an item of its own; nullopt: it has none yet.
+  // The id of the store, which is a separate item; nullopt: it has none yet.
   Task<Result<std::optional<std::string>>> get_store_id(bool consistent, TimePoint deadline);
-  // Gives it one if it has none; what it is then. The reply may lack it, when another was faster.
+  // Sets the id if there is none, and returns the current one. The reply may lack it if another
+  // host was faster.
   Task<Result<std::optional<std::string>>> found_store(std::string store_id, TimePoint deadline);
 
   struct Written {
     bool done = false;  // the condition held
-    // Else what was there, when it was sent.
+    // Otherwise the existing item, if it was sent.
     std::optional<Stored> found;
   };
   Task<Result<Written>> put(std::string id, std::string record, std::string revision,
@@ -55,7 +56,7 @@ class DynamoDbReplica {
   Task<Result<void>> create_table(TimePoint deadline);
   Task<Result<void>> protect_by_recovery(TimePoint deadline);
   Task<Result<bool>> is_protected_by_recovery(TimePoint deadline);
-  // Whether writes are permitted; nothing is written.
+  // Tests whether writes are permitted; writes nothing.
   Task<Result<void>> try_put(TimePoint deadline);
   Task<Result<void>> try_update(TimePoint deadline);
   Task<Result<void>> try_remove(TimePoint deadline);

@@ -88,7 +88,7 @@ DynamoDbStore::Topology DynamoDbStore::topology_from(size_t replica,
 
 Task<Result<DynamoDbStore::Topology>> DynamoDbStore::describe(TimePoint deadline) {
   if (topology_.mode != Mode::kUnknown) co_return topology_;
-  // No coroutine itself: the flight may outlive this caller, and what the lambda holds.
+  // Not a coroutine: the flight may outlive this caller, and what the lambda holds.
   SingleFlight<Result<Topology>>::Work work = [this](SingleFlight<Result<Topology>>::Flight&) {
     return describe_now();
   };
@@ -118,7 +118,7 @@ Task<Result<DynamoDbStore::Topology>> DynamoDbStore::describe_by(DynamoDbReplica
   if (!description) co_return fail(description.error());
   if (!description->key_is_id) {
     co_return fail(Code::kDenied, replica.region() + ": the key of table " + names_.table +
-                                      " is not the text id alone; it is the table of another "
+                                      " is not just the string id; the table belongs to another "
                                       "program");
   }
   size_t index = 0;
@@ -186,7 +186,7 @@ Task<Result<Got>> DynamoDbStore::get(std::string id, Read read, TimePoint deadli
       found = co_await ask<Found>(deciding(), until, strongly);
     }
     if (found && !*found && !established_) {
-      // Only now it matters which store this is, and only what is read afterwards is its word.
+      // Only now it matters which store this is, and only a later read counts.
       auto known = co_await establish(until);
       if (!known) co_return fail(std::move(known.error()));
       found = co_await ask<Found>(deciding(), until, strongly);
@@ -225,7 +225,7 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
     Ask<Written> write = [&](DynamoDbReplica& replica, TimePoint end) {
       return replica.put(record.id, *json, *revision, end);
     };
-    // One after the other: nothing is gained by racing against ourselves.
+    // One after the other: racing against ourselves gains nothing.
     const size_t chosen = order[number % order.size()];
     auto written = co_await ask_one<Written>(chosen, until, write);
     if (!written) {
@@ -247,11 +247,11 @@ Task<Result<PutResult>> DynamoDbStore::put_if_absent(Record record, TimePoint de
       if (!found) co_return fail(std::move(found.error()));
       if (!*found) {
         co_return fail(Code::kUnavailable,
-                       "the record of key " + record.id + " was there and is not any more");
+                       "the record of key " + record.id + " existed and is gone");
       }
       written->found = std::move(*found);
     }
-    // A first attempt of ours, whose reply was lost, may be what is in the way.
+    // The existing record may come from our own first attempt, whose reply was lost.
     const bool ours = written->found->revision == *revision;
     unknown = ours;
     auto same = ours ? verify(until) : check_own(written->found->record, until);

@@ -3,20 +3,20 @@
 //   [store]
 //   type = dynamodb
 //   table = keyfs
-//   regions = us-east-1, us-west-2    ; replicas of one table; the first one's is its home
+//   regions = us-east-1, us-west-2    ; replicas of one table; the first is its home
 //   endpoint = http://...             ; instead of AWS's: one for all regions, or one for each
 //   accept_rkms_records = no          ; read items that RKMS wrote
 //   profile = ...   role_arn = ...    ; whose credentials, as in [region]
 //
-// A hit is good from any replica, since a version's plaintext never changes, and is told as one
-// that may be old (Read::kAny). Whether an id is absent, what a strong read finds, and who was
-// first to create it, is decided
+// A hit is good from any replica, since a version's plaintext never changes, and is reported as
+// possibly stale (Read::kAny). Whether an id is absent, what a strong read finds, and who created
+// it first is decided
 //   - by the home region alone, for a plain table and for a Global Table in the eventual mode
-//     (MREC), where each replica knows of its own writes only;
+//     (MREC), where each replica knows only its own writes;
 //   - by any replica in the strongly consistent mode (MRSC).
-// The table is described once to learn which holds; as long as that fails, home decides, and
-// other regions are not asked at all: they might hold a table of their own. So when home is out,
-// creation in MREC fails, and never makes a second key.
+// The table is described once to learn the mode; until that succeeds, home decides, and other
+// regions are not asked at all: they might have an unrelated table. So while home is down, creation
+// in MREC fails, and never makes a second key.
 //
 // The store's own id (store/known_store.h) lies in the item `.keyfs-store`, which is written at its
 // first use. It is read, strongly, before the first miss is believed and the first key is made, and
@@ -34,8 +34,8 @@
 // eventually. Calls that may pass are made again until the deadline, with growing random pauses,
 // from a budget that all calls share.
 //
-// Thread-safety, blocking, ownership: see store/store.h; what the replicas refer to outlives the
-// store. Errors: as in store/dynamodb/replica.h.
+// Thread-safety, blocking, ownership: see store/store.h; what the replicas refer to must outlive
+// the store. Errors: as in store/dynamodb/replica.h.
 #pragma once
 
 #include <functional>
@@ -65,7 +65,7 @@ class DynamoDbStore final : public Store {
   static constexpr Duration kAttempt = std::chrono::seconds(3);
 
   // At least one replica; the first is home. `state_dir`: where the store's id is remembered;
-  // empty: nowhere. `known`: what was remembered there.
+  // empty: nowhere. `known`: what is remembered there.
   DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
                 std::vector<std::unique_ptr<DynamoDbReplica>> replicas, std::string state_dir = {},
                 std::string known = {}, Duration attempt = kAttempt);
@@ -79,19 +79,19 @@ class DynamoDbStore final : public Store {
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
   Task<StoreCheck> check(TimePoint deadline) override;
 
-  // Makes the table at home: paid per request, protected from deletion, with point-in-time
-  // recovery. One that is there already is left as it is.
+  // Creates the table at home: on-demand, protected from deletion, with point-in-time recovery. An
+  // existing table is left unchanged.
   Task<Result<TableMade>> make_table(TimePoint deadline) override;
 
  private:
   enum class Mode { kUnknown, kHomeDecides, kAnyDecides };
   struct Topology {
     Mode mode = Mode::kUnknown;
-    std::vector<bool> replica;  // which of replicas_ are replicas of the one table
+    std::vector<bool> replica;  // which of replicas_ belong to the one table
     std::optional<Error> why_unknown;
   };
 
-  // A call that may be made again, in the loop's turn.
+  // A call that may be repeated.
   template <class T>
   using Attempt = std::function<Task<Result<T>>(unsigned number, TimePoint deadline)>;
   template <class T>
@@ -108,24 +108,24 @@ class DynamoDbStore final : public Store {
   using Ask = std::function<Task<Result<T>>(DynamoDbReplica& replica, TimePoint deadline)>;
   template <class T>
   class Question;
-  // The first answer of `replicas` (indices), which are asked one after another: the next one when
-  // the last failed or takes long.
+  // The first answer of `replicas` (indices), which are asked in order: the next one if the last
+  // failed or is slow.
   template <class T>
   Task<Result<T>> ask(std::vector<size_t> replicas, TimePoint deadline, Ask<T> question);
-  // The first answer of those that may be read from.
+  // The first answer from the replicas that may be read.
   template <class T>
   Task<Result<T>> ask_readable(TimePoint deadline, Ask<T> question);
   // That of one replica.
   template <class T>
   Task<Result<T>> ask_one(size_t replica, TimePoint deadline, Ask<T> question);
 
-  // The id: read where it is decided, given to a store that has none and that this host does not
-  // know, compared, and remembered. Once.
+  // Establishes the id, once: reads it where it is decided, creates it in a store that has none and
+  // that this host does not know, compares and remembers it.
   Task<Result<void>> establish(TimePoint deadline);
   Task<Result<bool>> establish_now(TimePoint deadline);
   Task<bool> establish_in_background();
   void start_establishing();
-  // What is there now is the store that was established. One call; after a write.
+  // Checks that the table is still the established store. One call, after a write.
   Task<Result<void>> verify(TimePoint deadline);
   Error other_store(const std::optional<std::string>& there) const;
   // Removes what this host has put into what turned out to be another store; what became of it.
@@ -141,7 +141,7 @@ class DynamoDbStore final : public Store {
   Task<bool> describe_in_background();
   void start_describing();
   Topology topology_from(size_t replica, const TableDescription& description) const;
-  // In the order in which to ask: healthy ones first.
+  // In the order to ask: healthy ones first.
   std::vector<size_t> readable() const;
   std::vector<size_t> deciding() const;
   void check_topology(const Result<Topology>& topology, StoreCheck& check) const;
@@ -165,7 +165,7 @@ class DynamoDbStore final : public Store {
   std::optional<Error> refused_;  // it is another store
   TimePoint establish_again_{};
   SingleFlight<Result<Topology>> describing_;
-  SingleFlight<Result<bool>> establishing_;  // goes before what its work waits for
+  SingleFlight<Result<bool>> establishing_;  // must be destroyed before what its work uses
   TaskGroup<bool> background_;
 };
 
@@ -173,7 +173,7 @@ struct DynamoDbParts {
   Loop& loop;
   Random& random;
   HttpClient& http;
-  // The credentials that `profile` and `role_arn` (may be empty) name.
+  // The credentials for `profile` and `role_arn` (may be empty).
   std::function<AwsCredentialProvider&(const std::string& profile, const std::string& role_arn)>
       credentials;
   Environment environment;

@@ -25,7 +25,7 @@ EtcdFailure failed(Error error, EtcdNext next) {
   return failure;
 }
 
-// A JSON string (RFC 8259): no copy but in `out`.
+// A JSON string (RFC 8259): the only copy is in `out`.
 Result<void> append_json_string(SecretBuffer& out, std::string_view text) {
   auto ok = out.append("\"");
   for (const char c : text) {
@@ -65,7 +65,8 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
   if (::fstat(file.get(), &info) != 0) return cannot_read();
   if (!S_ISREG(info.st_mode)) return fail(Code::kInvalid, path + ": is not a file");
   if ((info.st_mode & 077) != 0) {
-    return fail(Code::kInvalid, path + ": others than its owner may read it: chmod 600 " + path);
+    return fail(Code::kInvalid,
+                path + ": users other than its owner may read it: chmod 600 " + path);
   }
   auto text = arena.allocate(kMaxPassword + 2);
   if (!text) return text;
@@ -84,8 +85,8 @@ Result<SecretBytes> EtcdAuth::read_password(SecretArena& arena, const std::strin
 Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::string url,
                                                                        TimePoint deadline) {
   if (!user_.empty() && !no_auth_ && !have_token(url)) {
-    // It costs a member much work (bcrypt), so one that has begun is waited for by whoever comes
-    // later, too, rather than begun again.
+    // It costs a member much work (bcrypt), so later callers wait for a running log-in rather than
+    // start another.
     SingleFlight<LoggedIn>::Work work = [this, url](auto& flight) {
       flight.pin();
       return log_in(url, http_.loop().now() + kLogInTimeout);
@@ -95,7 +96,7 @@ Task<tl::expected<EtcdAuth::Token, EtcdAuth::Failure>> EtcdAuth::token(std::stri
     const auto finished = co_await group.next(deadline);
     if (!finished) {
       co_return tl::unexpected<Failure>(
-          failed(Error(Code::kTimeout, "gave us no token in time (a log-in needs a quorum)"),
+          failed(Error(Code::kTimeout, "gave no token in time (a log-in needs a quorum)"),
                  EtcdNext::kOtherEndpoint));
     }
     if (finished->value && !have_token(url)) co_return tl::unexpected<Failure>(**finished->value);
@@ -146,7 +147,7 @@ Task<EtcdAuth::LoggedIn> EtcdAuth::log_in(std::string url, TimePoint deadline) {
 
   HttpRequest request("POST", url + "/v3/auth/authenticate", deadline);
   request.headers.push_back({"Content-Type", "application/json"});
-  // Without a leader it would wait for one in vain for seconds.
+  // Without a leader it would wait in vain for seconds.
   request.headers.push_back({"Grpc-Metadata-hasleader", "true"});
   request.secret_body = body.take();
   request.secret_response = true;
@@ -171,7 +172,7 @@ EtcdAuth::LoggedIn EtcdAuth::take_reply(const HttpResponse& response) {
                      : Result<std::optional<SecretBytes>>(tl::unexpected<Error>(reply.error()));
   if (!token || !*token || (*token)->empty()) {
     return std::make_shared<const Failure>(
-        failed(Error(Code::kUnavailable, "the reply to a log-in is not one of etcd"),
+        failed(Error(Code::kUnavailable, "the reply to a log-in is not from etcd"),
                EtcdNext::kOtherEndpoint));
   }
   token_ = std::move(**token);

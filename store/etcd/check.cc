@@ -1,4 +1,4 @@
-// EtcdStore: what `keyfs check` tells.
+// EtcdStore: the report of `keyfs check`.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -14,14 +14,14 @@ namespace {
 
 template <class T>
 std::string remedy(const Result<T>& written, const std::string& prefix) {
-  if (written) return "make sure which cluster this is";
+  if (written) return "find out which cluster this is";
   const Error& error = written.error();
   if (error.message.find(kEtcdNoSpace) != std::string::npos) return std::string(kEtcdNoSpaceRemedy);
   if (error.code == Code::kDenied) {
     return "grant readwrite on all keys that begin with " + prefix + "/";
   }
-  if (may_pass(error.code)) return "look at the members; keys can be read meanwhile";
-  return "correct the [store] section, or what etcd permits";
+  if (may_pass(error.code)) return "check the members; keys can still be read";
+  return "correct the [store] section, or the permissions in etcd";
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   const EtcdCall call(kEtcdRangePath, to_json(range));
   const auto answer = co_await client_.ask(endpoint, call, deadline, options_.attempt_timeout);
   CheckItem item;
-  item.essential = false;  // whether enough of them answer is the next item
+  item.essential = false;  // the next item says whether enough of them answer
   item.what = client_.endpoints().host(endpoint);
   item.ok = answer.has_value();
   if (answer) {
@@ -41,8 +41,8 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
   } else {
     item.detail = answer.error().error.message;
     item.remedy = answer.error().next == EtcdNext::kGiveUp
-                      ? "correct the [store] section, or what etcd permits"
-                      : "look at this member; the others are used meanwhile";
+                      ? "correct the [store] section, or the permissions in etcd"
+                      : "check this member; the others are used in the meantime";
   }
   co_return item;
 }
@@ -58,14 +58,14 @@ Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
   }
   check.items = std::move(told);
 
-  CheckItem cluster{"cluster", true, "is the one that this host knows", ""};
+  CheckItem cluster{"cluster", true, "is the one that this host has used", ""};
   auto ok = co_await registry_.identify(deadline);
   if (ok) ok = identity_.may_create();
-  if (!ok) cluster = {"cluster", false, ok.error().message, "make sure which cluster this is"};
+  if (!ok) cluster = {"cluster", false, ok.error().message, "find out which cluster this is"};
   check.items.push_back(std::move(cluster));
   if (!ok) co_return check;
 
-  // Writing what is there already shows that we may write, and changes nothing.
+  // Writing the existing value tests the permission and changes nothing.
   EtcdCompare same;
   same.value = identity_.known().store_id;
   auto written =

@@ -24,7 +24,7 @@ HttpRequest request_for(const std::string& url, std::string body, bool needs_lea
                         TimePoint until, SecretBytes token) {
   HttpRequest request("POST", url, until);
   request.headers.push_back({"Content-Type", "application/json"});
-  // Makes a member that is cut off from its leader say so at once, and end its streams.
+  // Makes a member that is cut off from its leader say so immediately, and end its streams.
   if (needs_leader) request.headers.push_back({"Grpc-Metadata-hasleader", "true"});
   request.body = std::move(body);
   request.max_response = kMaxEtcdReply;
@@ -49,7 +49,7 @@ EtcdClient::Answer EtcdClient::judge(size_t endpoint, const EtcdCall& call,
   if (response.status != 200) {
     EtcdFailure failure =
         to_failure(parse_etcd_refusal(response.text()), response.status, auth_.user());
-    // etcd 3.4 calls a request without a token one of a user who may do nothing.
+    // etcd 3.4 treats a request without a token as one by a user without permissions.
     if (failure.error.code == Code::kDenied && !with_token && !auth_.user().empty()) {
       failure.next = EtcdNext::kNewToken;
     }
@@ -179,7 +179,7 @@ Task<EtcdClient::Answer> EtcdClient::round(const EtcdCall& call, TimePoint deadl
 std::string EtcdClient::told(const std::vector<Said>& said) const {
   std::map<size_t, std::string> last;
   for (const Said& one : said) {
-    // What a member said before it was given no more time tells more than that.
+    // What a member said before its time ran out is more informative than the time-out.
     if (one.what != kSilent || last[one.endpoint].empty()) last[one.endpoint] = one.what;
   }
   std::string text;
@@ -194,7 +194,7 @@ std::string EtcdClient::told(const std::vector<Said>& said) const {
 Task<EtcdClient::Answer> EtcdClient::call(EtcdCall call, TimePoint deadline) {
   const TimePoint begin = loop().now();
   if (begin >= deadline) {
-    co_return failing(Error(Code::kTimeout, "no time was left to ask"), EtcdNext::kGiveUp);
+    co_return failing(Error(Code::kTimeout, "no time left to ask"), EtcdNext::kGiveUp);
   }
   std::vector<Said> said;
   Duration patience = options_.attempt_timeout;
@@ -226,7 +226,7 @@ Task<EtcdFailure> EtcdClient::stream(size_t endpoint, std::string path, std::str
   const auto response = co_await http_->send(std::move(request));
   if (!response) co_return EtcdFailure{response.error()};
   if (response->status == 200) {
-    EtcdFailure ended{Error(Code::kUnavailable, "ended the stream")};
+    EtcdFailure ended{Error(Code::kUnavailable, "closed the stream")};
     ended.alive = true;
     co_return ended;
   }

@@ -9,9 +9,9 @@
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker, identity
 // and random source outlive it; it outlives its tasks. Blocking: never.
-// Errors: kTimeout past the deadline, with what each member said; kDenied, kUnauthenticated,
-// kInvalid when all members would say the same; kUnavailable when a call of one round failed at
-// all of them.
+// Errors: kTimeout after the deadline, with what each member said; kDenied, kUnauthenticated,
+// kInvalid if all members would say the same; kUnavailable if a single-round call failed at all of
+// them.
 #pragma once
 
 #include <functional>
@@ -38,14 +38,14 @@ struct EtcdCall {
 
   std::string path;  // "/v3/kv/range"
   std::string body;
-  // Linearizable: only members that see a leader can answer. Otherwise any member answers from
-  // what it has.
+  // Linearizable: only members that see a leader can answer. Otherwise any member answers from its
+  // own copy.
   bool needs_leader = true;
-  // Each member is asked once at most; otherwise again and again until the deadline.
+  // Each member is asked at most once; otherwise repeatedly until the deadline.
   bool one_round = false;
   // In ask(): does not wait for its turn at a member that has many requests of ours.
   bool urgent = false;
-  // An answer for which this is false counts as if the member could not answer.
+  // If this is false for an answer, the member counts as unable to answer.
   std::function<bool(const EtcdReply&)> useful;
 };
 
@@ -57,15 +57,15 @@ class EtcdClient {
   using Answer = tl::expected<EtcdReply, EtcdFailure>;
 
   Task<Answer> call(EtcdCall call, TimePoint deadline);
-  // One member only, which is waited for no longer than `patience`.
+  // Asks one member only, for no longer than `patience`.
   Task<Answer> ask(size_t endpoint, const EtcdCall& call, TimePoint deadline, Duration patience);
 
-  // A stream from one member; the lines that come in are given to `on_data` (base/http.h). Ends
-  // when the member ends it.
+  // A stream from one member; incoming data goes to `on_data` (base/http.h). Ends when the member
+  // ends it.
   Task<EtcdFailure> stream(size_t endpoint, std::string path, std::string body,
                            std::function<bool(std::string_view)> on_data);
 
-  // No member could answer a linearizable call when last asked.
+  // True if no member could answer the last linearizable call.
   bool leaderless() const { return leaderless_; }
 
   EtcdEndpoints& endpoints() { return endpoints_; }

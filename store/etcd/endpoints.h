@@ -1,8 +1,8 @@
-// The members of an etcd cluster, and whom to ask first.
+// The members of an etcd cluster, and which to ask first.
 //
-// The gateway of a member speaks for that member only, so the client goes round. It stays with one
-// member while that one answers; one that failed, or was overtaken by another while it was silent,
-// is left alone for a while and asked last.
+// The gateway of a member speaks for that member only, so the client rotates. It stays with a
+// member while that answers; one that failed, or was silent while another answered, goes to the end
+// for a while.
 //
 // Each member is two targets (base/target.h): for what it cannot do when it is cut off from its
 // leader, and for what it answers by itself.
@@ -38,7 +38,7 @@ class EtcdEndpoints {
   std::vector<Target*> order(bool needs_leader) const;
 
   void answered(size_t endpoint, bool needed_leader, Duration latency);
-  // `alive`: it answered, and could not do what was asked, having no leader.
+  // `alive`: it answered, but could not serve the request without a leader.
   void failed(size_t endpoint, bool needed_leader, const Error& error, Duration latency,
               bool alive);
 

@@ -37,7 +37,8 @@ EtcdFailure to_failure(const EtcdRefusal& refusal, int status, const std::string
                      "etcd asks for a user: set user and password_file in [store]",
                      EtcdNext::kGiveUp);
     }
-    return failure(Code::kUnauthenticated, "etcd does not take our token", EtcdNext::kNewToken);
+    return failure(Code::kUnauthenticated, "etcd does not accept keyfs's token",
+                   EtcdNext::kNewToken);
   }
   if (says("invalid user ID or password") || says("user name not found")) {
     return failure(Code::kUnauthenticated,
@@ -46,7 +47,7 @@ EtcdFailure to_failure(const EtcdRefusal& refusal, int status, const std::string
   }
   if (says("CommonName") || (says("certificate") && status == 400)) {
     return failure(Code::kDenied,
-                   "etcd's JSON gateway takes no client certificate with a common name while "
+                   "etcd's JSON gateway refuses client certificates with a common name while "
                    "authentication is on: use one without (etcd issue 9691)",
                    EtcdNext::kGiveUp);
   }
@@ -75,18 +76,18 @@ EtcdFailure to_failure(const EtcdRefusal& refusal, int status, const std::string
       }
       break;
     case kOutOfRange: {
-      auto out = failure(Code::kUnavailable, "the revision is no longer there", EtcdNext::kGiveUp);
+      auto out = failure(Code::kUnavailable, "the revision no longer exists", EtcdNext::kGiveUp);
       out.compacted = says("compacted");
       if (!out.compacted) out.next = EtcdNext::kOtherEndpoint;  // this member is behind
       return out;
     }
     case kInvalidArgument:
       if (says("too large")) {
-        return failure(Code::kInvalid, "the record is larger than etcd takes", EtcdNext::kGiveUp);
+        return failure(Code::kInvalid, "the record is larger than etcd accepts", EtcdNext::kGiveUp);
       }
       return failure(
           Code::kInvalid,
-          "etcd does not take the request (HTTP " + std::to_string(status) + ", gRPC code 3)",
+          "etcd does not accept the request (HTTP " + std::to_string(status) + ", gRPC code 3)",
           EtcdNext::kGiveUp);
     case kUnavailableCode:
       if (says("no leader")) {

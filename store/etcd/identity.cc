@@ -74,11 +74,10 @@ Result<std::optional<EtcdKnown>> EtcdIdentity::load(const std::string& state_dir
   text.resize(static_cast<size_t>(size));
   auto known = text.empty() ? std::nullopt : from_text(text);
   if (!known) {
-    return fail(Code::kCorrupt,
-                path +
-                    ": is not as keyfs wrote it; if the configured etcd cluster is the right "
-                    "one, " +
-                    accept_store_hint());
+    return fail(Code::kCorrupt, path +
+                                    ": is damaged; if the configured etcd cluster is the right "
+                                    "one, " +
+                                    accept_store_hint());
   }
   return known;
 }
@@ -88,13 +87,13 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
   const StoreName name{"etcd", known.store_id};
   if (auto ok = check_known_store(state_dir, name, "the etcd cluster"); !ok) return ok;
   if (::mkdir(state_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return fail(os_error(state_dir, "cannot be made"));
+    return fail(os_error(state_dir, "cannot be created"));
   }
   const auto before = load(state_dir);
   if (!before) return fail(before.error());
   if (*before) {
     if ((*before)->cluster_id != known.cluster_id || (*before)->store_id != known.store_id) {
-      return fail(Code::kInvalid, file_in(state_dir) + ": names another etcd cluster by now");
+      return fail(Code::kInvalid, file_in(state_dir) + ": now names another etcd cluster");
     }
     known.revision = std::max(known.revision, (*before)->revision);
     known.behind = known.behind || (*before)->behind;
@@ -102,7 +101,7 @@ Result<void> EtcdIdentity::store(const std::string& state_dir, EtcdKnown known) 
   }
   const bool first = !*before;
   if (auto ok = write_whole_file(file_in(state_dir), to_text(known), !first, 0644); !ok) return ok;
-  // Of two processes that use their first cluster at the same time, the first one decides.
+  // Of two processes that use their first cluster at the same time, the first one wins.
   return first ? store(state_dir, std::move(known)) : Result<void>();
 }
 
@@ -120,17 +119,17 @@ std::string EtcdIdentity::file() const {
 }
 
 std::string EtcdIdentity::remedy() const {
-  return state_dir_.empty()
-             ? "restart keyfs if this is meant"
-             : "if this is meant, " + accept_store_hint() + " (" + file() + " remembers the other)";
+  return state_dir_.empty() ? "restart keyfs if this is intended"
+                            : "if this is intended, " + accept_store_hint() + " (" + file() +
+                                  " remembers the other)";
 }
 
 Result<void> EtcdIdentity::accept_cluster(const EtcdHeader& header) const {
   if (!is_known() || header.cluster_id == known_.cluster_id) return {};
-  return fail(Code::kInvalid, "belongs to another etcd cluster (" + hex(header.cluster_id) +
-                                  ") than the one that this host has used so far (" +
-                                  hex(known_.cluster_id) +
-                                  "); keys that exist there would be made anew: " + remedy());
+  return fail(Code::kInvalid,
+              "belongs to another etcd cluster (" + hex(header.cluster_id) +
+                  ") than the one that this host has used so far (" + hex(known_.cluster_id) +
+                  "); ids that have a key there could get a second one: " + remedy());
 }
 
 void EtcdIdentity::note(const EtcdHeader& header, int64_t sent_at_mark) {
@@ -143,8 +142,8 @@ Result<void> EtcdIdentity::establish(const EtcdHeader& header, const std::string
   if (auto ok = accept_cluster(header); !ok) return ok;
   if (is_known() && known_.store_id != store_id) {
     return fail(Code::kInvalid,
-                "the etcd cluster has lost its data and was begun anew since this host last used "
-                "it; keys that existed would be made anew: " +
+                "the etcd cluster has lost its data and was recreated since this host last used "
+                "it; ids could get a second key: " +
                     remedy());
   }
   known_.cluster_id = header.cluster_id;
@@ -159,7 +158,7 @@ Result<void> EtcdIdentity::may_found(const EtcdHeader& header) const {
   if (!is_known()) return {};
   return fail(Code::kInvalid,
               "the etcd cluster has lost the records that this host has used before (there is no "
-              "store-id under the prefix); keys that existed would be made anew. Restore it, or, " +
+              "store-id under the prefix); ids could get a second key. Restore it, or, " +
                   remedy());
 }
 
@@ -167,8 +166,8 @@ Result<void> EtcdIdentity::may_create() const {
   if (!known_.behind) return {};
   return fail(Code::kInvalid,
               "the etcd cluster has gone back in time (it was restored from an older backup, or "
-              "lost writes that it had acknowledged); keys that were made since would be made "
-              "anew: " +
+              "lost writes that it had acknowledged); ids created since could get a second "
+              "key: " +
                   remedy());
 }
 

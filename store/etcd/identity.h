@@ -1,12 +1,12 @@
-// Which etcd cluster this host uses, and how far it had come: an empty cluster, one of somebody
-// else, or one that was restored from an old backup looks just like one in which a key was never
-// made, and keyfs would make a second key for an id.
+// Which etcd cluster this host uses, and its latest revision. An empty cluster, somebody else's, or
+// one restored from an old backup looks just like one in which a key was never created, and keyfs
+// would create a second key for an id.
 //
 // What is remembered in STATE_DIR/etcd-cluster, lines of "name value":
 //   cluster   the cluster id (hexadecimal), which every reply of etcd carries
-//   store     a random id that the first keyfs wrote into the cluster, at PREFIX/store-id. It is
-//             there even when a new cluster comes up with the very id of the old one, and every
-//             write compares it, on the server, in its own transaction
+//   store     a random id that the first keyfs wrote into the cluster, at PREFIX/store-id. It
+//             differs even if a new cluster has the same cluster id as the old one, and every write
+//             compares it, on the server, in its own transaction
 //   revision  a revision that the cluster had reached. A linearizable reply below it means that
 //             writes were lost. Written before a write of ours is told, and else as it advances,
 //             at most once a second, and at the end
@@ -16,8 +16,8 @@
 // names the store as well).
 //
 // Thread-safety: none, except for the static functions. Blocking: only load() and store() touch the
-// file. Errors: kInvalid for another cluster, kCorrupt for a file that is not well-formed, else
-// what the file system gives.
+// file. Errors: kInvalid for another cluster, kCorrupt for a malformed file, otherwise those of the
+// file system.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class EtcdIdentity {
  public:
   // nullopt: nothing is known yet.
   static Result<std::optional<EtcdKnown>> load(const std::string& state_dir);
-  // Whole or not at all; a higher revision of the same store that stands there already is kept.
+  // Writes atomically; a higher revision of the same store that is already there is kept.
   static Result<void> store(const std::string& state_dir, EtcdKnown known);
   // The same, unless the file is gone: an operator has made this host forget its store.
   static Result<void> update(const std::string& state_dir, EtcdKnown known);
@@ -56,13 +56,13 @@ class EtcdIdentity {
   const EtcdKnown& known() const { return known_; }
   bool is_known() const { return known_.cluster_id != 0; }
 
-  // The revision that a linearizable reply to a request sent now must have reached.
+  // The least revision that a linearizable reply to a request sent now must have.
   int64_t mark() const { return known_.revision; }
 
-  // Whether a reply with this header may be used at all.
+  // Checks whether a reply with this header may be used at all.
   Result<void> accept_cluster(const EtcdHeader& header) const;
-  // A reply that was accepted; `sent_at_mark` is mark() as it was when a linearizable request was
-  // sent, 0 for others.
+  // Notes an accepted reply; `sent_at_mark` is mark() from when a linearizable request was sent, 0
+  // for others.
   void note(const EtcdHeader& header, int64_t sent_at_mark);
 
   // What was read at PREFIX/store-id in that cluster, or written there by us.
@@ -70,13 +70,13 @@ class EtcdIdentity {
   // Nothing was there.
   Result<void> may_found(const EtcdHeader& header) const;
 
-  // Whether a miss may be believed and something be created.
+  // Whether a miss may be believed and keys may be created.
   Result<void> may_create() const;
   // It was seen that the cluster has gone back in time.
   bool behind() const { return known_.behind; }
   void went_back() { known_.behind = known_.behind || is_known(); }
 
-  // Whether `known()` is to be stored, and that it was.
+  // Whether `known()` needs to be stored; and notes that it was.
   bool unsaved() const { return established_ && saved_ != known_; }
   bool unsaved_but_revision() const;
   bool saved_up_to(int64_t revision) const {

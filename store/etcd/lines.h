@@ -1,7 +1,7 @@
-// The lines of a stream that comes in pieces, of which each byte is looked at once.
+// Splits a stream that arrives in pieces into lines; each byte is examined once.
 //
-// Thread-safety: none. Blocking: never. Errors: append() is false for more than `most` bytes that
-// nobody has taken, the end of a line or not.
+// Thread-safety: none. Blocking: never. Errors: append() is false if more than `most` bytes are
+// pending, complete lines or not.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ class EtcdLines {
     return true;
   }
 
-  // The next whole line without its end, good until append(); nullopt: there is none yet.
+  // The next complete line without its newline, valid until append(); nullopt: none yet.
   std::optional<std::string_view> next() {
     const size_t end = text_.find('\n', searched_);
     if (end == std::string::npos) {
@@ -40,7 +40,7 @@ class EtcdLines {
  private:
   const size_t most_;
   std::string text_;
-  size_t taken_ = 0;     // what next() has given
+  size_t taken_ = 0;     // consumed by next()
   size_t searched_ = 0;  // at least taken_; no line ends between the two
 };
 

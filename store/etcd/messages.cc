@@ -21,8 +21,8 @@ const json* member(const json& object, const char* name) {
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
-// Numbers come as strings, and as numbers where they have 32 bits; left out they are 0. Anything
-// else is no reply of etcd's.
+// Numbers come as strings, or as numbers if they have 32 bits; a missing one is 0. Anything else is
+// not a reply from etcd.
 template <class Number>
 bool read_number(const json& object, const char* name, Number& out) {
   out = 0;
@@ -133,11 +133,11 @@ EtcdRefusal refusal_of_reason(const std::string& reason) {
 }
 
 std::string dump(const json& value) {
-  // All strings in it are base64 or names of ours.
+  // All strings in it are base64 or our own names.
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-auto not_etcd() { return fail(Code::kUnavailable, "the reply is not one of etcd"); }
+auto not_etcd() { return fail(Code::kUnavailable, "the reply is not from etcd"); }
 
 json range_body(const EtcdRange& range) {
   json body = {{"key", base64_encode(range.key)}};

@@ -1,11 +1,11 @@
-// What is said to etcd, and what it says: the v3 API over the JSON gateway
+// Messages to and from etcd: the v3 API over the JSON gateway
 // (https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/, rpc.proto and kv.proto of etcd 3.4).
 //
-// Keys and values are base64 there, 64-bit numbers are strings, and what has its default value is
-// left out. Here keys and values are plain bytes.
+// Keys and values are base64 there, 64-bit numbers are strings, and default values are omitted.
+// Here keys and values are plain bytes.
 //
 // Thread-safety: plain functions and values. Blocking: never.
-// Errors: kUnavailable for a reply that is none of etcd's; the message quotes nothing of it.
+// Errors: kUnavailable for a reply that is not from etcd; the message quotes nothing of it.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@
 
 namespace keyfs {
 
-// More is none of etcd's, or of nobody's use: a page of 256 records; a line of a watch, which etcd
-// cuts into fragments of its largest request (1.5 MiB, unless it is configured otherwise).
+// Larger replies are not from etcd, or useless: a page of 256 records; a line of a watch, which
+// etcd splits into fragments of its largest request (1.5 MiB, unless configured otherwise).
 inline constexpr size_t kMaxEtcdReply = size_t{64} << 20;
 inline constexpr size_t kMaxEtcdWatchLine = size_t{32} << 20;
 
@@ -37,19 +37,18 @@ struct EtcdKeyValue {
   int64_t mod_revision = 0;
 };
 
-// The reply to a range, a txn, a put or a status; those parts that it has.
+// The reply to a range, a txn, a put or a status; only the parts that it has.
 struct EtcdReply {
   EtcdHeader header;
   bool succeeded = false;
   bool more = false;
   std::vector<EtcdKeyValue> kvs;
   std::vector<EtcdReply> responses;  // of a txn's operations, in order
-  size_t endpoint = 0;               // who answered (set by EtcdClient)
+  size_t endpoint = 0;               // the member that answered (set by EtcdClient)
 };
 Result<EtcdReply> parse_etcd_reply(std::string_view text);
 
-// Whether the gateway or the member behind it refused: its gRPC code and words. Never shown to
-// anybody as they are.
+// A refusal by the gateway or the member behind it: its gRPC code and text. Never shown verbatim.
 struct EtcdRefusal {
   int code = 2;  // https://grpc.github.io/grpc/core/md_doc_statuscodes.html
   std::string words;
@@ -65,8 +64,8 @@ struct EtcdWatchReply {
   EtcdHeader header;
   bool created = false;
   bool canceled = false;
-  bool fragment = false;               // the events of the last revision go on in the next line
-  int64_t compact_revision = 0;        // not 0: what was asked for has been forgotten
+  bool fragment = false;               // the events of the last revision continue in the next line
+  int64_t compact_revision = 0;        // not 0: the requested revision has been compacted
   std::optional<EtcdRefusal> refusal;  // why it was canceled, or why there is no stream
   std::vector<Event> events;
 };
@@ -82,7 +81,7 @@ struct EtcdRange {
   bool serializable = false;
   bool keys_only = false;
 };
-// Where they go to, below a member's URL.
+// Paths below a member's URL.
 inline constexpr char kEtcdRangePath[] = "/v3/kv/range";
 inline constexpr char kEtcdTxnPath[] = "/v3/kv/txn";
 
@@ -108,7 +107,7 @@ std::string to_json(const EtcdPutIf& txn);
 std::string watch_request(const std::string& key, const std::string& range_end,
                           int64_t start_revision);
 
-// The end of the range of all keys that begin with `prefix`.
+// The range_end for all keys that begin with `prefix`.
 std::string end_of_prefix(std::string prefix);
 
 }  // namespace keyfs

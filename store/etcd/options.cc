@@ -20,7 +20,7 @@ bool is_url(const std::string& url) {
 }
 
 void absolute(ConfigReader& in, const char* key, const std::string& path) {
-  if (!path.empty() && path.front() != '/') in.mistake(key, "must be an absolute path, from / on");
+  if (!path.empty() && path.front() != '/') in.mistake(key, "must be an absolute path");
 }
 
 }  // namespace
@@ -40,11 +40,11 @@ Result<EtcdOptions> read_etcd_options(const ConfigSection& section) {
   bool tls = true;
   for (const auto& url : options.endpoints) {
     if (!is_url(url)) {
-      in.mistake("endpoints", "must be URLs like https://host:2379, separated by commas");
+      in.mistake("endpoints", "must be URLs such as https://host:2379, separated by commas");
     }
     tls = tls && url.starts_with("https://");
   }
-  if (options.endpoints.size() > 16) in.mistake("endpoints", "are more than 16");
+  if (options.endpoints.size() > 16) in.mistake("endpoints", "has more than 16 URLs");
   while (options.prefix.size() > 1 && options.prefix.back() == '/') options.prefix.pop_back();
   const auto printable = [](unsigned char c) { return c > ' ' && c < 0x7f; };
   if (options.prefix.empty() || options.prefix == "/" || options.prefix.size() > 255 ||
@@ -63,7 +63,7 @@ Result<EtcdOptions> read_etcd_options(const ConfigSection& section) {
                "user and password_file go together");
   }
   if (!options.user.empty() && !tls) {
-    in.mistake("user", "a password is sent to https:// endpoints only");
+    in.mistake("user", "a password is only sent to https:// endpoints");
   }
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   return options;

@@ -1,11 +1,12 @@
-// How to reach an etcd cluster, as the configuration says:
+// How to reach an etcd cluster, from the configuration:
 //
 //   [store]
 //   type = etcd
-//   endpoints = https://a:2379, https://b:2379, https://c:2379   ; asked in this order; the nearest
-//                                  first. http:// is for tests on one machine
+//   endpoints = https://a:2379, https://b:2379, https://c:2379
+//                                  ; in order of preference; the nearest first. http:// is for
+//                                  ; tests on one machine
 //   prefix = /keyfs                ; keys are PREFIX/records/ID, PREFIX/store-id
-//                                  and PREFIX/changed
+//                                  ; and PREFIX/changed
 //   ca = FILE                      ; PEM; default: the system's
 //   cert = FILE   key = FILE       ; client certificate (without a common name when etcd has
 //                                  ; authentication on) and its key
@@ -33,15 +34,16 @@ struct EtcdOptions {
   std::string key;
   std::string user;
   std::string password_file;
-  std::string state_dir;  // empty: the cluster is not remembered
+  std::string state_dir;  // empty: do not remember the cluster
 
-  // A member that is silent for so long is raced by the next one.
+  // After this much silence from a member, the next one is asked too.
   Duration hedge_after = std::chrono::milliseconds(300);
-  // No member is waited for longer than this; past it the call goes on elsewhere.
+  // The longest wait for one member; after it the call goes elsewhere.
   Duration attempt_timeout = std::chrono::seconds(2);
-  // When no linearizable answer has come by then, records are looked for on any member.
+  // If there is no linearizable answer by then, any member is asked for records.
   Duration local_after = std::chrono::milliseconds(600);
-  // The watch: how often, and for how long, its member is asked whether it still follows the rest.
+  // The watch: how often its member is asked whether it still follows the cluster, and for how
+  // long.
   Duration probe_every = std::chrono::milliseconds(500);
   Duration probe_timeout = std::chrono::milliseconds(750);
 };

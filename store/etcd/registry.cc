@@ -53,7 +53,7 @@ Task<Result<EtcdReply>> EtcdRegistry::found_store(EtcdHeader header, TimePoint d
 
 Task<Result<void>> EtcdRegistry::identify(TimePoint deadline) {
   if (!identity_.established()) {
-    // One for all who ask at once; each with a deadline of its own.
+    // One for all concurrent callers; each with its own deadline.
     SingleFlight<Result<bool>>::Work work = [this, deadline](auto&) {
       return ask_store_id(deadline);
     };
@@ -113,7 +113,7 @@ Task<Result<void>> EtcdRegistry::remember(bool even_if_recent) {
   if (stored) identity_.saved(known);
   if (!stored && !only_revision) {
     co_return fail(stored.error().within(
-        "which etcd cluster this host uses could not be noted, so no key is created"));
+        "could not record which etcd cluster this host uses, so no key is created"));
   }
   co_return Result<void>();
 }

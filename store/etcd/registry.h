@@ -1,11 +1,11 @@
 // Makes sure that keyfs talks to the cluster that this host knows, before anything is created in
-// it; founds the store in a cluster that is new to keyfs; and keeps what is known of the cluster on
-// disk (store/etcd/identity.h).
+// it; sets up the store in a cluster that is new to keyfs; and keeps what is known about the
+// cluster on disk (store/etcd/identity.h).
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to what EtcdStore owns or was given,
 // all of which outlives it. Blocking: never; the file is written on the worker.
-// Errors: kInvalid for another cluster, or one that has lost data; kCorrupt for a store-id that is
-// none; else what the cluster and the file system give.
+// Errors: kInvalid for another cluster, or one that has lost data; kCorrupt for an invalid
+// store-id; otherwise those of the cluster and the file system.
 #pragma once
 
 #include <string>
@@ -27,12 +27,13 @@ class EtcdRegistry {
   // PREFIX/store-id, which every write compares.
   const std::string& key() const { return key_; }
 
-  // This is the cluster that this host knows (from now on, if it knew none), and that is on disk.
+  // Ensures that this is the cluster that this host knows (from now on, if it knew none), and that
+  // this is recorded on disk.
   Task<Result<void>> identify(TimePoint deadline);
-  // The store's id without more ado, to compare with what records are bound to: the one that this
-  // host knows, else what any member says. Creates nothing and remembers nothing.
+  // The store's id, to compare with what records are bound to: the one that this host knows,
+  // otherwise from any member. Creates and remembers nothing.
   Task<Result<std::string>> store_id(TimePoint deadline);
-  // Whether a miss may be believed and something be created; when not, that is remembered.
+  // Whether a miss may be believed and keys may be created; if not, that is remembered.
   Task<Result<void>> may_create(TimePoint deadline);
   // A failure to write only the revision is none.
   Task<Result<void>> remember(bool even_if_recent);

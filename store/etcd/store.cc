@@ -15,8 +15,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr size_t kMaxPage = 256;
-// What a member that has no quorum serves is asked for this much later than what needs one, so that
-// a quorum that is back is noticed.
+// How much later than a linearizable read a member's own copy is requested, so that a recovered
+// quorum is noticed.
 constexpr Duration kHeadStart = 50ms;
 constexpr Duration kLocalPause = 200ms;
 
@@ -27,8 +27,7 @@ std::optional<int64_t> parse_number(std::string_view text) {
   return value;
 }
 
-// A place in a list: the last id that was listed and the revision that the list is of. No id has a
-// blank in it.
+// A position in a list: the last listed id and the revision of the list. No id contains a blank.
 struct Place {
   std::string id;
   int64_t revision = 0;  // 0: the current one
@@ -123,8 +122,7 @@ void EtcdStore::note_record(int64_t mod_revision) {
 Task<Result<Got>> EtcdStore::found(std::string id, EtcdReply reply, bool linearizable,
                                    TimePoint deadline) {
   if (reply.kvs.empty()) {
-    // Only now it matters which cluster this is; and whether it was this one is only known of
-    // replies that came afterwards.
+    // Only now it matters which cluster this is; and only later replies are known to come from it.
     if (!identity_.established()) {
       if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error());
       EtcdCall call = range_call(EtcdRange(key_of(id)));
@@ -149,9 +147,9 @@ Task<Result<Got>> EtcdStore::found(std::string id, EtcdReply reply, bool lineari
 
 namespace {
 
-// A member's own copy, from whichever member has one; of a member that has heard of less than we
-// have only when it is `late`: a key that we know to be disabled must not come back because of a
-// member that was cut off before.
+// A member's own copy, from any member that has one; from a member that has seen less than we have
+// only if `late`: a key that we know to be disabled must not come back because of a member that was
+// cut off earlier.
 Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, const int64_t& newest_known,
                                   TimePoint start, TimePoint late, TimePoint deadline) {
   co_await client.loop().sleep_until(start);
@@ -176,7 +174,7 @@ Task<EtcdClient::Answer> any_copy(EtcdClient& client, std::string key, const int
 Task<Result<Got>> EtcdStore::get(std::string id, Read read, TimePoint deadline) {
   const TimePoint begin = loop_.now();
   const std::string what = "etcd: key " + id + " could not be read";
-  if (begin >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
+  if (begin >= deadline) co_return fail(Code::kTimeout, what + ": no time left to ask");
   TaskGroup<EtcdClient::Answer> group(loop_);
   EtcdCall call = range_call(EtcdRange(key_of(id)));
   const size_t linearizable = group.start(client_.call(std::move(call), deadline));
@@ -196,7 +194,7 @@ Task<Result<Got>> EtcdStore::get(std::string id, Read read, TimePoint deadline) 
       co_return out;
     }
     if (first_hand) why = finished->value.error().error;
-    // What needs no leader fails for good when all members refuse us, and for the rest its failure
+    // A read without a leader fails permanently if all members refuse us; otherwise its failure
     // says less.
     if (first_hand && finished->value.error().next == EtcdNext::kGiveUp) break;
   }
@@ -231,7 +229,7 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
     co_return written;
   }
   if (answer->responses.size() != 2) {
-    co_return fail(Code::kUnavailable, "the reply is not one of etcd");
+    co_return fail(Code::kUnavailable, "the reply is not from etcd");
   }
   const auto& store_id = answer->responses[1].kvs;
   if (store_id.empty()) {
@@ -250,7 +248,7 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
 
 Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadline) {
   const std::string what = "etcd: key " + record.id + " could not be saved";
-  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
+  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time left to ask");
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
@@ -277,8 +275,8 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
   }
   auto winner = to_own(*written->there, record.id);
   if (!winner) co_return fail(std::move(winner.error()));
-  // Ours, when it was sent twice. Nobody else can have written the same bytes: the wraps in them
-  // are random.
+  // Ours, if it was sent twice. Nobody else can have written the same bytes: their wraps are
+  // random.
   const bool ours = written->there->value == *json;
   co_return PutResult{ours, std::move(*winner)};
 }
@@ -286,11 +284,11 @@ Task<Result<PutResult>> EtcdStore::put_if_absent(Record record, TimePoint deadli
 Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::string revision,
                                                        TimePoint deadline) {
   const std::string what = "etcd: key " + record.id + " could not be changed";
-  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
+  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time left to ask");
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   const auto number = parse_number(revision);
-  if (!number) co_return fail(Code::kInvalid, "etcd: gave no such revision");
+  if (!number) co_return fail(Code::kInvalid, "etcd: this revision is not from etcd");
   if (auto ok = co_await registry_.identify(deadline); !ok) co_return fail(ok.error().within(what));
   // To disable a key is right whatever was lost.
   if (record.state != KeyState::kDisabled) {
@@ -310,7 +308,7 @@ Task<Result<std::optional<Stored>>> EtcdStore::replace(Record record, std::strin
                                                   : what));
   }
   if (written->ours) co_return Stored{std::move(record), std::to_string(written->revision)};
-  // Sent twice, the second time finds what the first one wrote.
+  // If it was sent twice, the second attempt finds what the first one wrote.
   const auto& there = written->there;
   if (there && there->mod_revision > *number && there->value == *json) {
     co_return Stored{std::move(record), std::to_string(there->mod_revision)};
@@ -334,7 +332,7 @@ Task<Result<EtcdReply>> EtcdStore::page(const std::string& from, size_t limit, i
     if (failure.too_large && range.limit > 1) {
       range.limit /= 2;
     } else if (failure.compacted && range.revision != 0) {
-      range.revision = 0;  // from that id on, as things are now
+      range.revision = 0;  // from that id on, at the current revision
     } else if (failure.next == EtcdNext::kGiveUp || loop_.now() >= deadline) {
       co_return fail(failure.error);
     } else {
@@ -345,9 +343,9 @@ Task<Result<EtcdReply>> EtcdStore::page(const std::string& from, size_t limit, i
 
 Task<Result<ListPage>> EtcdStore::list(std::string after, size_t limit, TimePoint deadline) {
   const std::string what = "etcd: keys could not be listed";
-  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time was left to ask");
+  if (loop_.now() >= deadline) co_return fail(Code::kTimeout, what + ": no time left to ask");
   const Place place = parse_place(after);
-  // Right behind an id is that id with a zero byte.
+  // The next possible id is that id with a zero byte appended.
   const std::string from = after.empty() ? records_ : key_of(place.id) + std::string(1, '\0');
   auto reply =
       co_await page(from, std::clamp<size_t>(limit, 1, kMaxPage), place.revision, deadline);

@@ -1,22 +1,22 @@
-// Records in etcd, over the JSON gateway of its v3 API: for several hosts without DynamoDB.
+// Records in etcd, over the JSON gateway of its v3 API, for several hosts.
 //
 // A record is the JSON text at PREFIX/records/ID; its revision is the key's mod_revision. Every
 // write of a record also writes its key's name to PREFIX/changed (store/etcd/watch.h). The
-// configuration is in store/etcd/options.h, what guards against an empty or foreign cluster in
+// configuration is in store/etcd/options.h, the guard against an empty or foreign cluster in
 // store/etcd/identity.h.
 //
 //   put_if_absent  one transaction; the winner comes back in the same reply. Sent to another member
-//                  when one is silent: what is found there afterwards is ours when it is byte for
-//                  byte what we sent
-//   get            linearizable. When no member can answer so (no quorum), any member's own copy
-//                  serves for a hit that need not be strong, never for a miss
-//   list           pages of one revision, while that is not compacted; then of the current one
+//                  if one is silent: a record found there afterwards is ours if it is byte for byte
+//                  what we sent
+//   get            linearizable. If no member can answer so (no quorum), any member's own copy is
+//                  used for a hit that need not be strong, never for a miss
+//   list           pages of one revision, until that is compacted; then of the current one
 //   watch          see store/etcd/watch.h
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: owns its HTTP client and a
 // thread for its files; loop, arena, poller and random source outlive it. Blocking: open() reads
-// files and asks nobody; the destructor waits for a file that is being written.
-// Errors: as in store/store.h; kInvalid for a cluster other than the one that this host knows.
+// files and contacts no member; the destructor waits for a file that is being written. Errors: as
+// in store/store.h; kInvalid for a cluster other than the one that this host knows.
 #pragma once
 
 #include <functional>
@@ -70,17 +70,17 @@ class EtcdStore final : public Store {
             std::optional<EtcdKnown> known);
 
   std::string key_of(const std::string& id) const { return records_ + id; }
-  // Written with every record: its revision is the one of the newest change.
+  // Written with every record: its revision is that of the newest change.
   std::string changed_key() const { return options_.prefix + "/changed"; }
-  // The record of this or of another store.
+  // A record of this or another store.
   Result<Stored> to_stored(const EtcdKeyValue& kv, const std::string& id) const;
-  // One of this store, as far as this host knows it by now.
+  // A record of this store, as far as known.
   Result<Stored> to_own(const EtcdKeyValue& kv, const std::string& id) const;
 
   Task<Result<Got>> found(std::string id, EtcdReply reply, bool linearizable, TimePoint deadline);
   struct Written {
     bool ours = false;
-    std::optional<EtcdKeyValue> there;  // what is there now, when it is not known to be ours
+    std::optional<EtcdKeyValue> there;  // what is there now, if not known to be ours
     int64_t revision = 0;
   };
   Task<Result<Written>> write(std::string key, std::string value, EtcdCompare compare,
@@ -88,7 +88,7 @@ class EtcdStore final : public Store {
   Task<Result<EtcdReply>> page(const std::string& from, size_t limit, int64_t revision,
                                TimePoint deadline);
   Task<CheckItem> check_member(size_t endpoint, TimePoint deadline);
-  // A record came from a member's own copy, which may be older than what a watch has announced.
+  // A record came from a member's own copy, which may be older than what the watch has announced.
   void served_locally(int64_t revision);
   void note_record(int64_t mod_revision);
 
@@ -99,8 +99,8 @@ class EtcdStore final : public Store {
   Worker files_;
   EtcdClient client_;
   EtcdRegistry registry_;
-  EtcdWatch* watch_ = nullptr;  // the one that runs now
-  int64_t newest_record_ = 0;   // the highest mod_revision of a record that was heard of
+  EtcdWatch* watch_ = nullptr;  // the one that is running
+  int64_t newest_record_ = 0;   // the highest mod_revision of a record seen
 };
 
 }  // namespace keyfs

@@ -13,15 +13,15 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kPatience = 2s;    // for a stream to begin, and to catch up
-constexpr Duration kStall = 500ms;    // for a change that a probe knows of to come through
-constexpr Duration kStagger = 100ms;  // the next member is probed when one is silent for so long
+constexpr Duration kStall = 500ms;    // for a change that a probe reported to arrive
+constexpr Duration kStagger = 100ms;  // the next member is probed after this much silence
 constexpr Backoff kBackoff{20ms, 500ms, 0.5};
 constexpr Duration kRememberEvery = 1s;
 constexpr Duration kKeepWarmEvery = 60s;
 
 }  // namespace
 
-// What a stream has brought and nobody has looked at.
+// Lines that a stream has delivered and nobody has processed.
 struct EtcdWatch::Incoming {
   explicit Incoming(Loop& on) : loop(on) {}
   void wake() {
@@ -150,7 +150,7 @@ bool EtcdWatch::take_lines(Incoming& incoming) {
   while (const auto line = incoming.lines.next()) {
     const auto reply = parse_etcd_watch_reply(*line);
     if (!reply) {
-      next_ = 0;  // what it said is not known
+      next_ = 0;  // what it said is unknown
       return false;
     }
     if (!take(*reply)) return false;
@@ -161,7 +161,7 @@ bool EtcdWatch::take_lines(Incoming& incoming) {
 bool EtcdWatch::take(const EtcdWatchReply& reply) {
   if (reply.canceled) {
     if (reply.compact_revision != 0) next_ = 0;
-    // Whether it was our token that was refused is the next probe's to find out.
+    // The next probe finds out whether our token was refused.
     return false;
   }
   if (!store_.identity_.accept_cluster(reply.header)) return false;
@@ -182,12 +182,13 @@ void EtcdWatch::announce(const EtcdWatchReply& reply) {
   }
   if (newest == 0) return;
   store_.note_record(newest);
-  // What goes on in the next line may have the same revision.
+  // The next line may continue the same revision.
   if (!reply.fragment) next_ = std::max(next_, std::exchange(announcing_, 0) + 1);
   for (const auto& [id, event] : last) {
     std::optional<Stored> stored;
     if (!event->deleted) {
-      // A record that does not parse, or is another store's, is looked at by whoever asks for it.
+      // A record that does not parse, or belongs to another store, is handled by whoever asks for
+      // it.
       if (auto parsed = store_.to_own(event->kv, id)) stored = std::move(*parsed);
     }
     listener_.on_change(id, stored);
@@ -225,8 +226,8 @@ Task<bool> EtcdWatch::follow(Probed first) {
         client_.endpoints().failed(endpoint, true, silent, kPatience, false);
         co_return was_live;
       }
-      // What was to show that the stream has caught up never came: that key is not as keyfs wrote
-      // it.
+      // The event that shows that the stream has caught up never came: keyfs did not write that key
+      // as it is.
       gap(std::max(next_, goal_ + 1));
     } else if (event->value.what == What::kStreamEnded) {
       take_lines(incoming);
@@ -256,8 +257,8 @@ Task<bool> EtcdWatch::keep_members_warm() {
   Loop& loop = client_.loop();
   for (;;) {
     const TimePoint until = loop.now() + kKeepWarmEvery;
-    // Members forget a token that they have not seen for five minutes, and one that is left alone
-    // in an outage can give no new one.
+    // Members forget a token that was unused for five minutes, and a member without a quorum can
+    // issue no new one.
     for (size_t i = 0; i < client_.endpoints().size(); ++i) {
       EtcdRange range(store_.registry_.key());
       range.keys_only = true;
@@ -274,7 +275,7 @@ Task<bool> EtcdWatch::keep_members_warm() {
 Task<bool> EtcdWatch::keep_remembering() {
   for (;;) {
     co_await client_.loop().sleep_for(kRememberEvery);
-    // A failure to note how far the cluster has come matters to nobody now.
+    // Failing to record the cluster's revision does not matter here.
     (void)co_await store_.registry_.remember(false);
   }
 }

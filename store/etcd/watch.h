@@ -1,17 +1,18 @@
 // The change feed of an etcd cluster: one stream (POST /v3/watch) over all records, from one member
 // at a time.
 //
-// Every write of a record also writes PREFIX/changed, so the revision of that key is the one of the
-// newest change. Its linearizable read, the probe, is asked of the stream's member twice a second,
-// and tells two things: the member is up and follows its leader, and how far the stream must have
-// come. (etcd's own progress notifications come every ten minutes only.) The feed is live while
+// Every write of a record also writes PREFIX/changed, so the revision of that key is that of the
+// newest change. Twice a second the stream's member gets a linearizable read of it, the probe,
+// which shows two things: that the member is up and follows its leader, and how far the stream must
+// have come. (etcd's own progress notifications come only every ten minutes.) The feed is live
+// while
 // - the stream is open and has shown the newest change that a probe knew of, and
-// - probes are answered, and what they know of comes through the stream in kStall.
+// - probes are answered, and the changes that they know arrive through the stream within kStall.
 // So a member that stops, or is cut off from the others, is noticed within probe_every +
-// probe_timeout, and a stream that has got stuck within probe_every + kStall.
+// probe_timeout, and a stuck stream within probe_every + kStall.
 //
-// After a break it goes on from the revision that it had come to, at the member that answers a
-// probe first; when that revision has been compacted, the listener is told of a gap.
+// After a break it resumes from its last revision, at the member that answers a probe first; if
+// that revision has been compacted, the listener gets a gap.
 //
 // A cluster that has gone back in time (store/etcd/identity.h), which the linearizable probe shows by
 // its revision or by that of PREFIX/changed, confirms nothing: a stream from a revision that is yet
@@ -19,10 +20,10 @@
 // changes are announced from the present on; but the feed is not live any more.
 //
 // A record that was read from a member's own copy (without a quorum) may be older than what was
-// announced already: the feed then starts again from there.
+// already announced: the feed then restarts from there.
 //
 // Thread-safety: none; on the loop's thread. Ownership: the store outlives it, it outlives its
-// task. Blocking: never. Errors: none; it goes on trying until dropped.
+// task. Blocking: never. Errors: none; it keeps trying until dropped.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +49,7 @@ class EtcdWatch {
 
   Task<void> run();
 
-  // Something of that revision was served that may be older than what was announced.
+  // A record of that revision, which may be older than what was announced, was served.
   void rewind(int64_t revision);
 
  private:
@@ -56,7 +57,7 @@ class EtcdWatch {
     size_t endpoint = 0;
     TimePoint sent{};
     int64_t revision = 0;  // of the whole cluster
-    int64_t changed = 0;   // of the newest change of a record; 0: none that is known
+    int64_t changed = 0;   // of the newest change of a record; 0: none known
   };
   // What wakes the task that follows a stream.
   enum class What { kStreamEnded, kData, kProbed };
@@ -75,9 +76,9 @@ class EtcdWatch {
     EtcdWatch& watch;
   };
 
-  // A member that answers a probe; nullopt: none did.
+  // A member that answered a probe; nullopt: none did.
   Task<std::optional<Probed>> find_member();
-  // Returns when the stream is no longer to be trusted; true: it was live.
+  // Returns when the stream can no longer be trusted; true: it was live.
   Task<bool> follow(Probed first);
   Task<Event> stream(size_t endpoint, int64_t start, Incoming& incoming);
   Task<Event> wait_for_data(Incoming& incoming);
@@ -92,7 +93,7 @@ class EtcdWatch {
   void begin(const Probed& first);
   void take_probe(const Probed& probed);
   bool caught_up() const { return goal_ < next_; }
-  // False: the stream is of no use any more.
+  // False: the stream is no longer usable.
   bool take_lines(Incoming& incoming);
   bool take(const EtcdWatchReply& reply);
   void announce(const EtcdWatchReply& reply);
@@ -102,13 +103,13 @@ class EtcdWatch {
   EtcdStore& store_;
   EtcdClient& client_;
   ChangeListener& listener_;
-  int64_t next_ = 0;        // the first revision that was not yet announced; 0: none
+  int64_t next_ = 0;        // the first revision not yet announced; 0: none
   int64_t announcing_ = 0;  // the newest revision of a reply that comes in fragments
   int64_t goal_ = 0;        // the newest change that a probe told of
   int64_t probed_ = 0;      // the highest such
   TimePoint goal_sent_{};
-  TimePoint goal_by_{};    // when it must have come
-  TimePoint announced_{};  // what was changed up to then has been announced
+  TimePoint goal_by_{};    // when it must have arrived
+  TimePoint announced_{};  // all changes up to then have been announced
   bool created_ = false;
   bool live_ = false;
   bool restart_ = false;

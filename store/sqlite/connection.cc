@@ -27,7 +27,7 @@ const SqliteDb::Schema& schema() {
 
 Result<Record> parse_column(const std::optional<std::string_view>& text, const std::string& id,
                             const std::string& store_id) {
-  if (!text) return fail(Code::kCorrupt, "record of key " + id + " is corrupt: is no text");
+  if (!text) return fail(Code::kCorrupt, "record of key " + id + " is corrupt: is not text");
   return parse_own_record(*text, id, store_id);
 }
 
@@ -77,15 +77,14 @@ Result<std::string> SqliteConnection::read_store_id() {
   return std::string(*id);
 }
 
-// The file may have been overwritten in place, which leaves it the same file.
+// The file may have been overwritten in place, and so have the same inode.
 Result<void> SqliteConnection::check_same_store() {
   const auto id = read_store_id();
   if (!id) return fail(id.error());
   if (*id == own_id_) return {};
-  return fail(Code::kInvalid,
-              db_->path() +
-                  ": holds another store than when keyfs opened it; keys that exist would be made "
-                  "anew. Put the old database back and restart keyfs");
+  return fail(Code::kInvalid, db_->path() +
+                                  ": is not the store that keyfs opened; ids could get a second "
+                                  "key. Restore the old database and restart keyfs");
 }
 
 Result<std::optional<Stored>> SqliteConnection::find(const std::string& id) {
@@ -115,7 +114,7 @@ Result<std::optional<Stored>> SqliteConnection::get(const std::string& id, TimeP
     return row;
   });
   if (!found && found.error().code != Code::kCorrupt) return found;
-  // After the read: had the file been replaced before it, the answer would not count.
+  // After the read: if the file was replaced before it, the answer does not count.
   if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
   return found;
 }
@@ -124,7 +123,7 @@ Result<PutResult> SqliteConnection::put_if_absent(const Record& record, const st
                                                   TimePoint deadline) {
   auto put = db_->write<PutResult>(deadline, [&]() -> Result<PutResult> {
     if (auto ok = check_same_store(); !ok) return fail(std::move(ok.error()));
-    // With the write lock held nobody else comes between the look and the insert.
+    // With the write lock held nobody else comes between the check and the insert.
     auto found = find(record.id);
     if (!found) return fail(std::move(found.error()));
     if (*found) {
@@ -142,7 +141,7 @@ Result<PutResult> SqliteConnection::put_if_absent(const Record& record, const st
     return PutResult{true, Stored{record, std::to_string(*revision)}};
   });
   if (!put) return put;
-  // Nothing is acknowledged that went into a file which others no longer see.
+  // Never acknowledge a write to a file that others no longer see.
   if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
   return put;
 }

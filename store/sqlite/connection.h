@@ -22,18 +22,18 @@ class SqliteConnection {
                                                         TimePoint deadline, bool may_make);
 
   Result<std::string> store_id(TimePoint deadline);
-  // From now on every write and every miss compares the database's id with this one, and so do
-  // records with an origin.
+  // From now on every write, every miss and every record with an origin is checked against this
+  // database id.
   void bind_to(std::string store_id) { own_id_ = std::move(store_id); }
   Result<std::optional<Stored>> get(const std::string& id, TimePoint deadline);
-  // `json` is what `record` is written as.
+  // `json` is the text of `record`.
   Result<PutResult> put_if_absent(const Record& record, const std::string& json,
                                   TimePoint deadline);
   Result<std::optional<Stored>> replace(const Record& record, const std::string& json,
                                         int64_t revision, TimePoint deadline);
   Result<ListPage> list(const std::string& after, size_t limit, TimePoint deadline);
   Result<int64_t> count(TimePoint deadline);
-  // Takes the write lock, writes, and takes it back.
+  // Takes the write lock, writes, and rolls back.
   Result<void> try_write(TimePoint deadline);
 
  private:

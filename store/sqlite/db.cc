@@ -23,7 +23,7 @@ constexpr Backoff kWaits{std::chrono::milliseconds(1), std::chrono::milliseconds
 
 std::string errno_text(int number) { return std::generic_category().message(number); }
 
-// What SQLite's shared memory does not work on, by statfs(2).
+// File systems where SQLite's shared memory does not work, by statfs(2).
 bool is_network_file_system(const std::string& path) {
   struct statfs info {};
   if (::statfs(path.c_str(), &info) != 0) return false;
@@ -41,21 +41,21 @@ bool is_network_file_system(const std::string& path) {
   }
 }
 
-// The file is made by mknod and not by open: to close a descriptor of it would drop the locks that
-// other connections of this process hold.
+// The file is created with mknod, not open: closing a descriptor of it would drop the locks of
+// other connections in this process.
 Result<void> make_file(const std::string& path) {
   if (::mknod(path.c_str(), S_IFREG | 0600, 0) != 0) {
     const int why = errno;
     if (why == EEXIST) return {};
     const bool denied = why == EACCES || why == EPERM || why == EROFS;
-    std::string text = path + ": cannot be made: " + errno_text(why);
-    if (why == ENOENT) text = path + ": cannot be made: its directory does not exist";
+    std::string text = path + ": cannot be created: " + errno_text(why);
+    if (why == ENOENT) text = path + ": cannot be created: its directory does not exist";
     return fail(denied ? Code::kDenied : Code::kUnavailable, std::move(text));
   }
   const std::string directory = path.substr(0, path.rfind('/') + 1);
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd >= 0) {
-    ::fsync(fd);  // best effort: SQLite syncs the directory again when it makes the WAL
+    ::fsync(fd);  // best effort: SQLite syncs the directory again when it creates the WAL
     ::close(fd);
   }
   return {};
@@ -68,7 +68,7 @@ void SqliteStatement::Finalize::operator()(sqlite3_stmt* statement) const {
 }
 
 void SqliteStatement::bind(int place, std::string_view text) {
-  // A failure (no such place) shows as a NULL that no constraint of ours takes.
+  // A failure (no such parameter) shows as a NULL, which our constraints refuse.
   sqlite3_bind_text64(statement_.get(), place, text.data(), text.size(), SQLITE_STATIC,
                       SQLITE_UTF8);
 }
@@ -124,7 +124,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
   }
   if (is_network_file_system(db->path_)) {
     return fail(Code::kInvalid, db->path_ +
-                                    ": is on a network file system, on which SQLite loses data; "
+                                    ": is on a network file system, where SQLite loses data; "
                                     "use a local disk, or etcd or DynamoDB as the store");
   }
   auto opened = db->until<bool>(deadline, [&]() -> Result<bool> {
@@ -152,24 +152,24 @@ Result<void> SqliteDb::set_up(const Schema& schema, Empty empty) {
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   if (sqlite3_db_readonly(db_.get(), "main") == 1) {
-    return fail(Code::kDenied, path_ + ": may not be written by this user (uid " +
+    return fail(Code::kDenied, path_ + ": is not writable for this user (uid " +
                                    std::to_string(::geteuid()) + ")");
   }
-  // Nothing is written before it is known to be ours.
+  // Never write before it is known to be ours.
   const auto kind = identify(schema);
   if (!kind) return fail(kind.error());
   if (*kind == Kind::kEmpty && empty == Empty::kMissing) {
     return fail(Code::kUnavailable, path_ + ": is empty");
   }
   if (*kind == Kind::kEmpty && empty == Empty::kLost) {
-    return fail(Code::kCorrupt, path_ + ": is there, and has lost all that it held");
+    return fail(Code::kCorrupt, path_ + ": exists, but has lost its contents");
   }
   const auto mode = query("PRAGMA journal_mode = WAL");
   if (!mode) return fail(mode.error());
   if (*mode != "wal") {
     return fail(Code::kInvalid, path_ + ": its file system does not support SQLite's WAL mode");
   }
-  // The kernel caches the file; of our own cache the inner pages of the tree are enough.
+  // The kernel caches the file; our own cache only needs the inner pages of the tree.
   for (const char* pragma :
        {"PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 4194304",
         "PRAGMA cell_size_check = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -256"}) {
@@ -178,7 +178,7 @@ Result<void> SqliteDb::set_up(const Schema& schema, Empty empty) {
   if (*kind == Kind::kEmpty) {
     if (auto ok = make(schema); !ok) return ok;
   }
-  // A read in WAL mode, so that the -wal and -shm files are there from now on.
+  // A read in WAL mode, so that the -wal and -shm files exist from now on.
   if (auto ok = query("SELECT count(*) FROM sqlite_schema"); !ok) return fail(ok.error());
   return {};
 }
@@ -197,7 +197,7 @@ Result<SqliteDb::Kind> SqliteDb::identify(const Schema& schema) {
   const auto version = found->substr(application.size() + 1);
   if (version.substr(0, version.find(' ')) != std::to_string(schema.version)) {
     return fail(Code::kInvalid, path_ + ": has schema " + version.substr(0, version.find(' ')) +
-                                    ", this version of keyfs knows " +
+                                    ", but this version of keyfs knows " +
                                     std::to_string(schema.version));
   }
   return Kind::kOurs;
@@ -240,7 +240,7 @@ void SqliteDb::roll_back() {
   sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
 }
 
-// SQLite calls this when a lock is in its way, and until() where SQLite itself gives up at once
+// SQLite calls this if a lock is in its way; until() calls it if SQLite itself gives up immediately
 // (recovery of the WAL, the change to WAL mode, a snapshot that is too old).
 bool SqliteDb::wait_for_others() {
   busy_ = false;
@@ -278,7 +278,7 @@ Error SqliteDb::error(int code) {
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
       busy_ = true;
-      return told(Code::kTimeout, "another process holds it locked");
+      return told(Code::kTimeout, "another process keeps it locked");
     case SQLITE_FULL:
       return told(Code::kUnavailable, "cannot be written: the disk is full");
     case SQLITE_READONLY:
@@ -291,7 +291,7 @@ Error SqliteDb::error(int code) {
     }
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return told(Code::kCorrupt, "is damaged or is no SQLite database; restore it from a backup");
+      return told(Code::kCorrupt, "is damaged or not an SQLite database; restore it from a backup");
     case SQLITE_IOERR:
       return told(Code::kUnavailable, "input or output failed" + because);
     case SQLITE_NOMEM:
@@ -309,9 +309,9 @@ Result<std::array<SqliteDb::FileId, 3>> SqliteDb::files() const {
   for (const char* suffix : {"", "-wal", "-shm"}) {
     struct stat info {};
     if (::stat((path_ + suffix).c_str(), &info) != 0) {
-      return fail(Code::kUnavailable, path_ + suffix + ": has gone while keyfs had it open (" +
+      return fail(Code::kUnavailable, path_ + suffix + ": disappeared while keyfs had it open (" +
                                           errno_text(errno) +
-                                          "); put the old file back, or restart keyfs");
+                                          "); restore the old file, or restart keyfs");
     }
     ids[at++] = FileId{info.st_dev, info.st_ino};
   }
@@ -324,9 +324,10 @@ Result<void> SqliteDb::check_in_place() const {
   int moved = 0;
   sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &moved);
   if (moved != 0 || *now != files_) {
-    return fail(Code::kUnavailable, path_ +
-                                        ": was replaced while keyfs had it open; put the old file "
-                                        "back, or restart keyfs to go on with the new one");
+    return fail(Code::kUnavailable,
+                path_ +
+                    ": was replaced while keyfs had it open; restore the old file, "
+                    "or restart keyfs to use the new one");
   }
   return {};
 }

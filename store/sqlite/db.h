@@ -1,17 +1,16 @@
-// One connection to an SQLite database of ours that several processes share.
+// One connection to a keyfs SQLite database, which several processes may share.
 //
-// The database is in WAL mode (readers go on while another process writes) with synchronous=FULL
-// (what was committed survives power loss). It is made with mode 0600, which SQLite gives to its
+// The database is in WAL mode (readers continue while another process writes) with synchronous=FULL
+// (what was committed survives power loss). It is created with mode 0600, which SQLite gives to its
 // -wal and -shm files too.
 //
-// Thread-safety: none; one thread at a time, which may change between calls. Not to be carried
-// over fork(): POSIX locks are not inherited; nor may the program open and close the database's
-// file by other means, which drops the locks that SQLite holds on it.
-// Ownership: statements may outlive their connection, but are of no use then.
-// Blocking: every call; waits for locks of others until the deadline of its call, and for the disk.
-// Errors: kTimeout when others held their locks for too long; kUnavailable for a full or failing
-// disk and when the file was moved; kDenied when it may not be written; kCorrupt when it is damaged
-// or no database; kInvalid when it is somebody else's or of a newer schema.
+// Thread-safety: none; one thread at a time, which may change between calls. Do not use it across
+// fork(): POSIX locks are not inherited. Do not open and close the database's file by other means
+// either: that drops SQLite's locks on it. Ownership: statements may outlive their connection, but
+// are useless then. Blocking: every call; waits for others' locks until its deadline, and for the
+// disk. Errors: kTimeout if others held their locks for too long; kUnavailable for a full or
+// failing disk, or if the file was moved; kDenied if it is not writable; kCorrupt if it is damaged
+// or not a database; kInvalid if it belongs to another program or has a newer schema.
 #pragma once
 
 #include <sys/types.h>
@@ -34,7 +33,7 @@ namespace keyfs {
 
 class SqliteDb;
 
-// A prepared statement. What is bound must live until the statement is reset.
+// A prepared statement. Bound values must live until the statement is reset.
 class SqliteStatement {
  public:
   SqliteStatement() = default;
@@ -57,7 +56,7 @@ class SqliteStatement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-// Resets at the end of a scope: an open read would keep the WAL from being cut.
+// Resets at the end of a scope: an open read would keep the WAL from being truncated.
 class SqliteReset {
  public:
   explicit SqliteReset(SqliteStatement& statement) : statement_(statement) {}
@@ -72,9 +71,9 @@ class SqliteReset {
 class SqliteDb {
  public:
   struct Schema {
-    int32_t application_id;  // tells our databases from others
+    int32_t application_id;  // identifies keyfs's databases
     int32_t version;         // user_version; from 1
-    std::string sql;         // makes the tables in an empty database
+    std::string sql;         // creates the tables in an empty database
   };
 
   // What a file without tables is taken for.
@@ -95,13 +94,13 @@ class SqliteDb {
   const std::string& path() const { return path_; }
   Result<SqliteStatement> prepare(std::string_view sql);
 
-  // Runs `work`, again as long as locks of others are in its way, until the deadline.
+  // Runs `work`, and repeats it while others' locks are in its way, until the deadline.
   template <class T>
   Result<T> read(TimePoint deadline, const std::function<Result<T>()>& work) {
     return until(deadline, work);
   }
-  // The same as one write transaction, which is taken back when `work` fails or says so by
-  // keep(false). `work` may run several times.
+  // The same as one write transaction, which is rolled back if `work` fails or calls keep(false).
+  // `work` may run several times.
   template <class T>
   Result<T> write(TimePoint deadline, const std::function<Result<T>()>& work) {
     return until<T>(deadline, [&]() -> Result<T> {
@@ -116,8 +115,8 @@ class SqliteDb {
   }
   void keep(bool keep) { keep_ = keep; }
 
-  // Fails when the path no longer leads to the files that are open here: they were deleted,
-  // replaced or moved. What is missing here may well be there.
+  // Fails if the path no longer refers to the open files: they were deleted, replaced or moved.
+  // What is missing in the open files may exist in the new ones.
   Result<void> check_in_place() const;
 
  private:
@@ -159,7 +158,7 @@ class SqliteDb {
   std::string path_;
   TimePoint deadline_;
   unsigned waits_ = 0;
-  bool busy_ = false;  // the last error was a lock of others
+  bool busy_ = false;  // the last error was another's lock
   bool keep_ = true;
   std::array<FileId, 3> files_;
   std::unique_ptr<sqlite3, Close> db_;

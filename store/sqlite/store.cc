@@ -16,7 +16,7 @@
 namespace keyfs {
 namespace {
 
-// A page keeps the reading thread busy for some milliseconds, while gets wait behind it.
+// A page keeps the reading thread busy for some milliseconds; gets wait behind it.
 constexpr size_t kMaxPage = 256;
 constexpr uint64_t kLeastSpace = uint64_t{64} << 20;
 
@@ -30,18 +30,18 @@ std::optional<int64_t> parse_revision(const std::string& text) {
 CheckItem check_mode(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
-    return {"private", false, path + ": is not there", "restore the file"};
+    return {"private", false, path + ": does not exist", "restore the file"};
   }
   const bool ok = (info.st_mode & 077) == 0;
   return {"private", ok,
-          path + (ok ? ": only its owner" : ": others than its owner") + " may read it",
+          path + (ok ? ": only its owner" : ": users other than its owner") + " may read it",
           ok ? "" : "chmod 600 " + path};
 }
 
 CheckItem check_space(const std::string& path) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) {
-    return {"disk space", false, path + ": cannot be told", "look at its file system"};
+    return {"disk space", false, path + ": unknown", "check its file system"};
   }
   const uint64_t free = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
   const bool ok = free >= kLeastSpace;
@@ -85,7 +85,7 @@ Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint dea
   const TimePoint give_up = sooner(deadline, loop_.now());
   std::function<Result<T>()> job = [this, &thread, what, give_up,
                                     work = std::move(work)]() -> Result<T> {
-    // Its caller is gone by now: so a pile of calls that waited for a slow disk is soon cleared.
+    // Its caller is gone: so a backlog of calls that waited for a slow disk clears quickly.
     if (loop_.now() >= give_up) return fail(Code::kTimeout, what + ": timed out");
     return work(*thread.connection, give_up);
   };
@@ -125,7 +125,7 @@ Task<Result<std::optional<Stored>>> SqliteStore::replace(Record record, std::str
   auto json = to_json(record);
   if (!json) co_return fail(std::move(json.error()));
   const auto number = parse_revision(revision);
-  if (!number) co_return fail(Code::kInvalid, path_ + ": gave no such revision");
+  if (!number) co_return fail(Code::kInvalid, path_ + ": this revision is not from this database");
   std::string what =
       path_ + ": outcome unknown: key " + record.id + " may or may not have been changed";
   std::function<Result<std::optional<Stored>>(SqliteConnection&, TimePoint)> work =
@@ -158,7 +158,7 @@ Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
                                to_text(loop_.now() - begin),
                            ""});
   } else {
-    check.items.push_back({"reachable", false, records.error().message, "see the reason given"});
+    check.items.push_back({"reachable", false, records.error().message, "see the reason"});
   }
   begin = loop_.now();
   std::function<Result<bool>(SqliteConnection&, TimePoint)> write =
@@ -170,11 +170,11 @@ Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
       co_await run(*writer_, path_ + ": could not be written", deadline, std::move(write));
   if (wrote) {
     check.items.push_back(
-        {"may write", true, "write lock had in " + to_text(loop_.now() - begin), ""});
+        {"may write", true, "write lock acquired in " + to_text(loop_.now() - begin), ""});
   } else {
     const bool locked = wrote.error().code == Code::kTimeout;
     check.items.push_back({"may write", false, wrote.error().message,
-                           locked ? "end the process that keeps it locked"
+                           locked ? "stop the process that keeps it locked"
                                   : "let the daemon's user write the file and its directory"});
   }
   check.items.push_back(check_mode(path_));

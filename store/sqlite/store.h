@@ -1,17 +1,17 @@
-// Records in an SQLite database: for one machine, where several daemons may share the file.
+// Records in an SQLite database: for one machine; several daemons may share the file.
 //
-// The file's layout (application_id "KEYF", user_version 1): table `records` with id, record (JSON
-// text) and revision, a number that grows with every write to the table; table `meta` with the
-// store's own random id under "store_id".
+// Layout (application_id "KEYF", user_version 1): table `records` with id, record (JSON text) and
+// revision, a number that grows with every write to the table; table `meta` with the store's random
+// id under "store_id".
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: the store owns two threads,
 // one that reads and one that writes, so that reads never queue behind a write that waits for
-// another process. The loop outlives the store. Blocking: open() does, and the destructor waits for
-// what has begun; open it after the program forked (store/sqlite/db.h). Durability: what
-// put_if_absent and replace acknowledge is on the disk.
-// Errors: as in store/store.h and store/sqlite/db.h. When the file is moved, replaced or deleted
-// while it is open, every call fails with kUnavailable: nothing found there any more counts as a
-// miss. When another database was written over it, misses and writes fail with kInvalid.
+// another process. The loop outlives the store. Blocking: open() blocks, and the destructor waits
+// for work that has begun; open it after the last fork (store/sqlite/db.h). Durability: what
+// put_if_absent and replace acknowledge is on disk.
+// Errors: as in store/store.h and store/sqlite/db.h. If the file is moved, replaced or deleted
+// while it is open, every call fails with kUnavailable: nothing counts as a miss any more. If
+// another database was written over it, misses and writes fail with kInvalid.
 #pragma once
 
 #include <functional>
@@ -27,12 +27,12 @@ class SqliteConnection;
 
 class SqliteStore final : public Store {
  public:
-  // Makes the database when there is none, if `may_make`. `path` is absolute.
+  // Creates the database if there is none and `may_make`. `path` is absolute.
   static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, const std::string& path,
                                                    TimePoint deadline, bool may_make = true);
   ~SqliteStore() override;
 
-  // The random id that the database was made with.
+  // The random id that the database was created with.
   const std::string& store_id() const { return store_id_; }
 
   Task<Result<std::string>> identity(TimePoint deadline) override;

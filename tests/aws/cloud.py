@@ -1,4 +1,4 @@
-"""What the tests of this folder use and look at: configurations over the parts of support.aws, calls counted at the proxies, items of the table."""
+"""Shared by the tests of this folder: configurations over the parts of support.aws, calls counted at the proxies, items of the table."""
 import collections
 import contextlib
 import json
@@ -69,7 +69,7 @@ def kms_calls(calls):
 # -- the table
 
 def items(aws, table):
-    """{id: item} of the keys, past the proxies."""
+    """{id: item} of the keys, bypassing the proxies."""
     found, start = {}, {}
     while True:
         page = aws.regions[0].dynamodb_direct("Scan", TableName=table, ConsistentRead=True, **start)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that mount keyfs over KMS and DynamoDB in three regions, each service of each behind a fault proxy of its own (support/aws.py)."""
+"""Fixtures of the tests that mount keyfs over KMS and DynamoDB in three regions, each service in each region behind its own fault proxy (support/aws.py)."""
 import uuid
 
 import pytest
@@ -8,7 +8,7 @@ import cloud
 
 @pytest.fixture
 def table(aws):
-    """The name of a table of the test's own."""
+    """The name of the test's own table."""
     name = f"keyfs-{uuid.uuid4().hex[:8]}"
     aws.regions[0].make_table(name)
     return name

@@ -1,5 +1,5 @@
-"""Twenty daemons make and read the same keys at once while regions fail and writes are committed without anyone being told: one plaintext for each id,
-in every daemon, for ever."""
+"""Twenty daemons make and read the same keys at once while regions fail and replies to committed writes are lost: one plaintext for each id,
+in every daemon, forever."""
 import collections
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What keyfs asks of AWS, counted at the proxies: what a read and a creation cost, and what is never asked."""
+"""keyfs's calls to AWS, counted at the proxies: what a read and a creation cost, and which calls are never made."""
 import contextlib
 import os
 import subprocess

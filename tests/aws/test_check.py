@@ -1,4 +1,4 @@
-"""`keyfs check` over AWS: makes the table, tells what works and what to do about what doesn't; and what keyfs asks AWS for is what the IAM policy in
+"""`keyfs check` over AWS: creates the table, reports what works and how to fix what does not; and the calls that keyfs makes are exactly what the IAM policy in
 scripts/terraform permits, no more and no less."""
 import collections
 import json
@@ -32,7 +32,7 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     keyfs = launch(start=False)
     code, parts = check(keyfs)
     assert code == cli.FAILED
-    assert f"there is no table {table}; keyfs check --create-table makes it" in json.dumps(parts["store"])
+    assert f"there is no table {table}; keyfs check --create-table creates it" in json.dumps(parts["store"])
 
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.DONE, done
@@ -46,7 +46,7 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     keyfs.start()
     assert len(keyfs.read("orders")) == 32
     done = keyfs.cli("check", "--create-table")
-    assert done.returncode == cli.DONE and "is there already; nothing was changed" in done.stdout
+    assert done.returncode == cli.DONE and "already exists; nothing was changed" in done.stdout
     assert set(cloud.items(aws, table)) == {"orders"}, "what check tries leaves nothing behind"
 
 
@@ -55,7 +55,7 @@ def test_a_table_that_was_made_without_recovery_is_exit_code_3(launch, aws, tabl
     aws.regions[0].dynamodb.fault("error", op="UpdateContinuousBackups", type="AccessDeniedException")
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.PARTIAL, done
-    assert f"table {table} in {aws.regions[0].name} was made: paid per request, with deletion protection" in done.stdout
+    assert f"table {table} in {aws.regions[0].name} was created: on-demand, with deletion protection" in done.stdout
     assert "and point-in-time recovery" not in done.stdout and f"point-in-time recovery of table {table}" in done.stderr
     assert "region " in done.stdout, "the rest is checked all the same"
     aws.regions[0].dynamodb_direct("DescribeTable", TableName=table)
@@ -85,7 +85,7 @@ def test_a_table_without_recovery_is_told_with_the_advice(launch, aws, table):
     # Who may not look is told so, and goes on.
     aws.regions[0].dynamodb.fault("error", op="DescribeContinuousBackups", type="AccessDeniedException")
     code, parts = check(launch(start=False))
-    assert code == cli.DONE and "can't be told: " in parts["store"]["point-in-time recovery"]["detail"]
+    assert code == cli.DONE and "unknown: " in parts["store"]["point-in-time recovery"]["detail"]
 
 
 @pytest.mark.parametrize("how", ["cut", "hang"])
@@ -102,7 +102,7 @@ def test_one_region_out_is_degraded_with_what_to_look_at(launch, aws, table, how
         assert all(item["ok"] for item in parts[f"region {region.name}"].values())
     aws.regions[2].kms.link("cut")
     done = keyfs.cli("check")
-    assert "keys can be read; none can be made: 1 of 2 required regions are good" in done.stdout, done
+    assert "keys can be read but not created: 1 of 2 required regions are good" in done.stdout, done
 
 
 def test_a_master_that_is_disabled_or_missing_is_told_with_the_remedy(launch, aws, table):
@@ -112,8 +112,8 @@ def test_a_master_that_is_disabled_or_missing_is_told_with_the_remedy(launch, aw
     first.kms.fault("error", type="DisabledException", op=["GenerateDataKey", "Encrypt", "Decrypt"])
     code, parts = check(keyfs)
     assert code == cli.PARTIAL
-    assert "is disabled: enable it, or take the region out" in parts[f"region {first.name}"]["may generate"]["detail"]
-    assert "does not exist there: look at `key`" in json.dumps(parts[f"region {second.name}"])
+    assert "is disabled: enable it, or remove the region" in parts[f"region {first.name}"]["may generate"]["detail"]
+    assert "does not exist there: check `key`" in json.dumps(parts[f"region {second.name}"])
 
 
 def permitted(document):

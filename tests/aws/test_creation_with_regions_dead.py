@@ -1,4 +1,4 @@
-"""Keys made while regions are dead: made as long as enough are left, visibly degraded, made whole when the regions return; else not made at all."""
+"""Keys created while regions are dead: created as long as enough are left, visibly degraded, completed when the regions return; otherwise not created."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""200 opens wait for regions of AWS that never answer, packets to them lost without a word: whoever waits can be killed, and nobody else notices."""
+"""200 opens wait for AWS regions that never answer, with packets silently lost: waiting programs can be killed, and nobody else notices."""
 import contextlib
 import os
 import subprocess
@@ -100,7 +100,7 @@ def test_all_else_goes_on_and_each_dies_at_once(hung, what):
 
 
 def test_the_same_when_no_connection_is_answered(hung):
-    """Nobody waits for long then: regions that can't be reached are left alone after some attempts, and whoever has no other is told."""
+    """After that nobody waits for long: unreachable regions are skipped after some attempts, and callers without another region get an error."""
     hung = hung("kms", "blackhole")
     with readers(hung) as asking:
         eventually(lambda: all(p.poll() is not None or seen.in_fuse(p.pid) for p in asking), 60, "all of them have asked")

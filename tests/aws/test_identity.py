@@ -1,4 +1,4 @@
-"""A table that was made anew under its name is another store: a host that knew the old one makes no key in it."""
+"""A recreated table with the same name is another store: a host that knew the old one creates no key in it."""
 import cloud
 from mount import seen
 from support.process import eventually
@@ -26,7 +26,7 @@ def test_a_table_made_anew_gets_no_second_key_until_the_operator_accepts_it(laun
     assert checked.returncode == 1 and "keyfs check --accept-store" in checked.stdout, checked
 
     accepted = host.cli("check", "--accept-store")
-    assert accepted.returncode == 0 and "the configured one is the known one from now on" in accepted.stdout, accepted
+    assert accepted.returncode == 0 and "the configured store is now the known one" in accepted.stdout, accepted
     host.restart()
     made = host.read("orders")
     assert len(made) == 32 and made != theirs

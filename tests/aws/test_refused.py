@@ -1,4 +1,4 @@
-"""AWS refuses keyfs: a wrong clock, credentials that are wrong or have expired, a role that was taken away. What the operator reads in the log, from `keyfs check`
+"""AWS refuses keyfs: a wrong clock, credentials that are wrong or have expired, a removed role. What the operator reads in the log, from `keyfs check`
 and in the audit names the cause and the remedy, and never a secret."""
 import json
 

@@ -1,4 +1,4 @@
-"""Any two of three regions dead, KMS and DynamoDB with them, in every way in which a region can be dead: every key that exists reads."""
+"""Any two of three regions dead, KMS and DynamoDB with them, in every way in which a region can be dead: every existing key can be read."""
 import itertools
 import subprocess
 
@@ -43,7 +43,7 @@ def keys(made):
 
 
 def read_all(keyfs, keys):
-    """Within half of the deadline each: nobody notices but by some slowness."""
+    """Within half of the deadline each: users only notice some delay."""
     for ident, key in keys.items():
         with within(5, f"a cold read of {ident}"):
             assert keyfs.read(ident) == key
@@ -51,7 +51,7 @@ def read_all(keyfs, keys):
 
 @pytest.mark.parametrize(("way", "pair"), CASES, ids=lambda p: p if isinstance(p, str) else f"{p[0] + 1}-and-{p[1] + 1}")
 def test_every_key_reads_with_two_regions_dead(launch, aws, keys, way, pair):
-    """They die under a daemon that runs, with its connections open, and are dead when another one starts."""
+    """They die under a running daemon with open connections, and are dead when another one starts."""
     running = launch(name="running")
     for n in pair:
         die(aws.regions[n], way)
@@ -86,7 +86,7 @@ def test_every_key_reads_when_two_regions_die_one_after_the_other_while_it_is_re
 
 
 def test_all_read_at_once_while_two_regions_hang(launch, aws, folder, keys):
-    """Whoever is first pays for the learning; nobody is refused."""
+    """The first readers pay for the learning; nobody is refused."""
     keyfs = launch(name="reader")
     for n in (0, 1):
         die(aws.regions[n], "hang")

@@ -1,4 +1,4 @@
-"""Tables that RKMS wrote (keyfs's ancestor: wraps without a context, by region, and no check value): read where the configuration says so, and taken over
+"""Tables that RKMS wrote (keyfs's ancestor: wraps without a context, by region, and no check value): read if the configuration permits it, and converted
 without changing a byte."""
 import json
 import os
@@ -36,7 +36,7 @@ def test_records_of_rkms_are_read_where_the_configuration_accepts_them(launch, t
     keyfs = launch(store=ACCEPT)
     assert {ident: keyfs.read(ident) for ident in theirs} == theirs
     done = keyfs.cli("describe", "rkms-0")
-    assert "a record of RKMS" in done.stdout, done
+    assert "written by RKMS" in done.stdout, done
     # Any region that holds it will do.
     for region in aws.regions[:2]:
         region.kms.link("cut")
@@ -49,7 +49,7 @@ def test_without_that_they_are_refused_never_replaced_and_the_setting_is_named(l
     before = cloud.items(aws, table)
     for ident in theirs:
         assert seen.error_name(keyfs.read, ident) == "EBADMSG"
-    eventually(lambda: "it was written by RKMS; accept_rkms_records = yes reads such records" in keyfs.log(), 10, "the remedy in the log")
+    eventually(lambda: "it was written by RKMS; to read such records, set accept_rkms_records = yes" in keyfs.log(), 10, "the remedy in the log")
     assert keyfs.cli("create", "rkms-0").returncode == 1
     assert cloud.items(aws, table) == before
 
@@ -83,11 +83,11 @@ def test_adoption_changes_no_byte_of_a_key(launch, theirs, aws, table):
         assert {ident: keyfs.read(ident) for ident in theirs} == theirs
     done = running.cli("heal", "--adopt", "--json")
     assert done.returncode == 0 and (json.loads(done.stdout)["adopted"], json.loads(done.stdout)["rkms_left"]) == (0, 0)
-    assert "no record of RKMS is left: once nothing writes such records any more, take accept_rkms_records out" in running.cli("heal", "--adopt").stdout
+    assert "no RKMS record is left: once nothing writes such records any more, remove accept_rkms_records from" in running.cli("heal", "--adopt").stdout
 
 
 def test_regions_that_hold_different_keys_are_told_and_the_record_is_left_alone(launch, aws, table):
-    """What RKMS never compared. Until it's adopted nothing tells which is right; adoption is what finds out."""
+    """RKMS never compared its regions. Until a record is adopted it is unknown which region is right; adoption finds out."""
     write_as_rkms(aws, table, "split", keys={2: os.urandom(32)})
     good = write_as_rkms(aws, table, "good")
     before = cloud.items(aws, table)["split"]

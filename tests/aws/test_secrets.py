@@ -1,5 +1,5 @@
-"""Over TLS to KMS and DynamoDB: plaintexts that KMS sent or was sent, and secret access keys, are nowhere in the daemon's memory but in locked memory while
-they're in use, and nowhere at all after that; nor in anything that it writes or sends."""
+"""Over TLS to KMS and DynamoDB: plaintexts that KMS sent or was sent, and secret access keys, are only in the daemon's locked memory while
+they are in use, and nowhere after that; nor in anything that it writes or sends."""
 import os
 import secrets
 import subprocess
@@ -119,7 +119,7 @@ def test_the_secret_access_key_is_in_locked_memory_only_and_gone_once_it_was_rep
 
 
 def test_of_the_environment_only_the_kernels_own_block_keeps_it(launch, aws):
-    """Whoever gives a program a secret in its environment leaves it in the block that the kernel made, on top of the stack; keyfs adds no copy but the locked one."""
+    """A secret in a program's environment stays in the block that the kernel placed above the stack; keyfs adds only the locked copy."""
     secret = secrets.token_urlsafe(30)
     for region in aws.regions:
         for proxy in (region.kms, region.dynamodb):
@@ -136,7 +136,7 @@ def test_of_the_environment_only_the_kernels_own_block_keeps_it(launch, aws):
 
 
 def test_nothing_that_it_writes_or_stores_holds_a_plaintext_or_a_secret(launch, profile, aws, table, folder):
-    """State, replica, log at its most talkative, audit, status, metrics, core dump; the items in the table."""
+    """State, replica, debug log, audit, status, metrics, core dump; the items in the table."""
     needles = dict(profile.rotate())
     keyfs = launch(tls=True, env=profile.env, log_level="debug", cache_keys=4)
     needles.update(served(keyfs, KEYS))

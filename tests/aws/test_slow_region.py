@@ -1,4 +1,4 @@
-"""The region that is asked first hangs or is slow: readers hardly notice, and it's asked first again once it is well. Bounds are generous: seconds below the
+"""The preferred region hangs or is slow: readers hardly notice, and it is preferred again once it has recovered. Bounds are generous: seconds below the
 deadline, where a reader without hedging would wait for all of it."""
 import cloud
 import pytest
@@ -25,7 +25,7 @@ def test_cold_reads_go_on_while_the_preferred_region_hangs(launch, aws, how):
     keyfs, keys = cold(launch, open_deadline="30s")
     hedges = seen.total(keyfs, "keyfs_region_hedges_total")
     aws.regions[0].kms.link(how)
-    # Each costs a hedge delay (20 ms to 2 s) until the region is left alone, three reads later.
+    # Each costs a hedge delay (20 ms to 2 s) until its breaker opens, three reads later.
     with within(10, f"{KEYS} cold reads"):
         for ident, key in keys.items():
             with within(4, "a cold read"):
@@ -51,7 +51,7 @@ def test_a_region_that_hangs_is_not_asked_by_every_reader(launch, aws, calls):
         assert {ident: keyfs.read(ident) for ident in keys} == keys
     asked_in_order = [r["name"] for r in seen.status(keyfs)["regions"]]
     assert asked_in_order[0] != aws.regions[0].name
-    # One reader learned it; a look now and then (once a second at most) tells whether it is back.
+    # One reader learned it; an occasional probe (at most once a second) shows whether it is back.
     assert seen.total(keyfs, "keyfs_region_hedges_total") + seen.total(keyfs, "keyfs_region_given_up_total", region=aws.regions[0].name) < KEYS
 
 

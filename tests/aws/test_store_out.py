@@ -1,4 +1,4 @@
-"""DynamoDB out in every region: what this host has seen before still reads, and nothing is made from what it has not seen."""
+"""DynamoDB is down in every region: keys that this host has seen can still be read, and no others are created."""
 import signal
 
 import pytest
@@ -67,7 +67,7 @@ def test_what_was_not_seen_fails_clearly_and_is_not_made(launch, aws, table, cal
 
 
 def test_a_record_that_the_store_lost_is_not_made_anew(launch, aws, table):
-    """The law above all: the host remembers the key, so the store's miss is no leave to make another."""
+    """Above all: the host remembers the key, so a miss in the store does not permit another one."""
     keyfs = launch()
     key = keyfs.read("orders")
     item = cloud.items(aws, table)["orders"]

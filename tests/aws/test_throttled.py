@@ -1,4 +1,4 @@
-"""Over quota everywhere: readers are told EAGAIN in time, and AWS isn't stormed by keyfs's trying again."""
+"""Over quota everywhere: readers get EAGAIN in time, and keyfs's retries do not flood AWS."""
 import subprocess
 import time
 

@@ -85,7 +85,7 @@ TEST(Config, an_indented_line_goes_on_with_the_value) {
 
 TEST(Config, an_indented_line_that_looks_like_a_key_is_not_swallowed_by_the_one_before) {
   EXPECT_EQ(mistake("[keys a]\nread = any\n  create = user:app\n"),
-            "f.ini:3: an indented line goes on with the value of read (line 2); a key or section "
+            "f.ini:3: an indented line continues the value of read (line 2); a key or section "
             "starts at the first column");
   EXPECT_EQ(mistake("[keys a]\nread = any\n  [keys b]\n").substr(0, 9), "f.ini:3: ");
   EXPECT_EQ(mistake("[keys a]\n  read = any\n").substr(0, 9), "f.ini:2: ");
@@ -101,27 +101,28 @@ TEST(Config, what_stands_twice_is_an_error_that_names_both_lines) {
 
 TEST(Config, what_inih_would_take_quietly_is_an_error) {
   EXPECT_EQ(mistake("[store] type = sqlite\n"),
-            "f.ini:1: a section ends with \"]\", and nothing follows it");
-  EXPECT_EQ(mistake("[store\n"), "f.ini:1: a section ends with \"]\", and nothing follows it");
-  EXPECT_EQ(mistake("[]\n"), "f.ini:1: \"[]\" is no section; expected [kind] or [kind argument]");
+            "f.ini:1: a section ends with \"]\"; nothing may follow");
+  EXPECT_EQ(mistake("[store\n"), "f.ini:1: a section ends with \"]\"; nothing may follow");
+  EXPECT_EQ(mistake("[]\n"),
+            "f.ini:1: \"[]\" is not a section; expected [kind] or [kind argument]");
   EXPECT_EQ(mistake("[a]\nread: any\n"), "f.ini:2: expected \"key = value\"");
   EXPECT_EQ(mistake("[a]\nread\n"), "f.ini:2: expected \"key = value\"");
   EXPECT_EQ(mistake("[a]\nread ; = any\n"), "f.ini:2: expected \"key = value\"");
   EXPECT_EQ(mistake("[a]\nread ; = any\nx = 1\n"), "f.ini:2: expected \"key = value\"");
-  EXPECT_EQ(mistake("[a]\n= any\n"), "f.ini:2: \"\" is no key: keys are made of a-z, 0-9 and _");
+  EXPECT_EQ(mistake("[a]\n= any\n"), "f.ini:2: \"\" is not a key: keys consist of a-z, 0-9 and _");
   EXPECT_EQ(mistake("[a]\nRead = any\n"),
-            "f.ini:2: \"Read\" is no key: keys are made of a-z, 0-9 and _");
-  EXPECT_EQ(mistake("x = 1\n[a]\n"), "f.ini:1: a key stands before the first [section]");
+            "f.ini:2: \"Read\" is not a key: keys consist of a-z, 0-9 and _");
+  EXPECT_EQ(mistake("x = 1\n[a]\n"), "f.ini:1: there is a key before the first [section]");
   EXPECT_EQ(mistake("[a]\nx = 1 # one\n"),
             "f.ini:2: a comment at the end of a line starts with \";\", not \"#\"");
   EXPECT_EQ(mistake("[a]\nx = \"1\"\n"),
-            "f.ini:2: [a] x: values are taken as they are: leave the quotes out");
+            "f.ini:2: [a] x: values are not quoted: remove the quotes");
   EXPECT_EQ(mistake("[a]\nx =\ny = 1\n"),
-            "f.ini:2: [a] x: has no value; leave the line out for the default");
+            "f.ini:2: [a] x: has no value; remove the line to use the default");
   EXPECT_EQ(mistake("[a]\nx = ; nothing\n"),
-            "f.ini:2: [a] x: has no value; leave the line out for the default");
+            "f.ini:2: [a] x: has no value; remove the line to use the default");
   EXPECT_EQ(mistake(std::string_view("[a]\nx = a\0b\n", 12)),
-            "f.ini:2: holds a control character; is this a text file?");
+            "f.ini:2: has a control character; is this a text file?");
   EXPECT_EQ(mistake("[a]\rx = 1\n").substr(0, 9), "f.ini:1: ");
 }
 
@@ -133,7 +134,7 @@ TEST(Config, nothing_is_cut_short) {
   EXPECT_EQ(good("[a]\n" + longest + "\r\ny = 1\n").sections()[0].find("x")->value,
             longest.substr(4));
   EXPECT_EQ(mistake("[a]\n" + longest + "v\n"),
-            "f.ini:2: is longer than 197 bytes; go on with the value on the next line, indented");
+            "f.ini:2: is longer than 197 bytes; continue the value on the next line, indented");
   EXPECT_EQ(mistake("[a]\n" + std::string(50, 'k') + " = 1\n").substr(0, 9), "f.ini:2: ");
   EXPECT_EQ(good("[a]\n; " + std::string(5000, 'c') + "\nx = 1\n").sections()[0].find("x")->line,
             3);
@@ -187,7 +188,7 @@ TEST(Config, a_file_is_read_whole) {
   std::filesystem::remove(path);
 }
 
-// What a reader makes of "[store]\n" + text with `read`.
+// The result of reading "[store]\n" + text with `read`.
 template <class Read>
 std::string reading(const std::string& text, Read read) {
   const auto file = good("[store]\n" + text);
@@ -240,7 +241,7 @@ TEST(ConfigReader, of_several_mistakes_the_first_by_line_is_told) {
                       in.integer("count", 0, 9);
                       in.duration("wait", milliseconds(0), milliseconds(9));
                     }),
-            "f.ini:2: [store] wait: \"soon\" is no duration: write 250ms, 10s, 5m, 24h or 7d");
+            "f.ini:2: [store] wait: \"soon\" is not a duration: write 250ms, 10s, 5m, 24h or 7d");
 }
 
 TEST(ConfigReader, a_missing_key_is_told_with_the_sections_line) {
@@ -261,7 +262,7 @@ TEST(ConfigReader, numbers_out_of_bounds_or_of_another_form_are_refused) {
   };
   EXPECT_EQ(duration("500ms"), "");
   EXPECT_EQ(duration("2d"), "");
-  EXPECT_EQ(duration("499ms"), "f.ini:2: [store] x: \"499ms\" is out of bounds: from 500ms to 2d");
+  EXPECT_EQ(duration("499ms"), "f.ini:2: [store] x: \"499ms\" is out of range: from 500ms to 2d");
   EXPECT_NE(duration("49h"), "");
   for (const char* bad : {"5", "5 m", "-5m", "m", "1h30m", "5M", "1.5h", "0x5s", "+5s",
                           "99999999999999999999s", "9223372036854775807d"}) {
@@ -279,7 +280,7 @@ TEST(ConfigReader, numbers_out_of_bounds_or_of_another_form_are_refused) {
     return reading("x = " + value + "\n", [](ConfigReader& in) { in.integer("x", 1, 5); });
   };
   EXPECT_EQ(integer("5"), "");
-  EXPECT_EQ(integer("6"), "f.ini:2: [store] x: \"6\" is no whole number from 1 to 5");
+  EXPECT_EQ(integer("6"), "f.ini:2: [store] x: \"6\" is not a whole number from 1 to 5");
   EXPECT_NE(integer("1 "
                     "2"),
             "");
@@ -293,7 +294,7 @@ TEST(ConfigReader, a_list_with_empty_or_double_items_is_refused) {
   EXPECT_EQ(list("a,b"), "");
   EXPECT_EQ(list("a,,b"), "f.ini:2: [store] x: has an empty item in its list");
   EXPECT_EQ(list("a,"), "f.ini:2: [store] x: has an empty item in its list");
-  EXPECT_EQ(list("a, b, a"), "f.ini:2: [store] x: \"a\" stands twice in the list");
+  EXPECT_EQ(list("a, b, a"), "f.ini:2: [store] x: \"a\" is in the list twice");
 }
 
 TEST(ConfigReader, a_choice_suggests_the_nearest_name) {

@@ -179,7 +179,7 @@ TEST(Random, a_failure_gives_no_secret) {
   EXPECT_EQ(arena.usage().secrets, 0u);
 }
 
-// Computed apart from this code, by Python's hmac. They guard the stored format: never change them.
+// Computed independently, by Python's hmac. They guard the stored format: never change them.
 TEST(KeyCheckValue, the_format_stays_as_it_is_for_ever) {
   std::vector<uint8_t> key(32);
   std::iota(key.begin(), key.end(), uint8_t{0});

@@ -1,4 +1,4 @@
-// What the tests of base/http have in common: a loop, a client on it, a folder of the test's own.
+// Shared by the tests of base/http: a loop, a client on it, a temporary directory.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ class Http : public ::testing::Test {
     return request;
   }
   SecretBytes secret(std::string_view text) { return std::move(*arena_.copy_of(text)); }
-  // One turn after the other until `done`; ends the test when that takes ten seconds.
+  // Runs turns until `done`; fails the test if that takes ten seconds.
   template <class Done>
   void turn_until(Done done) {
     const auto give_up = std::chrono::steady_clock::now() + 10s;

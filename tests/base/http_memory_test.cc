@@ -1,5 +1,5 @@
-// What libcurl and OpenSSL leave behind in memory. The servers are other processes, so that every
-// copy that is found is the client's.
+// What libcurl and OpenSSL leave behind in memory. The servers are other processes, so every copy
+// found is the client's.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -131,7 +131,7 @@ TEST_P(HttpMemoryOver, a_secret_reply_is_gone_once_it_was_dropped) {
       auto response = send(std::move(request));
       ASSERT_TRUE(response) << response.error().message;
       EXPECT_EQ(response->reused, round == 1);
-      EXPECT_EQ(needle.copies(), 1u);  // the scan does see it while it is there
+      EXPECT_EQ(needle.copies(), 1u);  // the scan finds it while it exists
       response->secret_body.reset();
       EXPECT_EQ(needle.copies(), 0u) << "padding " << padding;
     }
@@ -176,7 +176,7 @@ class HttpTwo : public HttpMemory {
   void start_nginx(const Needle& needle) {
     std::ofstream(folder_ + "/secret") << needle.reveal();
     std::ofstream(folder_ + "/open") << "nothing to see";
-    // A port that is free now; taken by nginx a moment later.
+    // A free port, which nginx takes a moment later.
     {
       TinyServer probe([](auto&) {});
       port_ = probe.port();
@@ -207,7 +207,7 @@ class HttpTwo : public HttpMemory {
     return HttpRequest("GET", "https://localhost:" + std::to_string(port_) + path,
                        loop_.now() + 10s);
   }
-  // Asks until nginx listens.
+  // Retries until nginx listens.
   Result<HttpResponse> first(const std::string& path) {
     for (const auto give_up = loop_.now() + 10s;;) {
       auto response = send(get(path));

@@ -1,4 +1,4 @@
-// base/http over TLS: who is trusted, and what is said when nobody is.
+// base/http over TLS: who is trusted, and the messages if nobody is.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -71,7 +71,7 @@ TEST_F(LineFileTest, a_full_disk_tells_how_many_lines_are_whole_and_the_next_one
   ASSERT_EQ(::mount("none", dir.c_str(), nullptr, MS_REMOUNT, "size=16384"), 0);
   for (const bool anew : {false, true}) {
     if (anew) {
-      // As a process does that starts after this one was killed.
+      // Like a process that starts after this one was killed.
       std::ofstream(path, std::ios::app) << "hal";
       file = open();
     }
@@ -132,7 +132,7 @@ TEST_F(LineFileTest, a_file_that_was_moved_away_or_removed_is_followed_by_a_new_
   ASSERT_TRUE(file->follow());
   file->write("anew\n");
   EXPECT_EQ(text_of(path), "anew\n");
-  // Where it can't, the old one goes on.
+  // If it can't, the old file stays in use.
   std::filesystem::rename(path, path + ".2");
   ASSERT_EQ(::symlink("elsewhere", path.c_str()), 0);
   EXPECT_FALSE(file->follow());

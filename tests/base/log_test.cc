@@ -318,7 +318,7 @@ TEST(LogPipe, a_pipe_that_nobody_reads_keeps_no_writer_waiting_and_its_losses_ar
     EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(10));
     while (sink->lost() == 0) std::this_thread::yield();
   }
-  // The contract: a second at most; the rest is a slow machine's.
+  // The contract: a second at most; the rest allows for a slow machine.
   EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(20));
   close(ends[0]);
   close(ends[1]);

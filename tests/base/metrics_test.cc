@@ -22,7 +22,7 @@ TEST(Metrics, are_told_as_prometheus_text_by_name_and_labels) {
             "# TYPE keyfs_cached_keys gauge\n"
             "keyfs_cached_keys 3.5\n"
             "# HELP keyfs_metrics_refused_total "
-            "Metrics that could not be registered: a mistake in keyfs.\n"
+            "Metrics that could not be registered: a bug in keyfs.\n"
             "# TYPE keyfs_metrics_refused_total counter\n"
             "keyfs_metrics_refused_total 0\n"
             "# HELP keyfs_region_calls_total Calls to a region.\n"
@@ -64,7 +64,7 @@ TEST(Metrics, past_a_bound_further_label_values_are_told_as_other) {
   EXPECT_THAT(metrics.text(), HasSubstr("keyfs_a_total{id=\"other\"} 800\n"));
   EXPECT_THAT(metrics.text(), HasSubstr("keyfs_a_total{id=\"199\"} 1\n"));
   EXPECT_THAT(metrics.text(), Not(HasSubstr("id=\"200\"")));
-  // Those that were there before go on.
+  // Existing ones still work.
   metrics.counter("keyfs_a_total", "A.", {{"id", "7"}}).add();
   EXPECT_THAT(metrics.text(), HasSubstr("keyfs_a_total{id=\"7\"} 2\n"));
 }

@@ -28,7 +28,7 @@ TEST(Secret, a_slot_is_wiped_when_it_is_given_back) {
   SecretBytes secret = make(arena, "the needle in this haystack, 32.");
   const uint8_t* where = secret.reveal().data();
   secret.reset();
-  // The first bytes link the free slots; none of the rest may be what it was.
+  // The first bytes link the free slots; none of the rest may be unchanged.
   for (size_t i = sizeof(void*); i < 32; ++i) EXPECT_EQ(where[i], 0) << i;
 }
 
@@ -76,7 +76,7 @@ TEST(Secret, ten_thousand_keys_of_32_bytes_lock_at_most_33_bytes_each) {
   EXPECT_EQ(arena.usage().secrets, 0u);
 }
 
-// What the kernel says of the mapping that holds `address`.
+// What the kernel reports for the mapping that contains `address`.
 std::set<std::string> mapping_flags(const void* address) {
   std::ifstream smaps("/proc/self/smaps");
   std::string line;

@@ -62,9 +62,9 @@ TEST(StrictJson, the_values_that_are_allowed_are_the_callers_to_say) {
 }
 
 TEST(StrictJson, what_could_be_read_in_two_ways_is_refused) {
-  EXPECT_EQ(problem(R"({"a":1,"a":2})"), "has a key that stands twice");
-  EXPECT_EQ(problem("123456789012345678901234567890"), "has a number that does not fit 64 bits");
-  EXPECT_EQ(problem("[1"), "is not JSON, or is cut short");
+  EXPECT_EQ(problem(R"({"a":1,"a":2})"), "has a duplicate key");
+  EXPECT_EQ(problem("123456789012345678901234567890"), "has a number that does not fit in 64 bits");
+  EXPECT_EQ(problem("[1"), "is not JSON, or is truncated");
 }
 
 }  // namespace

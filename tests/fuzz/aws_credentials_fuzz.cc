@@ -1,5 +1,5 @@
-// Any bytes from STS, a container, an instance or a credential_process are credentials that may
-// stand in a header, or an error that quotes nothing. Any command is words or an error.
+// Any bytes from STS, a container, an instance or a credential_process are credentials fit for a
+// header, or an error that quotes nothing. Any command is words or an error.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

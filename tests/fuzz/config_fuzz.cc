@@ -1,5 +1,5 @@
-// Any bytes are either a configuration or an error of one line; a reader of its sections comes to
-// an end, too.
+// Any bytes are either a configuration or an error of one line; a reader of its sections always
+// terminates.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

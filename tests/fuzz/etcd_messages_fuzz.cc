@@ -41,17 +41,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_reply(*reply, 0);
   } else {
     require(reply.error().code == keyfs::Code::kUnavailable);
-    require(reply.error().message == "the reply is not one of etcd");
+    require(reply.error().message == "the reply is not from etcd");
   }
   const auto line = keyfs::parse_etcd_watch_reply(text);
   if (!line) {
-    require(line.error().message == "the reply is not one of etcd");
+    require(line.error().message == "the reply is not from etcd");
   } else if (line->refusal) {
     check_refusal(*line->refusal, text);
   }
   check_refusal(keyfs::parse_etcd_refusal(text), text);
 
-  // What we say is well-formed whatever the names are.
+  // Our requests are well-formed whatever the names are.
   keyfs::EtcdRange range{std::string(text)};
   range.range_end = keyfs::end_of_prefix(range.key);
   require(range.range_end > range.key || range.range_end == std::string(1, '\0'));

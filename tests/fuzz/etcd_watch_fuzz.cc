@@ -1,5 +1,5 @@
-// A watch's stream gives the same lines in whatever pieces it comes; each is a reply or none of
-// etcd's. The first byte tells how large the pieces are.
+// A watch's stream gives the same lines however it is split into pieces; each is a reply or not
+// from etcd. The first byte determines the size of the pieces.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       require(line->find('\n') == std::string_view::npos);
       seen.append(*line).append("\n");
       const auto reply = keyfs::parse_etcd_watch_reply(*line);
-      if (!reply) require(reply.error().message == "the reply is not one of etcd");
+      if (!reply) require(reply.error().message == "the reply is not from etcd");
     }
   }
   require(text.starts_with(seen) && text.find('\n', seen.size()) == std::string_view::npos);

@@ -1,7 +1,6 @@
 // Requests of any contents, as the kernel's side of the protocol (linux/fuse.h), over a socket:
-// each that wants an answer gets one and only one, whatever it asks for. What the kernel vouches
-// for holds: the sizes of structures, the ends of names, handles that were given out, references
-// that it has.
+// each that needs an answer gets exactly one, whatever it asks for. The kernel's guarantees hold:
+// the sizes of structures, the ends of names, handles that were given out, references that it has.
 //
 // An input is a row of requests: opcode, node, uid, and what the request has for contents.
 #include <linux/fuse.h>
@@ -38,7 +37,7 @@ namespace {
   std::abort();
 }
 
-// The last byte of a name says what becomes of it.
+// The last byte of a name determines its behaviour.
 class FuzzBackend final : public FuseBackend {
  public:
   FuzzBackend(KeyCache& cache, SecretArena& arena, Loop& loop)
@@ -140,7 +139,7 @@ std::unique_ptr<const Policy> make_policy() {
   return std::move(*policy);
 }
 
-// A served file system, and what the kernel would know of it.
+// A served file system, and what the kernel would know about it.
 class World {
  public:
   World() {
@@ -238,7 +237,7 @@ class World {
   uint64_t next_ = 0;
 };
 
-// What is left of the input; zeros when it is used up.
+// The rest of the input; zeros once it is used up.
 class Input {
  public:
   Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}

@@ -1,5 +1,5 @@
-// What SecretJson takes nlohmann-json takes too, with the same strings in it; what it refuses is no
-// object, is nested too deep, or has a member twice.
+// What SecretJson accepts nlohmann-json accepts too, with the same strings; what it refuses is not
+// an object, is nested too deep, or has a duplicate member.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// A region of KMS by moto behind its fault proxy, as tests/support/with_aws.py has started them.
+// A KMS region (moto) behind its fault proxy, as started by tests/support/with_aws.py.
 #pragma once
 
 #include <cstdlib>
@@ -25,7 +25,7 @@ inline std::string part(const std::string& name) {
 }
 inline bool have_aws() { return !part("REGION_1").empty(); }
 
-// The machine's clock, set wrong by `off`.
+// The machine's clock, off by `off`.
 class WrongClock final : public Clock {
  public:
   TimePoint now() const override { return real_.now(); }

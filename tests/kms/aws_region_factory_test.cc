@@ -56,7 +56,7 @@ TEST_F(AwsRegionFactoryTest, mistakes_are_told_with_their_line) {
   expect_mistake("us-east-1", "key = arn:aws:kms:us-west-2:1:key/k\n",
                  "3: [region us-east-1] key: is in us-west-2, not in us-east-1");
   expect_mistake("us-east-1", "key = arn:aws:s3:::b\n",
-                 "3: [region us-east-1] key: is no ARN of a KMS key or alias");
+                 "3: [region us-east-1] key: is not the ARN of a KMS key or alias");
   expect_mistake("us-east-1", "key = alias/k\nendpoint = kms.test\n",
                  "4: [region us-east-1] endpoint: is not an http:// or https:// URL");
   expect_mistake("us-east-1", "key = alias/k\nrole_arn = admin\n",

@@ -132,7 +132,7 @@ TEST_F(AwsRegionTest, old_wraps_are_readable_after_the_alias_was_pointed_elsewhe
   auto before = aws_.make(1, part("MRK_1"));
   auto generated = generate(*before);
   ASSERT_TRUE(generated);
-  // This one's alias stands for another key of the account, and it has never called before.
+  // This one's alias refers to another key of the account, and it has never made a call before.
   auto after = aws_.make(1, "alias/keyfs");
   auto key = unwrap(*after, generated->wrapped);
   ASSERT_TRUE(key) << key.error().message;
@@ -169,7 +169,7 @@ TEST_F(AwsRegionTest, a_reply_about_another_key_is_corrupt_for_each_operation) {
   ASSERT_TRUE(generated);
   const std::vector<std::string> configured = {"alias/keyfs", part("KEY_1")};
   for (const std::string& key : configured) {
-    // The other region's key: for an alias any key of the right region would be believed at first.
+    // The other region's key: for an alias, any key of the right region would be accepted at first.
     for (const char* operation : {"GenerateDataKey", "Encrypt", "Decrypt"}) {
       aws_.fault(
           1, {{"do", "corrupt"}, {"op", operation}, {"field", "KeyId"}, {"value", part("KEY_2")}});
@@ -238,7 +238,7 @@ INSTANTIATE_TEST_SUITE_P(
     EachOf, AwsRegionError,
     ::testing::Values(
         ErrorCase{"KMSInternalException", Code::kUnavailable, ""},
-        ErrorCase{"KeyUnavailableException", Code::kUnavailable, "unavailable for the moment"},
+        ErrorCase{"KeyUnavailableException", Code::kUnavailable, "temporarily unavailable"},
         ErrorCase{"DependencyTimeoutException", Code::kUnavailable, ""},
         ErrorCase{"ServiceUnavailable", Code::kUnavailable, ""},
         ErrorCase{"InternalFailure", Code::kUnavailable, ""},

@@ -55,7 +55,7 @@ TEST_F(FactoryTest, every_mistake_has_its_line) {
   expect_mistake("[region a]\nkey_file = /k\ntype = vault\n",
                  "keyfs.ini:3: [region a] type: unknown type vault: aws or local");
   expect_mistake("[region a]\n\ntype = local\nkey_file = master.key\n",
-                 "keyfs.ini:4: [region a] key_file: must be an absolute path, from / on");
+                 "keyfs.ini:4: [region a] key_file: must be an absolute path");
   expect_mistake("[region a]\ntype = local\nkey_file = /k\nendpoint = http://x\n",
                  "keyfs.ini:4: [region a] endpoint: unknown key");
   expect_mistake("[region a]\ntype = aws\n",

@@ -119,7 +119,7 @@ TEST_F(LocalRegionTest, a_blob_of_another_master_is_corrupt_and_told_apart_from_
   const auto other = unwrap(generated->wrapped);
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, Code::kCorrupt);
-  EXPECT_THAT(other.error().message, HasSubstr("wrapped by another master key (local:"));
+  EXPECT_THAT(other.error().message, HasSubstr("wrapped by a different master key (local:"));
 }
 
 TEST_F(LocalRegionTest, a_record_that_names_another_master_is_corrupt) {
@@ -140,7 +140,7 @@ TEST_F(LocalRegionTest, a_master_that_vanished_is_unavailable_and_put_back_serve
   ASSERT_FALSE(gone) << "what was read once is not used once the file is gone";
   EXPECT_EQ(gone.error().code, Code::kUnavailable);
   EXPECT_EQ(gone.error().message,
-            "master key " + at.file + ": not there; put it back from its backup");
+            "master key " + at.file + ": does not exist; restore it from its backup");
   at.write_file(master);
   auto back = unwrap(generated->wrapped);
   ASSERT_TRUE(back) << back.error().message;

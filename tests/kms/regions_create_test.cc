@@ -134,7 +134,8 @@ TEST_F(RegionsCreate, throttled_everywhere_is_throttled) {
   auto created = create();
   ASSERT_FALSE(created);
   EXPECT_EQ(created.error().code, Code::kThrottled);
-  EXPECT_THAT(created.error().message, HasSubstr("no region could make a data key (a: over quota"));
+  EXPECT_THAT(created.error().message,
+              HasSubstr("no region could generate a data key (a: over quota"));
 }
 
 TEST_F(RegionsCreate, dropping_it_drops_every_call_and_wipes_the_plaintext) {

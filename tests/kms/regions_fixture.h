@@ -39,7 +39,7 @@ class RegionsTest : public ::testing::Test {
     context = key_context("orders", 1);
   }
 
-  // Called once the options are as the test wants them.
+  // Called once the options are set.
   void build(std::vector<std::string> names = {"a", "b", "c"},
              std::shared_ptr<const MasterKey> master = nullptr) {
     std::vector<std::unique_ptr<Region>> all;
@@ -70,7 +70,7 @@ class RegionsTest : public ::testing::Test {
     work();
     return time.loop.now() - begun;
   }
-  // Lets what goes on beside go on for so long.
+  // Lets background work run for this long.
   void wait(Duration duration) {
     const auto sleep = [&]() -> Task<bool> {
       co_await time.loop.sleep_for(duration);

@@ -1,4 +1,4 @@
-"""A disk with master keys on it that can stop answering, as a network file system does: a small FUSE file system that is stopped with SIGSTOP.
+"""A disk with master keys that can stop answering, like a network file system: a small FUSE file system that is stopped with SIGSTOP.
 
 Run as a program it takes the command line of support/tiny_fuse.py; files have mode 0400."""
 import json

@@ -1,4 +1,4 @@
-"""What the tests of this folder look at: errno of a call, records in the SQLite file, a daemon's metrics, processes that wait in the kernel."""
+"""What the tests of this folder observe: errno of a call, records in the SQLite file, a daemon's metrics, processes that wait in the kernel."""
 import contextlib
 import errno
 import json
@@ -56,7 +56,7 @@ def records(path):
 
 
 def put_text(path, ident, text):
-    """As someone does who can write to the store."""
+    """As somebody who can write to the store would."""
     with store(path) as db:
         assert db.execute("UPDATE records SET record = ?, revision = (SELECT max(revision) FROM records) + 1 WHERE id = ?", (text, ident)).rowcount == 1
 

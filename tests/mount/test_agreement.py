@@ -35,7 +35,7 @@ def test_all_of_them_give_the_same_after_all_were_started_anew(launch, folder):
 
 
 def test_daemons_killed_while_they_create_leave_nothing_half(launch, folder, db):
-    """kill -9 in the midst of creations: what another daemon served stays, and whatever the killed one left gives one key."""
+    """kill -9 during creations: what another daemon served stays, and whatever the killed one left gives one key."""
     steady, killed = launch(), launch()
     with Swarm(folder, {x.name: x.mount for x in (steady, killed)}, IDS, readers=2) as swarm:
         for n in range(3):

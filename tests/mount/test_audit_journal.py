@@ -1,5 +1,5 @@
-"""The audit log in systemd's journal: a socket that takes datagrams of the native protocol stands in for it, where the journal's own would be. And what
-happens where there is no journal."""
+"""The audit log in systemd's journal: a socket for datagrams of the native protocol replaces it, at the journal's own path. And what
+happens without a journal."""
 import json
 import os
 import socket
@@ -108,7 +108,7 @@ def test_a_journal_that_is_gone_holds_up_no_reader_and_is_told_of(launch, journa
         for _ in range(50):
             assert keyfs.read("orders") == key
     eventually(lambda: seen.status(keyfs)["audit"]["lost"] == 50, what="they are counted")
-    assert "the journal takes no audit lines" in seen.status(keyfs)["audit"]["last_error"]
+    assert "the journal does not accept audit lines" in seen.status(keyfs)["audit"]["last_error"]
     eventually(lambda: "audit lines are being lost" in keyfs.log(), what="the log tells of it")
     journal.start()
     keyfs.read("orders")
@@ -124,7 +124,7 @@ def test_required_hands_nothing_out_while_the_journal_is_gone(launch, journal):
         for _ in range(51):
             assert seen.error_name(keyfs.read, "orders") == "EIO", "not one, though nobody has seen yet that it is gone"
     assert "keys are not handed out (audit_required)" in keyfs.log()
-    assert "a key was not handed out, since its audit line can't be kept" in keyfs.log()
+    assert "a key was not handed out, because its audit line can't be kept" in keyfs.log()
     assert seen.status(keyfs)["audit"]["required"] is True
     journal.start()
     eventually(lambda: seen.error_name(keyfs.read, "orders") is None, what="the key again")
@@ -146,7 +146,7 @@ def test_without_a_journal_the_audit_goes_to_a_file_where_nothing_else_was_asked
         path = folder / "state" / "audit.jsonl"
         eventually(lambda: path.exists() and path.read_text().endswith("\n"), what="its line")
         assert json.loads(path.read_text())["id"] == "orders" and path.stat().st_mode & 0o777 == 0o600
-        eventually(lambda: f"so the audit goes to {path}" in (folder / "state" / "keyfs.log").read_text(), what="the log says where")
+        eventually(lambda: f"the audit goes to {path}" in (folder / "state" / "keyfs.log").read_text(), what="the log says where")
     finally:
         unmount(place)
 

@@ -1,4 +1,4 @@
-"""A keyfs that is started in strange circumstances: what its parent left open, closed, blocked or ignored, a system with no threads to give, no /proc."""
+"""keyfs started in unusual circumstances: descriptors left open or closed, signals blocked or ignored, no threads available, no /proc."""
 import fcntl
 import os
 import signal

@@ -63,7 +63,7 @@ def test_browsing_creates_nothing(keyfs, db, commands):
 
 @pytest.mark.parametrize("name", ["HEAD", "Makefile", "package.json", "go.mod", "desktop.ini", "yarn.lock", "pom.xml", "tags", "libfoo.so", "libfoo.so.1"])
 def test_names_that_programs_try_everywhere_are_not_made_by_opening(launch, db, name):
-    """git opens HEAD wherever it stands, make its makefiles: such names come to be by `keyfs create` only."""
+    """git opens HEAD in any directory, and make its makefiles: only `keyfs create` creates such names."""
     keyfs = launch()
     assert seen.error_name(keyfs.read, name) == "ENOENT"
     assert name not in seen.records(db)
@@ -80,7 +80,7 @@ def test_the_loader_with_the_mount_as_working_directory_makes_nothing(launch, db
 
 
 def test_completion_in_a_real_shell(keyfs, db):
-    """bash at a terminal, TAB pressed: it completes what exists, and nothing comes to be."""
+    """bash at a terminal, TAB pressed: it completes what exists, and creates nothing."""
     before, counts = seen.texts(db), await_counts(keyfs)
     pid, terminal = pty.fork()
     if pid == 0:

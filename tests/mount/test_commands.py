@@ -1,4 +1,4 @@
-"""The commands that look at keys and work on them: what they print, their exit codes, who may."""
+"""The commands on keys: their output, exit codes and permissions."""
 import errno
 import json
 import os
@@ -72,7 +72,7 @@ def test_a_key_is_created_listed_described_disabled_enabled_and_deleted(config):
     c = ("-c", config)
     assert run("create", *c, "orders", "orders", "users").stdout.splitlines() == [
         "orders: created, version 1, wrapped in local-a, local-b, local-c",
-        "orders: exists already, version 1, wrapped in local-a, local-b, local-c",
+        "orders: already exists, version 1, wrapped in local-a, local-b, local-c",
         "users: created, version 1, wrapped in local-a, local-b, local-c"]
     listed = json.loads(run("list", *c, "--json").stdout)["keys"]
     assert [(k["id"], k["state"], k["version"], k["bytes"], k["missing"]) for k in listed] == [
@@ -229,7 +229,7 @@ def test_check_tells_what_is_wrong_with_a_region_and_heal_fills_in(config, folde
     assert run("heal", "-c", config).returncode == PARTIAL
     os.rename(folder / "away.key", folder / "parts" / "local-b.key")
     healed = run("heal", "-c", config)
-    assert (healed.returncode, healed.stdout) == (DONE, "1 looked at, 0 whole, 1 healed, 0 still lack a region, 0 failed\n")
+    assert (healed.returncode, healed.stdout) == (DONE, "1 examined, 0 whole, 1 healed, 0 still lack a region, 0 failed\n")
     assert run("describe", "-c", config, "orders").returncode == DONE
     for name in REGIONS:
         os.remove(folder / "parts" / f"{name}.key")
@@ -275,7 +275,7 @@ def test_status_survives_what_another_file_system_calls_a_status(folder, json_to
     (place / ".keyfs").mkdir(parents=True)
     depth = 200_000
     for text, why in (("{\"a\":" * depth + "1" + "}" * depth, "is nested deeper than 32 levels"), ("{\"a\":[" + "[]," * 1_000_000 + "[]]}", "has too many values"),
-                      ("x" * 5_000_000, "has more than 4194304 bytes"), ("[]", "holds no JSON object"), ("{\"a\":\"\xff\"}", "is not JSON")):
+                      ("x" * 5_000_000, "has more than 4194304 bytes"), ("[]", "is not a JSON object"), ("{\"a\":\"\xff\"}", "is not JSON")):
         (place / ".keyfs" / "status").write_text(text, encoding="latin-1")
         done = run("status", place, *(["--json"] if json_too else []))
         assert done.returncode == FAILED and why in done.stderr and len(done.stderr) < 500, done

@@ -74,7 +74,7 @@ def test_the_audit_names_the_process_in_the_container(container, keyfs):
 
 
 def test_a_bind_of_the_parent_sees_the_daemon_that_was_started_anew(keyfs, folder):
-    """As the README tells: bind the directory above, as a slave."""
+    """As in the README: bind the directory above, as a slave."""
     above, news = folder / "above", folder / "news"
     keyfs.terminate()
     above.mkdir()

@@ -1,4 +1,4 @@
-"""A new id gives 32 random bytes, and the same bytes ever after."""
+"""A new id gives 32 random bytes, and the same bytes forever after."""
 import os
 import signal
 import stat

@@ -1,4 +1,4 @@
-"""Regions that never answer: whoever waits for them can be killed, and nobody else notices."""
+"""Regions that never answer: programs that wait for them can be killed, and nobody else notices."""
 import contextlib
 import os
 import signal
@@ -235,7 +235,7 @@ def test_one_of_three_that_hangs_is_gone_round(launch, disk, masters):
 
 @pytest.mark.parametrize("command, code", [(["check"], 1), (["create", "new"], 1)], ids=["check", "create"])
 def test_a_command_on_a_disk_that_hangs_tells_so_and_ends(launch, disk, command, code):
-    """Its deadline is 1 s; what it has to say is told, and then it doesn't wait for the thread that hangs."""
+    """Its deadline is 1 s; it prints its result and does not wait for the hanging thread."""
     sections = {f"region {name}": {"type": "local", "key_file": disk.key_file(name)} for name in NAMES}
     keyfs = launch(sections=sections, open_deadline="1s")
     keyfs.terminate()
@@ -282,7 +282,7 @@ def test_a_reload_that_hangs_is_told_and_the_next_one_is_not_lost(launch, disk):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_daemon_told_to_end_while_200_wait_unmounts_and_ends(hung, how):
-    """Though one of its threads sits in a read of a master's disk, which no signal gets out of there."""
+    """Although one of its threads is in a read of a master's disk, which no signal interrupts."""
     with readers(hung) as hanging:
         with within(END, "the end"):
             assert hung.keyfs.terminate(how) == 0

@@ -1,4 +1,4 @@
-"""A worker of io_uring has the groups that its process had when the worker was made. They open nothing any more once the process has dropped them."""
+"""An io_uring worker has the groups that its process had when the worker was created. They open nothing once the process has dropped them."""
 import subprocess
 import sys
 

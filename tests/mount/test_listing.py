@@ -1,4 +1,4 @@
-"""What `ls` shows: the keys that exist and that who asks may read; the same on every daemon, soon."""
+"""What `ls` shows: the existing keys that the caller may read; soon the same on every daemon."""
 import os
 import sqlite3
 import subprocess
@@ -126,7 +126,7 @@ def test_a_store_that_takes_longer_than_open_deadline_is_listed_whole(launch, db
 
 
 def test_a_store_locked_by_another_program_holds_up_no_listing(launch, db):
-    """The SQLite file is locked for writing by somebody who doesn't let go: listing goes on, who creates waits, and can be killed."""
+    """Another process keeps the SQLite file locked for writing: listing works, creators wait and can be killed."""
     keyfs = launch(list_cache_for="0s")
     key = keyfs.read("orders")
     keyfs.restart()

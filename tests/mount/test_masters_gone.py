@@ -1,4 +1,4 @@
-"""Master keys that are lost: any one is enough; without one nothing is made anew; put back, everything is as it was."""
+"""Lost master keys: any one is enough; without any, nothing new is created; once restored, everything is as before."""
 import itertools
 import os
 
@@ -54,7 +54,7 @@ def test_all_gone_and_put_back(launch, made, masters, db):
     for ident in [*KEYS, "new-1", "new-2"]:
         assert seen.error_name(keyfs.read, ident) in ("EACCES", "EIO")
     assert seen.texts(db) == before, "nothing may be made or changed"
-    eventually(lambda: "put it back" in keyfs.log() and "local-a.key" in keyfs.log(), 10, "the log tells what to do")
+    eventually(lambda: "restore it from its backup" in keyfs.log() and "local-a.key" in keyfs.log(), 10, "the log tells what to do")
     # A refusal's line is written behind its answer.
     eventually(lambda: {line["id"] for line in keyfs.audit() if line["verdict"] == "failed"} == {*KEYS, "new-1", "new-2"}, 10, "each refusal has its line")
     assert {line["errno"] for line in keyfs.audit() if line["verdict"] == "failed"} <= {"EACCES", "EIO"}
@@ -65,7 +65,7 @@ def test_all_gone_and_put_back(launch, made, masters, db):
 
 
 def test_others_in_their_place_never_lead_to_another_key(launch, made, masters, db):
-    """Masters made anew, as somebody might who lost them: the keys can't be read, and stay what they are."""
+    """New masters, as somebody who lost them might create: the keys can't be read, but are not replaced."""
     before = seen.texts(db)
     take_away(*masters.values())
     for path in masters.values():

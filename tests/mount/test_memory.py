@@ -1,4 +1,4 @@
-"""What a host has seen binds what it accepts later, whichever door is tried: opening, the command line, a restart."""
+"""What a host has seen limits what it accepts later, in every way: opening, the command line, a restart."""
 import json
 import os
 import shutil
@@ -125,12 +125,12 @@ def test_another_key_of_the_same_id_is_refused_where_the_first_one_was_seen(laun
     forget_row(db, "app-orders")
     assert launch(name="elsewhere").read("app-orders") != key
     eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
-    for told in ("is another key than it was", f"{first.state_dir}/replica.db*"):
+    for told in ("is not the key that it was", f"{first.state_dir}/replica.db*"):
         eventually(lambda: told in first.log(), 10, f"the log says {told}")
     first.restart()
     assert seen.error_name(first.read, "app-orders") == "EBADMSG"
     done = first.cli("describe", "app-orders")
-    assert done.returncode == 1 and "is another key than it was" in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 1 and "is not the key that it was" in done.stderr, done.stdout + done.stderr
     seen.put_text(db, "app-orders", good)
     assert first.read("app-orders") == key
 

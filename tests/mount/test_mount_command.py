@@ -1,4 +1,4 @@
-"""`keyfs mount` as its users see it: into the background and back, what it says when it can't, signals, the service manager."""
+"""`keyfs mount` as its users see it: background and foreground, error messages, signals, the service manager."""
 import contextlib
 import json
 import os
@@ -132,7 +132,7 @@ def test_a_signal_unmounts_and_ends_well_though_a_file_is_open(make_daemon, how)
 
 
 def test_sighup_refuses_what_a_start_refuses_and_keeps_the_policy(make_daemon, folder):
-    """A file that is half written, one that is empty, and a FIFO, which also must not hang: the next SIGHUP is acted on."""
+    """A file that is half written, one that is empty, and a FIFO, which must not hang either: the next SIGHUP still works."""
     daemon = make_daemon().start()
     orders = daemon.read("orders")
     config = pathlib.Path(daemon.config_file)

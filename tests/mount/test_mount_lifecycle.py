@@ -1,4 +1,4 @@
-"""From mount to unmount: what the mount is, how it ends, what a killed daemon leaves and how that is cleaned up, how the policy is read anew."""
+"""From mount to unmount: what the mount is, how it ends, what a killed daemon leaves behind and how that is cleaned up, how the policy is reloaded."""
 import os
 import signal
 import stat
@@ -164,7 +164,7 @@ def test_nothing_in_it_is_run(launch):
     assert seen.error_name(subprocess.run, [keyfs.path("orders")]) == "EACCES"
 
 
-# -- the policy read anew
+# -- reloading the policy
 
 def rewrite(keyfs, policy):
     """The configuration with other [keys] sections; then SIGHUP."""
@@ -210,7 +210,7 @@ def test_a_policy_with_a_mistake_is_refused_and_the_old_one_stays(launch):
 
 
 def test_reloads_while_it_is_read(launch):
-    """Whatever a user is permitted in both policies never fails; whatever in neither never succeeds."""
+    """What both policies permit never fails; what neither permits never succeeds."""
     keyfs = launch(policy={"*": {"read": f"uid:{APP}", "create": f"uid:{APP}"}})
     done, wrong = threading.Event(), []
     with UserProcess(APP, APP) as app, UserProcess(OTHER, OTHER) as other:

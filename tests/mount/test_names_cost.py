@@ -1,4 +1,4 @@
-"""Names that somebody only asks for cost the daemon no memory to speak of."""
+"""Names that are only looked up cost the daemon almost no memory."""
 import os
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A mount point is a path, a mount is an id: what is mounted over, beneath or beside a keyfs is not taken for it. And daemons that do not answer."""
+"""A mount point is a path, a mount is an id: what is mounted over, below or beside a keyfs is not mistaken for it. Also daemons that do not answer."""
 import os
 import signal
 import subprocess

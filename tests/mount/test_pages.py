@@ -1,4 +1,4 @@
-"""A refusal has a bound through every door: what was read into the page cache by sendfile, splice or mmap ends like everything else."""
+"""Revocation is bounded in every way of reading: what sendfile, splice or mmap read into the page cache ends like everything else."""
 import contextlib
 import mmap
 import os

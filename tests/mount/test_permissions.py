@@ -63,7 +63,7 @@ def test_not_while_a_permitted_user_has_it_open_or_mapped(keyfs):
 
 
 def test_nor_by_the_open_file_of_another_in_proc(keyfs):
-    """/proc/PID/fd/N of a permitted process is opened anew, as whoever opens it."""
+    """Opening /proc/PID/fd/N of a permitted process is checked for the user who opens it."""
     with user(APP) as app, user(0) as root, user(OTHER) as other:
         fd = app.open(keyfs.path("app-key"))
         assert seen.error_name(root.read_file, f"/proc/{app.pid}/fd/{fd}") == "EACCES"
@@ -84,7 +84,7 @@ def test_setpriv_to_another_uid(keyfs):
 
 
 def test_who_opened_it_reads_on_after_dropping_its_rights(keyfs):
-    """The right is asked for at open(2), as with any file."""
+    """The right is checked at open(2), as with any file."""
     with user(0) as program:
         key = program.read_file(keyfs.path("root-key"))
         fd = program.open(keyfs.path("root-key"))
@@ -94,7 +94,7 @@ def test_who_opened_it_reads_on_after_dropping_its_rights(keyfs):
 
 
 def test_a_descriptor_may_be_handed_over(keyfs):
-    """Whoever was given an open file by somebody who may read it reads it, as with any file."""
+    """A process that gets an open file from a permitted one can read it, as with any file."""
     path = keyfs.path("app-key")
     ours, theirs = socket.socketpair()
     sends = f"import os, socket\nsocket.send_fds(socket.socket(fileno={theirs.fileno()}), [b'x'], [os.open({path!r}, os.O_RDONLY)])"
@@ -165,7 +165,7 @@ def test_reading_is_not_creating(keyfs, db):
 
 
 def test_not_one_byte_gets_out_by_another_way(keyfs):
-    """What a refused user can call on a file that somebody else has in use."""
+    """What a refused user can do with a file that somebody else is using."""
     path = keyfs.path("app-key")
     with user(APP) as app:
         key = app.read_file(path)

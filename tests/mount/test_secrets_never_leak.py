@@ -1,5 +1,5 @@
-"""Keys that were served are looked for everywhere they must not be: the daemon's memory once they were evicted, core dumps, the page cache, log, audit, files.
-That the search would find them is shown by looking where they must be, and at a keyfs that was built without wiping."""
+"""Searches for served keys everywhere they must not be: the daemon's memory after eviction, core dumps, the page cache, log, audit, files.
+To show that the search works, it also looks where they must be, and at a keyfs built without wiping."""
 import contextlib
 import mmap
 import os

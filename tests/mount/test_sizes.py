@@ -1,4 +1,4 @@
-"""A key is read whole by every program, whatever its size and whoever asked for it first."""
+"""Every program reads a key whole, whatever its size and whoever asked for it first."""
 import os
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""Records that somebody changed in the SQLite file: EBADMSG, a log line that names them, nothing made anew."""
+"""Records that somebody changed in the SQLite file: EBADMSG, a log line that names them, no new key."""
 import base64
 import json
 
@@ -122,7 +122,7 @@ def test_a_record_that_is_gone_is_not_made_anew_where_it_is_known(launch, keys, 
 
 
 def test_a_cached_key_never_turns_into_another(launch, keys, db):
-    """Tampered while it is cached: it's served until it was looked at, then refused; never with other bytes."""
+    """Tampered while cached: it is served until it is checked, then refused; never with other bytes."""
     keyfs = launch(fresh_for="0s")
     assert keyfs.read(VICTIM) == keys[VICTIM]
     mine, others = seen.records(db)[VICTIM], seen.records(db)[OTHER]

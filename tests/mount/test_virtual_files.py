@@ -1,4 +1,4 @@
-""".keyfs/: status, metrics, version; for those whom [admin] names."""
+""".keyfs/: status, metrics, version, for users in [admin]."""
 import json
 import os
 import re
@@ -171,7 +171,7 @@ def test_keyfs_status_reads_them(launch):
 
 
 def test_they_answer_while_everything_is_out(launch, masters, db):
-    """Whom are they for, if not for the one who looks why nothing goes?"""
+    """They must work when nothing else does."""
     for path in [launch().path("orders")]:
         with open(path, "rb") as f:
             f.read()
@@ -180,4 +180,4 @@ def test_they_answer_while_everything_is_out(launch, masters, db):
     keyfs = launch()
     assert seen.error_name(keyfs.read, "orders") in ("EIO", "EACCES")
     regions = eventually(lambda: [r for r in seen.status(keyfs)["regions"] if r["last_error"]], what="a region's error")
-    assert any("put it back" in region["last_error"] for region in regions)
+    assert any("restore it from its backup" in region["last_error"] for region in regions)

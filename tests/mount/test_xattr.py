@@ -1,4 +1,4 @@
-"""user.keyfs.*: what can be told of a key without unwrapping it."""
+"""user.keyfs.*: what is known about a key without unwrapping it."""
 import os
 import re
 import subprocess

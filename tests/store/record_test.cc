@@ -15,7 +15,7 @@ using testing::full_record;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// As it stands in the README.
+// As in the README.
 constexpr std::string_view kGood = R"({
   "keyfs": 1, "id": "orders", "state": "enabled", "current": 1,
   "versions": {"1": {
@@ -102,20 +102,20 @@ TEST(Record, whose_optional_fields_contradict_the_rest_is_corrupt) {
   const auto why = [](const std::string& field) {
     return why_corrupt(with(R"("keyfs": 1,)", R"("keyfs": 1, )" + field + ","));
   };
-  EXPECT_EQ(why(R"("pending": 2)"), "version 2 is pending and is not there");
+  EXPECT_EQ(why(R"("pending": 2)"), "version 2 is pending but missing");
   EXPECT_EQ(why(R"("min": 2)"), "the current version is below min");
   EXPECT_THAT(why(R"("serial": 0)"), HasSubstr("serial is not a number from 1"));
   EXPECT_THAT(why(R"("serial": "1")"), HasSubstr("serial is not a number from 1"));
   EXPECT_THAT(why(R"("origin": "")"), HasSubstr("origin is empty"));
   EXPECT_THAT(why(R"("origin": null)"), HasSubstr("origin is missing or is no text"));
   EXPECT_EQ(why_corrupt(with(R"("bytes")", R"("destroyed": "2026-11-24T00:00:00Z", "bytes")")),
-            "version 1: was destroyed and is still wrapped");
+            "version 1: was destroyed but still has wraps");
   Record record = full_record("orders");
   record.last = 2;
   const auto text = to_json(record);
   ASSERT_FALSE(text);
   EXPECT_THAT(text.error().message,
-              HasSubstr("version 2 is the last one, and there are higher ones"));
+              HasSubstr("version 2 is the last one, but there are higher ones"));
 }
 
 TEST(Record, keeps_fields_it_does_not_know_at_every_level) {
@@ -146,14 +146,15 @@ TEST(Record, cut_short_at_any_byte_is_corrupt) {
 }
 
 TEST(Record, tells_what_is_wrong_with_it) {
-  EXPECT_EQ(why_corrupt("[]"), "is no object");
-  EXPECT_EQ(why_corrupt(R"("keyfs": 1})"), "is not JSON, or is cut short");
-  EXPECT_EQ(why_corrupt("{}"), "is not one of keyfs: it has no format number");
-  EXPECT_EQ(why_corrupt(R"({"keyfs": 2})"), "has format 2, which this version does not know");
+  EXPECT_EQ(why_corrupt("[]"), "is not an object");
+  EXPECT_EQ(why_corrupt(R"("keyfs": 1})"), "is not JSON, or is truncated");
+  EXPECT_EQ(why_corrupt("{}"), "is not a keyfs record: it has no format number");
+  EXPECT_EQ(why_corrupt(R"({"keyfs": 2})"),
+            "has format 2, which this version of keyfs does not know");
   EXPECT_EQ(why_corrupt(with(R"("enabled")", R"("Enabled")")),
-            "state is none of enabled, disabled, deleted");
+            "state is not one of enabled, disabled, deleted");
   EXPECT_EQ(why_corrupt(with(R"("current": 1)", R"("current": 2)")),
-            "version 2 is the current one and is not there");
+            "version 2 is current but missing");
   EXPECT_EQ(why_corrupt(with("0e0f", "0e")), "version 1: check is 15 bytes, not 16");
   EXPECT_EQ(why_corrupt(with("0e0f", "0e0g")), "version 1: check is not hexadecimal");
   EXPECT_EQ(why_corrupt(with(R"("check")", R"("chick")")),
@@ -169,7 +170,7 @@ TEST(Record, tells_what_is_wrong_with_it) {
 TEST(Record, takes_only_canonical_version_numbers) {
   for (const char* number : {"0", "01", "+1", "-1", "1.0", " 1", "", "4294967296", "1e0", "x"}) {
     EXPECT_EQ(why_corrupt(with(R"({"1": {)", "{\"" + std::string(number) + "\": {")),
-              "a version's number is not well-formed")
+              "a version number is malformed")
         << number;
   }
 }
@@ -184,16 +185,16 @@ TEST(Record, takes_only_whole_numbers_within_bounds) {
                 HasSubstr("current is not a number"));
   }
   EXPECT_EQ(why_corrupt(with(R"("keyfs": 1,)", R"("keyfs": 1, "n": 123456789012345678901234567,)")),
-            "has a number that does not fit 64 bits");
+            "has a number that does not fit in 64 bits");
 }
 
 TEST(Record, with_a_key_that_stands_twice_is_corrupt) {
   EXPECT_EQ(why_corrupt(with(R"("current": 1)", R"("current": 1, "current": 1)")),
-            "has a key that stands twice");
+            "has a duplicate key");
   EXPECT_EQ(why_corrupt(with(R"("current": 1)", R"("current": 1, "\u0063urrent": 1)")),
-            "has a key that stands twice");
+            "has a duplicate key");
   EXPECT_EQ(why_corrupt(with(R"("keyfs": 1,)", R"("keyfs": 1, "x": [{"a": 1, "a": 2}],)")),
-            "has a key that stands twice");
+            "has a duplicate key");
 }
 
 TEST(Record, that_is_deep_or_long_is_corrupt_and_does_no_harm) {

@@ -1,4 +1,4 @@
-// What every store must keep, whatever it is made of. A backend's own test is these lines:
+// What every store must guarantee. A backend's test consists of these lines:
 //
 //   class MyStoreUnderTest final : public StoreUnderTest { ... };
 //   INSTANTIATE_TEST_SUITE_P(My, StoreContract, ::testing::Values([] {
@@ -24,22 +24,21 @@ class StoreUnderTest {
  public:
   virtual ~StoreUnderTest() = default;
 
-  // The loop that all clients of this test run on. Its clock is a real one wherever the store takes
-  // real time.
+  // The loop that all clients of this test run on. Its clock is real if the store takes real time.
   virtual Loop& loop() = 0;
-  // One more client of the one store, as another daemon would be.
+  // Another client of the same store, like another daemon.
   virtual std::unique_ptr<Store> connect() = 0;
 
-  // The same store, by a host that remembers nothing of it.
+  // The same store, used by a host that remembers nothing of it.
   virtual std::unique_ptr<Store> connect_stranger() { return connect(); }
 
-  // Behind keyfs's back: what is stored of an id, and any bytes in its place.
+  // Without keyfs's knowledge: reads what is stored for an id, or replaces it with any bytes.
   virtual std::string read_raw(const std::string& id) = 0;
   virtual void write_raw(const std::string& id, const std::string& bytes) = 0;
 
-  // False for a store whose order is its own (DynamoDB: by the hash of the id).
+  // False for a store with its own order (DynamoDB: by the hash of the id).
   virtual bool lists_by_id() const { return true; }
-  // A bound that a call within the contract never reaches.
+  // A limit that no call within the contract reaches.
   virtual Duration patience() const { return std::chrono::seconds(60); }
 };
 
@@ -76,10 +75,10 @@ class StoreContract : public ::testing::TestWithParam<MakeStoreUnderTest> {
   std::unique_ptr<Store> store_;
 };
 
-// A record as keyfs writes it; `mark` tells one from another of the same id.
+// A record as keyfs writes it; `mark` distinguishes records with the same id.
 Record example_record(const std::string& id, const std::string& mark = "a");
 
-// One with every optional field, but for the origin: that is the store's own business.
+// A record with every optional field except the origin, which the store sets.
 Record full_record(const std::string& id);
 
 }  // namespace keyfs::testing

@@ -1,1 +1,1 @@
-"""Real parts that keyfs's tests run against. README.md beside this file says what there is and how to use it."""
+"""Real servers and tools for keyfs's tests. README.md in this folder describes them."""

@@ -1,4 +1,4 @@
-"""When a cluster of etcd could answer, as somebody sees it who asks its members directly: what a bound "while the cluster answers" is measured against."""
+"""When an etcd cluster could answer, as seen by direct requests to its members: for limits that apply "while the cluster answers"."""
 import threading
 import time
 

@@ -1,4 +1,4 @@
-"""KMS, DynamoDB and STS in several regions, by moto, each region's services behind proxies of their own."""
+"""KMS, DynamoDB and STS in several regions, from moto, each region's services behind their own proxies."""
 import http.client
 import os
 import tempfile

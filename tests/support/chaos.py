@@ -1,6 +1,6 @@
-"""Random faults from a seed, never more than so many at once, all healed in the end: what a history is made under.
+"""Random faults from a seed, a limited number at once, all healed in the end; histories are recorded under them.
 
-A Fault here is a pair of actions on one target (a member, a region): break it, mend it. Chaos draws targets and ways; the same seed draws the same."""
+A Fault here is a pair of actions on one target (a member, a region): break it, repair it. Chaos draws targets and ways; the same seed draws the same."""
 import random
 import time
 from dataclasses import dataclass

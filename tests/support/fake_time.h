@@ -1,4 +1,4 @@
-// A loop whose clock is turned by the tests: when nothing is left to do, time leaps to the next
+// A loop whose clock is controlled by the tests: when nothing is left to do, time jumps to the next
 // timer.
 #pragma once
 
@@ -11,12 +11,12 @@
 
 namespace keyfs::testing {
 
-// With no timer running it waits for a wake-up from another thread (a Worker); should none come,
-// the test would hang for ever, so it ends the program.
+// With no timer running it waits for a wake-up from another thread (a Worker); if none comes, the
+// test would hang forever, so it ends the program.
 class LeapingPoller final : public Poller {
  public:
   explicit LeapingPoller(FakeClock& clock) : clock_(clock) {}
-  // While it says so, time stands still: another thread is about to wake the loop.
+  // While this is true, time does not advance: another thread is about to wake the loop.
   std::function<bool()> busy;
 
   void wait(std::optional<Duration> timeout) override {

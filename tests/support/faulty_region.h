@@ -1,7 +1,7 @@
-// Wraps a region, and goes wrong as it is told to.
+// Wraps a region and fails on command.
 //
-// On the loop's thread, as every region; the test holds a pointer to it while the set of regions
-// owns it, and changes `fault` whenever it likes: it holds from the next call on.
+// On the loop's thread, like every region; the test keeps a pointer to it while the set of regions
+// owns it, and may change `fault` at any time: it applies from the next call on.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ struct Fault {
   Duration delay{};            // before the answer, right or wrong
   bool hang = false;           // never answers, whatever the deadline is
   std::optional<Error> error;  // the answer
-  bool wrong_key = false;      // unwrap gives another plaintext than was wrapped
+  bool wrong_key = false;      // unwrap gives a different plaintext than was wrapped
   bool broken_blob = false;    // generate and wrap give a blob that does not unwrap
 };
 
@@ -29,7 +29,7 @@ class FaultyRegion final : public Region {
     int wrap = 0;
     int unwrap = 0;
     int keep_warm = 0;
-    int under_way = 0;  // begun, and neither answered nor dropped
+    int under_way = 0;  // started, and neither answered nor dropped
     int dropped = 0;    // before they answered
     int all() const { return generate + wrap + unwrap; }
   };

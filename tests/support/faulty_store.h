@@ -1,6 +1,6 @@
-// Wraps a store, and goes wrong as it is told to.
+// Wraps a store and fails on command.
 //
-// On the loop's thread, as every store; the test changes `fault` whenever it likes: it holds from
+// On the loop's thread, like every store; the test may change `fault` at any time: it applies from
 // the next call on.
 #pragma once
 
@@ -17,10 +17,10 @@ namespace keyfs::testing {
 
 struct StoreFault {
   Duration delay{};            // before the call is carried out
-  Duration late{};             // between the carrying out and the answer
+  Duration late{};             // between execution and the answer
   bool hang = false;           // never carried out, never answers
   std::optional<Error> error;  // the answer; nothing is carried out
-  // Writes are carried out, and their reply is lost: the answer is `lost`, or none when it hangs.
+  // Writes are carried out, but their reply is lost: the answer is `lost`, or none if it hangs.
   std::optional<Error> lose_reply;
   bool lose_reply_and_hang = false;
 };
@@ -40,7 +40,7 @@ class FaultyStore final : public Store {
 
   StoreFault fault;
   Calls calls;
-  // Run right before a put_if_absent or replace is carried out: the place for another writer.
+  // Runs right before a put_if_absent or replace is carried out: for simulating another writer.
   std::function<void()> before_write;
 
   void fail_with(Code code, std::string message = "told to fail") {

@@ -1,4 +1,4 @@
-"""Judges what many readers of many daemons saw. Pure: give it records, get the violations.
+"""Checks what many readers of many daemons saw. Pure: records in, violations out.
 
 A record is a dict (a line of JSON in a file), times in seconds of one monotonic clock (CLOCK_MONOTONIC is the same for all processes of a machine):
   {"kind": "read", "daemon": D, "id": I, "version": V, "digest": hex, "start": s, "end": e}       a key was served

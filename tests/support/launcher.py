@@ -1,4 +1,4 @@
-"""The common end of the with_*.py programs: run a command with the parts' environment, and end as it ended."""
+"""The common end of the with_*.py programs: run a command with the parts' environment, and exit as it did."""
 import contextlib
 import os
 import signal

@@ -1,6 +1,6 @@
-// A log whose lines a test looks at.
+// A log whose lines a test can check.
 //
-//   LogCapture log;                      // on a clock of its own, or LogCapture log(clock);
+//   LogCapture log;                      // on its own clock, or LogCapture log(clock);
 //   Thing thing(log.log());
 //   EXPECT_TRUE(log.has("region us-east-1 is left alone"));
 #pragma once

@@ -1,5 +1,5 @@
-// A region without files: a local region whose master key is random and lies in memory. For tests
-// with fake time, which must not wait for a worker's thread.
+// A region without files: a local region with a random master key in memory. For tests with fake
+// time, which must not wait for a worker's thread.
 #pragma once
 
 #include <memory>

@@ -70,8 +70,8 @@ size_t Needle::count(const std::vector<uint8_t>& masked) {
   if (maps != nullptr) std::fclose(maps);
   const int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
   size_t found = 0;
-  // The window is not itself memory that holds the needle: it is wiped before it is looked at by
-  // the next scan, and its own range is left out.
+  // The window itself must not count as a copy of the needle: it is wiped before the next scan, and
+  // its range is skipped.
   static uint8_t window[1 << 16];
   for (const Range& range : ranges) {
     for (uintptr_t at = range.begin; at < range.end;) {

@@ -9,17 +9,17 @@
 
 namespace keyfs::testing {
 
-// A text that stands nowhere in memory as it is: kept masked, and compared without being unmasked.
+// A text that is nowhere in memory in the clear: kept masked, and compared without being unmasked.
 class Needle {
  public:
   // Each `name` gives another needle of 40 letters; the same one in a forked child.
   explicit Needle(std::string_view name);
 
-  // The text itself, for the one who plants it.
+  // The text itself, for planting it.
   std::string reveal() const;
-  // How many copies are in writable memory now. Tells where on stderr.
+  // How many copies are in writable memory now. Prints where to stderr.
   size_t copies() const;
-  // The same of its base64, when it stands there from its first byte on.
+  // The same for its base64, if it starts at its first byte.
   size_t base64_copies() const;
 
  private:

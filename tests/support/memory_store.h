@@ -1,9 +1,9 @@
-// A store in memory, for tests: as strict as a real one, and as forgetful as its process.
+// A store in memory, for tests: as strict as a real one, but gone with its process.
 //
-// MemoryRecords is what lies "on the server"; each MemoryStore is a client of it, as a daemon would
-// be. Records are kept as JSON text and parsed on each read.
+// MemoryRecords is the "server"; each MemoryStore is a client of it, like a daemon. Records are
+// kept as JSON text and parsed on each read.
 //
-// Thread-safety: MemoryRecords is thread-safe, so that clients may run on different loops; a
+// Thread-safety: MemoryRecords is thread-safe, so clients may run on different loops; a
 // MemoryStore belongs to its loop. Ownership: clients share the records. Blocking: never.
 // Errors: as in store/store.h.
 #pragma once
@@ -33,14 +33,14 @@ class MemoryRecords {
   };
 
   std::optional<Row> find(const std::string& id) const;
-  // The row that is there now, and whether it is ours.
+  // The current row, and whether it is ours.
   std::pair<Row, bool> insert(const std::string& id, std::string json);
-  // The new revision, or nullopt when `revision` is no longer the row's.
+  // The new revision, or nullopt if `revision` is no longer current.
   std::optional<uint64_t> update(const std::string& id, std::string json,
                                  const std::string& revision);
   std::map<std::string, Row> after(const std::string& id, size_t limit) const;
 
-  // Behind the clients' backs.
+  // Changes records without the clients' knowledge.
   void write_raw(const std::string& id, std::string bytes);
   void erase(const std::string& id);
 

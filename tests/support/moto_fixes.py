@@ -1,4 +1,4 @@
-"""Where moto's KMS is laxer than AWS's in what keyfs depends on, put right in the test server (moto 5.2).
+"""Corrections for the test server where moto's KMS (5.2) is laxer than AWS's and keyfs depends on it.
 
 Sources: the errors that the KMS API reference lists for Decrypt, Encrypt and GenerateDataKey.
   - ciphertexts of multi-Region keys: moto's header has room for 36 characters of a key id, an mrk- id has 40; Decrypt never finds it

@@ -1,5 +1,5 @@
-"""What is left in the kernel's page cache. Needs root. mincore(2) won't do for FUSE: opening or mapping a direct_io file throws its
-pages away before one can ask.
+"""What is left in the kernel's page cache. Needs root. mincore(2) does not work for FUSE: opening or mapping a direct_io file drops its
+pages before one can check.
 
 cached_pages(fd) asks cachestat(2) (Linux 6.5) about a descriptor that one already holds: it changes nothing. Hold one from before the access in question.
 

@@ -1,4 +1,4 @@
-"""Many readers on many mounts, each a process of its own, whose reads are noted for history.check.
+"""Many readers on many mounts, each a separate process whose reads are recorded for history.check.
 
 `python -m support.swarm FILE DAEMON MOUNT SALT SEED ID...` is one reader: it reads the ids over and over in an order from its seed, notes each read, and
 ends when its standard input does."""

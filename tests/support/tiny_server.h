@@ -1,5 +1,5 @@
-// A server on 127.0.0.1 whose every move is written by the test: it reads what it is asked and
-// answers, cuts, hangs or resets as told. One thread per server, one per connection.
+// A server on 127.0.0.1 that the test scripts completely: it reads requests and answers, cuts,
+// hangs or resets. One thread per server, one per connection.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -16,7 +16,7 @@
 
 namespace keyfs::testing {
 
-// A CA, or a certificate that it signed, in files of their own.
+// A CA, or a certificate that it signed, each in its own files.
 struct TestCertificate {
   std::string cert_file;
   std::string key_file;
@@ -43,7 +43,7 @@ class TinyServer {
     void reply(std::string_view status, std::string_view body, std::string_view headers = "");
     // Sends RST instead of FIN.
     void reset();
-    // Until the other side or the server closes.
+    // Waits until the other side or the server closes.
     void hang();
     int number() const { return number_; }  // from 1, in the order of accept
 
@@ -75,7 +75,7 @@ class TinyServer {
   std::string url(std::string_view path = "/") const;
   int connections() const { return accepted_; }
   int requests() const { return requests_; }
-  // Connections whose other end has been seen to close.
+  // Connections whose other end has closed.
   int closed_by_client() const { return closed_by_client_; }
 
  private:

@@ -1,4 +1,4 @@
-"""The child of users.UserProcess: reads one (command, args) a line, answers one line. Run by `python3 -Ic`, standard library only."""
+"""The child of users.UserProcess: reads one (command, args) per line, answers with one line. Run by `python3 -Ic`, standard library only."""
 import ast
 import mmap
 import os

@@ -1,8 +1,9 @@
-// Prints as JSON what keyfs makes of AWS's files and variables, for same_as_botocore.py.
+// Prints as JSON how keyfs reads AWS's files and variables, for same_as_botocore.py.
 //
-// usage: aws_reading profiles CONFIG CREDENTIALS   what stands in the two files
-//        aws_reading source PROFILE                where credentials come from, by the environment;
-//                                                  PROFILE: of keyfs's configuration, may be empty
+// usage: aws_reading profiles CONFIG CREDENTIALS   the contents of the two files
+//        aws_reading source PROFILE                where credentials come from in this environment;
+//                                                  PROFILE: from keyfs's configuration, may be
+//                                                  empty
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string_view>

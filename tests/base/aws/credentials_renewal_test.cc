@@ -84,7 +84,7 @@ TEST_F(Credentials, expired_ones_of_the_instance_are_used_while_new_ones_are_ask
     usleep(1000);
   }
   ASSERT_FALSE(warnings.empty());
-  EXPECT_THAT(warnings.back(), HasSubstr("used on until AWS refuses them"));
+  EXPECT_THAT(warnings.back(), HasSubstr("stay in use until AWS refuses them"));
   // New ones are taken as soon as they are there.
   control("settings", R"({"fail": {}})");
   control("rotate", "{}");

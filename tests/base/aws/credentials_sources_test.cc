@@ -27,10 +27,10 @@ TEST_F(Credentials, a_process_is_run_and_its_answer_taken) {
 TEST_F(Credentials, what_goes_wrong_with_a_process_is_told_without_its_output) {
   for (const auto& [command, what] : std::map<std::string, std::string>{
            {"sh -c 'echo SECRET; exit 3'", "ended with code 3"},
-           {"echo SECRET", "not the JSON of Version 1"},
-           {"echo '{\"Version\": 2}'", "not the JSON of Version 1"},
+           {"echo SECRET", "not JSON of Version 1"},
+           {"echo '{\"Version\": 2}'", "not JSON of Version 1"},
            {"echo '{\"Version\": 1, \"AccessKeyId\": \"SECRET\"}'", "no secret access key"},
-           {"sh -c 'kill -9 $$'", "ended by a signal"},
+           {"sh -c 'kill -9 $$'", "killed by a signal"},
            {"head -c 100000 /dev/zero", "more than 64 KiB"},
            {"/nonexistent/SECRET", "cannot be started: No such file or directory"}}) {
     write(".aws/config", "[default]\ncredential_process = " + command + "\n");

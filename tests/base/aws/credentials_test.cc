@@ -121,7 +121,7 @@ TEST_F(Credentials, a_role_may_be_its_own_source_and_roles_may_follow_each_other
   auto own = get();
   ASSERT_TRUE(own) << own.error().message;
   EXPECT_EQ(count("sts"), 1);
-  // Of a source its keys count, and not its role, as with botocore.
+  // In a source profile its keys count, not its role, as in botocore.
   environment_["AWS_PROFILE"] = "app";
   auto got = get();
   ASSERT_TRUE(got) << got.error().message;
@@ -144,8 +144,8 @@ TEST_F(Credentials, contradictions_in_a_profile_are_told) {
            {role, "needs a source_profile or a credential_source"},
            {role + "source_profile = a\ncredential_source = Environment\n", "contradict"},
            {role + "source_profile = nobody\n", "no source_profile nobody"},
-           {role + "source_profile = default\n", "in a circle"},
-           {role + "credential_source = Moon\n", "none of Environment"},
+           {role + "source_profile = default\n", "refers back to itself"},
+           {role + "credential_source = Moon\n", "not one of Environment"},
            {role + "credential_source = Environment\n", "AWS_ACCESS_KEY_ID is not set"},
            {role + "source_profile = a\nduration_seconds = 5\n", "duration_seconds"},
            {role + "source_profile = a\nmfa_serial = m\n", "mfa_serial"},

@@ -187,7 +187,7 @@ TEST_F(AwsSignerTest, the_documented_example_is_signed_as_documented) {
       EndsWith("Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"));
 }
 
-// What botocore signs for requests like ours; tests/base/make_botocore_signatures.py wrote it.
+// What botocore signs for requests like ours; tests/base/aws/make_botocore_signatures.py wrote it.
 TEST_F(AwsSignerTest, requests_like_ours_are_signed_as_botocore_signs_them) {
   std::ifstream file(KEYFS_TEST_DATA "/botocore_signatures.json");
   const auto cases = nlohmann::json::parse(file, nullptr, false);

@@ -24,7 +24,7 @@ namespace {
 
 using nlohmann::json;
 
-// Keeps what it is given; can be made to fail or to hang.
+// Keeps its lines; can be made to fail or hang.
 struct Kept {
   std::mutex mutex;
   std::condition_variable changed;
@@ -217,7 +217,7 @@ TEST_F(AuditTest, the_end_writes_what_is_left) {
 }
 
 TEST_F(AuditTest, a_writer_that_sleeps_is_woken) {
-  // It goes to sleep whenever there is nothing to write: a wake-up that got lost would hang this.
+  // The writer sleeps whenever there is nothing to write: a lost wake-up would hang this.
   Audit::Options options;
   options.idle_after = Duration::zero();
   Audit one(std::make_unique<KeptSink>(kept), log.log(), clock, options);
@@ -316,7 +316,7 @@ TEST_F(AuditTest, required_gives_no_key_out_while_lines_cannot_be_written) {
   for (int i = 0; i < 3; ++i) {
     AuditEvent wish = event();
     EXPECT_FALSE(one->write(std::move(wish)));
-    EXPECT_TRUE(wish.key);  // untouched: it is told as a refusal
+    EXPECT_TRUE(wish.key);  // untouched: it is reported as a refusal
     wish.verdict = AuditVerdict::kFailed;
     EXPECT_TRUE(one->write(std::move(wish)));
   }

@@ -29,7 +29,7 @@ struct RefusalsTest : ::testing::Test {
     written += lines.size();
     return lines;
   }
-  // Turns the time and takes what is due as the writer does.
+  // Advances the time and takes what is due, like the writer.
   void pass(Duration time) {
     for (Duration gone{}; gone < time; gone += 50ms) {
       clock.advance(50ms);

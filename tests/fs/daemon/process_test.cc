@@ -1,4 +1,4 @@
-// A process begins from the same state whatever its parent left it.
+// A process starts from the same state whatever its parent left it.
 #include "fs/daemon/process.h"
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 namespace keyfs {
 namespace {
 
-// What `look` says in a child that was left `birth`; "" when all is well.
+// What `look` reports in a child that started with `birth`; "" if all is well.
 std::string in_child(const std::function<void()>& birth,
                      const std::function<std::string(int keep)>& look) {
   std::array<int, 2> ends{};

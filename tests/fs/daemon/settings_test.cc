@@ -63,7 +63,7 @@ TEST(Settings, a_mistake_is_one_line_with_file_and_line) {
   EXPECT_EQ(said("[keyfs]\n\nfresh_four = 5m\n"),
             "k.ini:3: [keyfs] fresh_four: unknown key (did you mean fresh_for?)");
   EXPECT_EQ(said("[keyfs]\naudit = a.log\n"),
-            "k.ini:2: [keyfs] audit: \"a.log\" is not an absolute path, nor journal, nor off");
+            "k.ini:2: [keyfs] audit: \"a.log\" is neither an absolute path, nor journal, nor off");
   EXPECT_EQ(said("[keyfs]\ncreate_min_regions = 4\n"),
             "k.ini:2: [keyfs] create_min_regions: asks for 4 regions, and 3 are configured");
   EXPECT_EQ(said("[keyfs]\nfresh_for = 10m\nserve_stale_for = 5m\n"),
@@ -71,9 +71,9 @@ TEST(Settings, a_mistake_is_one_line_with_file_and_line) {
   EXPECT_EQ(said("[keyfs]\nstate_dir = here\n"),
             "k.ini:2: [keyfs] state_dir: \"here\" is not an absolute path");
   EXPECT_EQ(said("[keyfs]\naudit = off\naudit_group_readable = yes\n"),
-            "k.ini:3: [keyfs] audit_group_readable: is for an audit that goes to a file");
+            "k.ini:3: [keyfs] audit_group_readable: is only for an audit that goes to a file");
   EXPECT_EQ(said("[keyfs]\naudit = off\naudit_required = yes\n"),
-            "k.ini:3: [keyfs] audit_required: no key could be handed out, since the audit is off");
+            "k.ini:3: [keyfs] audit_required: the audit is off, so no key could be handed out");
 }
 
 TEST(Settings, the_embedded_configuration_is_a_good_one) {

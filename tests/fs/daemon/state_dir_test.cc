@@ -22,7 +22,7 @@ class StateDirTest : public ::testing::Test {
     ::umount2(mount_.c_str(), MNT_DETACH);
     ::umask(mask_);
   }
-  // A small disk of one's own.
+  // A small private disk.
   bool mount(const char* options) {
     fs::create_directory(mount_);
     return ::mount("none", mount_.c_str(), "tmpfs", 0, options) == 0;

@@ -152,7 +152,7 @@ TEST_F(KeyCacheTest, a_cache_of_one_holds_the_last_key) {
   }
 }
 
-// So many ids that one shard and one chain of it would hold if `hash` were what the cache uses.
+// That many ids that would be in one shard and one chain if the cache used `hash`.
 template <class Hash>
 std::vector<std::string> colliding(size_t count, const Hash& hash) {
   constexpr uint64_t kChain = 0xff | uint64_t{0x3f} << 40;
@@ -176,7 +176,7 @@ TEST_F(KeyCacheTest, ids_that_were_chosen_to_collide_do_not_slow_a_look_up) {
   KeyCache guessed({.hash = known});
   std::vector<KeyRef> refs;
   for (const std::string& id : colliding(200, known)) refs.push_back(guessed.acquire(id));
-  EXPECT_EQ(guessed.longest_chain(), 200u);  // what a key that is known would cost
+  EXPECT_EQ(guessed.longest_chain(), 200u);  // the cost if the hash key were known
 }
 
 TEST_F(KeyCacheTest, shrink_wipes_as_many_as_it_is_asked_to) {

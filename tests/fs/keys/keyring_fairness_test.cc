@@ -1,4 +1,4 @@
-// Nobody pays for somebody else: places to wait in, turns and creations of each user.
+// No user can harm another: each user's waiting places, turns and creations.
 #include "fs/keys/keyring_fixture.h"
 
 namespace keyfs::testing {
@@ -82,7 +82,7 @@ TEST_F(KeyringFairness, fetches_that_hang_for_one_user_leave_turns_for_another) 
   }
   turns(50);
   EXPECT_EQ(one.store.calls.get, 4);
-  one.store.heal();  // those that hang go on hanging
+  one.store.heal();  // hanging calls stay hanging
   EXPECT_EQ(read(one, "orders", false, kOther), key);
 }
 
@@ -113,7 +113,7 @@ TEST_F(KeyringFairness, creations_beyond_the_rate_are_refused_and_reads_are_not)
   EXPECT_LE(made, 50 + 11 * 5);
   EXPECT_EQ(read(one, "orders", true, kGreedy), key);
   EXPECT_EQ(read(one, "theirs", true, kOther).size(), 32u);
-  // One after the other is held to the rate, and not refused.
+  // Sequential creations are slowed to the rate, not refused.
   const TimePoint then = now();
   for (int i = 0; i < 30; ++i) {
     EXPECT_EQ(read(one, "slow-" + std::to_string(i), true, kGreedy).size(), 32u);

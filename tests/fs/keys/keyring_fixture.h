@@ -1,5 +1,5 @@
-// Daemons without a file system: keyrings on one loop with fake time, one store and one set of
-// masters between them, each with faults of its own.
+// Daemons without a file system: keyrings on one loop with fake time, sharing a store and a set of
+// masters, each with its own faults.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,12 +15,12 @@
 #include "fs/keys/keyring.h"
 #include "fs/keys/lagging_store.h"
 #include "fs/keys/replica.h"
-#include "support/memory_store.h"
 #include "support/fake_time.h"
 #include "support/faulty_region.h"
 #include "support/faulty_store.h"
 #include "support/log_capture.h"
 #include "support/memory_region.h"
+#include "support/memory_store.h"
 #include "support/temporary_directory.h"
 
 namespace keyfs::testing {
@@ -39,7 +39,7 @@ struct Seen final : KeyringObserver {
   std::vector<std::string> degraded, ended;
 };
 
-// A host that has seen nothing, and forgets what it sees.
+// A host that has seen nothing and remembers nothing.
 struct NoMemory final : HostMemory {
   Task<Recall> recall(std::string) override {
     Recall never;
@@ -55,7 +55,7 @@ struct NoMemory final : HostMemory {
   std::string forget() const override { return "forget it"; }
 };
 
-// A host whose memory says what the test wants, and when.
+// A host whose memory answers what the test wants, when it wants.
 struct ScriptedMemory final : HostMemory {
   explicit ScriptedMemory(Loop& on) : loop(on) {}
   Task<Recall> recall(std::string id) override {
@@ -144,7 +144,7 @@ struct Daemon {
         options);
   }
 
-  // Background checks refer to the keyring: they come to their end first.
+  // Background checks refer to the keyring: they end first.
   ~Daemon() {
     store.heal();
     const auto sleep = [](Loop& loop) -> Task<bool> {
@@ -205,7 +205,7 @@ struct Daemon {
 struct KeyringTest : ::testing::Test {
   ~KeyringTest() override { world.time.loop.shutdown(); }
 
-  // Lets what goes on beside go on for so long.
+  // Lets background work run for this long.
   void wait(Duration duration) {
     const auto sleep = [&]() -> Task<bool> {
       co_await world.time.loop.sleep_for(duration);

@@ -1,4 +1,4 @@
-// How long a key is served, by what it was last confirmed, and when it no longer is.
+// How long a key is served after its last confirmation, and when it stops.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -186,7 +186,7 @@ TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside_and_makes_no_key_until_i
   std::fclose(file);
   for (int start = 0; start < 2; ++start) {
     auto records = open_replica();
-    EXPECT_TRUE(world.log.has("the replica is damaged; it is set aside"));
+    EXPECT_TRUE(world.log.has("the replica is damaged; it was set aside"));
     EXPECT_EQ(std::filesystem::file_size(dir.file("replica.db.damaged")), 28'000u);
     Daemon one(world, records.get());
     EXPECT_EQ(one.read("orders"), key);
@@ -220,7 +220,7 @@ TEST_F(KeyringFreshness, a_replica_whose_record_was_spoilt_gives_no_other_key_an
     flush(*before);
     world.time.poller.busy = nullptr;
   }
-  // The id's letters in the record itself, and no longer those of its row.
+  // The id in the record itself, which no longer matches its row.
   std::fstream file(dir.file("replica.db"), std::ios::in | std::ios::out | std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(file), {}};
   const size_t at = bytes.find("\"id\":\"orders\"");

@@ -1,4 +1,5 @@
-// A key is made only where this host has never seen the id for certain, whichever way it is asked.
+// A key is created only if this host has certainly never seen the id, whichever way it is
+// requested.
 #include "fs/keys/creation_gate.h"
 
 #include <filesystem>
@@ -59,11 +60,12 @@ TEST_F(CreationGate, only_a_memory_that_never_saw_the_id_lets_a_key_be_made) {
     EXPECT_EQ(daemon.store.calls.put, 0) << one.name;
     EXPECT_EQ(daemon.region_calls(), 0) << one.name;
     EXPECT_FALSE(world.records->find(id)) << one.name;
-    EXPECT_TRUE(world.log.has("key " + id + " cannot be served, and is not made anew")) << one.name;
+    EXPECT_TRUE(world.log.has("key " + id + " cannot be served, and no new key is created"))
+        << one.name;
   }
 }
 
-// The question of issue: the store loses a record that this host has served, and the disk is slow.
+// The store loses a record that this host has served, while the disk is slow.
 TEST_F(CreationGate, no_second_key_is_made_for_a_known_id_however_slow_disk_and_store_are) {
   const std::string key = Daemon(world).read("orders");
   memory.knows(stored("orders"));
@@ -128,7 +130,7 @@ TEST_F(CreationGate, a_host_without_a_usable_memory_reads_and_makes_nothing) {
       << opened.error().message;
 }
 
-// What the command line asks, beside a daemon or without one.
+// The command line's requests, with or without a daemon.
 struct ReplicaReaderTest : KeyringTest {
   ~ReplicaReaderTest() override { world.time.poller.busy = nullptr; }
   Recall recall(const std::string& path, const std::string& id) {

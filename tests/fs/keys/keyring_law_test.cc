@@ -1,5 +1,5 @@
-// The law above all: an id's version has one plaintext for ever, and nothing that goes wrong makes
-// a second one.
+// The first promise: a version of an id has one plaintext, forever, and no failure creates a second
+// one.
 #include "fs/keys/keyring_fixture.h"
 
 namespace keyfs {
@@ -10,11 +10,11 @@ using testing::KeyringTest;
 using namespace std::chrono_literals;
 
 struct KeyringLaw : KeyringTest {
-  // The key as everybody should see it for ever.
+  // The key that everybody must see forever.
   std::string key = Daemon(world).read("orders");
   std::string json = world.records->find("orders")->json;
 
-  // Reads with a fresh daemon; whatever comes of it, the store is as it was.
+  // Reads with a fresh daemon; whatever the result, the store must be unchanged.
   std::string told(const std::string& id = "orders") {
     const std::string before = world.records->find(id)->json;
     Daemon one(world);

@@ -1,5 +1,5 @@
-// Nothing goes back: what a host has seen of a record binds what it accepts later. And a refusal
-// has a bound: only an answer that is strongly consistent moves the time of confirmation.
+// Nothing goes back: what a host has seen of a record limits what it accepts later. And revocation
+// is bounded: only a strongly consistent answer moves the time of confirmation.
 #include <functional>
 
 #include "fs/keys/keyring_fixture.h"
@@ -13,7 +13,7 @@ using testing::ScriptedMemory;
 using namespace std::chrono_literals;
 
 struct KeyringMemory : testing::ReplicatedTest {
-  // What a second store with the same masters holds under this id: another key, rightly wrapped.
+  // What a second store with the same masters has under this id: another key, correctly wrapped.
   Record foreign() {
     world.records->erase("orders");
     Daemon(world).read("orders");
@@ -27,10 +27,10 @@ struct KeyringMemory : testing::ReplicatedTest {
     change(record);
     return record;
   }
-  // By what law each is refused.
+  // Why each is refused.
   std::vector<std::pair<std::string, Record>> tampered() {
     return {
-        {"is another key than it was", foreign()},
+        {"is not the key that it was", foreign()},
         {"its serial went back", changed([](Record& r) { r.serial = 4; })},
         {"its serial went back", changed([](Record& r) { r.serial = 0; })},
         {"version 1 is gone", changed([](Record& r) {
@@ -160,7 +160,7 @@ TEST_F(KeyringMemory, what_happens_to_a_record_in_the_course_of_things_goes_forw
       [](Record& r) { r.versions.at(1).wrapped.erase("a"); },
       [](Record& r) { r.versions.at(1).wrapped["d"] = {}; },
       [](Record& r) { r.state = KeyState::kDisabled, ++r.serial; },
-      [](Record& r) { r.state = KeyState::kDisabled; },  // by a keyfs that knows of no serial
+      [](Record& r) { r.state = KeyState::kDisabled; },  // by a keyfs that knows no serial
       [](Record& r) { r.state = KeyState::kDeleted, ++r.serial, r.versions.clear(); },
       [](Record& r) { r.versions[2] = r.versions.at(1), r.pending = 2, r.last = 2; },
       [](Record& r) { r.versions[2] = r.versions.at(1), r.current = 2, ++r.serial; },
@@ -212,7 +212,7 @@ TEST_F(KeyringMemory, a_change_that_was_announced_does_not_vouch_for_another_key
   one.keyring->on_change("orders", Stored{other, "9"});
   wait(1s);
   EXPECT_EQ(one.read("orders"), "corrupt");
-  EXPECT_TRUE(world.log.has("is another key than it was"));
+  EXPECT_TRUE(world.log.has("is not the key that it was"));
 }
 
 TEST_F(KeyringMemory, an_old_announcement_changes_nothing) {
@@ -225,7 +225,7 @@ TEST_F(KeyringMemory, an_old_announcement_changes_nothing) {
   EXPECT_EQ(one.seen.refreshed, 1);
 }
 
-// What the store's members that were cut off say: it is enabled, again and again.
+// Members that were cut off keep saying that it is enabled.
 TEST_F(KeyringMemory, answers_that_may_be_old_never_move_the_time_of_confirmation) {
   for (const bool evicted : {false, true}) {
     SCOPED_TRACE(evicted ? "read cold each time" : "cached");

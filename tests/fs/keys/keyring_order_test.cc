@@ -1,5 +1,5 @@
-// What the store says counts, whenever it says it: before, while and after this host's own copy of
-// the record is given out in its place.
+// The store's answer decides whenever it comes: before, while and after this host's own copy of the
+// record is used instead.
 #include "fs/keys/keyring_fixture.h"
 
 namespace keyfs {
@@ -26,7 +26,7 @@ const char* name(When when) {
 }
 
 struct KeyringOrder : KeyringTest {
-  // The store's answer, and when it comes: the memory's comes after 100 ms, and what it leads to is
+  // The store's answer, and when it comes: the memory's comes after 100 ms, and its key is
   // unwrapped 300 ms later.
   void prepare(Daemon& daemon, Says says, When when) {
     daemon.store.fault = {};

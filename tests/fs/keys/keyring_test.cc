@@ -266,8 +266,8 @@ TEST_F(KeyringTest, whoever_joins_a_flight_late_has_his_own_deadline) {
     co_return told;
   };
   EXPECT_EQ(world.time.loop.run_task(both())[0], "timeout");
-  // The late one's second flight began before the store was mended; it hangs to its own end, or is
-  // served by a third.
+  // The late reader's second flight began before the store recovered; it hangs to its own end, or
+  // is served by a third.
   one.store.heal();
   EXPECT_EQ(one.read("orders"), key);
 }

@@ -1,5 +1,5 @@
-// A store of which a copy is asked first: what Read::kAny finds may be old, as with a replica of
-// DynamoDB or a member of etcd that was cut off from its peers.
+// A store with a stale copy: what Read::kAny finds may be old, as from a DynamoDB replica or an
+// etcd member that was cut off from its peers.
 #pragma once
 
 #include <memory>
@@ -15,14 +15,14 @@ class LaggingStore final : public Store {
   LaggingStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
       : real_(loop, std::move(records)), loop_(loop) {}
 
-  // What Read::kAny sees from now on: what is there now.
+  // Makes Read::kAny see the current state.
   void fall_behind(const MemoryRecords& records, const std::string& id) {
     copy_ = std::make_shared<MemoryRecords>();
     if (const auto row = records.find(id)) copy_->write_raw(id, row->json);
     behind_ = std::make_unique<MemoryStore>(loop_, copy_);
   }
   void catch_up() { behind_.reset(); }
-  bool cut_off = false;  // nobody who decides can be asked
+  bool cut_off = false;  // strong reads fail
   int strong = 0, any = 0;
 
   Task<Result<std::string>> identity(TimePoint deadline) override {

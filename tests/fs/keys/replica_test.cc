@@ -1,5 +1,5 @@
-// How old the replica says that a record is: with a feed of changes, through its gaps, and after a
-// restart.
+// The age that the replica reports for a record: with a feed of changes, through its gaps, and
+// after a restart.
 #include "fs/keys/replica.h"
 
 #include <filesystem>
@@ -61,7 +61,7 @@ struct ReplicaTest : KeyringTest {
     if (!found || !*found) return std::nullopt;
     return (*found)->age;
   }
-  // Ages are told in milliseconds, and the feed's beginning is one later than it was.
+  // Ages are in milliseconds, and the start of the feed is rounded up by one.
   static void expect_near(std::optional<Duration> told, Duration wanted) {
     ASSERT_TRUE(told);
     EXPECT_GE(*told, wanted - 5ms);

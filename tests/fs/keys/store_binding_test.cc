@@ -1,5 +1,5 @@
-// Keys are bound to the store that they were made in: two stores whose regions have the same
-// masters are two stores all the same.
+// Keys are bound to the store that they were created in: two stores whose regions have the same
+// masters are still two stores.
 #include "fs/keys/keyring_fixture.h"
 #include "fs/upkeep/healer.h"
 

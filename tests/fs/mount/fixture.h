@@ -1,5 +1,5 @@
-// A whole FUSE side on a backend that a test can hang, fail and count: in memory, without store and
-// regions.
+// A whole FUSE side on a backend that a test can make hang and fail, and count: in memory, without
+// store and regions.
 #pragma once
 
 #define FUSE_USE_VERSION 312
@@ -40,7 +40,7 @@ inline constexpr bool kLibfuseKnowsSharedMappings = true;
 inline constexpr bool kLibfuseKnowsSharedMappings = false;
 #endif
 
-// A temporary directory with a mount point, of which nothing stays mounted.
+// A temporary directory with a mount point; nothing stays mounted afterwards.
 class MountDirectory {
  public:
   MountDirectory() = default;
@@ -56,14 +56,14 @@ class MountDirectory {
   const TemporaryDirectory directory_;
 };
 
-// Keys by id, made up on creation. Everything but the counters on the loop's thread, or before it
-// runs.
+// Keys by id, invented on creation. Everything except the counters on the loop's thread, or before
+// it runs.
 class FakeBackend final : public FuseBackend {
  public:
   FakeBackend(Loop& loop, KeyCache& cache, SecretArena& arena)
       : loop_(loop), cache_(cache), arena_(arena) {}
 
-  // `text` is what the file will hold.
+  // `text` is the contents of the file.
   void add(const std::string& id, std::string text) {
     std::lock_guard lock(mutex_);
     keys_[id] = std::move(text);
@@ -76,7 +76,7 @@ class FakeBackend final : public FuseBackend {
   // Of listings: how many keys a page has, and from which page on they hang, or fail.
   void page_size(size_t keys) { page_size_ = keys; }
   void hang_from_page(size_t page) { hang_from_ = page; }
-  // Pages are known already, as those of a list that somebody else has read.
+  // Pages are already known, as in a list that somebody else has read.
   void know_pages(bool known) { pages_known_ = known; }
   void fail_from_page(size_t page, std::optional<Error> error) {
     std::lock_guard lock(mutex_);
@@ -122,7 +122,7 @@ class FakeBackend final : public FuseBackend {
     return found == listed_.end() ? std::nullopt : std::optional(found->second);
   }
 
-  // Until so many wait.
+  // Blocks until that many are waiting.
   void await_waiting(size_t count) {
     std::unique_lock lock(waiting_mutex_);
     changed_.wait(lock, [&] { return waiting_ == count; });
@@ -130,7 +130,7 @@ class FakeBackend final : public FuseBackend {
 
   static constexpr WallTime kCreated{std::chrono::milliseconds(1'700'000'000'000)};
   std::atomic<int> opens{0}, refreshes{0}, describes{0}, lists{0}, pages{0};
-  std::atomic<int> open_lists{0};  // not yet let go
+  std::atomic<int> open_lists{0};  // not yet released
 
  private:
   struct Waiting {

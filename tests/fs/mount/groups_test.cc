@@ -1,4 +1,4 @@
-// Whose supplementary groups are believed.
+// When supplementary groups count.
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/io_uring.h>
@@ -18,7 +18,7 @@ namespace {
 
 using namespace keyfs::testing;  // NOLINT: a test's own fixture
 
-// A proc of our own with one thread in it.
+// A fake /proc with one thread in it.
 class FakeProc {
  public:
   explicit FakeProc(const std::string& flags = "4194560", const std::string& uid = "1003",
@@ -156,7 +156,7 @@ TEST_F(MountTest, an_interrupt_is_heeded_in_a_process_of_many_groups) {
   const auto begin = std::chrono::steady_clock::now();
   ::kill(child, SIGTERM);
   EXPECT_EQ(wait_for(child), 128 + SIGTERM);
-  // What can't be seen is let go after kBlindGrace.
+  // A caller whose signals cannot be read is released after kBlindGrace.
   EXPECT_LT(since(begin), PendingReply::kBlindGrace);
 }
 

@@ -1,4 +1,4 @@
-// Listings that come page by page.
+// Listings that arrive page by page.
 #include <dirent.h>
 
 #include <algorithm>
@@ -36,7 +36,7 @@ class Directory {
     if (entry == nullptr) return std::nullopt;
     return entry->d_name;
   }
-  // Those up to the end or failure, without the directory's own.
+  // The names up to the end or failure, without the directory's own.
   std::vector<std::string> names() {
     std::vector<std::string> all;
     while (auto name = next()) {
@@ -131,7 +131,7 @@ TEST_F(ListTest, a_list_that_ends_with_a_page_ends) {
   EXPECT_EQ(Directory(root_).names(), expected(20));
 }
 
-// Alone it is not the end of the directory, though there is nothing to give.
+// This alone is not the end of the directory, though there is nothing to return.
 TEST_F(ListTest, pages_of_which_the_reader_may_see_nothing_are_passed_by) {
   add(45);
   backend().add("shared-a", "x");  // behind all others
@@ -156,7 +156,7 @@ TEST_F(ListTest, a_store_that_breaks_off_is_told_and_is_not_the_end) {
   const Ran ls = run("ls " + root_);
   EXPECT_NE(ls.status, 0);
   EXPECT_NE(ls.output.find("Input/output error"), std::string::npos) << ls.output;
-  // Who asks again is told again, and gets the rest once it is there.
+  // Another call gets the error again, and the rest once it is available.
   EXPECT_EQ(directory.next(), std::nullopt);
   EXPECT_EQ(errno, EIO);
   backend().fail_from_page(0, std::nullopt);
@@ -257,13 +257,13 @@ TEST_F(ListTest, who_waits_long_gets_each_name_once_and_no_other) {
     std::vector<std::string> names;
     while (auto name = directory.next()) names.push_back(*name);
     if (errno != 0) return errno;
-    // See fuse_ops_dir.cc.
+    // See fs/mount/ops_dir.cc.
     std::erase_if(names, [](const std::string& name) { return name == "."; });
     auto wanted = expected(45);
     wanted.insert(wanted.begin(), {"..", ".keyfs"});
     return names == wanted ? 0 : 200;
   });
-  while (backend().pages < 5) ::usleep(5'000);  // it has been let go, and come back
+  while (backend().pages < 5) ::usleep(5'000);  // it was answered, and came back
   backend().hang_from_page(SIZE_MAX);
   EXPECT_EQ(wait_for(reader), 0);
 }

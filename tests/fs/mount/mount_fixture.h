@@ -1,4 +1,4 @@
-// A FuseSide that is really mounted. Needs root and /dev/fuse; the tests are skipped without.
+// A FuseSide with a real mount. Needs root and /dev/fuse; the tests are skipped without.
 #pragma once
 
 #include <fcntl.h>
@@ -42,8 +42,8 @@ inline std::string as_user(int uid, const std::string& command, const std::strin
          (groups.empty() ? " --clear-groups " : " --groups=" + groups + " ") + command;
 }
 
-// A process that does `work` and exits with what it returns. It has none of our descriptors: one
-// that waits for the mount and holds /dev/fuse open would outlive the daemon, and could not be
+// A process that runs `work` and exits with its result. It has none of our descriptors: if it
+// waited for the mount while holding /dev/fuse open, it would outlive the daemon and could not be
 // killed.
 template <class Work>
 pid_t start(Work work) {
@@ -93,7 +93,8 @@ class MountTest : public ::testing::Test {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
                                                                  begin);
   }
-  // A child that waits in the mount, as `start_waiting` makes one, dies of each of them at once.
+  // A child that waits in the mount, as created by `start_waiting`, dies immediately of each of
+  // them.
   void expect_deadly(std::initializer_list<int> signals,
                      const std::function<pid_t()>& start_waiting) {
     for (const int signal : signals) {

@@ -103,12 +103,12 @@ TEST_F(MountTest, attributes_are_those_of_a_private_file) {
   backend().add("team-a", "x");
   EXPECT_EQ(run("stat -c '%a %u %g %h %F' " + path("app-a")).output, "400 1001 0 1 regular file\n");
   EXPECT_EQ(run("stat -c '%a %u %g' " + path("team-a")).output, "440 0 2000\n");
-  // Nothing is known yet, and root may not have the store asked: no smaller than any key.
+  // Nothing is known yet, and root may not cause a read of the store: at least as large as any key.
   EXPECT_EQ(run("stat -c '%s' " + path("app-a")).output, "4096\n");
   run(as_user(1001, "cat " + path("app-a")));
   EXPECT_EQ(run("stat -c '%s' " + path("app-a")).output, "48\n");
   EXPECT_EQ(run("stat -f -c '%l' " + root_).output, "255\n");
-  // The number that readdir tells is the one that stat tells.
+  // readdir and stat give the same number.
   EXPECT_EQ(run(as_user(1001, "ls -i " + root_)).output,
             run(as_user(1001, "stat -c '%i app-a' " + path("app-a"))).output);
 }
@@ -191,7 +191,7 @@ class MountFailureTest : public MountTest, public ::testing::WithParamInterface<
 TEST_P(MountFailureTest, has_its_errno) {
   backend().fail_with(Error(GetParam().code, "because"));
   EXPECT_EQ(open_error(path("root-a")), GetParam().error);
-  // Of a damaged record the keyring tells, once for all who wait for it.
+  // The keyring reports a damaged record once for all its waiters.
   EXPECT_EQ(side_->log.has("could not open a key"), GetParam().code != Code::kCorrupt);
   backend().fail_with(std::nullopt);
   EXPECT_EQ(open_error(path("root-a")), 0);
@@ -205,8 +205,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Failure{Code::kUnauthenticated, EIO}),
     [](const auto& info) { return std::string(to_string(info.param.code)); });
 
-// Sees whether the first page of a file is in the page cache. To open a file, or to map it, drops
-// its pages, so both are done beforehand.
+// Checks whether the first page of a file is in the page cache. Opening or mapping a file drops its
+// pages, so both are done beforehand.
 class PageWatch {
  public:
   explicit PageWatch(const std::string& path) : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
@@ -224,7 +224,7 @@ class PageWatch {
     EXPECT_EQ(::mincore(mapping_, 4096, &resident), 0);
     return (resident & 1) != 0;
   }
-  // The release of another descriptor is told to us after its close(2) has returned.
+  // The RELEASE of another descriptor arrives after its close(2) has returned.
   bool gone_soon() const {
     for (int i = 0; i < 500 && cached(); ++i) ::usleep(10'000);
     return !cached();

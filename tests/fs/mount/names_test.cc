@@ -1,4 +1,4 @@
-// What names cost that somebody only asks for, and what a caller costs who may read nothing.
+// The cost of names that are only looked up, and of callers who may read nothing.
 #include <sys/statvfs.h>
 
 #include <atomic>
@@ -40,7 +40,7 @@ TEST_F(NamesTest, names_that_are_only_asked_for_are_forgotten_but_for_the_newest
     ASSERT_TRUE(error == 0 || error == EAGAIN) << error;
   }
   EXPECT_TRUE(known_soon(kMost)) << known();
-  // What is forgotten last is let go by another thread.
+  // Another thread releases what is forgotten last.
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (side_->cache.usage().entries > kMost && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::yield();
@@ -129,7 +129,7 @@ TEST_F(MountTest, many_who_look_at_once_do_not_all_ask_the_store) {
   }
   for (auto& look : looks) look.join();
   EXPECT_EQ(failed, 0);
-  // After those that were not told in time none asks for a second.
+  // After some got no answer in time, none asks for a second.
   EXPECT_LE(backend().describes, 64 * (1 + since(begin) / std::chrono::seconds(1)));
   EXPECT_GE(backend().describes, 1);
   backend().hang(false);

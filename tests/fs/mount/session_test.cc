@@ -1,4 +1,5 @@
-// Mounting and unmounting: options, mount points that can't be, signals, what a dead daemon leaves.
+// Mounting and unmounting: options, impossible mount points, signals, what a dead daemon leaves
+// behind.
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -140,7 +141,7 @@ TEST_F(SessionTest, what_was_mounted_over_it_is_left_alone_at_its_end) {
   EXPECT_TRUE(std::filesystem::exists(dir_.path() + "/covered"));
   ASSERT_EQ(::umount2(root_.c_str(), 0), 0);
   EXPECT_EQ(open_error(root_ + "/root-a"), ENOTCONN);
-  // What is left is cleaned up by the next one.
+  // The next one cleans up what is left.
   EXPECT_TRUE(prepare_mountpoint(root_, log_.log()));
   EXPECT_FALSE(mounted());
 }
@@ -202,7 +203,7 @@ TEST_F(SessionTest, what_a_killed_daemon_left_is_cleaned_up_and_told) {
   ASSERT_TRUE(prepared) << prepared.error().message;
   EXPECT_EQ(*prepared, root_);
   EXPECT_FALSE(mounted());
-  EXPECT_TRUE(log_.has("unmounted a keyfs that had died"));
+  EXPECT_TRUE(log_.has("unmounted a dead keyfs"));
   const pid_t daemon = start_daemon();
   EXPECT_EQ(run("cat " + root_ + "/root-a").output, "x");
   ::kill(daemon, SIGTERM);
@@ -214,7 +215,7 @@ TEST_F(SessionTest, a_live_keyfs_is_left_alone) {
   const auto prepared = prepare_mountpoint(root_ + "/", log_.log());
   ASSERT_FALSE(prepared);
   EXPECT_EQ(prepared.error().code, Code::kInvalid);
-  EXPECT_NE(prepared.error().message.find("mounted there already"), std::string::npos);
+  EXPECT_NE(prepared.error().message.find("already mounted there"), std::string::npos);
   EXPECT_EQ(run("cat " + root_ + "/root-a").output, "x");
   ::kill(daemon, SIGTERM);
   EXPECT_EQ(wait_for(daemon), 0);

@@ -1,5 +1,5 @@
 // The operations as the kernel's side of the protocol sees them (linux/fuse.h), over a socket: runs
-// without /dev/fuse, and says things that a kernel would rarely say.
+// without /dev/fuse, and sends things that a kernel rarely sends.
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <sys/socket.h>
@@ -164,7 +164,7 @@ TEST_F(SocketTest, a_forgotten_name_comes_back_under_another_id) {
   fuse_forget_in forget{};
   forget.nlookup = 2;
   send(FUSE_FORGET, first, &forget, sizeof forget);
-  // It has no reply, and what comes next may be read by another thread.
+  // It has no reply, and another thread may read the next request.
   while (side_->ops.status().known_keys != 0) std::this_thread::yield();
   EXPECT_NE(node_of("app-a"), first);
   EXPECT_EQ(side_->ops.status().known_keys, 1U);
@@ -252,7 +252,7 @@ TEST_F(SocketTest, an_interrupt_that_overtakes_its_request_is_heeded) {
   fuse_open_in request{};
   const uint64_t unique = send(FUSE_OPEN, node, &request, sizeof request, 1001);
   EXPECT_EQ(unique, interrupt.unique);
-  // libfuse answers an interrupt for what it does not know with EAGAIN, or keeps it.
+  // libfuse answers an interrupt for an unknown request with EAGAIN, or keeps it.
   Reply reply = receive();
   if (reply.unique != unique) {
     EXPECT_EQ(reply.error, EAGAIN);
@@ -296,7 +296,7 @@ TEST_F(SocketTest, a_read_into_the_page_cache_leads_to_an_invalidation_after_rel
   fuse_release_in release{};
   release.fh = handle;
   EXPECT_EQ(call(FUSE_RELEASE, node, &release, sizeof release).error, 0);
-  // Its own thread tells the kernel, some time before or after that answer; sizes were told, too.
+  // A separate thread tells the kernel, some time before or after that answer; sizes were told too.
   const auto pages_dropped = [&] {
     for (const Reply& notice : notices_) {
       const auto what = notice.as<fuse_notify_inval_inode_out>();

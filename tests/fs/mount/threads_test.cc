@@ -1,4 +1,4 @@
-// The threads that take requests, on operations of the test's own, over a socket.
+// The threads that take requests, on the test's own operations, over a socket.
 #include "fs/mount/threads.h"
 
 #define FUSE_USE_VERSION 312
@@ -24,7 +24,7 @@ namespace {
 
 class FuseThreadsTest : public ::testing::Test {
  protected:
-  static constexpr fuse_ino_t kSlow = 7;  // waits to be told
+  static constexpr fuse_ino_t kSlow = 7;  // waits for a signal
   static constexpr fuse_ino_t kBusy = 8;  // computes for a while
 
   void SetUp() override {
@@ -99,7 +99,7 @@ class FuseThreadsTest : public ::testing::Test {
     const fuse_getattr_in request{};
     return send(FUSE_GETATTR, node, &request, sizeof request);
   }
-  // Which request the next answer is for; 0 when none comes.
+  // Which request the next answer is for; 0 if none comes.
   uint64_t receive() {
     std::array<char, 4096> message{};
     fuse_out_header header{};
@@ -205,7 +205,7 @@ TEST_F(FuseThreadsTest, helpers_join_while_requests_queue_up_and_leave_when_they
   ask(20);
   reader.join();
 
-  // One at a time: whoever takes it has waited for it.
+  // One at a time: the thread that takes it has waited for it.
   while (threads_->active() > 2 && std::chrono::steady_clock::now() < end) {
     ask(20);
     ASSERT_NE(receive(), 0U);

@@ -1,4 +1,4 @@
-// What .keyfs/ holds, put together from real parts.
+// The files in .keyfs/, built from real parts.
 #include "fs/mount/virtual_files.h"
 
 #include <unistd.h>
@@ -114,8 +114,8 @@ TEST_F(VirtualFilesTest, gauges_are_set_when_they_are_looked_at) {
   EXPECT_GT(metric("keyfs_locked_bytes"), 0);
 }
 
-// A key of readable text besides the random one: bytes that are no UTF-8 would not come through JSON
-// as they are, and would be looked for in vain.
+// A key of readable text besides the random one: bytes that are not UTF-8 would be replaced in
+// JSON, and never found.
 TEST_F(VirtualFilesTest, neither_holds_a_byte_of_a_key_in_any_notation) {
   const std::string text = "opensesame-opensesame-opensesame";
   auto readable = std::make_shared<DataKey>();

@@ -1,4 +1,4 @@
-// Readers that wait: who is let go when, and that nobody else notices.
+// Waiting readers: which are released when, and that nobody else notices.
 #include <dirent.h>
 #include <poll.h>
 #include <sys/statvfs.h>

@@ -36,7 +36,7 @@ std::string mistake(const std::string& text) {
   return policy ? "no mistake" : policy.error().message;
 }
 
-// Counts how often the groups are asked for; without any they cannot be learned.
+// Counts how often the groups are requested; without any they are unknown.
 class CountedGroups final : public SupplementaryGroups {
  public:
   CountedGroups() = default;
@@ -165,7 +165,7 @@ TEST_F(PolicyTest, a_reload_that_changes_nothing_keeps_the_policy) {
   EXPECT_EQ(&holder.current(), before);
   EXPECT_TRUE(holder.replace(std::move(*load("[keys *]\nread = any\n"))));
   EXPECT_NE(&holder.current(), before);
-  EXPECT_EQ(section->title, "[keys public-*]");  // still there for those who hold it
+  EXPECT_EQ(section->title, "[keys public-*]");  // still valid for holders
 }
 
 TEST(PolicyMistakes, are_told_with_their_line) {
@@ -182,7 +182,7 @@ TEST(PolicyMistakes, are_told_with_their_line) {
       mistake("[keys a]\nread = app\n"),
       "k.ini:2: [keys a] read: \"app\" is neither user:NAME, uid:N, group:NAME, gid:N, nor any");
   EXPECT_EQ(mistake("[keys a]\nread = uid:4294967295\n"),
-            "k.ini:2: [keys a] read: \"uid:4294967295\" has no number from 0 to 4294967294");
+            "k.ini:2: [keys a] read: \"uid:4294967295\" needs a number from 0 to 4294967294");
   EXPECT_EQ(mistake("[keys a]\nwrite = any\n").substr(0, 35),
             "k.ini:2: [keys a] write: unknown ke");
   EXPECT_EQ(mistake("[keys a/b]\nread = any\n").substr(0, 32), "k.ini:1: [keys a/b] the pattern ");
@@ -259,7 +259,7 @@ TEST(Glob, many_stars_cost_no_more_than_length_times_length) {
   for (int i = 0; i < 120; ++i) pattern += "*a";
   pattern += "b";
   auto glob = Glob::parse(pattern);
-  // With backtracking to every star this would not end in this universe.
+  // With backtracking to every star this would practically never end.
   EXPECT_FALSE(glob->matches(std::string(255, 'a')));
 }
 

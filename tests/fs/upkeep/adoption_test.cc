@@ -13,7 +13,7 @@ using testing::Daemon;
 using testing::KeyringTest;
 using namespace std::chrono_literals;
 
-// A store in which RKMS wrote before: its records are there until they are replaced.
+// A store that RKMS wrote to: its records stay until they are replaced.
 class RkmsStore final : public Store {
  public:
   RkmsStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
@@ -92,7 +92,7 @@ struct AdoptionTest : KeyringTest {
     daemon.forget();
   }
 
-  // As RKMS did: the same key wrapped in each region, bound to nothing, and nothing said of it.
+  // As RKMS did it: the same key wrapped in each region, bound to nothing, without a check value.
   void write_rkms(const std::string& id, const std::map<size_t, std::string>& key_of_region) {
     Record record;
     record.id = id;
@@ -104,7 +104,7 @@ struct AdoptionTest : KeyringTest {
       const auto wrapped =
           world.time.loop.run_task(daemon.region[region]->wrap(key, {}, now() + 10s)).value();
       Wrap& wrap = record.versions[1].wrapped[names[region]];
-      wrap.master = wrapped.master;  // RKMS did not tell; a local region wants to know
+      wrap.master = wrapped.master;  // RKMS did not record it; a local region needs it
       wrap.blob = wrapped.blob;
     }
     daemon.forget();
@@ -116,7 +116,7 @@ struct AdoptionTest : KeyringTest {
     return world.time.loop.run_task(healer.run_once(std::move(ids), TimePoint::max())).value();
   }
   bool adopted(const std::string& id) { return world.records->find(id).has_value(); }
-  // The failure's words, and that the record was left alone.
+  // The failure's message; also checks that the record is unchanged.
   std::string refused(const std::string& id) {
     const HealReport report = heal();
     EXPECT_FALSE(adopted(id));
@@ -159,7 +159,7 @@ TEST_F(AdoptionTest, an_item_in_place_of_a_record_that_this_host_has_seen_is_lef
   seen.id = "old";
   seen.serial = 1;
   memory.knows(seen);
-  EXPECT_TRUE(has(refused("old"), "an item of RKMS stands in place of the record"));
+  EXPECT_TRUE(has(refused("old"), "an RKMS item has replaced the record"));
   memory.says(Recall::What::kUnknown);
   EXPECT_TRUE(has(refused("old"), "can't be told now"));
   memory.says(Recall::What::kKnown);  // as one that RKMS wrote
@@ -215,7 +215,7 @@ TEST_F(AdoptionTest, a_key_that_its_check_value_would_give_away_is_left_alone_wi
   write_rkms("short", {{0, std::string(15, 'x')}});
   const std::string told = refused("short");
   EXPECT_TRUE(has(told, "has 15 bytes")) << told;
-  EXPECT_TRUE(has(told, "found by trial")) << told;
+  EXPECT_TRUE(has(told, "found by brute force")) << told;
   EXPECT_FALSE(heal().complete());
 }
 
@@ -255,7 +255,7 @@ TEST_F(AdoptionTest, a_region_that_cannot_be_compared_leaves_the_record_alone_un
   write_rkms("old", {{0, key}, {1, key}, {2, key}});
   daemon.region[1]->fail_with(Code::kUnavailable, "refuses connections");
   const std::string told = refused("old");
-  EXPECT_TRUE(has(told, "cannot be compared in every region")) << told;
+  EXPECT_TRUE(has(told, "cannot be verified in every region")) << told;
   EXPECT_TRUE(has(told, "refuses connections")) << told;
   daemon.region[1]->heal();
   EXPECT_EQ(heal().adopted, 1u);

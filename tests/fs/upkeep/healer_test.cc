@@ -39,13 +39,13 @@ struct Nurse {
 };
 
 struct HealerTest : KeyringTest {
-  // A key that lacks region c; what it is.
+  // Creates a key that lacks region c, and returns it.
   std::string make_degraded(const std::string& id) {
     Daemon maker(world);
     maker.region[2]->fail_with(Code::kUnavailable);
     return maker.read(id);
   }
-  // What a daemon reads that has this region alone.
+  // What a daemon with only this region reads.
   std::string read_from(size_t region, const std::string& id) {
     Daemon reader(world);
     for (size_t i = 0; i < 3; ++i) {
@@ -65,7 +65,7 @@ TEST_F(HealerTest, fills_in_the_region_that_was_out_when_the_key_was_made) {
   EXPECT_EQ(report.healed, 1u);
   EXPECT_TRUE(report.complete());
   EXPECT_EQ(wraps("orders"), 3u);
-  // The plaintext is what it was, for the new region too.
+  // The plaintext is unchanged, also through the new region.
   EXPECT_EQ(key.size(), 32u);
   EXPECT_EQ(read_from(2, "orders"), key);
 }
@@ -127,7 +127,7 @@ TEST_F(HealerTest, another_writers_change_is_kept_and_told_and_the_key_healed_al
   EXPECT_EQ(stored("orders").state, KeyState::kDisabled);
   EXPECT_EQ(wraps("orders"), 3u);
   EXPECT_EQ(nurse.daemon.store.calls.replace, 2);
-  EXPECT_TRUE(world.log.has("the record of key orders was changed by another meanwhile"));
+  EXPECT_TRUE(world.log.has("the record of key orders was changed by another process"));
 }
 
 TEST_F(HealerTest, a_record_that_others_keep_changing_is_a_failure_and_their_word_stands) {
@@ -198,7 +198,7 @@ TEST_F(HealerTest, a_region_that_shares_a_multi_region_key_with_another_needs_no
   EXPECT_EQ(nurse.daemon.region_calls(), 0);
   EXPECT_EQ(wraps("orders"), 2u);
   EXPECT_EQ(read_from(2, "orders"), key);
-  // Nor is it told as degraded when it is read.
+  // Nor is it reported as degraded when read.
   EXPECT_TRUE(nurse.daemon.seen.degraded.empty());
   nurse.daemon.read("orders", false);
   EXPECT_TRUE(nurse.daemon.seen.degraded.empty());
@@ -244,13 +244,13 @@ TEST_F(HealerTest, a_region_that_stays_out_is_asked_ever_less_however_many_keys_
   nurse.start();
   for (int i = 0; i < 20; ++i) nurse.healer.note_degraded("key" + std::to_string(i));
   wait(1h);
-  // 5 s, 10 s, ... up to 10 min: 13 times, were each try at once.
+  // 5 s, 10 s, ... up to 10 min: 13 times, if each try took no time.
   EXPECT_GE(nurse.daemon.region[2]->calls.wrap, 5);
   EXPECT_LE(nurse.daemon.region[2]->calls.wrap, 14);
   EXPECT_LE(nurse.daemon.unwraps(), 14);
   EXPECT_EQ(nurse.healer.status().waiting, 20u);
   EXPECT_EQ(world.log.count("key key0 lacks a region"), 1u);
-  // Once it is back, without anybody telling, all are healed.
+  // Once it is back, all are healed without a notification.
   nurse.daemon.region[2]->heal();
   wait(15min);
   EXPECT_EQ(nurse.healer.status().waiting, 0u);
@@ -315,7 +315,7 @@ TEST_F(HealerTest, goes_through_the_store_by_itself_now_and_then) {
   nurse.start();
   wait(50s);
   EXPECT_EQ(nurse.daemon.store.calls.all(), 0);
-  // What a daemon before this one left degraded is found soon after the start.
+  // What an earlier daemon left degraded is found soon after the start.
   wait(20s);
   EXPECT_EQ(wraps("orders"), 3u);
   EXPECT_EQ(nurse.daemon.store.calls.list, 1);

@@ -236,13 +236,13 @@ TEST_F(KeyAdminTest, a_deleted_key_has_no_wrap_left_and_an_old_tombstone_loses_i
   EXPECT_TRUE(after.versions.at(1).wrapped.empty());
   EXPECT_FALSE(after.versions.at(1).destroyed.empty());
   EXPECT_EQ(after.versions.at(1).check, before.versions.at(1).check);
-  // Whoever puts the state back has nothing to serve.
+  // After restoring the state there is still nothing to serve.
   Record forged = after;
   forged.state = KeyState::kEnabled;
   rewrite(forged);
   EXPECT_NE(Daemon(world).read("orders", false), key);
 
-  // As a keyfs before this one left it.
+  // As an older keyfs left it.
   Record old = before;
   old.state = KeyState::kDeleted;
   rewrite(old);
@@ -293,7 +293,7 @@ TEST_F(KeyAdminTest, deleted_is_for_good_and_the_id_is_never_made_anew) {
     const auto refused = set("orders", state);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Code::kInvalid);
-    EXPECT_NE(refused.error().message.find("for good"), std::string::npos);
+    EXPECT_NE(refused.error().message.find("permanent"), std::string::npos);
   }
   EXPECT_TRUE(set("orders", KeyState::kDeleted));
   const auto made = create("orders");

@@ -148,7 +148,7 @@ TEST_F(KeyListTest, a_page_that_fails_is_told_and_is_not_the_end) {
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code, Code::kUnavailable);
   EXPECT_EQ(failed.error().message, "could not list the keys: refuses connections");
-  // Nor is it lost: who asks again gets it when it is there.
+  // Nor is it lost: another request gets it once it is available.
   daemon.store.heal();
   EXPECT_EQ(rest(listing, 1), std::vector<std::string>(all.begin() + 1000, all.end()));
 }
@@ -369,7 +369,7 @@ TEST_F(KeyListTest, a_size_is_known_as_soon_as_its_page_came_and_while_the_next_
   rest(listing);
   EXPECT_EQ(list.listed_bytes("key12000"), 64u);
 
-  // What the next pass has not reached is known from the last one.
+  // What the next pass has not reached yet is known from the last one.
   resize("key10001", 32);
   resize("key12000", 48);
   world.records->erase("key12001");

@@ -41,9 +41,9 @@ class DynamoDbBed {
   std::unique_ptr<DynamoDbStore> settled(size_t regions, bool accept_rkms = false);
   std::unique_ptr<DynamoDbReplica> replica(size_t number, bool accept_rkms = false);
 
-  // Past keyfs and the proxies' faults.
+  // Bypasses keyfs and the proxies' faults.
   nlohmann::json call(const std::string& operation, nlohmann::json request);
-  // A proxy's control: POST when there is a body, else GET.
+  // A proxy's control interface: POST if there is a body, otherwise GET.
   nlohmann::json control(size_t number, const std::string& path, const nlohmann::json& body = {});
   void fault(size_t number, const nlohmann::json& fault) { control(number, "/faults", fault); }
   void link(size_t number, const std::string& state) {

@@ -1,4 +1,4 @@
-// Replies of DynamoDB that are not what DynamoDB sends.
+// Replies that DynamoDB would not send.
 #include "store/dynamodb/item.h"
 
 #include <gtest/gtest.h>

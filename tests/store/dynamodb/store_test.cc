@@ -172,7 +172,7 @@ TEST_F(DynamoDbStoreTest, an_eventual_hit_is_told_as_one_and_a_strong_read_asks_
   }
   EXPECT_EQ(bed_.calls(1, "GetItem"), 1);
   EXPECT_EQ(bed_.calls(2, "GetItem") + bed_.calls(3, "GetItem"), 0);
-  // Without home there is no strong answer, and another region's is not taken for one.
+  // Without home there is no strong answer, and another region's answer does not count as one.
   bed_.fault(1, {{"do", "reset"}, {"op", "GetItem"}});
   EXPECT_FALSE(get(*store, "orders", 3s, Read::kStrong));
   EXPECT_TRUE(get(*store, "orders", 3s));
@@ -279,7 +279,7 @@ TEST_F(DynamoDbStoreTest, a_table_is_made_protected_and_an_existing_one_is_left_
   ASSERT_TRUE(put(*store, "orders"));
   const auto made = run(store->make_table(bed_.in(20s)));
   ASSERT_TRUE(made);
-  EXPECT_THAT(made->done, HasSubstr("is there already"));
+  EXPECT_THAT(made->done, HasSubstr("already exists"));
   EXPECT_TRUE(*get(*store, "orders"));
 }
 
@@ -473,7 +473,7 @@ TEST_F(DynamoDbStoreTest, is_made_from_the_configuration) {
   EXPECT_TRUE(put(**store, "orders")->stored);
   EXPECT_THAT(make("regions = us-east-1\n").error().message, HasSubstr("table"));
   EXPECT_THAT(make("table = t\nregions = Mars\n").error().message,
-              HasSubstr("f.ini:4: [store] regions: Mars is no name of an AWS region"));
+              HasSubstr("f.ini:4: [store] regions: Mars is not the name of an AWS region"));
   EXPECT_THAT(make("table = t\nregions = us-east-1, us-west-2, eu-west-1\n"
                    "endpoint = http://a, http://b\n")
                   .error()

@@ -1,4 +1,4 @@
-// A store over a real cluster, the members of which can be made to fail; all is mended afterwards.
+// A store over a real cluster whose members can be made to fail; everything is repaired afterwards.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -56,7 +56,7 @@ class EtcdFaults : public ::testing::Test {
   int calls(const std::string& path) {
     return world_.calls(1, path) + world_.calls(2, path) + world_.calls(3, path);
   }
-  // The member (from 1) that leads comes first.
+  // The leader (members count from 1) comes first.
   EtcdOptions leader_first() {
     EtcdOptions options = world_.options();
     const std::string answer = world_.act("/leader");

@@ -7,7 +7,7 @@
 
 namespace keyfs::testing {
 
-// The contract has a program of its own: etcd_store_test.cc.
+// The contract is tested in store_test.cc.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StoreContract);
 
 namespace {
@@ -111,7 +111,7 @@ TEST_F(EtcdFaults, without_its_client_certificate_nobody_gets_in) {
   options.cert.clear();
   options.key.clear();
   store_ = world_.open(options);
-  // With TLS 1.3 the refusal comes after the handshake, and looks like any broken connection.
+  // With TLS 1.3 the refusal comes after the handshake and looks like any broken connection.
   EXPECT_FALSE(get("orders", 3s));
 }
 
@@ -160,7 +160,7 @@ TEST_F(EtcdFaults, a_silent_member_costs_the_first_caller_little_and_the_next_no
   ASSERT_TRUE(put(example_record("orders")));
   world_.act("/1/pause");
   ASSERT_TRUE(get("orders", 10s));
-  // The others are known to answer now; connections to them may have to be opened.
+  // The others are now known to answer; connections to them may still have to be opened.
   ASSERT_TRUE(get("orders", 10s));
   const TimePoint begin = world_.loop().now();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(get("orders", 10s));
@@ -234,7 +234,7 @@ TEST_F(EtcdFaults, a_member_that_was_cut_off_does_not_bring_back_what_is_known_t
   Record disabled = first->winner.record;
   disabled.state = KeyState::kDisabled;
   ASSERT_TRUE(replace(disabled, first->winner.revision));
-  // The others are up and slow now, so that member 1 has its say first.
+  // The others are now up but slow, so that member 1 answers first.
   for (int member = 2; member <= 3; ++member) {
     world_.proxy(member, "POST", "/faults", R"({"do":"delay","path":"/v3/kv/*","seconds":1.5})");
   }

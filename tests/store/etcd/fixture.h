@@ -35,7 +35,7 @@ class EtcdWorld {
   std::unique_ptr<EtcdStore> open(EtcdOptions options);
   std::unique_ptr<EtcdStore> open() { return open(options()); }
 
-  // Behind keyfs's back. What was written is in each member's own copy afterwards.
+  // Without keyfs's knowledge. What was written is in each member's own copy afterwards.
   std::string read_raw(const std::string& id);
   void write_raw(const std::string& id, const std::string& bytes);
   // Any call to one member, as the user that the records belong to.
@@ -68,7 +68,7 @@ class EtcdWorld {
   Loop loop_{clock_, poller_};
   std::string prefix_;
   std::unique_ptr<HttpClient> control_;
-  // For what goes behind keyfs's back.
+  // For changes without keyfs's knowledge.
   EtcdOptions raw_options_;
   EtcdIdentity raw_identity_{"", std::nullopt};
   Worker raw_files_{loop_, "test-files"};

@@ -1,4 +1,4 @@
-// A host keeps to the cluster that it knows, and to how far that one had come.
+// A host sticks to the cluster that it knows, and to its latest revision.
 #include "store/etcd/identity.h"
 
 #include <gmock/gmock.h>
@@ -14,7 +14,7 @@
 
 namespace keyfs::testing {
 
-// The contract has a program of its own: etcd_store_test.cc.
+// The contract is tested in store_test.cc.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StoreContract);
 
 namespace {

@@ -38,7 +38,7 @@ TEST(EtcdLines, a_line_without_an_end_is_refused_at_the_bound) {
   EXPECT_FALSE(lines.append("x"));
 }
 
-// Looked at from its start for each piece, this takes minutes.
+// If each piece were scanned from the start, this would take minutes.
 TEST(EtcdLines, a_long_line_in_small_pieces_takes_time_by_its_length_alone) {
   constexpr size_t kMost = size_t{32} << 20;
   EtcdLines lines(kMost);

@@ -1,4 +1,4 @@
-// What etcd says, as its gateway writes it.
+// etcd's replies, as its gateway writes them.
 #include "store/etcd/messages.h"
 
 #include <gmock/gmock.h>
@@ -95,7 +95,7 @@ TEST(EtcdMessages, what_is_no_reply_of_etcd_is_refused_and_never_an_absent_key) 
     const auto reply = parse_etcd_reply(text);
     ASSERT_FALSE(reply) << text;
     EXPECT_EQ(reply.error().code, Code::kUnavailable);
-    EXPECT_EQ(reply.error().message, "the reply is not one of etcd");
+    EXPECT_EQ(reply.error().message, "the reply is not from etcd");
   }
 }
 
@@ -166,14 +166,14 @@ TEST(EtcdError, each_refusal_says_what_to_do) {
 }
 
 TEST(EtcdError, a_client_certificate_with_a_common_name_is_told) {
-  // Not JSON: etcd's HTTP server says it, before the gateway.
+  // Not JSON: from etcd's HTTP server, before the gateway.
   const auto failure = failure_of(
       "CommonName of client sending a request against gateway will be ignored and not used as "
       "expected",
       400);
   EXPECT_EQ(failure.error.code, Code::kDenied);
   EXPECT_EQ(failure.next, EtcdNext::kGiveUp);
-  EXPECT_THAT(failure.error.message, HasSubstr("no client certificate with a common name"));
+  EXPECT_THAT(failure.error.message, HasSubstr("client certificates with a common name"));
 }
 
 TEST(EtcdError, an_answer_in_other_words_is_not_quoted) {

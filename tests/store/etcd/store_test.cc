@@ -1,4 +1,4 @@
-// The store over a cluster that works. What happens when it does not: etcd_faults_test.cc.
+// The store over a working cluster. For failures see faults_test.cc.
 #include "store/etcd/store.h"
 
 #include "store/etcd/fixture.h"

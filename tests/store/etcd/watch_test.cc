@@ -1,4 +1,4 @@
-// What a watch tells while members of its cluster fail.
+// What a watch reports while members of its cluster fail.
 #include "store/etcd/watch.h"
 
 #include <gmock/gmock.h>
@@ -10,14 +10,14 @@
 
 namespace keyfs::testing {
 
-// The contract has a program of its own: etcd_store_test.cc.
+// The contract is tested in store_test.cc.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StoreContract);
 
 namespace {
 
 using namespace std::chrono_literals;
 
-// What a watch told.
+// What a watch reported.
 class Heard final : public ChangeListener {
  public:
   void on_change(const std::string& id, const std::optional<Stored>& stored) override {
@@ -161,7 +161,7 @@ TEST_F(EtcdWatched, a_change_that_was_compacted_away_in_a_break_is_told_as_a_gap
 TEST_F(EtcdWatched, a_stream_that_gets_stuck_is_left_for_another) {
   store_ = world_.open(world_.options(EtcdWorld::Through::kHttp));
   ASSERT_TRUE(write(example_record("orders")));
-  // The member lives, and so does the connection; what it says on it no longer comes through.
+  // The member and the connection are alive, but its data no longer arrives.
   for (int member = 1; member <= 3; ++member) {
     world_.proxy(member, "POST", "/faults", R"({"do":"stall","op":"/v3/watch","count":1})");
   }

@@ -1,6 +1,6 @@
 // One of several processes on one SQLite file.
-//   sqlite_client PATH race MARK COUNT   puts COUNT ids, prints "id creator" of whoever won each
-//   sqlite_client PATH write             puts ids without end, prints each once it is acknowledged
+//   sqlite_client PATH race MARK COUNT   puts COUNT ids, prints "id creator" of each winner
+//   sqlite_client PATH write             puts ids endlessly, prints each once acknowledged
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 namespace files = std::filesystem;
 
-// A connection past keyfs.
+// A connection that bypasses keyfs.
 class RawDatabase {
  public:
   explicit RawDatabase(const std::string& path) {
@@ -185,7 +185,7 @@ TEST_F(SqliteStoreTest, reads_go_on_while_another_process_holds_the_write_lock) 
   const auto late = run(store->put_if_absent(example_record("late"), in(300ms)));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kTimeout);
-  EXPECT_THAT(late.error().message, HasSubstr("another process holds it locked"));
+  EXPECT_THAT(late.error().message, HasSubstr("another process keeps it locked"));
 
   // While one of our own calls waits for the lock, too.
   auto waiting = store->put_if_absent(example_record("waiting"), in(20s));
@@ -236,14 +236,14 @@ TEST_F(SqliteStoreTest, another_database_written_over_the_open_one_is_no_miss_an
   const auto store = must_open();
   const auto first = put(*store, "orders");
   ASSERT_TRUE(first);
-  // The same file to the kernel, and another store all the same.
+  // The same file to the kernel, but another store.
   RawDatabase raw(path_);
   raw.run("UPDATE meta SET value = 'ffffffffffffffffffffffffffffffff' WHERE name = 'store_id'");
   raw.run("DELETE FROM records");
   const auto found = run(store->get("orders", Read::kAny, in(20s)));
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, Code::kInvalid) << found.error().message;
-  EXPECT_THAT(found.error().message, HasSubstr("holds another store than when keyfs opened it"));
+  EXPECT_THAT(found.error().message, HasSubstr("is not the store that keyfs opened"));
   EXPECT_FALSE(put(*store, "orders"));
   EXPECT_FALSE(run(store->replace(example_record("orders"), "1", in(20s))));
   EXPECT_EQ(raw.run("SELECT count(*) || '' FROM records WHERE id > ?1 OR id > ?2", "", ""), "0");
@@ -282,14 +282,14 @@ TEST_F(SqliteStoreTest, a_database_of_a_later_keyfs_is_refused) {
   RawDatabase(path_).run("PRAGMA user_version = 2");
   const Error error = why_not_open();
   EXPECT_EQ(error.code, Code::kInvalid);
-  EXPECT_THAT(error.message, HasSubstr("has schema 2, this version of keyfs knows 1"));
+  EXPECT_THAT(error.message, HasSubstr("has schema 2, but this version of keyfs knows 1"));
 }
 
 TEST_F(SqliteStoreTest, a_file_that_is_no_database_is_refused) {
   std::ofstream(path_) << std::string(5000, 'x');
   const Error error = why_not_open();
   EXPECT_EQ(error.code, Code::kCorrupt);
-  EXPECT_THAT(error.message, HasSubstr("is no SQLite database"));
+  EXPECT_THAT(error.message, HasSubstr("not an SQLite database"));
 }
 
 TEST_F(SqliteStoreTest, a_damaged_database_is_never_read_as_empty) {
@@ -317,7 +317,7 @@ TEST_F(SqliteStoreTest, a_directory_that_is_missing_is_told) {
   path_ = directory_.file("missing/keys.db");
   const Error error = why_not_open();
   EXPECT_EQ(error.code, Code::kUnavailable);
-  EXPECT_EQ(error.message, path_ + ": cannot be made: its directory does not exist");
+  EXPECT_EQ(error.message, path_ + ": cannot be created: its directory does not exist");
   path_ = directory_.file("");
   path_.pop_back();
   EXPECT_THAT(why_not_open().message, HasSubstr("is not a regular file"));
@@ -327,7 +327,7 @@ TEST_F(SqliteStoreTest, a_file_that_this_user_may_not_write_is_denied) {
   must_open().reset();
   files::permissions(path_, files::perms(0444));
   files::permissions(directory_.file(""), files::perms(0555));
-  const bool root = ::geteuid() == 0;  // whom no mode keeps out
+  const bool root = ::geteuid() == 0;  // modes do not restrict root
   ASSERT_EQ(root ? ::seteuid(65534) : 0, 0);
   const Error error = why_not_open();
   ASSERT_EQ(root ? ::seteuid(0) : 0, 0);
@@ -379,7 +379,7 @@ TEST_F(SqliteStoreTest, its_check_tells_a_lock_that_another_process_keeps) {
   for (const auto& item : check.items) items[item.what] = item;
   EXPECT_TRUE(items["reachable"].ok) << items["reachable"].detail;
   EXPECT_FALSE(items["may write"].ok);
-  EXPECT_THAT(items["may write"].detail, HasSubstr("another process holds it locked"));
+  EXPECT_THAT(items["may write"].detail, HasSubstr("another process keeps it locked"));
   EXPECT_FALSE(items["private"].ok);
   EXPECT_EQ(items["private"].remedy, "chmod 600 " + path_);
 }

@@ -1,4 +1,4 @@
-"""A listening port that can be refused, cut, hung or made unreachable, and that stays ours all the while."""
+"""A listening port that can refuse, cut, hang or be unreachable, and that nobody else can take meanwhile."""
 import asyncio
 import socket
 

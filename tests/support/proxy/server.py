@@ -1,4 +1,4 @@
-"""The proxy itself. One Proxy stands before one backend and listens on a plain port and, with a certificate, on a TLS port.
+"""The proxy itself. One Proxy is in front of one backend and listens on a plain port and, with a certificate, on a TLS port.
 
 Each client connection has a backend connection of its own. In HTTP mode requests are read whole, matched against the
 faults, and passed on byte for byte (Host and signature stay right); replies are streamed. In TCP mode bytes are pumped."""

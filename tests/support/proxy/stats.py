@@ -1,4 +1,4 @@
-"""What the proxy counts, and what it notes of each request when asked: names and harmless values, never a plaintext."""
+"""What the proxy counts and, on request, records of each request: names and harmless values, never a plaintext."""
 import asyncio
 import json
 import time
