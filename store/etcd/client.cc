@@ -197,8 +197,11 @@ Task<EtcdClient::Answer> EtcdClient::call(EtcdCall call, TimePoint deadline) {
     co_return failing(Error(Code::kTimeout, "no time left to ask"), EtcdNext::kGiveUp);
   }
   std::vector<Said> said;
-  Duration patience = options_.attempt_timeout;
-  for (unsigned number = 0;; ++number, patience *= 2) {
+  // The second round waits longer, for a cluster that is slow. No round waits longer than that: what
+  // was sent into an outage is never answered, however soon the cluster is back.
+  const Duration first = options_.attempt_timeout;
+  for (unsigned number = 0;; ++number) {
+    const Duration patience = number == 0 ? first : 2 * first;
     Answer answer = co_await round(call, deadline, patience, said);
     if (answer || answer.error().next == EtcdNext::kGiveUp) co_return answer;
     if (loop().now() < deadline && !call.one_round) {

@@ -64,11 +64,18 @@ void EtcdWatch::rewind(int64_t revision) {
 
 bool EtcdWatch::went_back() const { return store_.identity_.behind(); }
 
+void EtcdWatch::compare(const Probed& probed) {
+  // Each is sent when the one before was answered, and what it reads only ever advances.
+  if (probed.changed != 0 && probed.changed < probed_) store_.identity_.went_back();
+  probed_ = std::max(probed_, probed.changed);
+}
+
 void EtcdWatch::begin(const Probed& first) {
   restart_ = false;
   created_ = false;
   announcing_ = 0;
   goal_ = 0;
+  compare(first);
   if (went_back()) gap(first.revision + 1);
   // Where nothing tells what the newest change is, what was missed cannot be known.
   if (next_ == 0 || (first.changed == 0 && first.revision >= next_)) gap(first.revision + 1);
@@ -76,9 +83,7 @@ void EtcdWatch::begin(const Probed& first) {
 }
 
 void EtcdWatch::take_probe(const Probed& probed) {
-  // Each is sent when the one before was answered, and what it reads only ever advances.
-  if (probed.changed != 0 && probed.changed < probed_) store_.identity_.went_back();
-  probed_ = std::max(probed_, probed.changed);
+  compare(probed);
   if (went_back() && live_) return;  // it confirms nothing, and what follows it ends
   if (probed.changed < next_) {
     if (caught_up() && !went_back()) announced_ = probed.sent;

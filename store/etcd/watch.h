@@ -89,6 +89,7 @@ class EtcdWatch {
 
   // Whether the cluster has gone back in time, as far as this host knows by now.
   bool went_back() const;
+  void compare(const Probed& probed);
   // Decides from where to begin.
   void begin(const Probed& first);
   void take_probe(const Probed& probed);
