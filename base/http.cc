@@ -175,7 +175,7 @@ Result<void> HttpTransfer::start() {
       request_.secret_response || !request_.secret_body.empty() || !request_.secret_headers.empty();
   const bool http2 = options.http2 && !secret;
   set(CURLOPT_HTTP_VERSION, http2 ? long{CURL_HTTP_VERSION_2TLS} : long{CURL_HTTP_VERSION_1_1});
-  set(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+  set(CURLOPT_PIPEWAIT, http2 && https ? 1L : 0L);
   set(CURLOPT_SHARE, client_.poller_.state_->share.get());
   set(CURLOPT_PRIVATE, static_cast<CurlDone*>(this));
   set(CURLOPT_HEADERFUNCTION, &HttpTransfer::on_header);

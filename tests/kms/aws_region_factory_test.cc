@@ -60,10 +60,10 @@ TEST_F(AwsRegionFactoryTest, mistakes_are_told_with_their_line) {
   expect_mistake("us-east-1", "key = alias/k\nendpoint = kms.test\n",
                  "4: [region us-east-1] endpoint: is not an http:// or https:// URL");
   expect_mistake("us-east-1", "key = alias/k\nrole_arn = admin\n",
-                 "4: [region us-east-1] role_arn: is no ARN");
+                 "4: [region us-east-1] role_arn: is not an ARN");
   auto named = make("Primary", "key = alias/keyfs\n");
   ASSERT_FALSE(named);
-  EXPECT_THAT(named.error().message, HasSubstr("aws_region: must name a region of AWS"));
+  EXPECT_THAT(named.error().message, HasSubstr("aws_region: must name an AWS region"));
   auto unknown = make("us-east-1", "key = alias/k\nendpiont = http://a\n");
   ASSERT_FALSE(unknown);
   EXPECT_THAT(unknown.error().message, StartsWith("keyfs.ini:4: "));

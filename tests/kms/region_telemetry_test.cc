@@ -79,7 +79,7 @@ TEST_F(RegionTelemetryTest, a_refusal_is_loud_and_its_end_is_told) {
   ASSERT_TRUE(unwrap(created->wrapped));
   wait(1s);
   ASSERT_EQ(sink.lines.size(), 2u);
-  EXPECT_THAT(sink.lines[0], HasSubstr("error level=error msg=\"region a refuses keyfs: mend"));
+  EXPECT_THAT(sink.lines[0], HasSubstr("error level=error msg=\"region a refuses keyfs: fix"));
   EXPECT_THAT(sink.lines[0], HasSubstr("reason=\"the master key is disabled\""));
   EXPECT_THAT(sink.lines[1], HasSubstr("info level=info msg=\"region a answers again\""));
 }

@@ -26,7 +26,7 @@ TEST_F(Credentials, a_process_is_run_and_its_answer_taken) {
 
 TEST_F(Credentials, what_goes_wrong_with_a_process_is_told_without_its_output) {
   for (const auto& [command, what] : std::map<std::string, std::string>{
-           {"sh -c 'echo SECRET; exit 3'", "ended with code 3"},
+           {"sh -c 'echo SECRET; exit 3'", "exited with code 3"},
            {"echo SECRET", "not JSON of Version 1"},
            {"echo '{\"Version\": 2}'", "not JSON of Version 1"},
            {"echo '{\"Version\": 1, \"AccessKeyId\": \"SECRET\"}'", "no secret access key"},

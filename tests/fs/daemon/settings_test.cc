@@ -65,7 +65,7 @@ TEST(Settings, a_mistake_is_one_line_with_file_and_line) {
   EXPECT_EQ(said("[keyfs]\naudit = a.log\n"),
             "k.ini:2: [keyfs] audit: \"a.log\" is neither an absolute path, nor journal, nor off");
   EXPECT_EQ(said("[keyfs]\ncreate_min_regions = 4\n"),
-            "k.ini:2: [keyfs] create_min_regions: asks for 4 regions, and 3 are configured");
+            "k.ini:2: [keyfs] create_min_regions: asks for 4 regions, but only 3 are configured");
   EXPECT_EQ(said("[keyfs]\nfresh_for = 10m\nserve_stale_for = 5m\n"),
             "k.ini:3: [keyfs] serve_stale_for: serve_stale_for must not be shorter than fresh_for");
   EXPECT_EQ(said("[keyfs]\nstate_dir = here\n"),

@@ -83,7 +83,7 @@ TEST_F(KeyringLaw, one_flipped_blob_costs_another_region_and_a_line_in_the_log) 
   rewrite(record);
   Daemon one(world);
   EXPECT_EQ(one.read("orders"), key);
-  EXPECT_TRUE(world.log.has("is not what was wrapped"));
+  EXPECT_TRUE(world.log.has("gives another key than was wrapped"));
   EXPECT_EQ(one.seen.degraded, std::vector<std::string>{"orders"});
 }
 
