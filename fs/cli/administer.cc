@@ -63,7 +63,7 @@ class PerKey {
       return failed(id, Error(Code::kInvalid, "could not create key " + id +
                                                   ": it was deleted, and that is for good"));
     }
-    std::string line = made->created ? "created, version " : "exists already, version ";
+    std::string line = made->created ? "created, version " : "already exists, version ";
     line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
     if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
     if (!made->missing.empty()) line += "; missing: " + text_of(made->missing);
@@ -221,7 +221,7 @@ void print(const HealReport& report, Output& output) {
                  "reads them: " +
                  report.unnoted.front().error.message);
   }
-  output.out() << report.keys << " looked at, " << report.whole << " whole, " << report.healed
+  output.out() << report.keys << " examined, " << report.whole << " whole, " << report.healed
                << " healed, " << report.missing.size() << " still lack a region, "
                << report.failures.size() << " failed";
   if (report.adopted != 0) output.out() << ", " << report.adopted << " adopted";

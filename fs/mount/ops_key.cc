@@ -119,7 +119,7 @@ struct FuseHandlers::Access {
   }
 
   void refuse_unkept(fuse_req_t req) {
-    ops.parts_.log.error("a key was not handed out, since its audit line can't be kept",
+    ops.parts_.log.error("a key was not handed out, because its audit line can't be kept",
                          {{"id", inode.entry->id()}, {"uid", event.uid}});
     event.reason = std::make_shared<const std::string>("the audit line can't be kept");
     refuse(req, AuditVerdict::kFailed, EIO);
