@@ -229,9 +229,9 @@ Result<void> accept_store(const CommonArguments& common, Output& output) {
   if (!forgotten) return fail(forgotten.error());
   if (!output.json()) {
     output.out() << (*forgotten ? "forgotten: which store this host has used (" + state_dir +
-                                      "); the configured one is the known one from now on. A "
-                                      "keyfs that is running still holds on to the old one: "
-                                      "restart it; SIGHUP is not enough\n"
+                                      "); the configured store is now the known one. A keyfs "
+                                      "that is running still holds on to the old one: restart "
+                                      "it, SIGHUP is not enough\n"
                                 : "this host knew no store (" + state_dir + ")\n");
   }
   return {};

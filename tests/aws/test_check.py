@@ -36,7 +36,7 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
 
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.DONE, done
-    assert "paid per request, with deletion protection and point-in-time recovery" in done.stdout
+    assert "on-demand, with deletion protection and point-in-time recovery" in done.stdout
     home = aws.regions[0].dynamodb_direct
     made = home("DescribeTable", TableName=table)["Table"]
     assert made["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST" and made["DeletionProtectionEnabled"] is True

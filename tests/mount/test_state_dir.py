@@ -213,11 +213,11 @@ def test_a_key_is_disabled_though_state_dir_is_full_and_knows_no_store(launch, f
     fill(disk)
     full = launch(name="full", state_dir=str(disk / "state"), audit="off", start=False)
     done = full.cli("disable", "orders")
-    assert done.returncode == 3 and "memory was not told" in done.stderr, done
+    assert done.returncode == 3 and "could not record the change" in done.stderr, done
     assert done.stdout == "orders: disabled\n"
     assert full.cli("list").returncode == 0 and full.cli("describe", "orders").returncode == 0
     made = full.cli("create", "new")
-    assert made.returncode == 1 and "not made" in made.stderr, made
+    assert made.returncode == 1 and "is not created" in made.stderr, made
     checked = full.cli("check")
     assert checked.returncode == 3 and "No space left" in checked.stdout, checked
 
@@ -227,7 +227,7 @@ def test_a_change_that_a_read_only_state_dir_can_not_keep_is_made_and_told(launc
     assert keyfs.cli("create", "orders").returncode == 0
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     done = keyfs.cli("disable", "orders")
-    assert done.returncode == 3 and "memory was not told" in done.stderr, done
+    assert done.returncode == 3 and "could not record the change" in done.stderr, done
     checked = keyfs.cli("check")
     assert checked.returncode == 3 and "Read-only" in checked.stdout, checked
 
