@@ -86,7 +86,7 @@ def test_a_key_is_created_listed_described_disabled_enabled_and_deleted(config):
     assert run("disable", *c, "orders").stdout == "orders: is disabled already\n"
     assert run("enable", *c, "orders").stdout == "orders: enabled\n"
     kept = error_of(run("delete", *c, "orders", "users"), USAGE)
-    assert "every wrapped copy of orders, users, for good" in kept and "--yes" in kept and "keyfs disable" in kept, kept
+    assert "permanently removes every wrapped copy of orders, users" in kept and "--yes" in kept and "keyfs disable" in kept, kept
     assert {k["state"] for k in json.loads(run("list", *c, "--json").stdout)["keys"]} == {"enabled"}
     assert run("delete", *c, "--yes", "orders").stdout == "orders: deleted\n"
     assert run("delete", *c, "--yes", "orders").stdout == "orders: is deleted already\n"
