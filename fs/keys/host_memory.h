@@ -47,6 +47,10 @@ class HostMemory {
   // remembered is ignored.
   virtual void note(const Stored& stored, bool strong) = 0;
 
+  // The store holds a record of the id, but it is damaged, or its key could not be unwrapped and
+  // verified: nothing of it binds, except that the id exists. Returns at once.
+  virtual void note_seen(const std::string& id) = 0;
+
   // Waits until what was noted about the id survives a restart. On an error a created key must not
   // be handed out, since this host might create it a second time.
   virtual Task<Result<void>> kept(std::string id) = 0;
@@ -68,6 +72,7 @@ class BrokenMemory final : public HostMemory {
   BrokenMemory(Error why, std::string forget) : why_(std::move(why)), forget_(std::move(forget)) {}
   Task<Recall> recall(std::string) override { co_return Recall::unknown(why_); }
   void note(const Stored&, bool) override {}
+  void note_seen(const std::string&) override {}
   Task<Result<void>> kept(std::string) override { co_return fail(why_); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}

@@ -283,6 +283,7 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   const auto seen = co_await inquiry.look(std::move(known), false);
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;
+  impl_->parts.memory.note_seen(id);
   const Record& record = seen->stored->record;
   const auto current = record.versions.find(record.current);
   if (current == record.versions.end()) {

@@ -54,6 +54,7 @@ Task<Result<SharedKey>> Keyring::Impl::unwrap(const Record& record, uint32_t ver
   auto unwrapped = co_await parts.regions.unwrap(std::move(wraps), std::move(context),
                                                  std::move(verifier), deadline);
   if (!unwrapped) {
+    parts.memory.note_seen(record.id);
     const Error error = unwrapped.error().within("could not unwrap key " + record.id);
     if (error.code == Code::kCorrupt) tell_corrupt(record.id, error);
     co_return fail(error);
@@ -120,7 +121,10 @@ void Keyring::Impl::accept(KeyEntry& entry, const Inquiry::Seen& seen) {
 }
 
 void Keyring::Impl::condemn(KeyEntry& entry, const Error& error) {
-  tell_corrupt(std::string(entry.id()), error);
+  const std::string id(entry.id());
+  tell_corrupt(id, error);
+  // The record may be removed next, as the first thing that an operator tries.
+  parts.memory.note_seen(id);
   if (parts.cache.known(entry, now()).cached == 0) return;
   parts.cache.drop(entry);
   if (parts.observer != nullptr) parts.observer->on_ended(entry);

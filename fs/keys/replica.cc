@@ -281,10 +281,18 @@ void Replica::note(const Stored& stored, bool strong) {
   if (json.empty()) {
     auto made = to_json_unchecked(stored.record);
     if (!made && !stored.record.from_rkms) return;
-    json = made ? std::move(*made) : kSeenRkms;
+    json = made ? std::move(*made) : kSeenOnly;
   }
   impl.recent.add(hash, now);
   impl.queue({id, std::move(json), stored.revision, impl.wall_ms(), strong});
+}
+
+void Replica::note_seen(const std::string& id) {
+  Impl& impl = *impl_;
+  const uint64_t hash = impl.hash(id + '\0');
+  if (impl.recent.contains(hash, impl.loop.now())) return;
+  impl.recent.add(hash, impl.loop.now());
+  impl.queue({id, kSeenOnly, "", impl.wall_ms(), false});
 }
 
 void Replica::doubt(const std::string& id) {

@@ -69,6 +69,7 @@ class Replica final : public HostMemory {
   // HostMemory. A note with nothing new is written at most once a minute.
   Task<Recall> recall(std::string id) override;
   void note(const Stored& stored, bool strong = true) override;
+  void note_seen(const std::string& id) override;
   Task<Result<void>> kept(std::string id) override;
   void doubt(const std::string& id) override;
   // While a watch is live, every record noted since `on_live(true)` counts as confirmed now.

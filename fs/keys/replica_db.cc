@@ -24,7 +24,7 @@ const char* const kSchema =
 }  // namespace
 
 Result<Record> record_of_row(std::string_view json, const std::string& id) {
-  if (json != kSeenRkms) return parse_record(json, id);
+  if (json != kSeenOnly) return parse_record(json, id);
   Record record;
   record.id = id;
   record.from_rkms = true;
@@ -144,7 +144,7 @@ Result<void> ReplicaDb::prove() {
   // A row that nobody sees: writing an unchanged value would write nothing.
   return db_->write<void>(deadline(), [&]() -> Result<void> {
     if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
-    const auto put_in = put({"", kSeenRkms, "", 0});
+    const auto put_in = put({"", kSeenOnly, "", 0});
     if (!put_in) return fail(put_in.error());
     const SqliteReset reset(take_out_);
     take_out_.bind(1, "");

@@ -34,9 +34,10 @@ struct LiveTime {
   int64_t until = -1;  // before `since`: never
 };
 
-// The text in a row for a record that RKMS wrote, which has no keyfs form: it was seen.
-inline constexpr const char* kSeenRkms = "rkms";
-// Parses a row's text; kSeenRkms gives a record with only its id and from_rkms.
+// The text in a row for a record that was seen but is not kept: one that RKMS wrote, which has no
+// keyfs form, or one that was damaged or could not be verified. (The first release knew only RKMS's.)
+inline constexpr const char* kSeenOnly = "rkms";
+// Parses a row's text; kSeenOnly gives a record with only its id and from_rkms.
 Result<Record> record_of_row(std::string_view json, const std::string& id);
 
 // The error for a damaged file, and what to do about it. (Not SQLite's advice to restore a backup:

@@ -57,7 +57,7 @@ Result<void> ReplicaWriter::write(const Stored& stored, bool strong) {
   if (write.json.empty()) {
     auto made = to_json_unchecked(stored.record);
     if (!made && !stored.record.from_rkms) return fail(std::move(made.error()));
-    write.json = made ? std::move(*made) : kSeenRkms;
+    write.json = made ? std::move(*made) : kSeenOnly;
   }
   write.revision = stored.revision;
   write.confirmed = loop_.clock().wall().time_since_epoch().count();

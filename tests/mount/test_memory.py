@@ -42,6 +42,29 @@ def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_serve
     assert keyfs.cli("create", "orders").returncode == 0
 
 
+@pytest.mark.parametrize("damage", ["no JSON", "wrapped keys that do not unwrap"])
+def test_a_key_whose_damaged_record_was_seen_is_not_made_anew_once_that_is_removed(launch, db, damage):
+    """Removing the bad row is what an operator tries first."""
+    keyfs = launch(name="other")
+    keyfs.read("orders")
+    keyfs.terminate()
+    if damage == "no JSON":
+        seen.put_text(db, "orders", "{")
+    else:
+        record = seen.records(db)["orders"]
+        for wrap in record["versions"]["1"]["wrapped"].values():
+            wrap["blob"] = wrap["blob"][:-8] + "AAAAAAA="
+        seen.put_text(db, "orders", json.dumps(record))
+    keyfs = launch()
+    assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    forget_row(db, "orders")
+    keyfs.restart()
+    assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
+    assert keyfs.cli("create", "orders").returncode == 1
+    assert "orders" not in seen.texts(db)
+
+
 @pytest.mark.parametrize("how", ["state_dir removed", "file removed", "backup in place of it"])
 def test_no_key_is_made_once_the_memory_was_removed_or_replaced_under_a_running_daemon(launch, db, how):
     keyfs = launch()

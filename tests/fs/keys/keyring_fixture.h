@@ -47,6 +47,7 @@ struct NoMemory final : HostMemory {
     co_return never;
   }
   void note(const Stored&, bool) override {}
+  void note_seen(const std::string&) override {}
   Task<Result<void>> kept(std::string) override { co_return Result<void>(); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
@@ -73,6 +74,7 @@ struct ScriptedMemory final : HostMemory {
     co_return answer;
   }
   void note(const Stored& stored, bool strong) override { noted.emplace_back(stored, strong); }
+  void note_seen(const std::string&) override {}
   Task<Result<void>> kept(std::string) override {
     if (keeps) co_return Result<void>();
     co_return fail(Code::kUnavailable, "the disk is full");
