@@ -1,6 +1,7 @@
 #include "kms/factory.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,12 +51,30 @@ Result<std::unique_ptr<Region>> from_section(const ConfigSection& section,
   return fail(section.mistake("type", "unknown type " + type->value + ": " + names));
 }
 
+// Two regions of one master are one region: all of a key's wraps would depend on it. (An alias or a
+// bare key id may stand for another key in each AWS region.)
+std::optional<Error> same_master(const ConfigSection& section, const ConfigSection& other) {
+  for (const char* name : {"key_file", "key"}) {
+    const auto* here = section.find(name);
+    const auto* there = other.find(name);
+    if (here == nullptr || there == nullptr || here->value != there->value) continue;
+    if (std::string_view(name) == "key" && !here->value.starts_with("arn:")) continue;
+    return section.mistake(name, "is the master key of [region " + other.argument() +
+                                     "] as well: each region needs one of its own");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& config,
                                                           const RegionParts& parts) {
   std::vector<std::unique_ptr<Region>> regions;
   for (const ConfigSection* section : config.all("region")) {
+    for (const ConfigSection* other : config.all("region")) {
+      if (other == section) break;
+      if (auto mistake = same_master(*section, *other)) return fail(std::move(*mistake));
+    }
     auto region = from_section(*section, parts);
     if (!region) return fail(std::move(region.error()));
     regions.push_back(std::move(*region));

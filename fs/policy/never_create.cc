@@ -36,6 +36,8 @@ std::string_view NeverCreate::default_text() {
       // editors, debuggers and profilers
       "tags TAGS GTAGS GPATH GRTAGS cscope.out cscope.files compile_commands.json "
       "compile_flags.txt a.out gmon.out perf.data "
+      // libraries that read a configuration from the working directory
+      "ldaprc "
       // file managers
       "autorun.inf desktop.ini Desktop.ini Thumbs.db";
 }

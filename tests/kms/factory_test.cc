@@ -62,6 +62,13 @@ TEST_F(FactoryTest, every_mistake_has_its_line) {
                  "keyfs.ini:2: [region a] type: aws regions cannot be used here");
 }
 
+TEST_F(FactoryTest, two_regions_of_one_master_are_a_mistake) {
+  expect_mistake(
+      "[region a]\ntype = local\nkey_file = /k\n[region b]\ntype = local\nkey_file = /k\n",
+      "keyfs.ini:6: [region b] key_file: is the master key of [region a] as well: each "
+      "region needs one of its own");
+}
+
 TEST_F(FactoryTest, a_local_region_without_key_file_is_a_mistake) {
   const auto made = make("[region a]\ntype = local\n");
   ASSERT_FALSE(made);
