@@ -281,9 +281,10 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
     known = impl_->parts.cache.known(*entry, impl_->now());
   }
   const auto seen = co_await inquiry.look(std::move(known), false);
+  const bool exists = seen ? seen->stored.has_value() : seen.error().code == Code::kCorrupt;
+  if (exists) impl_->parts.memory.note_seen(id);
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;
-  impl_->parts.memory.note_seen(id);
   const Record& record = seen->stored->record;
   const auto current = record.versions.find(record.current);
   if (current == record.versions.end()) {

@@ -6,6 +6,8 @@
 // write there, otherwise as in store/sqlite/db.h.
 #pragma once
 
+#include <string>
+
 #include "base/result.h"
 #include "base/task.h"
 #include "store/store.h"
@@ -21,6 +23,9 @@ class Notebook {
   // On disk once the task is done. A record that goes back from what is remembered is ignored,
   // which is not a failure. `strong`: as in HostMemory::note().
   virtual Task<Result<void>> write_down(Stored stored, bool strong) = 0;
+  // As HostMemory::note_seen(); on disk once the task is done. Makes no memory where there is none,
+  // which is not a failure: looking at a key must leave no files behind.
+  virtual Task<Result<void>> write_seen(std::string id) = 0;
 };
 
 }  // namespace keyfs

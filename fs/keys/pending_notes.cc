@@ -33,6 +33,14 @@ bool PendingNotes::add(Write write) {
     if (before.json.empty()) before.confirmed = write.confirmed;
     return true;
   }
+  if (write.json == kSeenOnly) {
+    // Says nothing new where something is known, and a doubt about that stays.
+    if (!before.json.empty()) return true;
+    before.json = std::move(write.json);
+    before.revision = std::move(write.revision);
+    before.strong = false;
+    return true;
+  }
   if (takes_back(before, write)) return true;
   if (!write.strong && !before.json.empty()) {
     write.confirmed = before.confirmed;

@@ -33,6 +33,21 @@ Task<Result<void>> ReplicaWriter::write_down(Stored stored, bool strong) {
   co_return co_await worker_.run(std::move(work));
 }
 
+Task<Result<void>> ReplicaWriter::write_seen(std::string id) {
+  std::function<Result<void>()> work = [this, id = std::move(id)] { return see(id); };
+  co_return co_await worker_.run(std::move(work));
+}
+
+Result<void> ReplicaWriter::see(const std::string& id) {
+  struct stat info {};
+  if (db_ == nullptr && ::stat(path_.c_str(), &info) != 0 && errno == ENOENT) return {};
+  if (auto ok = open(); !ok) return ok;
+  auto written =
+      db_->write({{id, kSeenOnly, "", loop_.clock().wall().time_since_epoch().count(), false}});
+  if (!written) return fail(std::move(written.error()));
+  return {};
+}
+
 Result<void> ReplicaWriter::open() {
   if (db_ != nullptr) return {};
   struct stat info {};

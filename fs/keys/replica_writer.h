@@ -25,11 +25,13 @@ class ReplicaWriter final : public Notebook {
 
   Task<Result<void>> prove() override;
   Task<Result<void>> write_down(Stored stored, bool strong) override;
+  Task<Result<void>> write_seen(std::string id) override;
 
  private:
   // On the worker.
   Result<void> open();
   Result<void> write(const Stored& stored, bool strong);
+  Result<void> see(const std::string& id);
 
   Loop& loop_;
   const std::string path_;

@@ -165,9 +165,11 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     if (!found) {
       done.error = found.error().within("could not heal key " + id);
       done.store_silent = found.error().code == Code::kTimeout;
+      if (found.error().code == Code::kCorrupt) co_await see(id, deadline);
     }
     co_return done;
   }
+  co_await see(id, deadline);
   Stored stored = std::move(**found);
   Record& record = stored.record;
   // Deleted keys need no more copies.

@@ -130,6 +130,8 @@ class Healer {
   Task<Attempt> attempt(std::string id, TimePoint deadline);
   // The memory is told what was written: why it could not be.
   Task<std::optional<Error>> note(Stored written, TimePoint deadline);
+  // The memory is told that the store has a record, where that can be done.
+  Task<void> see(std::string id, TimePoint deadline);
   // The regions that `wraps` should be made in: WrappedKeys, or the masters' names by region.
   template <typename Wraps>
   std::vector<std::string> wanting(const Wraps& wraps) const;
@@ -161,6 +163,7 @@ class Healer {
   const HealOptions options_;
   HostMemory* const memory_;
   Notebook* const notebook_;
+  bool notebook_out_ = false;  // it did not answer in time, and is not told what was only seen
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;
   std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids point into `waiting_`

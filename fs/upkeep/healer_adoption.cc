@@ -19,6 +19,15 @@ Task<std::optional<Error>> Healer::note(Stored written, TimePoint deadline) {
   co_return std::nullopt;
 }
 
+Task<void> Healer::see(std::string id, TimePoint deadline) {
+  if (memory_ != nullptr) memory_->note_seen(id);
+  if (notebook_ == nullptr || notebook_out_) co_return;
+  TaskGroup<Result<void>> noting(loop_);
+  noting.start(notebook_->write_seen(std::move(id)));
+  const auto noted = co_await noting.next(call_until(deadline));
+  notebook_out_ = !noted;
+}
+
 Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {
   const std::string what = "could not adopt key " + record.id + ", which is left as it was";
   if (memory_ == nullptr || notebook_ == nullptr) {

@@ -17,6 +17,8 @@ namespace {
 constexpr int kTries = 5;
 // How long a change waits until it is noted, in addition to its own time.
 constexpr Duration kNotePatience = std::chrono::seconds(10);
+// How long a command that only looks waits for it: the answer does not depend on it.
+constexpr Duration kSeePatience = std::chrono::milliseconds(500);
 
 Error silent() {
   return {Code::kTimeout, "this host's memory of records (state_dir) did not answer in time"};
@@ -97,7 +99,10 @@ KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memor
 Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   auto found = co_await store_.get(id, Read::kAny, deadline);
-  if (!found) co_return fail(found.error().within("could not create key " + id));
+  if (!found) {
+    if (found.error().code == Code::kCorrupt) co_await see(id);
+    co_return fail(found.error().within("could not create key " + id));
+  }
   if (*found) {
     AdminCreated there = existing((*found)->record);
     there.missing = co_await lacking_in(regions_, (*found)->record);
@@ -177,7 +182,10 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
 
 Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoint deadline) {
   auto found = co_await store_.get(id, Read::kStrong, deadline);
-  if (!found) co_return fail(found.error().within(what));
+  if (!found) {
+    if (found.error().code == Code::kCorrupt) co_await see(id);
+    co_return fail(found.error().within(what));
+  }
   if (!*found) co_return no_such_key(id);
   auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline);
   if (!right) co_return fail(std::move(right.error()));
@@ -194,12 +202,20 @@ Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
   co_return std::nullopt;
 }
 
+Task<void> KeyAdmin::see(std::string id) {
+  TaskGroup<Result<void>> noting(loop_);
+  noting.start(notebook_.write_seen(std::move(id)));
+  (void)co_await noting.next(loop_.now() + kSeePatience);
+}
+
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   // Do not describe a key that would not be served as if it were good.
   std::string what = "could not describe key " + id;
   const auto found = co_await look_up(id, std::move(what), deadline);
   if (!found) co_return fail(found.error());
+  // Its key was not unwrapped, so nothing else of the record is taken for true.
+  co_await see(id);
   const Record& record = found->record;
 
   KeyDescription told;

@@ -83,6 +83,8 @@ class KeyAdmin {
   Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
   // The error for a failed change.
   Task<std::optional<Error>> note(Stored stored, bool strong);
+  // Notes that the store has a record, where that can be done.
+  Task<void> see(std::string id);
 
   Loop& loop_;
   Store& store_;

@@ -65,6 +65,43 @@ def test_a_key_whose_damaged_record_was_seen_is_not_made_anew_once_that_is_remov
     assert "orders" not in seen.texts(db)
 
 
+DOORS = {
+    "stat": lambda keyfs: os.stat(keyfs.path("orders")),
+    "xattr": lambda keyfs: os.getxattr(keyfs.path("orders"), "user.keyfs.state"),
+    "describe": lambda keyfs: keyfs.cli("describe", "orders"),
+    "heal": lambda keyfs: keyfs.cli("heal", "orders"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
+def test_a_key_that_was_only_looked_at_is_not_made_anew_once_its_record_is_lost(launch, db, door, damaged):
+    other = launch(name="other")
+    key = other.read("orders")
+    keyfs = launch()
+    if damaged:
+        seen.put_text(db, "orders", "{")
+    try:
+        DOORS[door](keyfs)
+    except OSError:
+        assert damaged
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    forget_row(db, "orders")
+    keyfs.restart()
+    assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
+    assert keyfs.cli("create", "orders").returncode == 1
+    assert "orders" not in seen.texts(db)
+    if not damaged:
+        assert other.read("orders") == key
+
+
+def test_describe_leaves_no_memory_behind_where_there_is_none(launch, db):
+    launch(name="other").read("orders")
+    keyfs = launch(start=False)
+    assert keyfs.cli("describe", "orders").returncode == 0
+    assert not os.path.exists(f"{keyfs.state_dir}/replica.db")
+
+
 @pytest.mark.parametrize("how", ["state_dir removed", "file removed", "backup in place of it"])
 def test_no_key_is_made_once_the_memory_was_removed_or_replaced_under_a_running_daemon(launch, db, how):
     keyfs = launch()

@@ -2,6 +2,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -91,6 +92,29 @@ def test_without_a_state_dir_that_can_be_written_keys_are_served(launch, folder,
     assert "state_dir is not writable" in keyfs.log()
     assert subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True).returncode == 3
     assert keyfs.terminate() == 0
+
+
+def test_what_was_read_while_state_dir_was_full_is_noted_once_there_is_room_without_another_read(launch, folder, disk):
+    ids = [f"key-{n}" for n in range(40)]
+    other = launch(name="other")
+    for ident in ids:
+        other.read(ident)
+    keyfs = launch(state_dir=str(disk / "state"), audit=str(folder / "audit.jsonl"))
+    fill(disk)
+    for ident in ids:
+        assert keyfs.read(ident) == other.read(ident)
+    assert not all(noted(disk, ident) for ident in ids), "there was no room"
+    os.remove(disk / "filler")
+    eventually(lambda: all(noted(disk, ident) for ident in ids), 30, "noted, though nobody reads them again")
+    keyfs.restart(signal.SIGKILL)
+    with seen.store(seen.database(keyfs)) as store:
+        store.execute("DELETE FROM records")
+    assert {seen.error_name(keyfs.read, ident) for ident in ids} == {"EBADMSG"}
+
+
+def noted(disk, ident):
+    with sqlite3.connect(f"file:{disk}/state/replica.db?mode=ro", uri=True) as replica:
+        return replica.execute("SELECT count(*) FROM records WHERE id = ?", (ident,)).fetchone()[0] == 1
 
 
 def test_in_the_background_too_though_there_is_no_log(launch, folder, disk):

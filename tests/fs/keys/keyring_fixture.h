@@ -74,7 +74,7 @@ struct ScriptedMemory final : HostMemory {
     co_return answer;
   }
   void note(const Stored& stored, bool strong) override { noted.emplace_back(stored, strong); }
-  void note_seen(const std::string&) override {}
+  void note_seen(const std::string& id) override { seen.push_back(id); }
   Task<Result<void>> kept(std::string) override {
     if (keeps) co_return Result<void>();
     co_return fail(Code::kUnavailable, "the disk is full");
@@ -99,6 +99,7 @@ struct ScriptedMemory final : HostMemory {
 
   Loop& loop;
   Recall answer;
+  std::vector<std::string> seen;
   Duration delay{};
   bool hangs = false;
   int asked = 0;

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "fs/keys/keyring_fixture.h"
+#include "fs/keys/pending_notes.h"
 #include "support/temporary_directory.h"
 
 namespace keyfs {
@@ -248,6 +249,36 @@ TEST_F(ReplicaTest, a_doubt_does_not_push_out_a_record_that_is_not_on_disk_yet) 
   close();
   open();
   EXPECT_TRUE(age()) << "it is remembered";
+}
+
+TEST_F(ReplicaTest, that_a_record_was_seen_takes_no_other_ones_place) {
+  const auto recall = [&] { return time->loop.run_task(replica->recall("orders")); };
+  note();
+  replica->note_seen("orders");
+  EXPECT_TRUE(recall().stored);
+  flush();
+  EXPECT_TRUE(recall().stored);
+  replica->note_seen("damaged");
+  flush();
+  close();
+  open();
+  EXPECT_TRUE(recall().stored);
+  const Recall damaged = time->loop.run_task(replica->recall("damaged"));
+  EXPECT_EQ(damaged.what, Recall::What::kKnown);
+  EXPECT_FALSE(damaged.stored);
+}
+
+// Else a record that was announced as changed would count as current while the feed is live.
+TEST_F(ReplicaTest, that_a_record_was_seen_takes_away_no_doubt_that_is_not_on_disk_yet) {
+  PendingNotes notes;
+  ReplicaDb::Write doubt{"orders", "", "", 0};
+  doubt.doubted = true;
+  ASSERT_TRUE(notes.add(doubt));
+  ASSERT_TRUE(notes.add({"orders", kSeenOnly, "", 5, false}));
+  ASSERT_NE(notes.find("orders"), nullptr);
+  EXPECT_EQ(notes.find("orders")->json, kSeenOnly);
+  EXPECT_TRUE(notes.find("orders")->doubted);
+  EXPECT_EQ(notes.find("orders")->confirmed, 0);
 }
 
 TEST_F(ReplicaTest, a_file_that_lost_its_tables_is_damaged_and_no_host_that_has_seen_nothing) {

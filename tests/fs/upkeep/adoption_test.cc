@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "fs/keys/keyring_fixture.h"
 #include "fs/upkeep/healer.h"
@@ -77,12 +78,17 @@ struct FailingNotebook final : Notebook {
     if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
     co_return told(cannot_write);
   }
+  Task<Result<void>> write_seen(std::string id) override {
+    if (!cannot_write) seen.insert(std::move(id));
+    co_return told(cannot_write);
+  }
   static Result<void> told(bool fails) {
     if (fails) return fail(Code::kUnavailable, "the disk is full");
     return {};
   }
   bool cannot_prove = false, cannot_write = false;
   std::map<std::string, Record> noted;
+  std::set<std::string> seen;
 };
 
 struct AdoptionTest : KeyringTest {

@@ -406,8 +406,14 @@ struct WritingNotebook final : Notebook {
     noted.push_back(std::move(stored.record));
     co_return Result<void>();
   }
+  Task<Result<void>> write_seen(std::string id) override {
+    if (fails) co_return fail(Code::kUnavailable, "the disk is full");
+    seen.push_back(std::move(id));
+    co_return Result<void>();
+  }
   bool fails = false;
   std::vector<Record> noted;
+  std::vector<std::string> seen;
 };
 
 struct HealerMemory : HealerTest {
@@ -443,6 +449,15 @@ TEST_F(HealerMemory, what_was_filled_in_is_noted_on_this_host) {
   EXPECT_TRUE(report.unnoted.empty());
   ASSERT_EQ(notebook.noted.size(), 1u);
   EXPECT_EQ(notebook.noted[0], stored("orders"));
+}
+
+TEST_F(HealerMemory, a_record_that_was_looked_at_was_seen_whole_or_damaged) {
+  Daemon(world).read("whole");
+  world.records->write_raw("damaged", "{");
+  heal({"whole", "damaged", "absent"});
+  EXPECT_TRUE(notebook.noted.empty()) << "nothing was changed";
+  EXPECT_EQ(notebook.seen, (std::vector<std::string>{"whole", "damaged"}));
+  EXPECT_EQ(memory.seen, notebook.seen) << "a daemon has only this one";
 }
 
 TEST_F(HealerMemory, a_memory_that_is_out_stops_no_healing_and_that_is_told) {

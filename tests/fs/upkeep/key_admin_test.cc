@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "fs/keys/keyring_fixture.h"
@@ -23,12 +24,17 @@ struct ScriptedNotebook final : Notebook {
     if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
     co_return told(cannot_write);
   }
+  Task<Result<void>> write_seen(std::string id) override {
+    if (!cannot_write) seen.insert(std::move(id));
+    co_return told(cannot_write);
+  }
   static Result<void> told(const std::optional<Error>& error) {
     if (error) return fail(*error);
     return {};
   }
   std::optional<Error> cannot_prove, cannot_write;
   std::map<std::string, Record> noted;
+  std::set<std::string> seen;
   int proven = 0;
 };
 
@@ -161,6 +167,23 @@ TEST_F(KeyAdminTest, what_is_made_seen_or_changed_is_noted_before_it_is_told) {
       EXPECT_EQ(notebook.noted.at("orders"), stored("orders"));
     }
   }
+}
+
+TEST_F(KeyAdminTest, what_is_described_was_seen_and_so_was_a_damaged_record) {
+  create("orders");
+  ASSERT_TRUE(describe("orders"));
+  EXPECT_TRUE(notebook.seen.contains("orders"));
+  EXPECT_FALSE(describe("absent"));
+  EXPECT_FALSE(notebook.seen.contains("absent"));
+  world.records->write_raw("one", "{");
+  world.records->write_raw("two", "{");
+  world.records->write_raw("three", "{");
+  EXPECT_EQ(describe("one").error().code, Code::kCorrupt);
+  EXPECT_EQ(create("two").error().code, Code::kCorrupt);
+  EXPECT_EQ(set("three", KeyState::kDisabled).error().code, Code::kCorrupt);
+  for (const char* id : {"one", "two", "three"}) EXPECT_TRUE(notebook.seen.contains(id)) << id;
+  notebook.cannot_write.emplace(Code::kDenied, "not for this user");
+  EXPECT_TRUE(describe("orders")) << "the answer does not depend on it";
 }
 
 TEST_F(KeyAdminTest, a_key_is_refused_also_where_that_cannot_be_noted_and_that_is_told) {
