@@ -314,6 +314,12 @@ std::map<std::string, std::string> masters_of(const WrappedKeys& wrapped) {
   return masters;
 }
 
+// One of these masters' wraps is as good as one of the region's own.
+bool covered(const Region& region, const std::map<std::string, std::string>& masters) {
+  return std::any_of(masters.begin(), masters.end(),
+                     [&](const auto& wrap) { return region.covered_by(wrap.second); });
+}
+
 }  // namespace
 
 std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
@@ -323,11 +329,8 @@ std::vector<std::string> Regions::lacking(const WrappedKeys& wrapped) const {
 std::vector<std::string> Regions::lacking(const std::map<std::string, std::string>& masters) const {
   std::vector<std::string> names;
   for (const auto& slot : impl_->slots) {
-    const bool covered = masters.contains(slot->name) ||
-                         std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
-                           return slot->region->covered_by(wrap.second);
-                         });
-    if (!covered) names.push_back(slot->name);
+    if (masters.contains(slot->name) || covered(*slot->region, masters)) continue;
+    names.push_back(slot->name);
   }
   return names;
 }
@@ -342,10 +345,7 @@ std::vector<std::string> Regions::under_other_masters(
   for (const auto& slot : impl_->slots) {
     const auto own = masters.find(slot->name);
     if (own == masters.end() || !slot->region->is_other_master(own->second)) continue;
-    const bool covered = std::any_of(masters.begin(), masters.end(), [&](const auto& wrap) {
-      return slot->region->covered_by(wrap.second);
-    });
-    if (!covered) names.push_back(slot->name);
+    if (!covered(*slot->region, masters)) names.push_back(slot->name);
   }
   return names;
 }
