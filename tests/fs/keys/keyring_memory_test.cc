@@ -401,53 +401,42 @@ TEST_F(KeyringMemory, a_command_that_comes_between_two_answers_is_no_damage) {
   }
 }
 
-TEST_F(KeyringMemory, a_key_that_a_command_makes_between_two_answers_is_not_taken_for_lost) {
-  const Record record = stored("orders");
-  for (const bool may_create : {false, true}) {
-    SCOPED_TRACE(may_create);
-    world.records->erase("orders");
-    ScriptedMemory memory(world.time.loop);
-    memory.says(Recall::What::kNever);
-    memory.delay = 50ms;
-    Daemon one(world, &memory, kShort);
-    std::string told;
-    world.time.loop.spawn([](Daemon* daemon, bool create, std::string* out) -> Task<void> {
-      *out = Daemon::told(co_await daemon->opening("orders", create));
-    }(&one, may_create, &told));
-    while (one.store.calls.get == 0) world.time.loop.turn(false);
-    turns(5);
-    rewrite(record);
-    memory.knows(record);
-    wait(1s);
-    EXPECT_EQ(told, key);
-    EXPECT_EQ(one.store.calls.put, 0);
-    EXPECT_FALSE(world.log.has("cannot be served"));
+// A key is made while the memory, asked together with the store, has not answered yet.
+struct KeyringMemoryBetween : KeyringMemory {
+  void expect_served(const std::function<void(Daemon&, ScriptedMemory&, const Record&)>& tell) {
+    const Record record = stored("orders");
+    for (const bool may_create : {false, true}) {
+      SCOPED_TRACE(may_create);
+      world.records->erase("orders");
+      ScriptedMemory memory(world.time.loop);
+      memory.says(Recall::What::kNever);
+      memory.delay = 50ms;
+      Daemon one(world, &memory, kShort);
+      std::string told;
+      world.time.loop.spawn([](Daemon* daemon, bool create, std::string* out) -> Task<void> {
+        *out = Daemon::told(co_await daemon->opening("orders", create));
+      }(&one, may_create, &told));
+      while (one.store.calls.get == 0) world.time.loop.turn(false);
+      turns(5);
+      rewrite(record);
+      tell(one, memory, record);
+      wait(1s);
+      EXPECT_EQ(told, key);
+      EXPECT_EQ(one.store.calls.put, 0);
+      EXPECT_FALSE(world.log.has("cannot be served"));
+    }
   }
+};
+
+TEST_F(KeyringMemoryBetween, a_key_that_a_command_makes_is_not_taken_for_lost) {
+  expect_served(
+      [](Daemon&, ScriptedMemory& memory, const Record& record) { memory.knows(record); });
 }
 
-TEST_F(KeyringMemory,
-       a_key_that_another_host_makes_while_the_memory_is_asked_is_not_taken_for_lost) {
-  const Record record = stored("orders");
-  for (const bool may_create : {false, true}) {
-    SCOPED_TRACE(may_create);
-    world.records->erase("orders");
-    ScriptedMemory memory(world.time.loop);
-    memory.says(Recall::What::kNever);
-    memory.delay = 50ms;
-    Daemon one(world, &memory, kShort);
-    std::string told;
-    world.time.loop.spawn([](Daemon* daemon, bool create, std::string* out) -> Task<void> {
-      *out = Daemon::told(co_await daemon->opening("orders", create));
-    }(&one, may_create, &told));
-    while (one.store.calls.get == 0) world.time.loop.turn(false);
-    turns(5);
-    rewrite(record);
+TEST_F(KeyringMemoryBetween, a_key_that_another_host_makes_is_not_taken_for_lost) {
+  expect_served([](Daemon& one, ScriptedMemory&, const Record& record) {
     one.keyring->on_change("orders", Stored{record, "1"});
-    wait(1s);
-    EXPECT_EQ(told, key);
-    EXPECT_EQ(one.store.calls.put, 0);
-    EXPECT_FALSE(world.log.has("cannot be served"));
-  }
+  });
 }
 
 }  // namespace
