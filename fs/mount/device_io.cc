@@ -59,15 +59,24 @@ ssize_t write_socket(int socket, iovec* parts, int count, void* session) {
   return ::sendmsg(socket, &message, MSG_NOSIGNAL);
 }
 
+// By name: later versions of libfuse have more members.
+constexpr fuse_custom_io io_by(decltype(fuse_custom_io::writev) write,
+                               decltype(fuse_custom_io::read) read) {
+  fuse_custom_io io{};
+  io.writev = write;
+  io.read = read;
+  return io;
+}
+
 }  // namespace
 
 const fuse_custom_io& device_io() {
-  static constexpr fuse_custom_io kIo{write_device, read_device, nullptr, nullptr};
+  static constexpr fuse_custom_io kIo = io_by(write_device, read_device);
   return kIo;
 }
 
 const fuse_custom_io& socket_io() {
-  static constexpr fuse_custom_io kIo{write_socket, read_socket, nullptr, nullptr};
+  static constexpr fuse_custom_io kIo = io_by(write_socket, read_socket);
   return kIo;
 }
 
