@@ -1,5 +1,5 @@
-# keyfs_unity(<target>): with CMAKE_UNITY_BUILD (the presets that nobody edits in: release, asan, tsan,
-# fuzz), chooses which of a target's files are compiled together. Compiling one of our files is a
+# keyfs_unity(<target>): with CMAKE_UNITY_BUILD (the presets that nobody edits in: release, asan, tsan),
+# chooses which of a target's files are compiled together. Compiling one of our files is a
 # third reading headers and a third instantiating the same templates; together they do it once.
 #
 # Files that define the same name in their unnamed namespaces can't be compiled together: such
