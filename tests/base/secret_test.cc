@@ -137,9 +137,9 @@ TEST(Secret, nothing_is_left_in_the_registers_that_it_was_copied_through) {
   alignas(64) std::array<uint8_t, 64> copied;
   copied.fill(0x5a);
   const std::array<uint8_t, 64> none{};
+  std::array<uint8_t, 16> left{};  // before: to clear it uses registers
   asm volatile("movdqa %0, %%xmm5" ::"m"(copied) : "xmm5");
   wipe_registers();
-  std::array<uint8_t, 16> left{};
   asm volatile("movdqu %%xmm5, %0" : "=m"(left));
   EXPECT_EQ(left, (std::array<uint8_t, 16>{}));
   if (!__builtin_cpu_supports("avx512f")) return;
