@@ -10,8 +10,6 @@
 namespace keyfs {
 namespace {
 
-constexpr size_t kPage = 1000;
-
 // With less time than this left, a page that failed on another caller's deadline is not retried.
 constexpr Duration kWorthATry = std::chrono::milliseconds(100);
 
@@ -90,7 +88,7 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
       began_ = list_.loop_.now();
       list_.begin_names(usual_);
     }
-    const auto listed = co_await list_.store_.list(after_, kPage, deadline);
+    const auto listed = co_await list_.store_.list(after_, list_.page_, deadline);
     if (!listed) co_return fail(listed.error().within(kWhat));
     std::vector<ListedKey> keys;
     keys.reserve(listed->entries.size());
@@ -124,11 +122,12 @@ KeyList::Expire::Expire(KeyList& owner)
     : Ready([](Ready& self) { static_cast<Expire&>(self).list.expire(); }), list(owner) {}
 
 KeyList::KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes,
-                 const SipHash& hash)
+                 const SipHash& hash, size_t page)
     : loop_(loop),
       store_(store),
       reuse_for_(reuse_for),
       usual_bytes_(usual_bytes),
+      page_(page),
       expire_(*this),
       expiry_(loop),
       sizes_(0, hash) {}

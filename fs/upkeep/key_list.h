@@ -81,9 +81,10 @@ class KeyList {
   // A pass still in progress can be joined for this long after its first page was requested.
   static constexpr Duration kJoin = std::chrono::seconds(10);
 
-  // usual_bytes: the size that most keys have. `hash` has a key that callers do not know.
+  // usual_bytes: the size that most keys have. `hash` has a key that callers do not know. A page
+  // holds at most `page` keys.
   KeyList(Loop& loop, Store& store, Duration reuse_for, uint32_t usual_bytes,
-          const SipHash& hash = {});
+          const SipHash& hash = {}, size_t page = 1000);
   ~KeyList();
   KeyList(const KeyList&) = delete;
   KeyList& operator=(const KeyList&) = delete;
@@ -123,6 +124,7 @@ class KeyList {
   Store& store_;
   const Duration reuse_for_;
   const uint32_t usual_bytes_;
+  const size_t page_;
   uint64_t changes_ = 0;
   uint64_t passes_ = 0;
   std::weak_ptr<Pass> newest_;
