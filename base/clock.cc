@@ -15,12 +15,6 @@ WallTime SystemClock::wall() const {
   return std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
-WallTime FakeClock::wall() const {
-  constexpr std::chrono::seconds kEpoch{1'800'000'000};  // an instant in 2027
-  return WallTime(kEpoch + std::chrono::duration_cast<std::chrono::milliseconds>(
-                               Duration(ticks_.load() - 1'000'000'000'000)));
-}
-
 void append_rfc3339(std::string& text, WallTime time, bool milliseconds) {
   using namespace std::chrono;
   const auto day = floor<days>(time);

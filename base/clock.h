@@ -3,7 +3,6 @@
 // Thread-safety: all clocks are thread-safe. Blocking: never; no system call (vDSO).
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -28,17 +27,6 @@ class SystemClock final : public Clock {
  public:
   TimePoint now() const override;
   WallTime wall() const override;
-};
-
-// Does not advance until told to.
-class FakeClock final : public Clock {
- public:
-  TimePoint now() const override { return TimePoint(Duration(ticks_.load())); }
-  WallTime wall() const override;
-  void advance(Duration by) { ticks_ += by.count(); }
-
- private:
-  std::atomic<int64_t> ticks_{1'000'000'000'000};
 };
 
 // RFC 3339 in UTC: "2026-11-22T03:46:00Z"; `milliseconds` adds ".123".

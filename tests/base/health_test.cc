@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "support/fake_clock.h"
+
 namespace keyfs {
 namespace {
 

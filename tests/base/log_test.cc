@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/log_sink.h"
+#include "support/fake_clock.h"
 #include "support/log_capture.h"
 
 namespace keyfs {

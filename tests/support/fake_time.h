@@ -6,8 +6,8 @@
 #include <functional>
 #include <optional>
 
-#include "base/clock.h"
 #include "base/loop.h"
+#include "support/fake_clock.h"
 
 namespace keyfs::testing {
 

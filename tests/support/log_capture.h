@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "support/fake_clock.h"
 
 namespace keyfs {
 

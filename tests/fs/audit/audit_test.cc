@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "fs/audit/audit_line.h"
+#include "support/fake_clock.h"
 #include "support/log_capture.h"
 
 namespace keyfs {

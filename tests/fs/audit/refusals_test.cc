@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "support/fake_clock.h"
+
 namespace keyfs {
 namespace {
 

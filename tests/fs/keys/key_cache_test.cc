@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "support/fake_clock.h"
+
 namespace keyfs {
 namespace {
 
