@@ -5,8 +5,9 @@
 //     return std::make_unique<MyStoreUnderTest>();
 //   }));
 //
-// and store_contract.cc among the sources of its program. Each test gets a new StoreUnderTest,
-// whose store must be empty.
+// and store_test_parts among the libraries of its program. Each test gets a new StoreUnderTest,
+// whose store must be empty. store_contract.cc: what its calls do; store_contract_records.cc: what
+// becomes of a record in it.
 #pragma once
 
 #include <gtest/gtest.h>
