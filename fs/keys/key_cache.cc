@@ -20,15 +20,6 @@ std::string_view to_string(KeySource source) {
   return "none";
 }
 
-const PolicySection& KeyEntry::section(const Policy& policy) const {
-  const PolicySection* known = section_.load(std::memory_order_acquire);
-  if (known == nullptr || known->policy != &policy) {
-    known = &policy.section_for(id());
-    section_.store(known, std::memory_order_release);
-  }
-  return *known;
-}
-
 KeyRef::KeyRef(KeyEntry* entry) : entry_(entry) {
   if (entry != nullptr) entry->refs_.fetch_add(1, std::memory_order_relaxed);
 }

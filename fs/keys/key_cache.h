@@ -2,7 +2,9 @@
 //
 // KeyEntry is one known id. Its address is stable while somebody holds a KeyRef to it (a node of
 // the file system, a flight, an audit line) and while its key is cached; so a warm read takes only
-// the entry's own lock, which is held while a pointer is copied.
+// the entry's own lock, which is held while a pointer is copied. It also has two words for the room
+// above (KeyWords), which the cache never looks at: what is kept beside a key needs no second table
+// with a lock and an allocation for each key.
 //
 // Freshness, on every open and every read of an open file alike (peek()):
 //   younger than fresh_for, or announced by a live watch   -> served
@@ -52,11 +54,17 @@
 #include "fs/keys/data_key.h"
 #include "fs/keys/key_index.h"
 #include "fs/keys/record_memory.h"
-#include "fs/policy/policy.h"
 
 namespace keyfs {
 
 class KeyCache;
+
+// What the room above keeps beside a key; fs/mount/key_words.h says what. Zero in a new entry, and
+// gone with the entry: hold a KeyRef to keep them. The two are not ordered with each other.
+struct KeyWords {
+  std::atomic<const void*> pointer{nullptr};
+  std::atomic<uint64_t> number{0};
+};
 
 class KeyEntry {
  public:
@@ -64,9 +72,6 @@ class KeyEntry {
   KeyEntry& operator=(const KeyEntry&) = delete;
 
   std::string_view id() const { return {reinterpret_cast<const char*>(this + 1), id_size_}; }
-
-  // The section that decides for this id, looked up once per policy.
-  const PolicySection& section(const Policy& policy) const;
 
   // The size of the current version if it is known, otherwise `otherwise`.
   uint32_t bytes_or(uint32_t otherwise) const {
@@ -80,9 +85,8 @@ class KeyEntry {
     return bytes_.compare_exchange_strong(unknown, bytes, std::memory_order_relaxed);
   }
 
-  // The node id that the file system gave to this id; 0: none. The cache does not use it.
-  uint64_t node() const { return node_.load(std::memory_order_acquire); }
-  void set_node(uint64_t node) { node_.store(node, std::memory_order_release); }
+  // Changing them changes nothing of the key.
+  KeyWords& words() const { return words_; }
 
  private:
   friend class KeyCache;
@@ -95,8 +99,7 @@ class KeyEntry {
 
   KeyCache& cache_;
   KeyEntry* next_ = nullptr;  // in the shard's index; guarded by the shard
-  mutable std::atomic<const PolicySection*> section_{nullptr};
-  std::atomic<uint64_t> node_{0};
+  mutable KeyWords words_;
   std::atomic<uint32_t> refs_{0};
   std::atomic<uint32_t> bytes_{0};
   uint32_t place_ = 0;  // in the shard's list of held keys; guarded by the shard

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "fs/mount/handlers.h"
+#include "fs/mount/key_words.h"
 #include "store/record.h"
 
 namespace keyfs {
@@ -57,7 +58,7 @@ uint32_t FuseHandlers::largest_size(const FuseOps& ops) {
 FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& inode,
                                                          uint32_t unknown_as) {
   KeyEntry& entry = *inode.entry;
-  const PolicySection& section = entry.section(ops.parts_.policy.current());
+  const PolicySection& section = section_of(entry, ops.parts_.policy.current());
   KeyAttributes told{};
   struct stat& attributes = told.what;
   attributes.st_ino = inode.file_number();
@@ -91,7 +92,7 @@ void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
   const TimePoint not_before{Duration(self.sizes_not_before_.load(std::memory_order_relaxed))};
   const auto may_ask = [&] {
     if (self.parts_.loop.now() < not_before) return false;
-    const PolicySection& section = entry.section(self.parts_.policy.current());
+    const PolicySection& section = section_of(entry, self.parts_.policy.current());
     RequestGroups groups(req);
     return !section.hidden && Policy::may_read(section, caller(req), groups);
   };

@@ -1,5 +1,7 @@
 #include "fs/mount/inode_table.h"
 
+#include "fs/mount/key_words.h"
+
 namespace keyfs {
 
 InodeTable::InodeTable(InodeIds ids) : ids_(ids), top_(kTopSize) {}
@@ -22,7 +24,7 @@ InodeTable::Stripe& InodeTable::stripe_of(const KeyRef& entry) {
 
 Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
   std::lock_guard lock(stripe_of(entry).mutex);
-  if (Inode* known = find(entry->node()); known != nullptr) {
+  if (Inode* known = find(node_of(*entry)); known != nullptr) {
     ++known->lookups_;
     // The kernel was told to forget it, and has asked again: it may never hear of that twice.
     if (known->known_.load(std::memory_order_relaxed) == Inode::Known::kLeaving) {
@@ -41,7 +43,7 @@ Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
   auto* inode = new Inode(id, entry, numbers_.take(number) ? number : 0);
   inode->lookups_ = 1;
   slot->store(inode, std::memory_order_release);
-  entry->set_node(id);
+  set_node(*entry, id);
   ++size_;
   if (lone) {
     std::lock_guard list(lone_mutex_);
@@ -61,7 +63,7 @@ void InodeTable::forget(uint64_t id, uint64_t count) {
     return;
   }
   settle(*inode);
-  entry->set_node(0);
+  set_node(*entry, 0);
   clear_slot(id);
   if (inode->number_ != 0) numbers_.give_back(inode->number_);
   delete inode;
@@ -105,7 +107,7 @@ std::optional<std::string> InodeTable::take_oldest_lone(size_t most) {
 void InodeTable::if_known(uint64_t id, const KeyRef& entry,
                           const std::function<void(Inode&)>& use) {
   std::lock_guard lock(stripe_of(entry).mutex);
-  if (entry->node() != id) return;
+  if (node_of(*entry) != id) return;
   if (Inode* inode = find(id); inode != nullptr) use(*inode);
 }
 

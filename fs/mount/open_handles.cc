@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "fs/mount/key_words.h"
+
 namespace keyfs {
 
 OpenHandles::OpenHandles(const PolicyHolder& policy, const Openers& openers)
@@ -13,7 +15,7 @@ bool OpenHandles::permits(const KeyEntry& entry, uint32_t number) const {
   const Policy* then =
       opener != nullptr ? opener->policy.load(std::memory_order_relaxed) : first_policy_;
   if (then == &policy) return true;
-  return opener != nullptr && Openers::may_read(entry.section(policy), *opener);
+  return opener != nullptr && Openers::may_read(section_of(entry, policy), *opener);
 }
 
 bool OpenHandles::add(uint64_t node, const KeyRef& entry, uint32_t opener, const Policy& then) {

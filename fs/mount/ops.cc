@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "fs/mount/handlers.h"
+#include "fs/mount/key_words.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -124,7 +125,7 @@ void FuseOps::policy_changed() {
   handles_.judge();
   const Policy& policy = parts_.policy.current();
   inodes_.for_each([&](Inode& inode) {
-    const bool hidden = inode.entry->section(policy).hidden;
+    const bool hidden = section_of(*inode.entry, policy).hidden;
     known.push_back({inode.id, hidden ? std::string(inode.entry->id()) : std::string()});
   });
   for (auto& inode : known) {
@@ -141,7 +142,7 @@ void FuseOps::policy_changed() {
 
 void FuseOps::key_ended(const KeyEntry& entry) {
   // The inode knows whether there are such pages, but may be freed at any time.
-  if (const uint64_t node = entry.node(); node != 0) notifier_.drop_pages(node);
+  if (const uint64_t node = node_of(entry); node != 0) notifier_.drop_pages(node);
 }
 
 MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
@@ -204,13 +205,13 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   // A name that the policy hides must not leave an entry behind, or any user could fill memory.
   const Policy& policy = self.parts_.policy.current();
   KeyRef key = self.parts_.cache.find(text);
-  const PolicySection& section = key ? key->section(policy) : policy.section_for(text);
+  const PolicySection& section = key ? section_of(*key, policy) : policy.section_for(text);
   if (section.hidden) {
     fuse_reply_err(req, ENOENT);
     return;
   }
   if (!key) key = self.parts_.cache.acquire(text);
-  const bool lone = key->node() == 0 && key->bytes_or(0) == 0 &&
+  const bool lone = node_of(*key) == 0 && key->bytes_or(0) == 0 &&
                     self.parts_.cache.held(*key) == nullptr &&
                     !self.parts_.backend.listed_bytes(text);
   if (lone && self.inodes_.leaving() > too_many(self.options_)) {
@@ -290,7 +291,7 @@ void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
     }
     const Inode* inode = self.inodes_.find(ino);
     if (inode == nullptr) return ENOENT;
-    const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+    const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     if (section.hidden) return ENOENT;
     if ((mask & X_OK) != 0) return EACCES;
     RequestGroups groups(req);

@@ -15,6 +15,7 @@
 #include <cerrno>
 
 #include "fs/mount/handlers.h"
+#include "fs/mount/key_words.h"
 
 namespace keyfs {
 namespace {
@@ -144,7 +145,7 @@ void FuseHandlers::tell_listed_size(FuseOps& self, const ListedKey& key) {
   if (key.corrupt || key.bytes == 0 || key.bytes == self.options_.key_bytes) return;
   const KeyRef entry = self.parts_.cache.find(key.id);
   if (!entry || !entry->learn_bytes(key.bytes)) return;
-  if (const uint64_t node = entry->node(); node != 0) self.notifier_.drop_attributes(node);
+  if (const uint64_t node = node_of(*entry); node != 0) self.notifier_.drop_attributes(node);
 }
 
 bool FuseHandlers::may_read_any(const Policy& policy, const Caller& caller,

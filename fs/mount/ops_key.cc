@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "fs/mount/handlers.h"
+#include "fs/mount/key_words.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -277,7 +278,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
 void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& file) {
   FuseOps& self = ops(req);
   const Policy& policy = self.parts_.policy.current();
-  const PolicySection& section = inode.entry->section(policy);
+  const PolicySection& section = section_of(*inode.entry, policy);
   RequestGroups groups(req);
   const Decision decision = Policy::decide(section, caller(req), groups);
   Access access(self, inode, file);

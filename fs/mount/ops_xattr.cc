@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "fs/mount/handlers.h"
+#include "fs/mount/key_words.h"
 
 namespace keyfs {
 namespace {
@@ -70,7 +71,7 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
     fuse_reply_err(req, ENODATA);
     return;
   }
-  const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+  const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
   RequestGroups groups(req);
   if (section.hidden || !Policy::may_read(section, caller(req), groups)) {
     fuse_reply_err(req, section.hidden ? ENOENT : EACCES);
@@ -101,7 +102,7 @@ void FuseHandlers::listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   FuseOps& self = ops(req);
   std::string names;
   if (const Inode* inode = self.inodes_.find(ino); inode != nullptr) {
-    const PolicySection& section = inode->entry->section(self.parts_.policy.current());
+    const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     RequestGroups groups(req);
     if (!section.hidden && Policy::may_read(section, caller(req), groups)) {
       for (const auto name : kNames) {
