@@ -1,6 +1,6 @@
 // Time enters through a Clock, so that tests can control it.
 //
-// Thread-safety: all clocks are thread-safe. Blocking: never; no system call (vDSO).
+// Thread-safety: everything, from any thread. Blocking: never. Errors: none.
 #pragma once
 
 #include <chrono>
@@ -19,10 +19,13 @@ using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono:
 class Clock {
  public:
   virtual ~Clock() = default;
+  // Never goes back; only differences mean something.
   virtual TimePoint now() const = 0;
+  // UTC. May jump in either direction when somebody sets the clock.
   virtual WallTime wall() const = 0;
 };
 
+// The machine's: CLOCK_BOOTTIME and CLOCK_REALTIME, without a system call (vDSO).
 class SystemClock final : public Clock {
  public:
   TimePoint now() const override;
@@ -35,7 +38,7 @@ void append_rfc3339(std::string& text, WallTime time, bool milliseconds);
 // Parses what to_rfc3339 writes; nullopt for anything else.
 std::optional<WallTime> from_rfc3339(std::string_view text);
 
-// For people: "250ms", "2s", "5m", "24h", "1m30s".
+// For people: "250ms", "2s", "5m", "24h", "1m30s". Cut, not rounded, to what is shown.
 std::string to_text(Duration duration);
 
 }  // namespace keyfs

@@ -1,12 +1,10 @@
 // The configuration file: INI, read with inih, checked strictly.
 //
 // Thread-safety: plain values, immutable after parsing. Ownership: a ConfigFile owns its
-// sections. Blocking: only ConfigFile::read, which reads a file. base/config_reader.h reads the
-// values of a section.
+// sections. Blocking: only read(). base/config_reader.h reads the values of a section.
 //
-// Errors are all Code::kInvalid, one line for the operator:
-// "/etc/keyfs/keyfs.ini:12: [store] typ: unknown key (did you mean type?)". Of several mistakes,
-// the first by line is reported.
+// Errors are all kInvalid, one line for the operator: "/etc/keyfs/keyfs.ini:12: [store] typ:
+// unknown key (did you mean type?)". Of several mistakes, the first by line is reported.
 //
 // The format
 //   [kind]  [kind argument]   a section; the argument is the rest, e.g. a region or a glob, and may
@@ -76,6 +74,7 @@ class ConfigSection {
 
 class ConfigFile {
  public:
+  // Bytes.
   static constexpr size_t kMaxBytes = size_t{1} << 20;
   static constexpr size_t kMaxLine = 197;
   static constexpr size_t kMaxSectionLine = 512;
@@ -84,6 +83,8 @@ class ConfigFile {
   // Accepts any bytes: a text that is not a configuration is an error. Messages name it
   // `file_name`.
   static Result<ConfigFile> parse(std::string_view text, std::string file_name);
+  // The same for a file, which must be regular, and trusted (base/private_file.h, kTrusted). Blocks
+  // on the disk.
   static Result<ConfigFile> read(const std::string& path);
 
   const std::string& name() const { return name_; }

@@ -3,8 +3,7 @@
 // Thread-safety: the functions and Random may be used from any thread. Ownership: results are
 // the caller's; plaintext is only in the caller's memory and in SecretBytes. Blocking:
 // never (except that OsRandom may wait for the kernel's entropy pool early in the boot). Errors:
-// Code::kUnavailable if OpenSSL fails (no memory, no provider), Code::kInvalid for a key of the
-// wrong size, Code::kCorrupt for what does not authenticate.
+// kUnavailable if OpenSSL fails (no memory, no provider), and those that a function names.
 #pragma once
 
 #include <array>
@@ -31,7 +30,7 @@ Result<Sha256> sha256(std::span<const uint8_t> bytes);
 // RFC 2104 with SHA-256; a key of any size.
 Result<Sha256> hmac_sha256(std::span<const uint8_t> key, std::span<const uint8_t> bytes);
 
-// Takes time that depends only on the sizes.
+// False for different sizes. Takes time that depends only on the sizes.
 bool constant_time_equal(std::span<const uint8_t> a, std::span<const uint8_t> b);
 
 // Where random bytes come from. Thread-safe.
@@ -42,6 +41,7 @@ class Random {
   // use the contents of `out` after a failure.
   virtual Result<void> fill(std::span<uint8_t> out) = 0;
 
+  // `size` random bytes in locked memory. Errors: fill()'s, and SecretArena::allocate()'s.
   Result<SecretBytes> secret(SecretArena& arena, size_t size);
 };
 
@@ -60,9 +60,11 @@ constexpr size_t kSealNonceBytes = 12;
 constexpr size_t kSealTagBytes = 16;
 constexpr size_t kSealOverhead = kSealNonceBytes + kSealTagBytes;
 
+// kInvalid unless the key has kAesKeyBytes.
 Result<std::vector<uint8_t>> aes_256_gcm_seal(std::span<const uint8_t> key,
                                               std::span<const uint8_t> associated_data,
                                               std::span<const uint8_t> plaintext, Random& random);
+// kCorrupt if it does not authenticate, kInvalid unless the key has kAesKeyBytes.
 Result<SecretBytes> aes_256_gcm_open(SecretArena& arena, std::span<const uint8_t> key,
                                      std::span<const uint8_t> associated_data,
                                      std::span<const uint8_t> sealed);

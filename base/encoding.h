@@ -22,13 +22,14 @@
 
 namespace keyfs {
 
+// Characters for so many bytes.
 constexpr size_t base64_size(size_t bytes) { return (bytes + 2) / 3 * 4; }
 
 std::string base64_encode(std::span<const uint8_t> bytes);
 std::string base64_encode(std::string_view bytes);
 Result<std::vector<uint8_t>> base64_decode(std::string_view text);
 
-// For secrets: the result is the only copy.
+// For secrets: the result is the only copy. Also SecretArena::allocate()'s errors.
 Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
 Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view text);
 

@@ -9,7 +9,7 @@
 //
 // Thread-safety: none; on the loop's thread. Ownership: the turns outlive their tickets and Turns;
 // a ticket does not move, and leaves the queue when it or the waiting task is destroyed.
-// Blocking: never; take() is a task. Errors: none; callers have their own deadlines.
+// Blocking: never. Errors: none; callers have their own deadlines.
 #pragma once
 
 #include <sys/types.h>
@@ -62,10 +62,12 @@ class FairTurns {
   FairTurns(const FairTurns&) = delete;
   FairTurns& operator=(const FairTurns&) = delete;
 
+  // The next turn for any of the ticket's users. A task that may wait as long as others hold all
+  // turns; dropping it leaves the queue.
   Task<Turn> take(Ticket& ticket);
 
-  size_t waiting() const { return waiting_; }
-  size_t free() const { return free_; }
+  size_t waiting() const { return waiting_; }  // tickets
+  size_t free() const { return free_; }        // turns
 
  private:
   friend class Ticket;

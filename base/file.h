@@ -36,7 +36,7 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// "PATH: WHAT: no space left on device".
+// "PATH: WHAT: no space left on device", kDenied or kUnavailable by `why`.
 Error os_error(const std::string& path, const std::string& what, int why = errno);
 
 // Writes everything, however many write(2) calls it takes; false with errno.
@@ -47,7 +47,8 @@ bool write_all(int fd, std::string_view text);
 // errno if it cannot be read, EFBIG if it is longer.
 std::optional<std::string> read_to_end(const std::string& path, size_t most = size_t{1} << 20);
 
-// Writes a small file atomically and durably: as a draft in the same directory, renamed at the end.
+// Writes a small file atomically: as a draft in the same directory, renamed at the end. It survives
+// a power failure once this has returned. Errors: os_error()'s; then an existing file is unchanged.
 // `take_place`: replaces an existing file; otherwise an existing file stays, which is not an error
 // (the first of two processes wins: read it again).
 Result<void> write_whole_file(const std::string& path, std::string_view text, bool take_place,

@@ -1,8 +1,8 @@
 // What is known about one target (a region, a replica, a member of a cluster): how fast it answers,
 // and whether it is worth using.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none; callers report the
-// errors of their calls. Ownership: refers to the clock, which must outlive it.
+// Thread-safety: none; on the loop's thread. Blocking: never. Errors: none. Ownership: refers to
+// the clock, which must outlive it.
 //
 // Latency: an EWMA gives the expected time of an answer; p50 and p95 come from the last `samples`
 // answers. A call that was abandoned because another target was faster says only that this one is
@@ -74,7 +74,9 @@ class Health {
  public:
   Health(const Clock& clock, RandomFraction random, HealthOptions options);
 
+  // A call was answered, `latency` after it was sent. Closes the breaker.
   void succeeded(Duration latency);
+  // A call failed; the error's code decides what that means for the breaker.
   void failed(const Error& error);
   // It had not answered after `waited`, when another's answer was used.
   void gave_up(Duration waited);
@@ -89,6 +91,7 @@ class Health {
 
   // How long a call is expected to take; nullopt before the first answer.
   std::optional<Duration> expected() const;
+  // Of the last `samples` answers; nullopt before the first one, for p95 before samples_for_p95.
   std::optional<Duration> p50() const { return percentile(0.50); }
   std::optional<Duration> p95() const;
   // After how long another target is asked too.
@@ -101,6 +104,7 @@ class Health {
 
   const std::optional<Error>& last_error() const { return last_error_; }
   std::optional<WallTime> last_error_at() const { return last_error_at_; }
+  // Since the start; those given up count as calls.
   uint64_t calls() const { return calls_; }
   uint64_t failures() const { return failures_; }
 

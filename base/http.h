@@ -9,9 +9,9 @@
 // Thread-safety: CurlPoller::wake() from any thread, all else on the loop's thread.
 // Ownership: CurlGlobal outlives every CurlPoller, and everything that libcurl or OpenSSL
 // allocated; the poller outlives the loop and the clients; loop and arena outlive the clients, and
-// a client its tasks. Blocking: never, except HttpClient::create, which reads the CA file (about 30
-// ms for the system's). Dropping a task cancels its transfer within milliseconds, even during a DNS
-// lookup or a TLS handshake. A hung lookup leaves a thread behind until the resolver gives up.
+// a client its tasks. Blocking: never, except create(). Dropping a task cancels its transfer within
+// milliseconds, even during a DNS lookup or a TLS handshake. A hung lookup leaves a thread behind
+// until the resolver gives up.
 //
 // For every request: the server's certificate and host name are verified, TLS is 1.2 or
 // newer, redirects are not followed, only the proxy in the options is used, no
@@ -19,7 +19,7 @@
 // kept and reused; HTTP/2 is used if the server offers it (ALPN), with many requests on one
 // connection.
 //
-// Any HTTP status is a success here: the caller decides what a 503 means. Errors:
+// Errors of a request:
 //   kTimeout      the request's deadline passed
 //   kUnavailable  the name did not resolve, no connection, reset, reply truncated or larger than
 //                 allowed, TLS failed: the message says which, and what to check
@@ -152,12 +152,16 @@ struct HttpClientOptions {
 
 class HttpClient {
  public:
+  // Blocks while it reads the CA file, about 30 ms for the system's. kInvalid for a file that
+  // cannot be read or used, kUnavailable without memory.
   static Result<std::unique_ptr<HttpClient>> create(Loop& loop, CurlPoller& poller,
                                                     SecretArena& arena, HttpClientOptions options);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
+  // The reply. Any HTTP status is a success here: the caller decides what a 503 means. A task, for
+  // no longer than the request's deadline; it may wait here for a free connection to the host.
   Task<Result<HttpResponse>> send(HttpRequest request);
   // The same for callers that may send it again: `request` must live until the task is done.
   Task<Result<HttpResponse>> exchange(HttpRequest& request);

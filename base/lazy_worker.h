@@ -1,8 +1,7 @@
 // A worker whose thread starts with its first piece of work. Everything that may hang independently
 // gets one, at no cost until it is used.
 //
-// Thread-safety, ownership, blocking, cancellation: as Worker's. Errors: run() gives kUnavailable
-// if no thread can be started; the next call tries again.
+// Thread-safety, ownership, blocking, cancellation: as Worker's.
 #pragma once
 
 #include <functional>
@@ -22,6 +21,7 @@ class LazyWorker {
  public:
   LazyWorker(Loop& loop, std::string name) : loop_(loop), name_(std::move(name)) {}
 
+  // As Worker::run(). kUnavailable if no thread can be started; the next call tries again.
   template <class T>
   Task<Result<T>> run(std::function<Result<T>()> work) {
     if (worker_ == nullptr) {

@@ -8,8 +8,8 @@
 //
 // Thread-safety: none; one thread writes. Ownership: of the file that open() opened; a descriptor
 // given to over() stays the caller's. Blocking: all of it touches the disk; a pipe that nobody
-// reads delays write() for a second once, and then not at all until it is read again. Errors:
-// kUnavailable, kDenied (not a file to be trusted), with `what` in the message.
+// reads delays write() for a second once, and then not at all until it is read again. Errors: those
+// of base/private_file.h, with `what` in the message.
 #pragma once
 
 #include <sys/types.h>
@@ -28,6 +28,7 @@ class LineFile {
  public:
   // Creates the file if it does not exist. With `mode`, the file gets that mode in any case;
   // without, a new file gets 0640 less the umask. `what` names it in messages: "the log".
+  // kUnavailable, or kDenied for a file that is not to be trusted.
   static Result<LineFile> open(std::string what, std::string path, std::optional<mode_t> mode);
   // Standard error, a pipe.
   static LineFile over(int fd);
@@ -41,7 +42,7 @@ class LineFile {
   // logrotate expects it until it has told us.)
   Written write(std::string_view lines);
 
-  // Reopens the path. On an error, writing continues to the old file.
+  // Reopens the path; errors as open()'s. On an error, writing continues to the old file.
   Result<void> reopen();
   // The same, if the path no longer refers to the open file: it was moved away or removed.
   Result<void> follow();

@@ -6,8 +6,7 @@
 // that nobody reads delays it for a second at most (lines of up to PIPE_BUF bytes, as a Log's are),
 // a hanging disk for as long as it hangs.
 // Create a sink after the last fork(2): its thread would stay behind.
-// Errors: Code::kUnavailable if a file can't be opened, kDenied if it is not one to be trusted
-// (base/line_file.h); later losses are counted (LogSink::lost).
+// Errors: losses are counted (LogSink::lost).
 #pragma once
 
 #include <memory>
@@ -24,7 +23,8 @@ std::unique_ptr<LogSink> make_stderr_sink();
 bool stderr_is_journal();
 
 // Appends to the file; creates it with mode 0640 if it does not exist. After it was moved away or
-// removed (logrotate), the next line goes to a new file of that name.
+// removed (logrotate), the next line goes to a new file of that name. Blocks on the disk.
+// kUnavailable if it can't be opened, kDenied if it is not to be trusted (base/line_file.h).
 Result<std::unique_ptr<LogSink>> open_file_sink(const std::string& path);
 
 // Appends to an open descriptor, which stays the caller's. The two above use this.

@@ -54,6 +54,7 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
+  // By the clock it was given; deadlines of everything on this loop are compared with it.
   TimePoint now() const { return clock_.now(); }
   const Clock& clock() const { return clock_; }
 
@@ -61,14 +62,15 @@ class Loop {
   // called.
   void post(std::function<void()> work);
 
-  // Starts a task that the loop owns.
+  // Starts a task that the loop owns, in the next turn. An exception that leaves it ends the
+  // program.
   void spawn(Task<void> task);
 
-  // Until stop().
+  // Runs on this thread until stop().
   void run();
-  // From any thread.
+  // Ends run(), soon. From any thread.
   void stop();
-  // Runs the loop on this thread until `task` is done.
+  // Runs the loop on this thread until `task` is done, and gives its result.
   template <class T>
   T run_task(Task<T> task) {
     bool done = false;
@@ -92,6 +94,7 @@ class Loop {
   // Cancels every task. On the loop's thread, or after the loop has stopped running.
   void shutdown();
 
+  // `item` runs in the next turn, once, however often this is called before. On the loop's thread.
   void make_ready(Ready& item) { ready_.push(item); }
 
   // co_await loop.sleep_until(t), co_await loop.sleep_for(d).
@@ -134,7 +137,9 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
+  // Replaces an earlier start. A time that has passed is due at once.
   void start(TimePoint at, Ready& item);
+  // Does nothing if it is not running.
   void cancel();
   bool running() const { return running_; }
 
@@ -178,6 +183,7 @@ class OneShot {
  public:
   explicit OneShot(Loop& loop) : loop_(loop) {}
 
+  // Only the first value counts.
   void set(T value) {
     if (value_) return;
     value_.emplace(std::move(value));
@@ -204,7 +210,7 @@ class OneShot {
     OneShot& slot_;
     ReadyCoroutine caller_;
   };
-  // One at a time.
+  // Moves the value out. One waiter at a time.
   Awaiter operator co_await() { return Awaiter(*this); }
 
  private:

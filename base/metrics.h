@@ -68,6 +68,7 @@ class alignas(64) Histogram {
  public:
   explicit Histogram(std::vector<double> bounds);
 
+  // In the metric's base unit: seconds, bytes.
   void observe(double value) noexcept;
   void observe(Duration duration) noexcept {  // in seconds
     observe(std::chrono::duration<double>(duration).count());
@@ -107,7 +108,7 @@ class Metrics {
   // Seconds from 0.5 ms to 30 s.
   static std::vector<double> latency_bounds();
 
-  // All of them by name, then by labels.
+  // All of them by name, then by labels. Takes the lock.
   std::string text() const;
 
  private:

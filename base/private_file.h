@@ -36,7 +36,7 @@ Result<void> check_regular(const std::string& path, const Descriptor& file);
 Result<void> check_private_directory(const std::string& path);
 
 // Opens a regular file that fits `guard`; O_CLOEXEC and what keeps open() from waiting are added to
-// `flags`. A symbolic link is refused. With O_CREAT a new file gets `mode`, less the umask. The
+// `flags`. kDenied for a symbolic link. With O_CREAT a new file gets `mode`, less the umask. The
 // opened file is the one that was checked.
 Result<Descriptor> open_private_file(const std::string& path, int flags, Guard guard,
                                      mode_t mode = 0600);

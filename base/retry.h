@@ -3,7 +3,7 @@
 // not return together.
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html ("standard")
 //
-// Thread-safety: none. Blocking: never.
+// Thread-safety: none. Blocking: never, the pauses are the caller's to wait for. Errors: none.
 #pragma once
 
 #include <algorithm>
@@ -48,6 +48,7 @@ using RandomFraction = std::function<double()>;
 // still works, in lockstep.
 RandomFraction random_fraction(Random& random);
 
+// `duration` times `factor`.
 Duration scaled(Duration duration, double factor);
 
 // The pauses between tries: doubled each time, up to a limit.
@@ -57,8 +58,9 @@ struct Backoff {
   // How much of a pause jitter may remove: 1 for all of it ("full jitter"), 0 for nothing.
   double spread = 0;
 
-  // Before retry 0, 1, 2...
+  // The pause before retry 0, 1, 2... without jitter.
   Duration longest(unsigned retry) const;
+  // The same with jitter: never longer.
   Duration pause(unsigned retry, const RandomFraction& random) const;
 };
 

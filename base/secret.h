@@ -9,6 +9,7 @@
 // Ownership: a SecretBytes owns its slot; the arena must outlive it.
 // Blocking: never waits for I/O.
 // Errors: kUnavailable if memory cannot be allocated or locked; the message names RLIMIT_MEMLOCK.
+// Sizes are in bytes.
 #pragma once
 
 #include <cstddef>
@@ -76,8 +77,9 @@ class SecretArena {
 
   static constexpr size_t kMaxBytes = 64u << 20;
 
-  // Zeroed memory of `size` bytes, at most kMaxBytes.
+  // Zeroed memory of `size` bytes; kInvalid for more than kMaxBytes.
   Result<SecretBytes> allocate(size_t size);
+  // As allocate(). The original is the caller's to wipe.
   Result<SecretBytes> copy_of(std::span<const uint8_t> bytes);
   Result<SecretBytes> copy_of(std::string_view text);
 
@@ -86,7 +88,7 @@ class SecretArena {
     size_t used_bytes = 0;    // in slots that are handed out
     size_t secrets = 0;       // how many are handed out
   };
-  Usage usage() const;
+  Usage usage() const;  // of now; takes the mutex
 
   // Bytes that this process may lock in total; SIZE_MAX if there is no limit (CAP_IPC_LOCK).
   static size_t lockable_bytes();
@@ -105,10 +107,12 @@ class SecretBuffer {
  public:
   explicit SecretBuffer(SecretArena& arena) : arena_(&arena) {}
 
+  // As SecretArena::allocate(); on an error the buffer is as it was.
   Result<void> append(std::span<const uint8_t> bytes);
   Result<void> append(std::string_view text);
   size_t size() const { return size_; }
   std::string_view reveal_text() const { return bytes_.reveal_text().substr(0, size_); }
+  // Wipes it.
   void clear();
   // Returns what was appended and empties the buffer.
   SecretBytes take();

@@ -1,9 +1,8 @@
 // Extracts strings from a JSON text that holds secrets, with copies only in locked memory.
 // nlohmann-json leaves copies on the heap, and quotes the text in its exceptions.
 //
-// Thread-safety: plain functions. Blocking: never. Errors: Code::kCorrupt for a text that is not a
-// JSON object (RFC 8259), is nested deeper than 32 levels or has more than 256 members, a duplicate
-// member, or one of another type than requested; messages name the member and quote nothing.
+// Thread-safety: plain functions. Blocking: never. Errors: kCorrupt; messages name the member and
+// quote nothing.
 #pragma once
 
 #include <optional>
@@ -19,11 +18,14 @@ namespace keyfs {
 // The members of the outermost object. Refers to the text, which must outlive it.
 class SecretJson {
  public:
+  // kCorrupt for a text that is not a JSON object (RFC 8259), is nested deeper than 32 levels, or
+  // has more than 256 members or a duplicate one.
   static Result<SecretJson> parse(std::string_view text);
 
-  // nullopt if there is no such member, or it is null.
+  // The member's text, unescaped. nullopt if there is none, or it is null; kCorrupt if it is not a
+  // string; SecretArena::allocate()'s errors.
   Result<std::optional<SecretBytes>> secret(SecretArena& arena, std::string_view name) const;
-  // For what is not secret.
+  // The same for what is not secret.
   Result<std::optional<std::string>> string(std::string_view name) const;
   // The raw text of a number, true, false, object or array.
   std::optional<std::string_view> raw(std::string_view name) const;

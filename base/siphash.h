@@ -2,7 +2,7 @@
 // short-input PRF", 2012), for tables whose keys a stranger chooses. With std::hash, a user who
 // chooses names could put thousands of them in one chain.
 //
-// Thread-safety: a plain value. Blocking: never. Errors: random() gives those of its source.
+// Thread-safety: a plain value. Blocking: never. Errors: only random()'s.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ class SipHash {
   // With a well-known key: for tests.
   SipHash() = default;
   SipHash(uint64_t k0, uint64_t k1) : k0_(k0), k1_(k1) {}
-  // With a random key.
+  // With a random key. Errors: those of the source.
   static Result<SipHash> random(Random& random);
 
   uint64_t operator()(std::string_view text) const;

@@ -20,8 +20,9 @@
 namespace keyfs {
 
 inline constexpr size_t kMaxJsonDepth = 32;
-inline constexpr size_t kMaxJsonValues = size_t{1} << 16;  // objects, arrays and what is in them
+inline constexpr size_t kMaxJsonValues = size_t{1} << 16;
 
+// `max_bytes`: of the text. `max_values`: objects, arrays and what is in them, in total.
 Result<nlohmann::json> parse_strict_json(std::string_view text, size_t max_bytes,
                                          size_t max_values = kMaxJsonValues);
 

@@ -2,7 +2,7 @@
 // turns, and the order to ask them in.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: what the health refers to
-// must outlive it. Errors: none but ask_for_token()'s.
+// must outlive it.
 #pragma once
 
 #include <algorithm>
@@ -29,6 +29,7 @@ struct Target {
 
   bool closed() const { return health.state() == BreakerState::kClosed; }
 
+  // Of a call, `latency` after it was sent.
   void succeeded(Duration latency) { health.succeeded(latency); }
   void failed(const Error& error, Duration latency);
   // The call was dropped without an answer after `waited`. It counts against the target only if it

@@ -2,7 +2,6 @@
 // tasks (RLIMIT_NPROC, TasksMax=) can prevent starting one.
 //
 // Thread-safety: plain functions. Ownership: the thread is the caller's to join. Blocking: never.
-// Errors: kUnavailable, naming the limit to raise.
 #pragma once
 
 #include <functional>
@@ -15,7 +14,8 @@
 namespace keyfs {
 
 // `name` is what the thread is called in ps and gdb, at most 15 bytes. All signals are blocked in
-// it: dedicated threads receive them.
+// it: dedicated threads receive them. kUnavailable, naming the limit to raise, if there is no
+// thread.
 Result<std::thread> try_start_thread(const std::string& name, std::function<void()> work);
 
 // The same for constructors: throws std::system_error, of which error_of() makes an Error. The code

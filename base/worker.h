@@ -3,8 +3,7 @@
 // Thread-safety: run() on the loop's thread. Ownership: the worker outlives the tasks that use it,
 // and the loop outlives the worker. Its destructor finishes all queued work, then joins. Blocking:
 // run() never; the work itself may. Cancellation: dropping the task does not stop work that has
-// begun; only its result is dropped. Errors: the constructor throws std::system_error if no thread
-// can be started (base/thread.h).
+// begun; only its result is dropped.
 #pragma once
 
 #include <condition_variable>
@@ -22,7 +21,8 @@ namespace keyfs {
 
 class Worker {
  public:
-  // `name` is what the thread is called in ps and gdb, at most 15 bytes.
+  // `name` is what the thread is called in ps and gdb, at most 15 bytes. Throws std::system_error
+  // if no thread can be started (base/thread.h).
   Worker(Loop& loop, const std::string& name);
   ~Worker();
   Worker(const Worker&) = delete;

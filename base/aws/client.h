@@ -8,9 +8,7 @@
 //
 // Thread-safety: none; on the loop's thread. Ownership: `http` and `credentials` outlive the
 // client, the client its tasks. Blocking: never. Dropping a task ends its request.
-// Errors: kUnauthenticated if there are no credentials or AWS refuses them even after renewal: the
-// message names cause and remedy; kUnavailable and kTimeout as in base/http.h. A reply from AWS,
-// good or bad, is not an error here. Messages never quote a reply.
+// Errors: see call(). Messages never quote a reply.
 #pragma once
 
 #include <cstddef>
@@ -45,9 +43,9 @@ struct AwsCall {
   std::string operation;  // "Decrypt"
   std::string body;       // JSON; at most one of the two
   SecretBytes secret_body;
-  bool secret_response = false;  // the reply comes in HttpResponse::secret_body
-  size_t max_response = size_t{1} << 20;
-  TimePoint deadline;  // of everything, credentials included
+  bool secret_response = false;           // the reply comes in HttpResponse::secret_body
+  size_t max_response = size_t{1} << 20;  // bytes
+  TimePoint deadline;                     // of everything, credentials included
 };
 
 struct AwsReply {
@@ -65,10 +63,13 @@ class AwsClient {
  public:
   AwsClient(HttpClient& http, AwsCredentialProvider& credentials, AwsServiceOptions options);
 
+  // AWS's reply: good or bad, it is not an error here. kUnauthenticated if there are no
+  // credentials, or AWS refuses them even after renewal: the message names cause and remedy.
+  // kUnavailable and kTimeout as in base/http.h.
   Task<Result<AwsReply>> call(AwsCall call);
 
-  // Opens a connection for the next call by a request that asks for nothing. Its outcome does not
-  // matter. "GET /ping" is what KMS itself answers without credentials.
+  // Opens a connection for the next call by a request that asks for nothing; ends `within` that
+  // time, whatever came of it. "GET /ping" is what KMS itself answers without credentials.
   Task<void> keep_warm(Duration within);
 
   const AwsServiceOptions& options() const { return options_; }

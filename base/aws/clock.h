@@ -1,6 +1,7 @@
 // AWS's time as given in its replies, for a machine whose own clock is wrong.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never.
+// Thread-safety: none; on the loop's thread. Ownership: the clock outlives it. Blocking: never.
+// Errors: none.
 #pragma once
 
 #include <chrono>
@@ -19,6 +20,7 @@ class AwsClock {
  public:
   explicit AwsClock(const Clock& clock) : clock_(clock) {}
 
+  // AWS's time, as far as known.
   WallTime now() const { return clock_.wall() + offset_; }
   // AWS's time minus this machine's; zero until AWS refuses a signature because of it.
   std::chrono::milliseconds offset() const { return offset_; }

@@ -19,10 +19,7 @@
 // Thread-safety: none; on the loop's thread. Ownership: the arguments of create() outlive the
 // provider, the provider outlives its tasks. Blocking: never; reading files and waiting for
 // processes happens on the provider's own thread, so that one that hangs holds up no other. Errors:
-// kUnauthenticated if there are none, or they are refused or malformed: the message says where they
-// were looked for and what to do; kInvalid for a profile that contradicts itself; kUnavailable and
-// kTimeout if their source cannot be reached. Messages never hold a secret, nor text from a reply,
-// a file or a process.
+// see get(). Messages never hold a secret, nor text from a reply, a file or a process.
 #pragma once
 
 #include <functional>
@@ -61,6 +58,7 @@ class AwsCredentialSource {
   virtual ~AwsCredentialSource() = default;
   // For messages; some sources know it only after a fetch: "the profile payments".
   virtual std::string name() const = 0;
+  // New ones each time. Errors as AwsCredentialProvider::get()'s.
   virtual Task<Result<AwsCredentialsPtr>> fetch(TimePoint deadline) = 0;
   // Whether credentials may be used after their expiration while the source has nothing newer: IMDS
   // documents this, and keeps returning old ones while EC2 cannot renew them.
@@ -82,7 +80,10 @@ class AwsCredentialProvider {
 
   // The current credentials. Concurrent callers share one fetch. From five minutes before
   // expiration, new ones are fetched in the background while the old ones stay in use, until they
-  // expire if that fails.
+  // expire if that fails. Errors: kUnauthenticated if there are none, or they are refused or
+  // malformed: the message says where they were looked for and what to do; kInvalid for a profile
+  // that contradicts itself; kUnavailable and kTimeout if their source cannot be reached. A failure
+  // is repeated for a second without asking again.
   Task<Result<AwsCredentialsPtr>> get(TimePoint deadline);
 
   // AWS refused `used` as expired or unknown: the next get() fetches new ones, unless that has

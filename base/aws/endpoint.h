@@ -7,8 +7,7 @@
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 //   https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
 //
-// Thread-safety: plain functions. Blocking: never. Errors: kInvalid, naming the variable; for
-// `configured` itself, only what is wrong ("is not a URL..."), since the caller names the key.
+// Thread-safety: plain functions. Blocking: never.
 #pragma once
 
 #include <string>
@@ -21,7 +20,8 @@ namespace keyfs {
 
 // `service` is "kms", "dynamodb" or "sts"; `configured` may be empty. The URL has no path but "/".
 // http:// to another machine is refused unless `allow_plain_http`: KMS's replies hold data keys,
-// and STS's credentials.
+// and STS's credentials. Errors: kInvalid, naming the variable; for `configured` itself, only what
+// is wrong ("is not a URL..."), since the caller names the key.
 Result<std::string> aws_endpoint(const std::string& service, const std::string& region,
                                  const std::string& configured, const Environment& environment,
                                  bool allow_plain_http);

@@ -6,9 +6,8 @@
 // than its entry continues the value. "#" and ";" begin a comment only at the start of a line. A
 // duplicate section or entry in a file is an error.
 //
-// Thread-safety: plain values. Blocking: read_aws_profiles reads two files; on a worker. Errors:
-// kInvalid with file and line for a malformed line; kUnavailable for a file that exists but cannot
-// be read. A missing file counts as empty.
+// Thread-safety: plain values. Blocking: only read_aws_profiles(). Errors: kInvalid with file and
+// line for a malformed line.
 #pragma once
 
 #include <map>
@@ -51,6 +50,8 @@ struct AwsProfileFiles {
 // .aws/config and .aws/credentials in `home` (HOME, if it is empty).
 AwsProfileFiles aws_profile_files(const Environment& environment, const std::string& home);
 
+// Both files; a missing one counts as empty, kUnavailable for one that cannot be read. Blocks on
+// the disk: call it on a worker.
 Result<AwsProfiles> read_aws_profiles(SecretArena& arena, const AwsProfileFiles& files);
 
 // Adds one file's profiles; existing settings are overwritten one by one.

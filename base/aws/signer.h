@@ -6,8 +6,7 @@
 // memory.
 //
 // Thread-safety: none; on the loop's thread. Ownership: the arena outlives the signer and the
-// requests. Blocking: never. Errors: kInvalid for a request that cannot be signed (no host in the
-// URL, a header twice), kUnavailable without memory. No message holds any part of a key or token.
+// requests. Blocking: never. Errors: see sign(). No message holds any part of a key or token.
 #pragma once
 
 #include <memory>
@@ -36,7 +35,8 @@ class AwsSigner {
 
   // Adds X-Amz-Date, X-Amz-Security-Token (if there is one) and Authorization, over the current
   // method, URL, headers and body: nothing may be changed afterwards. The URL's path and query must
-  // be percent-encoded.
+  // be percent-encoded. `now`: AWS's time. kInvalid for a request that cannot be signed (no host in
+  // the URL, a header twice), kUnavailable without memory.
   Result<void> sign(HttpRequest& request, const AwsCredentialsPtr& credentials, WallTime now);
 
  private:
