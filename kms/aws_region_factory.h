@@ -11,7 +11,6 @@
 //
 // Thread-safety: none; on the loop's thread. Blocking: never. Ownership: owns the credential
 // providers, which its regions share (one for each profile and role): it must outlive the regions.
-// Errors: kInvalid with file and line (base/config.h).
 #pragma once
 
 #include <functional>
@@ -38,6 +37,7 @@ class AwsRegionFactory {
   AwsRegionFactory(const AwsRegionFactory&) = delete;
   AwsRegionFactory& operator=(const AwsRegionFactory&) = delete;
 
+  // The region of one section; asks nobody. kInvalid with file and line (base/config.h).
   Result<std::unique_ptr<Region>> make(const ConfigSection& section);
 
   // The credentials for the configuration's `profile` and `role_arn` (may be empty); shared by all

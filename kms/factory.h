@@ -1,8 +1,7 @@
 // Builds the regions that the configuration names.
 //
 // Thread-safety: on the loop's thread. Blocking: never; nothing is read or contacted yet.
-// Ownership: what RegionParts refers to outlives the regions. Errors: kInvalid, one line with file
-// and line (base/config.h).
+// Ownership: what RegionParts refers to outlives the regions.
 //
 //   [region NAME]
 //   type = local          ; local | aws
@@ -34,7 +33,7 @@ struct RegionParts {
   MakeRegion aws;  // needs parts that only programs with HTTP have; may be empty
 };
 
-// In file order; at least one.
+// In file order; at least one. kInvalid, one line with file and line (base/config.h).
 Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& config,
                                                           const RegionParts& parts);
 

@@ -2,7 +2,7 @@
 //   https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN
 //   https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
 //
-// Thread-safety: plain values. Blocking: never.
+// Thread-safety: plain values. Blocking: never. Errors: none; what is no such name is nullopt.
 #pragma once
 
 #include <optional>

@@ -2,7 +2,7 @@
 //   https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html, and the errors of
 //   Decrypt, Encrypt and GenerateDataKey
 //
-// Thread-safety: plain functions. Blocking: never.
+// Thread-safety: plain functions. Blocking: never. Errors: they are the result.
 #pragma once
 
 #include <string>

@@ -19,7 +19,8 @@ struct KmsReply {
   std::vector<uint8_t> blob;  // CiphertextBlob
   SecretBytes key;            // Plaintext
 };
-// Requested members must be present and not empty; the others stay empty.
+// To GenerateDataKey, Encrypt or Decrypt. Requested members must be present and not empty; the
+// others stay empty.
 struct KmsReplyParts {
   bool blob = false;
   bool key = false;

@@ -3,10 +3,7 @@
 // Thread-safety: on the loop's thread; each file is read on its own thread, so that a hanging disk
 // holds up no other region. Ownership: loop and arena outlive it and every MasterKey that it handed
 // out. Blocking: never, except create_master_file() and the destructor, which waits for a read that
-// has begun. Errors: kUnavailable for a file that does not exist or cannot be read now; each call
-// tries again, so that a restored file is found without a restart. kDenied for a file that keyfs
-// must not use: another owner, readable by others, a symbolic link, not 32 bytes long. One line,
-// with the remedy.
+// has begun. Errors: one line, with the remedy; see load().
 #pragma once
 
 #include <array>
@@ -33,6 +30,10 @@ struct MasterKey {
 class MasterSource {
  public:
   virtual ~MasterSource() = default;
+  // The master as it is now. kUnavailable if it does not exist, cannot be read now, or does not
+  // have 32 bytes; each call tries again, so that a restored file is found without a restart.
+  // kDenied for a file that keyfs must not use: another owner, readable by others, a symbolic link,
+  // one byte repeated. Without a deadline: it may take as long as the disk hangs.
   virtual Task<Result<std::shared_ptr<const MasterKey>>> load() = 0;
   // The last one loaded, or null. Never waits.
   virtual std::shared_ptr<const MasterKey> last() const = 0;
@@ -57,7 +58,7 @@ class MasterFile final : public MasterSource {
 Result<std::shared_ptr<const MasterKey>> make_master_key(SecretBytes bytes);
 
 // Writes a new random master key to `path`, mode 0600, on disk when it returns. False if a file
-// already exists, which is left unchanged. Blocks.
+// already exists, which is left unchanged. kUnavailable if it can't be written. Blocks on the disk.
 Result<bool> create_master_file(const std::string& path, SecretArena& arena, Random& random);
 
 }  // namespace keyfs

@@ -34,9 +34,9 @@ namespace keyfs {
 // be given to unwrap. Not secret: it appears in CloudTrail.
 using EncryptionContext = std::map<std::string, std::string>;
 
-// The context of every wrap that keyfs makes. `store` is the id of the store that the key was
-// created in; empty for keys from an older keyfs, which did not bind them to a store. (RKMS wraps
-// are bound to nothing: an empty context.)
+// The context of every wrap that keyfs makes, 2 or 3 pairs. `store` is the id of the store that the
+// key was created in; empty for keys from an older keyfs, which did not bind them to a store. (RKMS
+// wraps are bound to nothing: an empty context.)
 EncryptionContext key_context(const std::string& id, uint32_t version,
                               const std::string& store = {});
 
@@ -64,16 +64,19 @@ class Region {
   // As in the configuration: [region NAME].
   virtual const std::string& name() const = 0;
 
-  // A new data key of `bytes` random bytes, wrapped.
+  // A new data key of `bytes` random bytes, wrapped. kInvalid for a size that this kind of region
+  // can't make.
   virtual Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
                                               TimePoint deadline) = 0;
+  // Encrypts a key under the region's present master.
   virtual Task<Result<WrappedKey>> wrap(const SecretBytes& key, EncryptionContext context,
                                         TimePoint deadline) = 0;
+  // What was wrapped; kCorrupt if this is not what the region wrapped, or not for this context.
   virtual Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
                                            TimePoint deadline) = 0;
 
   // True if this region can unwrap what `master` wrapped: its own master, or another replica of the
-  // same multi-Region key.
+  // same multi-Region key. This and the next two go by names alone, and ask nobody.
   virtual bool unwraps(const std::string& master) const = 0;
 
   // True if what `master` wrapped is as good as a wrap by this region: it is this region's master,
@@ -81,14 +84,15 @@ class Region {
   // for other keys that this region may be allowed to use.
   virtual bool covered_by(const std::string& master) const { return unwraps(master); }
 
-  // True when `master` is certainly not this region's present master, nor another replica of it: the
-  // master was changed since, or a wrong one was put in its place. False while the present master is
-  // not known (see keep_warm()), and for names of a kind that this region does not know.
+  // True when `master` is certainly not this region's present master, nor another replica of it:
+  // the master was changed since, or a wrong one was put in its place. False while the present
+  // master is not known (see keep_warm()), and for names of a kind that this region does not know.
   virtual bool is_other_master(const std::string& master) const = 0;
 
   // Opens or keeps a connection, so that the next call pays no handshake. Not counted as a failure.
   virtual Task<void> keep_warm() = 0;
 
+  // Tries everything that keyfs needs of the region, for `keyfs check`; failures are items.
   virtual Task<RegionCheck> check(TimePoint deadline) = 0;
 };
 

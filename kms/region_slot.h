@@ -1,7 +1,8 @@
 // A region as the set of regions sees it: a target whose calls the observer hears of. Internal to
 // kms/regions.
 //
-// Thread-safety: none; on the loop's thread. Blocking: never.
+// Thread-safety: none; on the loop's thread. Ownership: owns its region; loop and observer outlive
+// it. Blocking: never. Errors: none; it is told those of the region.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,7 @@ struct RegionSlot : Target {
         region(std::move(the_region)),
         observer(the_observer) {}
 
-  // As Target's.
+  // As Target's, and the observer is told.
   void succeeded(RegionCall call, Duration latency);
   void failed(RegionCall call, const Error& error, Duration latency);
   void gave_up(RegionCall call, Duration waited);

@@ -143,7 +143,8 @@ class Regions {
   Regions(const Regions&) = delete;
   Regions& operator=(const Regions&) = delete;
 
-  // A new data key, wrapped in at least create_min_regions regions.
+  // A new data key of `bytes` bytes, wrapped in at least create_min_regions regions; the others
+  // have their grace, and are told as missing. With fewer it is an error, and the key is wiped.
   Task<Result<CreatedKey>> create(size_t bytes, EncryptionContext context, TimePoint deadline);
 
   // The data key, from any of its wraps. Wraps by regions that are not configured here are skipped,
@@ -152,7 +153,8 @@ class Regions {
   Task<Result<UnwrappedKey>> unwrap(WrappedKeys wrapped, EncryptionContext context,
                                     KeyVerifier verify, TimePoint deadline);
 
-  // Wraps a known key in the named regions, all at once; for the healer.
+  // Wraps a known key in the named regions, all at once; for the healer. Errors: per region, as
+  // missing.
   Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
                                  std::vector<std::string> regions, TimePoint deadline);
 
@@ -160,7 +162,7 @@ class Regions {
   // probe_deadline.
   Task<void> keep_warm();
 
-  // Checks all regions at once; results are in the configured order.
+  // Region::check() of all regions at once, for `keyfs check`; results are in the configured order.
   Task<std::vector<std::pair<std::string, RegionCheck>>> check(TimePoint deadline);
 
   // The configured regions, in order, without a wrap of their own among these or one by another
@@ -180,7 +182,7 @@ class Regions {
   std::vector<RegionStatus> status();
   // In the configured order.
   std::vector<std::string> names() const;
-  bool has(const std::string& name) const;
+  bool has(const std::string& name) const;  // configured
   size_t size() const;
   size_t create_min_regions() const;
 
