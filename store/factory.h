@@ -2,8 +2,7 @@
 //
 // Thread-safety: on the loop's thread. Ownership: what StoreParts refers to outlives the store.
 // Blocking: SQLite's file is opened (open it after the last fork: store/sqlite/db.h); other stores
-// are not contacted yet. Errors: kInvalid for a mistake in the section, one line with file and line
-// (base/config.h); otherwise those of opening the store.
+// are not contacted yet.
 //
 //   [store]
 //   type = sqlite        ; sqlite | dynamodb | etcd
@@ -36,7 +35,8 @@ struct StoreParts {
   bool only_check = false;
 };
 
-// kInvalid if there is no [store] section.
+// kInvalid if there is no [store] section, or for a mistake in it: one line with file and line
+// (base/config.h). Otherwise the errors of opening the store.
 Result<std::unique_ptr<Store>> make_store(const ConfigFile& config, const StoreParts& parts);
 
 }  // namespace keyfs

@@ -15,9 +15,9 @@
 // Records are bound to the store by their origin: one that was copied here from another store, or
 // written by a host that did not know of this one yet, is corrupt.
 //
-// Thread-safety: plain functions; several processes may call them at once. Blocking: they read and
-// write a file. Errors: kUnavailable or kDenied for the file itself, kCorrupt for a malformed file,
-// kInvalid for another store.
+// Thread-safety: plain functions; several processes may call them at once. Blocking: those that
+// take a state_dir read or write the file. Errors of these: kUnavailable or kDenied for the file
+// itself, kCorrupt for a malformed one.
 #pragma once
 
 #include <optional>
@@ -42,8 +42,8 @@ struct StoreName {
 // nullopt: none yet.
 Result<std::optional<StoreName>> read_known_store(const std::string& state_dir);
 
-// Remembers `store`, or fails if another one is remembered, or another life of it. Messages name
-// the store `where`.
+// Remembers `store`, on disk when this returns; kInvalid if another one is remembered, or another
+// life of it. Messages name the store `where`.
 Result<void> check_known_store(const std::string& state_dir, const StoreName& store,
                                const std::string& where);
 
@@ -57,11 +57,12 @@ std::string accept_store_hint();
 // parse_record(), and kCorrupt if the record's origin is a store other than `store_id`.
 Result<Record> parse_own_record(std::string_view json, std::string_view id,
                                 const std::string& store_id);
+// The same for a record that is parsed already.
 Result<void> check_origin(const Record& record, const std::string& store_id);
 // kInvalid, a bug in keyfs, for writing a record into a store that it is not bound to.
 Result<void> check_may_write(const Record& record, const std::string& store_id);
 
-// Fails if a store of another type is remembered; no id is needed to refuse it.
+// kInvalid if a store of another type is remembered; no id is needed to refuse it.
 Result<void> check_known_type(const std::string& state_dir, const std::string& type);
 
 // The error for a remembered store that no longer exists.

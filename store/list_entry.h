@@ -1,4 +1,4 @@
-// A list's entry for one record. Thread-safety: a plain function. Blocking: never.
+// A list's entry for one record. Thread-safety: a plain function. Blocking: never. Errors: none.
 #pragma once
 
 #include <string>

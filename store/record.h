@@ -9,10 +9,8 @@
 // Times are RFC 3339 in UTC; code that computes with one parses it (base/clock.h). Fields that this
 // version of keyfs does not know survive a rewrite, at every level.
 //
-// Thread-safety: plain values. Blocking: never.
-// Errors: kCorrupt for anything that is not a well-formed record of the requested id. A record that
-// does not parse is never "absent". The message names the id and what is wrong, and quotes neither
-// blobs nor unknown fields.
+// Thread-safety: plain values. Blocking: never. Errors: see each function. Messages name the id and
+// what is wrong, and quote neither blobs nor unknown fields.
 #pragma once
 
 #include <array>
@@ -30,6 +28,7 @@ namespace keyfs {
 
 enum class KeyState { kEnabled, kDisabled, kDeleted };
 std::string_view to_string(KeyState state);
+// nullopt for any other text.
 std::optional<KeyState> parse_key_state(std::string_view text);
 
 // A data key as one region's master key encrypted it.
@@ -47,7 +46,7 @@ using KeyCheck = std::array<uint8_t, 16>;
 struct Version {
   std::string created;
   std::string creator;  // the host that created it
-  uint32_t bytes = 0;
+  uint32_t bytes = 0;   // of the key
   // The key check value, compared after every unwrap. Absent only in records that RKMS wrote.
   std::optional<KeyCheck> check;
   std::map<std::string, Wrap> wrapped;  // by region; may be empty
@@ -87,7 +86,8 @@ inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;
 inline constexpr uint32_t kMinKeyBytes = 16;
 inline constexpr size_t kMaxBlobBytes = size_t{16} << 10;
 
-// `id` is the requested id; a record of another one is corrupt.
+// kCorrupt for anything that is not a well-formed record of the requested `id`, a record of another
+// one included. What does not parse is never "absent".
 Result<Record> parse_record(std::string_view json, std::string_view id);
 
 // One line of JSON, which parse_record turns into an equal record. kInvalid, a bug in keyfs, for a

@@ -3,9 +3,8 @@
 // Thread-safety: none; on the loop's thread. Blocking: never; each call is a task; dropping it
 // cancels the call, except that a write that was sent may still take effect. The store outlives its
 // tasks. Deadlines: `deadline` bounds the whole call with its retries; after it the call gives
-// kTimeout. Errors: kUnavailable, kThrottled, kTimeout, kDenied, kUnauthenticated, kInvalid as in
-// base/result.h; kCorrupt for a record that does not parse. Absence, a lost race and a conflict are
-// values.
+// kTimeout. Errors: of every call kUnavailable, kThrottled, kTimeout, kDenied, kUnauthenticated and
+// kInvalid as in base/result.h. Absence, a lost race and a conflict are values.
 #pragma once
 
 #include <cstddef>
@@ -65,7 +64,7 @@ struct ListPage {
     std::string id;
     KeyState state = KeyState::kEnabled;
     uint32_t current = 0;
-    uint32_t bytes = 0;
+    uint32_t bytes = 0;                          // of the current version's key
     std::map<std::string, std::string> masters;  // by region: what wrapped the current version
     bool corrupt = false;                        // the record does not parse; only `id` is known
     bool from_rkms = false;                      // written by RKMS and not adopted
@@ -111,26 +110,32 @@ class Store {
   virtual Task<Result<std::string>> identity(TimePoint deadline) = 0;
 
   // A miss is reported only after a strongly consistent, well-formed answer, whatever `read` is;
-  // with Read::kStrong a hit is strongly consistent too.
+  // with Read::kStrong a hit is strongly consistent too. kCorrupt for a record that does not parse.
   virtual Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) = 0;
 
   // The first writer wins; the winner is returned in the same round trip. A write whose outcome is
   // unknown (timed out, reset) is resolved by reading again before this returns; if that is not
-  // possible, the error says that the outcome is unknown.
+  // possible, the error says that the outcome is unknown. kCorrupt if the record that was there
+  // first does not parse, kInvalid for one that could not be read again (to_json()).
   virtual Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) = 0;
 
-  // Stored (with its new revision), or nullopt if the revision is no longer current.
+  // Stored (with its new revision), or nullopt if the revision is no longer current, or the record
+  // is gone. `revision`: as this store gave it; another text is a conflict, or kInvalid.
   virtual Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                                       TimePoint deadline) = 0;
 
-  // Ids in the store's order, those after `after` (empty: from the start).
+  // At most `limit` ids in the store's order, those after `after` (empty: from the start). A record
+  // that does not parse is an entry marked corrupt, not an error.
   virtual Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) = 0;
 
   // Whether watch() can announce changes.
   virtual bool can_watch() const { return false; }
-  // Announces changes to `listener` until dropped; reconnects automatically. Only if can_watch().
+  // Announces changes to `listener` until dropped; reconnects automatically, and so has no errors.
+  // Only if can_watch().
   virtual Task<void> watch(ChangeListener& listener);
 
+  // Tries everything that keyfs needs of the store, for `keyfs check`, and leaves nothing behind;
+  // failures are items.
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
 
   // Creates the table that the store needs, for stores where this is left to the operator. kInvalid

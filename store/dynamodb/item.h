@@ -5,8 +5,7 @@
 // for each write). Other attributes are preserved. The store's id: id ".keyfs-store", store (S). An
 // RKMS item: id (S), keys (M: S in base64 by region), no record.
 //
-// Thread-safety: plain functions. Blocking: never.
-// Errors: kCorrupt for an item that is neither; kUnavailable for a malformed reply.
+// Thread-safety: plain functions. Blocking: never. Errors: see Requests and Replies.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +22,7 @@ namespace keyfs {
 // A page of a Scan has at most 1 MB, before it is escaped.
 inline constexpr size_t kMaxReplyBytes = size_t{4} << 20;
 
-// Requests.
+// Requests: the body of each call. No errors but where one is named.
 struct DynamoDbNames {
   std::string table;
   bool accept_rkms_records = false;
@@ -52,7 +51,8 @@ std::string try_put_json(const DynamoDbNames& names);
 std::string try_update_json(const DynamoDbNames& names);
 std::string try_delete_json(const DynamoDbNames& names);
 
-// Replies. `body` is the reply's text.
+// Replies. `body` is the reply's text: kUnavailable if it is malformed, kCorrupt if an item in it
+// is neither of the above.
 Result<std::optional<Stored>> parse_get_item(const DynamoDbNames& names, std::string_view body,
                                              const std::string& id);
 // The item that a failed condition found; nullopt if there was none, or it was not sent.

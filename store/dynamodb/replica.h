@@ -29,6 +29,8 @@ class DynamoDbReplica {
 
   const std::string& region() const { return region_; }
 
+  // nullopt: there is no such item here. `consistent`: by a strongly consistent read, which costs
+  // twice as much.
   Task<Result<std::optional<Stored>>> get(std::string id, bool consistent, TimePoint deadline);
 
   // The id of the store, which is a separate item; nullopt: it has none yet.
@@ -42,8 +44,11 @@ class DynamoDbReplica {
     // Otherwise the existing item, if it was sent.
     std::optional<Stored> found;
   };
+  // Writes the item if there is none.
   Task<Result<Written>> put(std::string id, std::string record, std::string revision,
                             TimePoint deadline);
+  // Replaces the item if it has that old revision; kInvalid for one that is no revision of this
+  // store.
   Task<Result<Written>> update(std::string id, std::string record, std::string revision,
                                std::string old_revision, bool forget_rkms, TimePoint deadline);
   // Removes the item if it is exactly this one. False: it is not there, or it is another.
@@ -53,7 +58,9 @@ class DynamoDbReplica {
   Task<Result<ListPage>> scan(std::string after, size_t limit, std::string store_id,
                               TimePoint deadline);
   Task<Result<TableDescription>> describe(TimePoint deadline);
+  // Asks for it; describe() tells when it is active.
   Task<Result<void>> create_table(TimePoint deadline);
+  // Turns point-in-time recovery on.
   Task<Result<void>> protect_by_recovery(TimePoint deadline);
   Task<Result<bool>> is_protected_by_recovery(TimePoint deadline);
   // Tests whether writes are permitted; writes nothing.

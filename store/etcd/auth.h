@@ -7,9 +7,8 @@
 // members.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to client and worker, which outlive
-// it, and it outlives its tasks. Blocking: never (the password file is read on the worker).
-// Errors: kInvalid and kDenied for the password file, kUnauthenticated for the password, otherwise
-// those of HTTP. Password and tokens are only in locked memory.
+// it, and it outlives its tasks. Blocking: never (the password file is read on the worker), except
+// read_password(). Password and tokens are only in locked memory.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +37,8 @@ class EtcdAuth {
   };
   using Failure = EtcdFailure;
 
-  // The current token; logs in at `url` if none is valid there.
+  // The current token; logs in at `url` if none is valid there. Errors: read_password()'s,
+  // kUnauthenticated for the password, otherwise those of HTTP.
   Task<tl::expected<Token, Failure>> token(std::string url, TimePoint deadline);
   // Token `number` was refused at `url`: the next call of token() for it logs in, unless that has
   // already happened.
@@ -46,7 +46,7 @@ class EtcdAuth {
 
   const std::string& user() const { return user_; }
 
-  // The only line of the password file, or why the file cannot be used.
+  // The only line of the password file; kInvalid or kDenied for a file that cannot be used. Blocks.
   static Result<SecretBytes> read_password(SecretArena& arena, const std::string& path);
 
  private:

@@ -8,10 +8,7 @@
 // of them has shown that it is silent, all go on elsewhere.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns the HTTP client; worker, identity
-// and random source outlive it; it outlives its tasks. Blocking: never.
-// Errors: kTimeout after the deadline, with what each member said; kDenied, kUnauthenticated,
-// kInvalid if all members would say the same; kUnavailable if a single-round call failed at all of
-// them.
+// and random source outlive it; it outlives its tasks. Blocking: never. Errors: see call().
 #pragma once
 
 #include <functional>
@@ -56,8 +53,11 @@ class EtcdClient {
 
   using Answer = tl::expected<EtcdReply, EtcdFailure>;
 
+  // The first useful answer of any member. kTimeout after the deadline, with what each member said;
+  // kDenied, kUnauthenticated, kInvalid if all members would say the same; kUnavailable if a
+  // single-round call failed at all of them.
   Task<Answer> call(EtcdCall call, TimePoint deadline);
-  // Asks one member only, for no longer than `patience`.
+  // Asks one member only, for no longer than `patience`; its failure is the answer.
   Task<Answer> ask(size_t endpoint, const EtcdCall& call, TimePoint deadline, Duration patience);
 
   // A stream from one member; incoming data goes to `on_data` (base/http.h). Ends when the member

@@ -1,6 +1,7 @@
 // What etcd's refusals mean, and what to do about each.
 //
-// Thread-safety: a plain function. Blocking: never. The message never quotes etcd.
+// Thread-safety: a plain function. Blocking: never. Errors: they are the result. The message never
+// quotes etcd.
 #pragma once
 
 #include <string_view>
@@ -32,7 +33,7 @@ struct EtcdFailure {
   bool useless = false;    // it answered, but what it has does not help
 };
 
-// `user`: who sent the request; empty: unauthenticated.
+// `status`: of HTTP. `user`: who sent the request; empty: unauthenticated.
 EtcdFailure to_failure(const EtcdRefusal& refusal, int status, const std::string& user);
 
 }  // namespace keyfs

@@ -12,12 +12,12 @@
 //             at most once a second, and at the end
 //   behind    1 when that was seen
 // When any of it does not fit, nothing is created or changed any more (but a key may be disabled),
-// no miss is believed, and a watch confirms nothing; keys that are found are served. An operator who means it says so (store/known_store.h, whose file
-// names the store as well).
+// no miss is believed, and a watch confirms nothing; keys that are found are served. An operator
+// who means it says so (store/known_store.h, whose file names the store as well).
 //
-// Thread-safety: none, except for the static functions. Blocking: only load() and store() touch the
-// file. Errors: kInvalid for another cluster, kCorrupt for a malformed file, otherwise those of the
-// file system.
+// Thread-safety: none, except for the static functions, which several processes may call at once.
+// Blocking: only those: they touch the file. Errors: of those kCorrupt for a malformed file,
+// kInvalid if it now names another cluster, and the file system's; of the others kInvalid.
 #pragma once
 
 #include <cstdint>
@@ -59,7 +59,7 @@ class EtcdIdentity {
   // The least revision that a linearizable reply to a request sent now must have.
   int64_t mark() const { return known_.revision; }
 
-  // Checks whether a reply with this header may be used at all.
+  // Checks whether a reply with this header may be used at all; kInvalid from another cluster.
   Result<void> accept_cluster(const EtcdHeader& header) const;
   // Notes an accepted reply; `sent_at_mark` is mark() from when a linearizable request was sent, 0
   // for others.
@@ -70,7 +70,8 @@ class EtcdIdentity {
   // Nothing was there.
   Result<void> may_found(const EtcdHeader& header) const;
 
-  // Whether a miss may be believed and keys may be created.
+  // Whether a miss may be believed and keys may be created; otherwise kInvalid, with the reason and
+  // the remedy.
   Result<void> may_create() const;
   // It was seen that the cluster has gone back in time.
   bool behind() const { return known_.behind; }

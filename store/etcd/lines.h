@@ -1,7 +1,6 @@
 // Splits a stream that arrives in pieces into lines; each byte is examined once.
 //
-// Thread-safety: none. Blocking: never. Errors: append() is false if more than `most` bytes are
-// pending, complete lines or not.
+// Thread-safety: none. Blocking: never. Errors: only append()'s.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +14,10 @@ namespace keyfs {
 
 class EtcdLines {
  public:
+  // `most`: bytes that may be pending, complete lines or not.
   explicit EtcdLines(size_t most) : most_(most) {}
 
+  // False: that would be more than may be pending; nothing was added.
   bool append(std::string_view piece) {
     if (piece.size() > most_ - (text_.size() - taken_)) return false;
     text_.erase(0, taken_);

@@ -12,8 +12,7 @@
 //                                  ; authentication on) and its key
 //   user = NAME   password_file = FILE   ; the file: mode 0600, one line
 //
-// Thread-safety: a plain value and a plain function. Blocking: never. Errors: kInvalid, one line
-// with file and line (base/config.h).
+// Thread-safety: a plain value and a plain function. Blocking: never.
 #pragma once
 
 #include <chrono>
@@ -48,6 +47,7 @@ struct EtcdOptions {
   Duration probe_timeout = std::chrono::milliseconds(750);
 };
 
+// kInvalid, one line with file and line (base/config.h).
 Result<EtcdOptions> read_etcd_options(const ConfigSection& section);
 
 }  // namespace keyfs

@@ -35,7 +35,8 @@ class EtcdRegistry {
   Task<Result<std::string>> store_id(TimePoint deadline);
   // Whether a miss may be believed and keys may be created; if not, that is remembered.
   Task<Result<void>> may_create(TimePoint deadline);
-  // A failure to write only the revision is none.
+  // Writes what is new to the file; the revision alone at most once a second, unless
+  // `even_if_recent`. A failure to write only the revision is none.
   Task<Result<void>> remember(bool even_if_recent);
   // Before a write of ours is told: that the cluster had come to its revision. A disk that is slow
   // holds the write up for a moment only.

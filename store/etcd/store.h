@@ -14,9 +14,9 @@
 //   watch          see store/etcd/watch.h
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: owns its HTTP client and a
-// thread for its files; loop, arena, poller and random source outlive it. Blocking: open() reads
-// files and contacts no member; the destructor waits for a file that is being written. Errors: as
-// in store/store.h; kInvalid for a cluster other than the one that this host knows.
+// thread for its files; loop, arena, poller and random source outlive it. Blocking: only open(),
+// and the destructor, which waits for a file that is being written. Errors: as in store/store.h;
+// kInvalid for a cluster other than the one that this host knows.
 #pragma once
 
 #include <functional>
@@ -51,6 +51,8 @@ class EtcdWatch;
 
 class EtcdStore final : public Store {
  public:
+  // Reads files, and blocks on them; contacts no member. kInvalid or kDenied for a file of the
+  // configuration that can't be used, and as EtcdIdentity::load().
   static Result<std::unique_ptr<EtcdStore>> open(EtcdParts parts, EtcdOptions options);
   ~EtcdStore() override;
 

@@ -14,10 +14,10 @@
 // After a break it resumes from its last revision, at the member that answers a probe first; if
 // that revision has been compacted, the listener gets a gap.
 //
-// A cluster that has gone back in time (store/etcd/identity.h), which the linearizable probe shows by
-// its revision or by that of PREFIX/changed, confirms nothing: a stream from a revision that is yet
-// to come is silent, and what was announced may have been lost. The listener is told of a gap, and
-// changes are announced from the present on; but the feed is not live any more.
+// A cluster that has gone back in time (store/etcd/identity.h), which the linearizable probe shows
+// by its revision or by that of PREFIX/changed, confirms nothing: a stream from a revision that is
+// yet to come is silent, and what was announced may have been lost. The listener is told of a gap,
+// and changes are announced from the present on; but the feed is not live any more.
 //
 // A record that was read from a member's own copy (without a quorum) may be older than what was
 // already announced: the feed then restarts from there.
@@ -47,6 +47,7 @@ class EtcdWatch {
   EtcdWatch(const EtcdWatch&) = delete;
   EtcdWatch& operator=(const EtcdWatch&) = delete;
 
+  // Never ends; drop it to stop.
   Task<void> run();
 
   // A record of that revision, which may be older than what was announced, was served.

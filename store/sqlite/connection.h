@@ -18,13 +18,16 @@ namespace keyfs {
 
 class SqliteConnection {
  public:
+  // `may_make`: creates a database that does not exist; without, that is kUnavailable.
   static Result<std::unique_ptr<SqliteConnection>> open(const Clock& clock, std::string path,
                                                         TimePoint deadline, bool may_make);
 
+  // The random id that the database was created with.
   Result<std::string> store_id(TimePoint deadline);
   // From now on every write, every miss and every record with an origin is checked against this
   // database id.
   void bind_to(std::string store_id) { own_id_ = std::move(store_id); }
+  // These as in store/store.h, over text and number instead of record and revision.
   Result<std::optional<Stored>> get(const std::string& id, TimePoint deadline);
   // `json` is the text of `record`.
   Result<PutResult> put_if_absent(const Record& record, const std::string& json,
@@ -32,6 +35,7 @@ class SqliteConnection {
   Result<std::optional<Stored>> replace(const Record& record, const std::string& json,
                                         int64_t revision, TimePoint deadline);
   Result<ListPage> list(const std::string& after, size_t limit, TimePoint deadline);
+  // How many records there are; walks all of them.
   Result<int64_t> count(TimePoint deadline);
   // Takes the write lock, writes, and rolls back.
   Result<void> try_write(TimePoint deadline);

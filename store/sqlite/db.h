@@ -8,9 +8,9 @@
 // fork(): POSIX locks are not inherited. Do not open and close the database's file by other means
 // either: that drops SQLite's locks on it. Ownership: statements may outlive their connection, but
 // are useless then. Blocking: every call; waits for others' locks until its deadline, and for the
-// disk. Errors: kTimeout if others held their locks for too long; kUnavailable for a full or
-// failing disk, or if the file was moved; kDenied if it is not writable; kCorrupt if it is damaged
-// or not a database; kInvalid if it belongs to another program or has a newer schema.
+// disk as long as it takes. Errors: kTimeout if others held their locks for too long; kUnavailable
+// for a full or failing disk, or if the file was moved; kDenied if it is not writable; kCorrupt if
+// it is damaged or not a database; kInvalid if it belongs to another program or has a newer schema.
 #pragma once
 
 #include <sys/types.h>
@@ -38,11 +38,13 @@ class SqliteStatement {
  public:
   SqliteStatement() = default;
 
+  // `place` counts from 1.
   void bind(int place, std::string_view text);
   void bind(int place, int64_t number);
   // True: there is a row. After false, an error or enough rows: reset().
   Result<bool> step();
-  // nullopt for a value of another type. Valid until the next step() or reset().
+  // `column` counts from 0. nullopt for a value of another type. Valid until the next step() or
+  // reset().
   std::optional<std::string_view> text(int column) const;
   int64_t number(int column) const;
   void reset();
@@ -92,6 +94,7 @@ class SqliteDb {
   SqliteDb& operator=(const SqliteDb&) = delete;
 
   const std::string& path() const { return path_; }
+  // Compiles a statement of this connection; kept by the caller, since this costs more than a step.
   Result<SqliteStatement> prepare(std::string_view sql);
 
   // Runs `work`, and repeats it while others' locks are in its way, until the deadline.
@@ -115,8 +118,8 @@ class SqliteDb {
   }
   void keep(bool keep) { keep_ = keep; }
 
-  // Fails if the path no longer refers to the open files: they were deleted, replaced or moved.
-  // What is missing in the open files may exist in the new ones.
+  // kUnavailable if the path no longer refers to the open files: they were deleted, replaced or
+  // moved. What is missing in the open files may exist in the new ones.
   Result<void> check_in_place() const;
 
  private:

@@ -6,9 +6,8 @@
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: the store owns two threads,
 // one that reads and one that writes, so that reads never queue behind a write that waits for
-// another process. The loop outlives the store. Blocking: open() blocks, and the destructor waits
-// for work that has begun; open it after the last fork (store/sqlite/db.h). Durability: what
-// put_if_absent and replace acknowledge is on disk.
+// another process. The loop outlives the store. Blocking: only open(), and the destructor, which
+// waits for work that has begun. Durability: what put_if_absent and replace acknowledge is on disk.
 // Errors: as in store/store.h and store/sqlite/db.h. If the file is moved, replaced or deleted
 // while it is open, every call fails with kUnavailable: nothing counts as a miss any more. If
 // another database was written over it, misses and writes fail with kInvalid.
@@ -27,7 +26,8 @@ class SqliteConnection;
 
 class SqliteStore final : public Store {
  public:
-  // Creates the database if there is none and `may_make`. `path` is absolute.
+  // Creates the database if there is none and `may_make`. `path` is absolute. Blocks on the disk
+  // and on others' locks, until `deadline`; call it after the last fork (store/sqlite/db.h).
   static Result<std::unique_ptr<SqliteStore>> open(Loop& loop, const std::string& path,
                                                    TimePoint deadline, bool may_make = true);
   ~SqliteStore() override;
