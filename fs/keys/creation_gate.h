@@ -7,8 +7,6 @@
 // created.
 //
 // Thread-safety: none; on the loop's thread. Ownership: a pass is a value. Blocking: never.
-// Errors: kCorrupt if this host has seen the id, kUnavailable if it cannot tell; both say what the
-// operator can do.
 #pragma once
 
 #include <string>
@@ -31,12 +29,13 @@ class CreationPass {
   std::string id_;
 };
 
-// Decides by the memory's answer. `seen_here`: this process knows the id. `forget`: from
+// Decides by the memory's answer. kCorrupt if this host has seen the id, kUnavailable if it cannot
+// tell; both say what the operator can do. `seen_here`: this process knows the id. `forget`: from
 // HostMemory::forget().
 Result<CreationPass> judge_creation(const std::string& id, const Recall& recall, bool seen_here,
                                     const std::string& forget);
 
-// Asks the memory until the deadline.
+// Asks the memory until the deadline, and decides: a memory that says nothing by then cannot tell.
 Task<Result<CreationPass>> ask_to_create(Loop& loop, HostMemory& memory, std::string id,
                                          TimePoint deadline);
 

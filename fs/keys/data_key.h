@@ -1,7 +1,7 @@
 // A data key in locked memory, and what is known about it without its bytes.
 //
 // Thread-safety: immutable once shared, so any thread may read it. Ownership: by shared_ptr; the
-// bytes are wiped when the last reader drops it. Blocking: never.
+// bytes are wiped when the last reader drops it. Blocking: never. Errors: none.
 #pragma once
 
 #include <cstdint>

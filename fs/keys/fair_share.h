@@ -22,6 +22,7 @@ class WaitingPlaces {
   explicit WaitingPlaces(size_t most) : most_(most) {}
 
   enum class Verdict { kAdmitted, kAllTaken, kShareTaken };
+  // Whether `caller` may have one more now. Takes nothing.
   Verdict judge(ForUser caller) const;
 
   size_t taken() const { return taken_; }

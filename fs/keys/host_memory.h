@@ -7,8 +7,7 @@
 //   kUnknown  not known now: callers must assume the worst
 //
 // Thread-safety: none, on the loop's thread; trouble() from any. Ownership: callers refer to it; it
-// outlives their tasks. Blocking: never. Errors: none but kUnknown. recall() may take as long as a
-// disk hangs: callers limit the time.
+// outlives their tasks. Blocking: never.
 #pragma once
 
 #include <optional>
@@ -40,6 +39,8 @@ class HostMemory {
  public:
   virtual ~HostMemory() = default;
 
+  // What is remembered of an id; whatever fails is kUnknown. It may take as long as a disk hangs:
+  // callers limit the time.
   virtual Task<Recall> recall(std::string id) = 0;
 
   // Notes a record that was read and verified. `strong`: it is current now; otherwise the time of
@@ -52,7 +53,7 @@ class HostMemory {
   virtual void note_seen(const std::string& id) = 0;
 
   // Waits until what was noted about the id survives a restart. On an error a created key must not
-  // be handed out, since this host might create it a second time.
+  // be handed out, since this host might create it a second time. As slow as recall().
   virtual Task<Result<void>> kept(std::string id) = 0;
 
   // The feed of changes: see ChangeListener. `doubt`: a change was announced without its record.

@@ -1,8 +1,8 @@
 // What the store has of an id, held against this host's memory: for commands and the healer, which
 // change records. The keyring has an Inquiry, which knows more.
 //
-// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive the task.
-// Blocking: never. Errors: kCorrupt when the record went back; the store's.
+// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive the
+// task. Blocking: never.
 #pragma once
 
 #include <optional>
@@ -19,7 +19,8 @@ namespace keyfs {
 // `found`: as the store gave it, strongly consistent. Where the memory contradicts it the store is
 // asked once more, since another command may have changed the record, and noted that, in between;
 // then what it says now is what comes back, nullopt when it has no record any more. A memory that
-// does not answer in time, or can't tell, contradicts nothing.
+// does not answer in time, or can't tell, contradicts nothing. kCorrupt if the record went back;
+// otherwise the store's errors.
 Task<Result<std::optional<Stored>>> in_keeping(Loop& loop, Store& store, HostMemory& memory,
                                                Stored found, TimePoint deadline);
 

@@ -13,8 +13,7 @@
 // knows is still compared.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its source; dropping it, or the
-// task of a call, cancels the questions. Blocking: never; one call at a time. Errors: the store's,
-// if the memory can't help; kCorrupt for a damaged record.
+// task of a call, cancels the questions. Blocking: never; one call at a time.
 #pragma once
 
 #include <optional>
@@ -34,7 +33,8 @@ class Inquiry {
 
   Inquiry(RecordSource& source, std::string id, TimePoint deadline);
 
-  // The record to use. `strong`: no answer from the store that may be stale.
+  // The record to use. `strong`: no answer from the store that may be stale. Errors: the store's,
+  // if the memory can't help; kCorrupt for a damaged record, or one that goes back.
   Task<Result<Seen>> look(KeyCache::Known known, bool strong);
   // After look() gave the memory's copy: whether the store has answered since. If so, the next
   // look() gives that.

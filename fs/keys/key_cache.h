@@ -143,8 +143,8 @@ class KeyRef {
 struct CacheOptions {
   Duration fresh_for = std::chrono::minutes(5);
   Duration serve_stale_for = std::chrono::hours(24);
-  size_t keys = 1'000'000;
-  SipHash hash{};  // with a key that callers do not know
+  size_t keys = 1'000'000;  // cached at most; ids that are only known are not counted
+  SipHash hash{};           // with a key that callers do not know
 };
 
 class KeyCache {
@@ -156,9 +156,10 @@ class KeyCache {
   KeyCache(const KeyCache&) = delete;
   KeyCache& operator=(const KeyCache&) = delete;
 
-  // The entry of a well-formed id, created if there is none.
+  // The entry of a well-formed id, created if there is none. Takes the shard's lock, and allocates
+  // for a new one.
   KeyRef acquire(std::string_view id);
-  // The entry of an id that is known, or nothing.
+  // The entry of an id that is known, or nothing. Takes the shard's lock; allocates nothing.
   KeyRef find(std::string_view id);
 
   enum class Peek : uint8_t {
@@ -172,7 +173,7 @@ class KeyCache {
     SharedKey key;
   };
   // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one
-  // (kAsk if another is cached). No allocation, no system call.
+  // (kAsk if another is cached). Takes the entry's own lock; no allocation, no system call.
   Peeked peek(KeyEntry& entry, TimePoint now, uint32_t version = 0) const;
 
   // The rest is for the keyring, on the loop's thread.
@@ -231,7 +232,7 @@ class KeyCache {
     size_t keys = 0;     // with their key cached
     uint64_t evictions = 0;
   };
-  Usage usage() const;
+  Usage usage() const;  // takes each shard's lock, one after the other
   // The most entries that a lookup compares with an id. Walks all of them.
   size_t longest_chain() const;
 

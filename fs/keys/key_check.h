@@ -1,7 +1,7 @@
 // The key check value of a data key, and its comparison after every unwrap.
 //
-// Thread-safety: pure functions. Blocking: never. Errors: kCorrupt if the value differs,
-// kUnavailable if OpenSSL cannot compute it.
+// Thread-safety: pure functions. Blocking: never. Errors: kUnavailable if OpenSSL cannot compute
+// it, and those named below.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ namespace keyfs {
 // HMAC-SHA256 under the data key over a label, the id and the version, truncated to 16 bytes.
 Result<KeyCheck> check_of(const SecretBytes& key, const std::string& id, uint32_t version);
 
-// Compares a plaintext with the size and check value in the version's record.
+// Compares a plaintext with the size and check value in the version's record; kCorrupt if either
+// differs.
 Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t version,
                         const Version& expected);
 

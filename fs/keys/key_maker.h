@@ -5,9 +5,7 @@
 // first writer wins; a loser gets the winner's record without a key, and its own key is wiped.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to what it is given until the task
-// is done. Blocking: never. Errors: those of Regions::create and Store::put_if_absent, as "could
-// not create key ID: ...". After an error of the store the outcome may be unknown: nothing was
-// served, and the next read of the store resolves it.
+// is done. Blocking: never.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +47,9 @@ struct MakeRequest {
         before_write(std::move(hook)) {}
 };
 
+// Errors: those of Regions::create and Store::put_if_absent, as "could not create key ID: ...".
+// After an error of the store the outcome may be unknown: nothing was served, and the next read of
+// the store resolves it.
 Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeRequest request);
 
 }  // namespace keyfs

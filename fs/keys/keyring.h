@@ -15,17 +15,7 @@
 // refers to the members of KeyringParts, which must outlive it; drop its tasks first, then call
 // Loop::shutdown().
 // Blocking: never; each call is a task. Dropping a task leaves its flight; the last one to leave
-// cancels it, unless a record is being written.
-// Errors of open():
-//   kRevoked          the key is disabled or deleted
-//   kCorrupt          the record does not parse, is for another id, its wraps or check value are
-//                     wrong, it contradicts what this host knows, or the store lost it; logged with
-//                     its id, never repaired by creating a new key
-//   kTimeout          the deadline passed
-//   kThrottled        too many opens are waiting (of this caller, or in total), this caller creates
-//                     too many keys, or all regions are over quota
-//   kDenied, kUnauthenticated, kUnavailable, kInvalid: from the store and the regions
-// Absent (nullopt): there is no such key and the caller may not create it.
+// cancels it, unless a record is being written. Errors: see open().
 #pragma once
 
 #include <cstddef>
@@ -120,20 +110,29 @@ class Keyring final : public ChangeListener {
   Keyring(const Keyring&) = delete;
   Keyring& operator=(const Keyring&) = delete;
 
-  // The key, for a caller who may read it. Checks the cache first, for callers whose key was
-  // fetched while they queued.
+  // The key, for a caller who may read it; nullopt: there is no such key, and the caller may not
+  // create it. Checks the cache first, for callers whose key was fetched while they queued. Errors:
+  //   kRevoked     the key is disabled or deleted
+  //   kCorrupt     the record does not parse, is for another id, its wraps or check value are
+  //                wrong, it contradicts what this host knows, or the store lost it; logged with
+  //                its id, never repaired by creating a new key
+  //   kTimeout     the deadline passed
+  //   kThrottled   too many opens are waiting (of this caller, or in total), this caller creates
+  //                too many keys, or all regions are over quota
+  //   kDenied, kUnauthenticated, kUnavailable, kInvalid   from the store and the regions
   Task<Result<std::optional<Opened>>> open(OpenRequest request);
 
   // Checks a cached key against the store in the background (KeyCache::Peek::kServeAndRefresh).
+  // Returns at once. Where the store does not answer, the key stays as it is until it is too old.
   void refresh(KeyRef entry);
 
   // What the store (or, if it is down, this host's memory) says about an id, without unwrapping;
-  // nullopt: absent.
+  // nullopt: absent. Errors: the store's, and kCorrupt as open()'s.
   Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline);
 
   // Opens that are waiting now.
   size_t waiting() const;
-  size_t flights() const;
+  size_t flights() const;  // ids (and versions) being fetched or created for them
 
   // ChangeListener: the feed of a store that can be watched.
   void on_change(const std::string& id, const std::optional<Stored>& stored) override;

@@ -1,9 +1,9 @@
 // Writes to this host's memory and reports whether it is on disk: for commands, which change keys
 // with or without a running daemon, and exit too soon for a delayed write.
 //
-// Thread-safety: none; on the loop's thread. Ownership: outlives its tasks. Blocking: never; the
-// tasks take as long as a disk hangs: callers limit the time. Errors: kDenied if this user may not
-// write there, otherwise as in store/sqlite/db.h.
+// Thread-safety: none; on the loop's thread. Ownership: outlives its tasks. Blocking: never; each
+// call is a task that may take as long as a disk hangs: callers limit the time. Errors: of each
+// kDenied if this user may not write there, otherwise as in store/sqlite/db.h.
 #pragma once
 
 #include <string>

@@ -31,7 +31,8 @@ struct Remembered {
 std::optional<std::string> goes_back(const Record& before, const Record& now);
 std::optional<std::string> goes_back(const Remembered& before, const Record& now);
 
-// kCorrupt, for the log and the caller: `why` from goes_back(), `forget` from HostMemory::forget().
+// The error for that, kCorrupt, for log and caller: `why` from goes_back(), `forget` from
+// HostMemory::forget().
 Error went_back(const std::string& id, const std::string& why, const std::string& forget);
 
 // `now` permits what `before` refused, and no serial shows which is newer: a record written by an

@@ -4,7 +4,6 @@
 // of one flight are an Inquiry (fs/keys/inquiry.h).
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts. Blocking: never.
-// Errors: the store's.
 #pragma once
 
 #include <optional>
@@ -41,7 +40,7 @@ class RecordSource {
   RecordSource(Loop& loop, Store& store, HostMemory& memory, Log& log, Options options)
       : loop_(loop), store_(store), memory_(memory), log_(log), options_(options) {}
 
-  // The store alone, strongly consistent.
+  // The store alone, strongly consistent. Errors: the store's.
   Task<Result<Seen>> ask_store(std::string id, TimePoint deadline);
   // The memory alone, as long as a read waits for it; kUnknown when it says nothing in time.
   Task<Recall> ask_memory(std::string id, TimePoint deadline);

@@ -15,9 +15,8 @@
 //
 // Thread-safety: none; on the loop's thread, status() and trouble() excepted. Only the replica's
 // workers touch the disk: one reads, one writes, so that no read waits for a sync. Ownership: owns
-// its workers; refers to loop and log; call Loop::shutdown() before destroying it. Blocking: open()
-// blocks, everything else never. Errors: get() gives kUnavailable and kCorrupt as Store::get would;
-// notes have none.
+// its workers; refers to loop and log; call Loop::shutdown() before destroying it. Blocking: only
+// open(). Errors: see open() and get(); notes have none.
 #pragma once
 
 #include <cstddef>
@@ -53,17 +52,18 @@ class Replica final : public HostMemory {
   // Calls that are waiting for the disk. On the loop's thread.
   size_t under_way() const;
 
-  // `path`: a file of mode 0600, created if it does not exist. kUnavailable if it is not usable;
-  // the daemon then uses a BrokenMemory. A damaged file is set aside as PATH.damaged: what it knew
-  // is lost, so nothing is created until an operator removes it. `hash` has a key that callers do
-  // not know.
+  // Blocks on the disk. `path`: a file of mode 0600, created if it does not exist. kUnavailable if
+  // it is not usable; the daemon then uses a BrokenMemory. A damaged file is set aside as
+  // PATH.damaged: what it knew is lost, so nothing is created until an operator removes it. `hash`
+  // has a key that callers do not know.
   static Result<std::unique_ptr<Replica>> open(Loop& loop, Log& log, const std::string& path,
                                                const SipHash& hash = {});
   ~Replica() override;
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
 
-  // The replica's record for an id, whatever its age.
+  // The replica's record for an id, whatever its age; nullopt: none. kUnavailable and kCorrupt as
+  // Store::get would.
   Task<Result<std::optional<Found>>> get(std::string id);
 
   // HostMemory. A note with nothing new is written at most once a minute.

@@ -35,9 +35,11 @@ struct LiveTime {
 };
 
 // The text in a row for a record that was seen but is not kept: one that RKMS wrote, which has no
-// keyfs form, or one that was damaged or could not be verified. (The first release knew only RKMS's.)
+// keyfs form, or one that was damaged or could not be verified. (The first release knew only
+// RKMS's.)
 inline constexpr const char* kSeenOnly = "rkms";
-// Parses a row's text; kSeenOnly gives a record with only its id and from_rkms.
+// Parses a row's text; kSeenOnly gives a record with only its id and from_rkms. kCorrupt as
+// parse_record().
 Result<Record> record_of_row(std::string_view json, const std::string& id);
 
 // The error for a damaged file, and what to do about it. (Not SQLite's advice to restore a backup:
