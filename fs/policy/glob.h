@@ -4,7 +4,7 @@
 // byte of a set, `[!abc]` one byte not in it; everything else matches itself. There is no escape
 // (ids contain none of * ? [ ]). Matching takes at most length x length steps, whatever the glob.
 //
-// Thread-safety: immutable. Blocking: never. Errors: kInvalid.
+// Thread-safety: immutable. Blocking: never. Errors: only parse()'s.
 #pragma once
 
 #include <array>
@@ -17,9 +17,10 @@
 
 namespace keyfs {
 
-// Parses one pattern, as above; kInvalid for an unclosed or empty bracket.
 class Glob {
  public:
+  // One pattern, as above. kInvalid for an empty one, and for an unclosed or empty bracket or a
+  // reversed range in it.
   static Result<Glob> parse(std::string_view pattern);
   bool matches(std::string_view text) const;
   const std::string& pattern() const { return pattern_; }

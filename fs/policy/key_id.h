@@ -3,7 +3,7 @@
 // A key id is 1 to 255 bytes of A-Z a-z 0-9 . _ : @ + = , ~ - and starts with a letter or a digit.
 // Names that start with a dot are reserved for keyfs (.keyfs/). Anything else does not exist.
 //
-// Thread-safety: pure functions. Blocking: never.
+// Thread-safety: pure functions. Blocking: never. Errors: none.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace keyfs {
 
-constexpr size_t kMaxKeyId = 255;
+constexpr size_t kMaxKeyId = 255;  // bytes
 
 enum class NameKind {
   kKey,       // a well-formed key id
@@ -20,6 +20,7 @@ enum class NameKind {
   kInvalid,   // ENOENT
 };
 
+// Accepts any bytes.
 NameKind classify_name(std::string_view name);
 
 inline bool is_key_id(std::string_view name) { return classify_name(name) == NameKind::kKey; }

@@ -6,7 +6,7 @@
 // creates such names: it fails with ENOENT as long as there is no such key. `keyfs create NAME`
 // creates one, which then reads like any other.
 //
-// Thread-safety: immutable. Blocking: never. Errors: kInvalid, without file and line.
+// Thread-safety: immutable. Blocking: never. Errors: only parse()'s.
 #pragma once
 
 #include <string>
@@ -23,7 +23,8 @@ class NeverCreate {
   // The default, as written in a configuration.
   static std::string_view default_text();
 
-  // Names and globs, separated by blanks or commas; "none" alone: no names.
+  // Names and globs, separated by blanks or commas; "none" alone: no names. kInvalid for a
+  // malformed glob, without file and line.
   static Result<NeverCreate> parse(std::string_view text);
 
   bool matches(std::string_view name) const;

@@ -10,8 +10,7 @@
 // Thread-safety: a Policy is immutable; a PolicyHolder is thread-safe, and current() is one atomic
 // load. Ownership: the holder keeps every policy that it was ever given, so that references to
 // sections are valid as long as the holder lives (a policy identical to the current one is not
-// added). Blocking: only load(), which queries the user database. Errors: kInvalid, one line with
-// file and line.
+// added). Blocking: only load(). Errors: only load()'s.
 #pragma once
 
 #include <sys/types.h>
@@ -56,6 +55,7 @@ struct Principals {
 class NameService {
  public:
   virtual ~NameService() = default;
+  // nullopt: there is no such name; kUnavailable if the database does not answer. Both may block.
   virtual Result<std::optional<uid_t>> uid_of(const std::string& user) = 0;
   virtual Result<std::optional<gid_t>> gid_of(const std::string& group) = 0;
 };
@@ -113,13 +113,15 @@ struct Decision {
 
 class Policy {
  public:
-  // The [keys ...] and [admin] sections of `file`, and never_create of [keyfs].
+  // The [keys ...] and [admin] sections of `file`, and never_create of [keyfs]. Blocks while
+  // `names` queries the user database. kInvalid, one line with file and line.
   static Result<std::unique_ptr<const Policy>> load(const ConfigFile& file, NameService& names);
 
   Policy(const Policy&) = delete;
   Policy& operator=(const Policy&) = delete;
 
-  // The section that decides for `id`; the hidden one if none matches.
+  // The section that decides for `id`; the hidden one if none matches. Tries the globs in order:
+  // keep the answer for as long as the policy is current.
   const PolicySection& section_for(std::string_view id) const;
   // What a section permits a caller. Does not allocate, and calls `groups` at most once.
   static Decision decide(const PolicySection& section, const Caller& caller,
