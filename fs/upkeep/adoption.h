@@ -7,9 +7,7 @@
 // new record, so every region that held the key must have wrapped it again.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to loop and regions. Blocking:
-// never; a task. Writes nothing: the caller replaces the record. Errors: kCorrupt if two regions
-// hold different keys, or the key has an impossible size; kInvalid if a region that holds it is not
-// configured here, and for a key too short for a check value; otherwise the region's.
+// never; a task. Writes nothing: the caller replaces the record.
 #pragma once
 
 #include <vector>
@@ -30,7 +28,9 @@ struct Adopted {
 };
 
 // `record` has from_rkms set, and as origin the id of its store, which the new wraps are bound to.
-// No key material leaves this function.
+// No key material leaves this function. kCorrupt if two regions hold different keys, or the key has
+// an impossible size; kInvalid if a region that holds it is not configured here, and for a key too
+// short for a check value; otherwise the region's error.
 Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoint deadline);
 
 }  // namespace keyfs

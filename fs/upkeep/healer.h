@@ -7,17 +7,17 @@
 // wrap by a master that is no longer its region's gives way to a new one: two daemons of which one
 // has other masters would undo each other's work for ever. A region lacks nothing that another
 // replica of its multi-Region key has wrapped. A record that another writer changed meanwhile is
-// looked at again. A record that took back what this host's memory knows of it is left alone, and what was
-// filled in is noted there. With `adopt`, what RKMS wrote is taken over too (fs/upkeep/adoption.h),
-// unless this host's memory knows a record of keyfs's under that id, or can't tell.
+// looked at again. A record that took back what this host's memory knows of it is left alone, and
+// what was filled in is noted there. With `adopt`, what RKMS wrote is taken over too
+// (fs/upkeep/adoption.h), unless this host's memory knows a record of keyfs's under that id, or
+// can't tell.
 //
 // A region that could not wrap a key is paused, twice as long each time, and so are all keys that
 // lack only this region; its recovery (note_recovered) ends the pause. A key that fails for its own
 // reason is paused individually, also twice as long each time.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
-// Blocking: never. Errors: per key, in the report; the store's (kUnavailable and the like) if the
-// pass itself cannot continue.
+// Blocking: never. Errors: see run_once(); run() only logs.
 #pragma once
 
 #include <cstdint>
@@ -84,7 +84,9 @@ class Healer {
   Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
          HostMemory* memory = nullptr, Notebook* notebook = nullptr);
 
-  // One pass over `ids`, or over every key of the store if it is empty: `keyfs heal`.
+  // One pass over `ids`, or over every key of the store if it is empty: `keyfs heal`. Errors of a
+  // key are in the report; the store's (kUnavailable and the like), if the pass cannot continue. A
+  // pass over every key takes as long as calls_per_second says.
   Task<Result<HealReport>> run_once(std::vector<std::string> ids, TimePoint deadline);
 
   // The background task: works through what was noted, and occasionally scans the whole store.

@@ -3,14 +3,13 @@
 // Deleting permanently removes the wraps of all versions. The rest of the record stays forever, so
 // that the id can never get a second plaintext. Disabling is reversible.
 //
-// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
 // What it creates, changes or sees is noted in this host's memory before it is reported. If that is
 // not possible, no key is created; a change of state is still made, since revoking must not depend
 // on it, and the answer says so.
 //
-// Blocking: never; tasks. Errors: those of Store and Regions, and of the creation gate
-// (fs/keys/creation_gate.h); kInvalid for an invalid id, for a key that does not exist, and for
-// enabling a deleted key; kCorrupt for a record that went back according to this host's memory.
+// Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
+// Blocking: never; each call is a task. Errors: of each kInvalid for an id that is not valid,
+// kCorrupt for a record that went back according to this host's memory, and the store's.
 #pragma once
 
 #include <cstdint>
@@ -74,8 +73,14 @@ class KeyAdmin {
   KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memory, Notebook& notebook,
            std::string creator);
 
+  // Creates a key of `bytes` bytes, unless there is one. Errors also of the creation gate
+  // (fs/keys/creation_gate.h) and the regions.
   Task<Result<AdminCreated>> create(std::string id, uint32_t bytes, TimePoint deadline);
+  // kInvalid for a key that does not exist, for a change of a deleted one, and for a record that
+  // RKMS wrote; kUnavailable if others keep changing the record. In the store once this has
+  // returned; other hosts follow within their fresh_for.
   Task<Result<StateChange>> set_state(std::string id, KeyState state, TimePoint deadline);
+  // What the store holds, unwrapping nothing. kInvalid for a key that does not exist.
   Task<Result<KeyDescription>> describe(std::string id, TimePoint deadline);
 
  private:

@@ -9,8 +9,7 @@
 // Thread-safety: none; on the loop's thread, where listings are also released; except
 // listed_bytes(), from any thread, and KeyPage, which is immutable and may be read anywhere.
 // Ownership: refers to loop and store; the listings refer to the KeyList, which outlives them.
-// Blocking: never; dropping a task leaves the page that it waits for. Errors: those of Store::list;
-// the next request for the page reads it again. Creates and unwraps nothing.
+// Blocking: never. Creates and unwraps nothing.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +35,7 @@ namespace keyfs {
 struct ListedKey {
   std::string_view id;
   KeyState state = KeyState::kEnabled;
-  uint32_t bytes = 0;
+  uint32_t bytes = 0;  // of the current version
   bool corrupt = false;
 };
 
@@ -70,9 +69,10 @@ using KeyPageRef = std::shared_ptr<const KeyPage>;
 class KeyListing {
  public:
   virtual ~KeyListing() = default;
-  // Pages are requested in order, from 0 on; earlier ones stay available.
+  // Pages are requested in order, from 0 on; earlier ones stay available. Dropping the task leaves
+  // the page that it waits for. Errors: those of Store::list; the next request reads it again.
   virtual Task<Result<KeyPageRef>> page(size_t number, TimePoint deadline) = 0;
-  // The same page if it was already read; otherwise null.
+  // The same page if it was already read; otherwise null. Asks nobody.
   virtual KeyPageRef known(size_t number) const = 0;
 };
 
