@@ -24,8 +24,7 @@
 // Thread-safety: everything, from any thread. Ownership: owns its thread and its sink; refers to
 // log and clock. Events keep the key's entry and the policy's section alive or rely on their owners
 // (KeyCache, PolicyHolder) outliving the audit. Blocking: only open_audit_file(), flush() and the
-// destructor, which writes what is left. Errors: open_audit_file() says why a file cannot be
-// written.
+// destructor, which writes what is left.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +51,8 @@ class AuditSink {
   virtual Result<void> reopen() = 0;
 };
 
-// Appends to a file of mode 0600 (0640 if the group may read), created if it does not exist. For
-// errors and refused files see base/line_file.h.
+// Appends to a file of mode 0600 (0640 if the group may read), created if it does not exist. Blocks
+// on the disk; errors as LineFile::open().
 Result<std::unique_ptr<AuditSink>> open_audit_file(const std::string& path, bool group_readable);
 // To systemd's journal in its native protocol: MESSAGE holds the line, SYSLOG_IDENTIFIER is
 // "keyfs-audit". kUnavailable if there is no journal.
@@ -84,10 +83,10 @@ class Audit {
   // and the line is not on its way: the event is then untouched, and the open is to be refused.
   bool write(AuditEvent&& event);
 
-  // On SIGHUP. Returns immediately.
+  // Has the sink reopen its file, on the audit's thread; a failure is logged. On SIGHUP.
   void reopen();
   // Waits until everything written so far has gone to the sink, except sums that are not due, and
-  // any earlier reopen() is done.
+  // any earlier reopen() is done. Blocks as long as a disk hangs.
   void flush();
 
   struct Status {
@@ -96,7 +95,7 @@ class Audit {
     bool required = false;
     std::string last_error;  // why lines are being lost now; empty if none are
   };
-  Status status() const;
+  Status status() const;  // never waits for a disk
 
  private:
   struct Impl;

@@ -5,7 +5,7 @@
 // https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue)
 //
 // Thread-safety: push() and pushed() from any thread, pop() from one. Ownership: owns the events in
-// it. Blocking: never. Errors: push() returns false if it is full; the event is then untouched.
+// it. Blocking: never. Errors: only push()'s.
 #pragma once
 
 #include <atomic>
@@ -29,6 +29,7 @@ class AuditRing {
     for (size_t i = 0; i < rounded; ++i) slots_[i].turn.store(i, std::memory_order_relaxed);
   }
 
+  // Moves the event in. False: the ring is full, and the event untouched.
   bool push(T& value) {
     size_t place = tail_.load(std::memory_order_relaxed);
     for (;;) {
@@ -53,6 +54,7 @@ class AuditRing {
   // push() elsewhere sees it counted here.
   size_t pushed() const { return tail_.load(std::memory_order_seq_cst); }
 
+  // The oldest event; nullopt if there is none, or its push() has not ended yet.
   std::optional<T> pop() {
     Slot& slot = slots_[head_ & mask_];
     if (slot.turn.load(std::memory_order_acquire) != head_ + 1) return std::nullopt;

@@ -1,12 +1,8 @@
 // Which program a caller is, for the audit.
 //
 // Thread-safety: from any thread; 1,024 slots, each with its own lock, held while a pointer is
-// copied. Ownership: by shared_ptr. Blocking: a hit never, without a system call; a miss reads
-// three small files of /proc. Errors: fields that cannot be read are empty.
-//
-// Call get() before replying: /proc/<tid> is the caller only while it blocks on us. An entry is
-// reused for kReuse: a process that calls exec in that time, or a new one that gets the same
-// number, is still shown as the old program.
+// copied. Ownership: by shared_ptr. Blocking: see get(). Errors: fields that cannot be read are
+// empty.
 #pragma once
 
 #include <sys/types.h>
@@ -40,7 +36,10 @@ class ProcessCache {
   // `proc` is where procfs is mounted; tests pass their own directory.
   explicit ProcessCache(Describe describe, std::string proc = "/proc");
 
-  // Never null.
+  // Never null. A hit makes no system call; a miss reads three small files of /proc, which does not
+  // wait. Call it before replying: /proc/<tid> is the caller only while it blocks on us. An entry
+  // is reused for kReuse: a process that calls exec in that time, or a new one that gets the same
+  // number, is still shown as the old program.
   std::shared_ptr<const ProcessInfo> get(pid_t thread, TimePoint now);
 
  private:

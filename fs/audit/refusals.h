@@ -43,6 +43,7 @@ class Refusals {
   Refusals(const Refusals&) = delete;
   Refusals& operator=(const Refusals&) = delete;
 
+  // A refused open: it gets a line of its own, or is counted in a sum.
   void add(AuditEvent event, TimePoint now);
 
   // Appends the lines that are due. `all`: also sums that are not due.
