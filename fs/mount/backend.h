@@ -5,7 +5,7 @@
 //
 // Thread-safety: none; on the loop's thread, where listings are also released; except
 // listed_bytes(), from any thread. Blocking: never; calls that wait are tasks, cancelled by
-// dropping them. Errors: those of fs/keys/keyring.h and fs/upkeep/key_list.h.
+// dropping them. Errors: those of the functions that it forwards to.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,7 @@ namespace keyfs {
 class FuseBackend {
  public:
   virtual ~FuseBackend() = default;
+  // See Keyring::open(), refresh() and describe().
   virtual Task<Result<std::optional<Opened>>> open(OpenRequest request) = 0;
   virtual void refresh(KeyRef entry) = 0;
   virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;

@@ -4,8 +4,9 @@
 // and RELEASEDIR of one handle) is told to it here: whatever was answered came before whatever is
 // received afterwards.
 //
-// Thread-safety: the functions may run on any threads at once. Blocking: reading does. Errors: in
-// errno, as libfuse wants them.
+// Thread-safety: the functions may run on any threads at once. Ownership: both tables live as long
+// as the program. Blocking: reading does, until there is a request. Errors: in errno, as libfuse
+// wants them.
 #pragma once
 
 struct fuse_custom_io;

@@ -28,7 +28,7 @@ class FileNumbers {
   FileNumbers(const FileNumbers&) = delete;
   FileNumbers& operator=(const FileNumbers&) = delete;
 
-  // False: another file has it.
+  // Takes a number from file_number(). False: another file has it.
   bool take(uint32_t number) {
     Shard& shard = shard_of(number);
     std::lock_guard lock(shard.mutex);
@@ -38,6 +38,7 @@ class FileNumbers {
     return true;
   }
 
+  // Only what take() gave; others are ignored.
   void give_back(uint32_t number) {
     Shard& shard = shard_of(number);
     std::lock_guard lock(shard.mutex);

@@ -10,9 +10,7 @@
 // taken from the wall clock (minutes since 2020), so that ids still differ.
 //
 // Thread-safety: none needed; one call at start. Several daemons may share a state_dir (flock).
-// Blocking: yes, for an fsync or two: call it before the mount.
-// Errors: kUnavailable (cannot be read or written; the message says what to do), kCorrupt (not a
-// keyfs file; it is never overwritten).
+// Blocking: both functions, on the disk: call them before the mount.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +26,8 @@ struct InodeIds {
   uint64_t first = 0;                    // the block is [first, first + 2^kBits)
 };
 
+// The next block, with an fsync or two. kUnavailable if the file cannot be read or written (the
+// message says what to do), kCorrupt if it is not keyfs's (it is never overwritten).
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now);
 
 // For a start without a writable state_dir: the block of this minute by the wall clock, or the one

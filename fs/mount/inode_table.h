@@ -10,8 +10,7 @@
 // as the kernel holds a reference: from look_up() to the forget() that gives the last one back,
 // which the kernel sends only when no request for the file is pending and no descriptor of it is
 // open. Only code that serves such a request may keep the pointer; all others keep the id.
-// Blocking: never. Errors: look_up() returns nullptr if the block of ids is used up. Cost: 8 bytes
-// for the id and 64 for the inode.
+// Blocking: never. Errors: only look_up()'s. Cost: 8 bytes for the id and 64 for the inode.
 //
 // Lone names: those that somebody looked up, and of which nothing else is known. Any user may look
 // up any number of names, and each costs memory here and more in the kernel. So they are in a
@@ -77,7 +76,7 @@ class InodeTable {
   InodeTable& operator=(const InodeTable&) = delete;
 
   // The inode of a key, created if necessary; the kernel gets one more reference. `lone`: a new
-  // inode becomes a lone name.
+  // inode becomes a lone name. nullptr if the block of ids is used up.
   Inode* look_up(const KeyRef& entry, bool lone = false);
   // It is no longer a lone name.
   void settle(Inode& inode) {

@@ -1,8 +1,7 @@
 // Checks the directory to mount on, and removes a dead mount there.
 //
-// Thread-safety: none needed; at start and exit. Blocking: yes (file system calls,
-// fusermount3). Errors: kInvalid for an unusable mount point (the message says what is wrong),
-// kUnavailable if the system refuses.
+// Thread-safety: none needed; at start and exit. Blocking: all of it (file system calls,
+// fusermount3). Errors: kUnavailable if the system refuses, and those named below.
 #pragma once
 
 #include <chrono>
@@ -17,12 +16,14 @@ namespace keyfs {
 // How long to wait for another keyfs before it counts as not answering.
 inline constexpr std::chrono::seconds kMountPatience{3};
 
-// The absolute path that `path` leads to. What is mounted there is not asked.
+// The absolute path that `path` leads to. What is mounted there is not asked. kInvalid if there is
+// no such path.
 Result<std::string> resolve_mountpoint(const std::string& path);
 
 // The absolute path to mount on. A keyfs that died there ("Transport endpoint is not connected")
-// is unmounted first, and that is logged. Any other visible mount there is refused; mounts hidden
-// below a mount of a parent directory are not examined.
+// is unmounted first, and that is logged. kInvalid for a path that can't be mounted on (the message
+// says what is wrong), any other visible mount there included; mounts hidden below a mount of a
+// parent directory are not examined.
 Result<std::string> prepare_mountpoint(const std::string& path, Log& log);
 
 // Detaches the topmost mount on `path`, even while it is in use.

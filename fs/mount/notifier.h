@@ -4,8 +4,8 @@
 // thread that handles requests, or on the loop's. A dedicated thread makes the calls, in order.
 //
 // Thread-safety: all from any thread. Ownership: the session outlives attach()..close().
-// Blocking: close() waits for the current call; the others never. Errors: none; what the kernel
-// does not (or no longer) know needs no dropping.
+// Blocking: only close() and drain(); drops are queued. Errors: none; what the kernel does not (or
+// no longer) know needs no dropping.
 #pragma once
 
 #include <chrono>
@@ -30,8 +30,8 @@ class FuseNotifier {
 
   // Starts making calls; earlier requests are not kept.
   void attach(fuse_session* session);
-  // No call reaches the session afterwards. Queued calls are dropped: the end of the session drops
-  // everything.
+  // No call reaches the session afterwards: waits for the current one. Queued calls are dropped:
+  // the end of the session drops everything.
   void close();
 
   // Drops the pages (and attributes) of a file.

@@ -34,13 +34,14 @@ class OpenHandles {
   // Adds a handle of `opener`, whom the policy `then` permitted. False: the policy has changed
   // since, and no longer permits it.
   bool add(uint64_t node, const KeyRef& entry, uint32_t opener, const Policy& then);
+  // For each add(), whatever it returned.
   void remove(uint64_t node, uint32_t opener);
-  // Call after the policy was replaced.
+  // Call after the policy was replaced. Holds up adds and removes, a stripe at a time.
   void judge();
 
   // Whether a user who may no longer read has it open.
   bool any_refused(uint64_t node) const;
-  // Whether this opener may read, by the current policy.
+  // Whether this opener may read, by the current policy. Takes no lock.
   bool permits(const KeyEntry& entry, uint32_t opener) const;
 
  private:

@@ -10,9 +10,8 @@
 //
 // Thread-safety: all from any thread; find() takes no lock. Ownership: the table owns the openers;
 // an opener is valid between its take() and the matching give_back(). Blocking: never, except for
-// one lock of 16. Errors: take() returns 0 if 2^20 different ones have files open. Cost: an entry
-// per user, set of groups and policy with open files; a few are kept for later opens, so that a
-// warm one does not allocate.
+// one lock of 16. Errors: only take()'s. Cost: an entry per user, set of groups and policy with
+// open files; a few are kept for later opens, so that a warm one does not allocate.
 #pragma once
 
 #include <array>
@@ -43,7 +42,8 @@ class Openers {
   Openers(const Openers&) = delete;
   Openers& operator=(const Openers&) = delete;
 
-  // For one handle. `groups`: nullopt if they are unknown or were not needed.
+  // Its number, for one handle. `groups`: nullopt if they are unknown or were not needed. 0 if 2^20
+  // different ones have files open.
   uint32_t take(const Policy& policy, const Caller& caller,
                 std::optional<std::span<const gid_t>> groups);
   void give_back(uint32_t number);
@@ -51,7 +51,7 @@ class Openers {
   // nullptr for a number that was never used.
   const Opener* find(uint32_t number) const;
 
-  // Whether the section lets this opener read.
+  // Whether the section lets this opener read. Neither blocks nor allocates.
   static bool may_read(const PolicySection& section, const Opener& opener);
 
  private:

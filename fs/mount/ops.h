@@ -30,8 +30,8 @@
 // Thread-safety: the operations run on libfuse's threads; attach(), policy_changed() and close() on
 // any one thread. Ownership: refers to the members of FuseParts, which must outlive it. The session
 // outlives attach()..close().
-// Blocking: operations never wait for a disk, the network, or the loop. close() waits until every
-// deferred reply has been sent.
+// Blocking: operations never wait for a disk, the network, or the loop; end_pages() and close() do.
+// Errors: as the replies' errno.
 #pragma once
 
 #include <array>
@@ -104,15 +104,18 @@ class FuseOps {
   // For fuse_session_new(), with a FuseOps as user data.
   static const fuse_lowlevel_ops& table();
 
-  // Called by FuseSession.
+  // Called by FuseSession, before the first request.
   void attach(fuse_session* session);
   // The first step of shutdown, while requests are still served: pages of keys are no longer
   // answered, and existing ones are dropped. Otherwise they would outlive the session, and serve
   // everybody who has the file open. Waits for that, but not for long. Does nothing after close().
   void end_pages();
+  // The last step, once no operation runs any more: waits until every deferred reply has been sent,
+  // which the loop must run for.
   void close();
 
-  // The policy holder has a new policy: drops what the kernel keeps from the old one.
+  // The policy holder has a new policy: drops what the kernel keeps from the old one. Queues it,
+  // and does not wait; takes some time with many keys and open files.
   void policy_changed();
 
   // A key was disabled or deleted: drops its pages from the page cache (mmap), even from existing

@@ -33,7 +33,7 @@ class PagedFiles {
   void remove_forgotten(uint64_t id);
 
   using Files = std::vector<std::pair<uint64_t, KeyRef>>;
-  Files all() const;
+  Files all() const;  // a copy
   // For the examiner, at the end of a round: true if nothing is left, and the next add() must start
   // it again.
   bool may_end();

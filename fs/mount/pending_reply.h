@@ -51,6 +51,7 @@ class PendingReplies {
   PendingReplies(const PendingReplies&) = delete;
   PendingReplies& operator=(const PendingReplies&) = delete;
 
+  // Takes over the request: from now on only the PendingReply may answer it.
   std::shared_ptr<PendingReply> hold(fuse_req* req);
 
   // How many are waiting.

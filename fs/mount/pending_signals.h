@@ -27,6 +27,7 @@ enum class Signalled {
 // `status` is the text of /proc/<tid>/status.
 Signalled signals_in(std::string_view status);
 
+// The same for a thread that waits for us; opens and reads one file of /proc.
 Signalled pending_signals(pid_t tid);
 
 }  // namespace keyfs

@@ -24,7 +24,7 @@ struct fuse_req;
 
 namespace keyfs {
 
-// `proc` is where procfs is mounted.
+// Reads /proc anew at each call; nullopt: unknown. `proc` is where procfs is mounted.
 std::optional<std::vector<gid_t>> groups_of_thread(const std::string& proc, pid_t thread,
                                                    const Caller& caller);
 

@@ -6,10 +6,7 @@
 // Thread-safety: mount(), run() and the destructor on one thread; stop() on any.
 // Ownership: a FuseSession refers to the FuseOps and the Log, which outlive it. The loop that the
 // operations use must run (on another thread) until run() has returned.
-// Blocking: run() until the file system is unmounted from outside, or stop() ends it, which
-// unmounts it even while it is in use.
-// Errors: mount(): kInvalid (mount point or options), kUnavailable (the system refuses, or no
-// threads can be started); nothing stays mounted. run(): kUnavailable if serving failed.
+// Blocking: mount() and run(). Errors: see these.
 //
 // At the end only this mount is unmounted, wherever it is then: it is identified by its id. If
 // something else was mounted over it, both are left alone, and this one is dead; the log says so.
@@ -50,6 +47,9 @@ Result<std::vector<std::string>> mount_options(const std::string& user_options, 
 
 class FuseSession {
  public:
+  // Mounts; requests wait until run(). Blocks on the kernel, and on fusermount3 for other users
+  // than root. kInvalid (mount point or options), kUnavailable (the system refuses, or no threads
+  // can be started); nothing stays mounted then.
   static Result<std::unique_ptr<FuseSession>> mount(const MountSettings& settings, FuseOps& ops,
                                                     Log& log);
   // Speaks to a peer over `fd` (a SOCK_SEQPACKET socket) instead of the kernel: for tests. Takes
@@ -62,7 +62,8 @@ class FuseSession {
   // Absolute; empty over a socket.
   const std::string& mountpoint() const { return mountpoint_; }
 
-  // `on_ready`: the mount is usable.
+  // Serves until the file system is unmounted from outside, or stop() ends it, which unmounts it
+  // even while it is in use. kUnavailable if serving failed. `on_ready`: the mount is usable.
   Result<void> run(const std::function<void()>& on_ready);
   void stop();  // from any thread, even before run()
 

@@ -12,9 +12,7 @@
 // get a larger share (bench/, group waits).
 //
 // Thread-safety: all on one thread. Ownership: refers to the session, which outlives it. Blocking:
-// stop(), for as long as handlers run; they never wait for anything but the kernel. Errors: make():
-// kUnavailable if no threads can be started, before anything is mounted; stop() returns a negative
-// errno of /dev/fuse, or 0.
+// only stop(). Errors: see make() and stop().
 //
 // SIGUSR2 has a handler while this exists: it ends the wait for a request.
 #pragma once
@@ -38,7 +36,8 @@ namespace keyfs {
 class FuseThreads {
  public:
   // `on_end` is called on each thread when serving has ended: stop() was called, the file
-  // system was unmounted, or /dev/fuse failed.
+  // system was unmounted, or /dev/fuse failed. kUnavailable if no threads can be started, before
+  // anything is mounted.
   static Result<std::unique_ptr<FuseThreads>> make(fuse_session* session,
                                                    std::function<void()> on_end);
   ~FuseThreads();  // stops
@@ -48,7 +47,8 @@ class FuseThreads {
   // The session must have its descriptor.
   void serve();
 
-  // Requests already taken are answered or passed on; no more are taken.
+  // Requests already taken are answered or passed on; no more are taken. Waits for as long as
+  // handlers run; they never wait for anything but the kernel. A negative errno of /dev/fuse, or 0.
   int stop();
 
   // How many are taking requests now.
