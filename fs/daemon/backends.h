@@ -1,9 +1,7 @@
 // What every command on keys builds from its configuration: the loop, the regions and the store.
 //
 // Thread-safety: as Loop: everything on the thread that runs it. Ownership: owns all parts; the
-// configuration need not outlive it, log and observer must. Blocking: open() reads files (the CA
-// bundle, if HTTP is used) and does not use the network. Errors: kInvalid for the configuration,
-// kUnavailable for the system.
+// configuration need not outlive it, log and observer must. Blocking: only open() and check().
 #pragma once
 
 #include <functional>
@@ -26,9 +24,10 @@ namespace keyfs {
 
 class Backends {
  public:
-  // `state_dir` returns where the host's known store is remembered, or "": nowhere. It is called
-  // once the regions are built. Without it: state_dir of the configuration, if this user may use
-  // it.
+  // Reads files (the CA bundle, if HTTP is used), opens SQLite's, and does not use the network.
+  // kInvalid for the configuration, otherwise the errors of opening the store. `state_dir` returns
+  // where the host's known store is remembered, or "": nowhere. It is called once the regions are
+  // built. Without it: state_dir of the configuration, if this user may use it.
   using FindStateDir = std::function<Result<std::string>()>;
   static Result<std::unique_ptr<Backends>> open(const Configuration& configuration,
                                                 CurlGlobal& curl, const Clock& clock,
@@ -64,7 +63,7 @@ class Backends {
   std::unique_ptr<Regions> regions_;
 };
 
-// The creator in new records.
+// The creator in new records; never empty. From any thread, without blocking.
 std::string host_name();
 
 }  // namespace keyfs

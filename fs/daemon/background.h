@@ -3,7 +3,7 @@
 //
 // Thread-safety: fork_to_background() must come before the first thread and before the first secret
 // (its memory would be empty in the child); afterwards one thread. Ownership: each half owns its
-// end of a pipe. Blocking: wait_for_child() until the child reports or ends.
+// end of a pipe. Blocking: only wait_for_child(). Errors: kUnavailable for the system.
 #pragma once
 
 #include <sys/types.h>
@@ -51,7 +51,7 @@ struct Background {
   int fd = -1;                       // in the parent
 
   static Result<Background> fork_process();
-  // In the parent.
+  // In the parent. Blocks until the child reports or ends.
   StartOutcome wait_for_child() const;
 };
 

@@ -1,7 +1,6 @@
 // The configuration of a command: a file, or what `--embedded DIR` stands for.
 //
-// Thread-safety: plain values. Blocking: reads files, queries the user database. Errors: kInvalid,
-// one line with file and line; kUnavailable if a directory or master can't be created.
+// Thread-safety: plain values. Blocking: what loads, prepares or checks touches the disk.
 #pragma once
 
 #include <memory>
@@ -34,8 +33,8 @@ struct Configuration {
 // From the working directory, without trailing slashes; "..", "." and links in it stay.
 std::string absolute_path(const std::string& path);
 
-// Checks everything except the sections of store and regions, which are checked when those are
-// built.
+// Reads the file and queries the user database. Checks everything except the sections of store and
+// regions, which are checked when those are built. kInvalid, one line with file and line.
 Result<Configuration> load_configuration(const ConfigurationSource& source);
 
 // What a running daemon does not apply: the names of settings outside of [keys ...] and [admin]
@@ -44,10 +43,11 @@ std::vector<std::string> needs_restart(const Configuration& before, const Config
 
 // Creates what --embedded needs and does not exist: the directory (mode 0700) and the masters. A
 // master is created only while there is no store: one that is lost later is not replaced, since
-// that would hide the loss of the keys that it wrapped.
+// that would hide the loss of the keys that it wrapped. kUnavailable if something can't be created,
+// and check_embedded()'s errors.
 Result<void> prepare_embedded(const Configuration& configuration, SecretArena& arena,
                               Random& random);
-// Checks that the directory exists, is ours, and nobody else can write to it.
+// Checks that the directory exists, is ours, and nobody else can write to it; kInvalid otherwise.
 Result<void> check_embedded(const Configuration& configuration);
 
 // The configuration in force, with defaults filled in, as the text of a configuration file.

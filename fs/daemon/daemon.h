@@ -1,9 +1,8 @@
 // A mounted keyfs: all its parts, built in order, and the background work.
 //
 // Thread-safety: build() and run() on one thread, which is not the loop's; the daemon runs the
-// loop on a thread of its own. Ownership: owns all parts. Blocking: build() reads files and opens
-// the store; run() until it is unmounted. Errors: kInvalid for the configuration or the mount
-// point, kUnavailable for the system.
+// loop on a thread of its own. Ownership: owns all parts. Blocking: build(), run(), and the
+// destructor.
 #pragma once
 
 #include <chrono>
@@ -31,15 +30,19 @@ struct DaemonHooks {
 
 class Daemon {
  public:
-  // Mounted when this returns, but not yet served.
+  // Reads files, opens the store, and mounts: mounted when this returns, but not yet served.
+  // kInvalid for the configuration or the mount point, otherwise the errors of what could not be
+  // built; then nothing stays mounted.
   static Result<std::unique_ptr<Daemon>> build(const DaemonOptions& options);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
   const std::string& mountpoint() const;  // absolute
+  // Serves until it is unmounted or stopped. kUnavailable if serving failed.
   Result<void> run(const DaemonHooks& hooks);
-  // From any thread, until run() has called on_stopping.
+  // From any thread, until run() has called on_stopping. Loads the configuration again, which
+  // blocks as load_configuration() does; a mistake in it is logged, and the old policy stays.
   void reload();
   void reload_is_slow(std::chrono::milliseconds since);  // tells the log what it waits for
   void stop();

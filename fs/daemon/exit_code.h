@@ -1,5 +1,5 @@
 // The program's exit codes, which scripts rely on (keyfs(1), EXIT STATUS). They change only with a
-// new major version.
+// new major version. Plain values.
 #pragma once
 
 #include "base/result.h"

@@ -2,7 +2,7 @@
 // wakes the healer.
 //
 // Thread-safety: none; on the loop's thread, as its callers. Ownership: refers to metrics, log and
-// everything that it was connected to, all of which outlive it. Blocking: never.
+// everything that it was connected to, all of which outlive it. Blocking: never. Errors: none.
 #pragma once
 
 #include <map>

@@ -5,7 +5,8 @@
 // No locale is set, so that messages and numbers are the same whatever LANG says; the environment
 // is passed on to programs that are run for credentials.
 //
-// Thread-safety: call before the first thread and before the first secret. Blocking: never.
+// Thread-safety: call before the first thread and before the first secret. Blocking: never. Errors:
+// kUnavailable if the system refuses, and those named below.
 #pragma once
 
 #include "base/result.h"

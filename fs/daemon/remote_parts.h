@@ -6,9 +6,8 @@
 // AWS_CA_BUNDLE names the certificates to trust instead of the system's.
 //
 // Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
-// outlives every region and store that it created. Blocking: creating the first one reads the CA
-// bundle. Errors: kInvalid with file and line (base/config.h), or for a CA bundle that cannot be
-// read.
+// outlives every region and store that it created. Blocking: the first of the two that is called
+// reads the CA bundle.
 #pragma once
 
 #include <functional>
@@ -34,6 +33,8 @@ class RemoteParts {
   RemoteParts(const RemoteParts&) = delete;
   RemoteParts& operator=(const RemoteParts&) = delete;
 
+  // Contact nobody. kInvalid with file and line (base/config.h), or for a CA bundle that cannot be
+  // read.
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);

@@ -1,7 +1,7 @@
 // The [keyfs] section of the configuration, with types and defaults, and the configuration of a
 // mount that needs none.
 //
-// Thread-safety: plain values. Blocking: never. Errors: Code::kInvalid, one line with file and line
+// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line with file and line
 // (base/config.h).
 #pragma once
 

@@ -7,8 +7,7 @@
 //   (*signals)->end_within(3s, code);     // shutdown must not hang from here
 //
 // Thread-safety: any thread. Ownership: the hooks may refer to anything that outlives this object.
-// Blocking: never; the destructor waits for a running hook. Errors: start(): kUnavailable if there
-// is no thread or descriptor.
+// Blocking: only end_reloads(), and the destructor, which waits for a running hook.
 //
 // on_end and on_reload run on threads of their own, one each, so that a reload that hangs on a dead
 // disk does not keep the daemon from being ended. A reload that takes long is told by
@@ -42,6 +41,7 @@ class DaemonSignals {
   // Blocks them for the calling thread and those it starts.
   static void block();
 
+  // kUnavailable if there is no thread or descriptor.
   static Result<std::unique_ptr<DaemonSignals>> start(Hooks hooks);
   ~DaemonSignals();
   DaemonSignals(const DaemonSignals&) = delete;

@@ -5,8 +5,7 @@
 // without it, and machines depend on that. Then keyfs starts degraded and says so; it creates no
 // keys, since this host could not remember them.
 //
-// Thread-safety: none; at start. Blocking: yes, the disk. Errors: kDenied for a directory that
-// cannot be trusted.
+// Thread-safety: none; at start. Blocking: on the disk, all but path(), usable() and trouble().
 #pragma once
 
 #include <string>
@@ -18,7 +17,8 @@ namespace keyfs {
 
 class StateDir {
  public:
-  // Creates it if it does not exist, and tests writing to it.
+  // Creates it if it does not exist, and tests writing to it. kDenied for a directory that cannot
+  // be trusted; one that can't be used is trouble().
   static Result<StateDir> prepare(const std::string& path);
 
   const std::string& path() const { return path_; }
