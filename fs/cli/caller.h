@@ -1,7 +1,6 @@
 // The user who runs this command, or whom it is about, as the policy sees users.
 //
-// Thread-safety: plain values. Blocking: queries the user database. Errors: kInvalid for an unknown
-// user.
+// Thread-safety: plain values. Blocking: invoking_user() and find_user() query the user database.
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +28,8 @@ struct User {
 };
 
 User invoking_user();
-// By name or by number; a number without an entry gets the same number as its only group.
+// By name or by number; a number without an entry gets the same number as its only group. kInvalid
+// for an unknown name.
 Result<User> find_user(const std::string& name_or_number);
 
 // What the policy lets a user do with a key on the command line.
@@ -39,6 +39,7 @@ struct Permission {
   bool administer = false;  // disable, enable, delete, heal
   const PolicySection* section = nullptr;
 };
+// Neither blocks nor fails.
 Permission permission_for(const Policy& policy, std::string_view id, const User& user);
 
 // "alice (uid 1000) may not disable orders: [keys orders*] (keyfs.ini:12) does not name them in

@@ -1,9 +1,7 @@
 // What a command on keys starts with: the configuration, and the parts that it names.
 //
 // Thread-safety: one thread, which runs the loop inside run(). Ownership: owns all parts.
-// Blocking: open() reads files and asks nobody over the network, and ends the process when a disk
-// does not answer in time (fs/cli/overdue.h); run() until the task has ended.
-// Errors: kInvalid for the configuration, kUnavailable for the system.
+// Blocking: open() and run().
 #pragma once
 
 #include <chrono>
@@ -58,7 +56,7 @@ class RootsStateDir {
   std::string path_;  // empty: it was there, or this is not root
 };
 
-// load_configuration(), with a bound.
+// load_configuration(); ends the process when a disk does not answer in time (fs/cli/overdue.h).
 Result<Configuration> load_configuration(const CommonArguments& common, Output& output);
 
 struct CommandContext {
@@ -78,9 +76,13 @@ struct CommandContext {
   Configuration configuration;
   std::unique_ptr<Backends> backends;
 
+  // Reads files and asks nobody over the network; ends the process when a disk does not answer in
+  // time (fs/cli/overdue.h). kInvalid for the configuration, otherwise as Backends::open().
   static Result<Owner> open(const CommonArguments& common, Output& output,
                             Makes makes = Makes::kNothing);
+  // For one key, from now on: open_deadline.
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
+  // Blocks until the task is done.
   template <class T>
   T run(Task<T> task) {
     return backends->loop().run_task(std::move(task));

@@ -1,6 +1,6 @@
 // The parsed command line (CLI11). Only the words themselves are checked here.
 //
-// Thread-safety: plain values. Blocking: never. Errors: kInvalid, one line for the user.
+// Thread-safety: plain values. Blocking: never. Errors: only parse_command_line()'s.
 #pragma once
 
 #include <cstdint>
@@ -66,7 +66,8 @@ struct CommandLine {
       command;
 };
 
-// Asking for help is a command too.
+// kInvalid, one line for the user, for what is not a command line. Asking for help is a command
+// too.
 Result<CommandLine> parse_command_line(int argc, const char* const* argv);
 
 }  // namespace keyfs

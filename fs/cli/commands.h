@@ -1,7 +1,7 @@
 // The commands on keys, one function each. The mount is in fs/cli/mount.h.
 //
-// Thread-safety: one thread. Blocking: yes; each runs its own loop to the end. Ownership: keeps
-// nothing. Errors: reported on standard error through `output`, and in the exit code.
+// Thread-safety: one thread. Blocking: each runs its own loop to the end. Ownership: keeps nothing.
+// Errors: reported on standard error through `output`, and in the exit code.
 #pragma once
 
 #include "fs/cli/command_line.h"

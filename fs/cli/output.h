@@ -1,6 +1,7 @@
 // How commands answer: text for people or one JSON document, and errors on one line.
 //
-// Thread-safety: one thread. Ownership: refers to its streams. Blocking: as the streams do.
+// Thread-safety: one thread. Ownership: refers to its streams. Blocking: as the streams do. Errors:
+// none; a stream that fails keeps its state, which the caller checks at the end.
 #pragma once
 
 #include <iosfwd>
