@@ -29,6 +29,7 @@
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
 #include "fs/keys/key_cache.h"
+#include "fs/mount/key_words.h"
 #include "fs/policy/policy.h"
 #include "store/record.h"
 
@@ -100,7 +101,7 @@ void policy_decide_entry(benchmark::State& state) {
   CachedKeys keys(1);
   KnownGroups groups;
   for (auto _ : state) {
-    const PolicySection& section = keys.refs[0]->section(*policy);
+    const PolicySection& section = section_of(*keys.refs[0], *policy);
     benchmark::DoNotOptimize(Policy::decide(section, {1000, 1000}, groups));
   }
 }

@@ -22,7 +22,7 @@ MAY_SEE = {
     "store/dynamodb": BASE | {"base/aws", "store"},
     "store/etcd": BASE | {"store"},
     "fs/policy": LOW,
-    "fs/keys": LOW | {"store/sqlite", "fs/policy"},
+    "fs/keys": LOW | {"store/sqlite"},
     "fs/audit": LOW | {"fs/policy", "fs/keys"},
     "fs/upkeep": LOW | {"fs/policy", "fs/keys", "fs/audit"},
     "fs/mount": LOW | {"fs/policy", "fs/keys", "fs/audit", "fs/upkeep"},
