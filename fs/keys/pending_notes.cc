@@ -42,7 +42,8 @@ bool PendingNotes::add(Write write) {
     return true;
   }
   if (takes_back(before, write)) return true;
-  if (!write.strong && !before.json.empty()) {
+  if (!write.strong) {
+    // It may be what was current before the change that the doubt announced.
     write.confirmed = before.confirmed;
     write.strong = before.strong && before.json == write.json;
     write.doubted = before.doubted;

@@ -281,6 +281,38 @@ TEST_F(ReplicaTest, that_a_record_was_seen_takes_away_no_doubt_that_is_not_on_di
   EXPECT_EQ(notes.find("orders")->confirmed, 0);
 }
 
+TEST_F(ReplicaTest, an_answer_that_may_be_old_takes_away_no_doubt_that_is_not_on_disk_yet) {
+  PendingNotes notes;
+  ReplicaDb::Write doubt{"orders", "", "", 3};
+  doubt.doubted = true;
+  ASSERT_TRUE(notes.add(doubt));
+  const ReplicaDb::Write answer{"orders", to_json(stored("orders")).value(), "1", 5, false};
+  ASSERT_TRUE(notes.add(answer));
+  ASSERT_NE(notes.find("orders"), nullptr);
+  EXPECT_EQ(notes.find("orders")->json, answer.json);
+  EXPECT_FALSE(notes.find("orders")->strong);
+  EXPECT_TRUE(notes.find("orders")->doubted);
+  EXPECT_EQ(notes.find("orders")->confirmed, 3);
+  ReplicaDb::Write sure = answer;
+  sure.strong = true;
+  ASSERT_TRUE(notes.add(sure));
+  EXPECT_FALSE(notes.find("orders")->doubted);
+  EXPECT_EQ(notes.find("orders")->confirmed, 5);
+}
+
+TEST_F(ReplicaTest, a_record_announced_as_changed_ages_though_an_old_answer_came_before_the_disk) {
+  replica->on_live(true);
+  wait(10ms);
+  note();
+  wait(1h);
+  replica->note_seen("other");  // keeps the disk busy
+  replica->doubt("orders");
+  replica->note(Stored{stored("orders"), "1"}, false);
+  flush();
+  wait(1h);
+  expect_near(age(), 1h);
+}
+
 TEST_F(ReplicaTest, a_file_that_lost_its_tables_is_damaged_and_no_host_that_has_seen_nothing) {
   note();
   close();
