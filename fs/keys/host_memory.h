@@ -21,12 +21,19 @@
 
 namespace keyfs {
 
+// What was seen of a record of which nothing is remembered but that there was one.
+enum class Sighting {
+  kRkms,      // written by RKMS
+  kUnproven,  // damaged, or its key was not unwrapped and verified: it may have been keyfs's
+};
+
 struct Recall {
   enum class What { kKnown, kNever, kUnknown };
   What what = What::kUnknown;
-  std::optional<Stored> stored;    // for kKnown, unless it is damaged
+  std::optional<Stored> stored;    // for kKnown, unless only its existence is known
   Duration age = Duration::max();  // since it was last confirmed; max(): unknown
-  std::optional<Error> why;        // for kUnknown, and for kKnown without a record
+  // For kUnknown. For kKnown: why there is no record here, which may have been one of keyfs's.
+  std::optional<Error> why;
 
   static Recall unknown(Error error) {
     Recall recall;
@@ -48,9 +55,9 @@ class HostMemory {
   // remembered is ignored.
   virtual void note(const Stored& stored, bool strong) = 0;
 
-  // The store holds a record of the id, but it is damaged, or its key could not be unwrapped and
-  // verified: nothing of it binds, except that the id exists. Returns at once.
-  virtual void note_seen(const std::string& id) = 0;
+  // The store holds a record of the id, of which nothing binds except that the id exists. Returns
+  // at once.
+  virtual void note_seen(const std::string& id, Sighting what) = 0;
 
   // Waits until what was noted about the id survives a restart. On an error a created key must not
   // be handed out, since this host might create it a second time. As slow as recall().
@@ -73,7 +80,7 @@ class BrokenMemory final : public HostMemory {
   BrokenMemory(Error why, std::string forget) : why_(std::move(why)), forget_(std::move(forget)) {}
   Task<Recall> recall(std::string) override { co_return Recall::unknown(why_); }
   void note(const Stored&, bool) override {}
-  void note_seen(const std::string&) override {}
+  void note_seen(const std::string&, Sighting) override {}
   Task<Result<void>> kept(std::string) override { co_return fail(why_); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}

@@ -282,7 +282,10 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   }
   const auto seen = co_await inquiry.look(std::move(known), false);
   const bool exists = seen ? seen->stored.has_value() : seen.error().code == Code::kCorrupt;
-  if (exists) impl_->parts.memory.note_seen(id);
+  if (exists) {
+    const bool rkms = seen && seen->stored->record.from_rkms;
+    impl_->parts.memory.note_seen(id, rkms ? Sighting::kRkms : Sighting::kUnproven);
+  }
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;
   const Record& record = seen->stored->record;

@@ -54,7 +54,8 @@ Task<Result<SharedKey>> Keyring::Impl::unwrap(const Record& record, uint32_t ver
   auto unwrapped = co_await parts.regions.unwrap(std::move(wraps), std::move(context),
                                                  std::move(verifier), deadline);
   if (!unwrapped) {
-    parts.memory.note_seen(record.id);
+    parts.memory.note_seen(record.id,
+                           record.from_rkms ? Sighting::kRkms : Sighting::kUnproven);
     const Error error = unwrapped.error().within("could not unwrap key " + record.id);
     if (error.code == Code::kCorrupt) tell_corrupt(record.id, error);
     co_return fail(error);
@@ -124,7 +125,7 @@ void Keyring::Impl::condemn(KeyEntry& entry, const Error& error) {
   const std::string id(entry.id());
   tell_corrupt(id, error);
   // The record may be removed next, as the first thing that an operator tries.
-  parts.memory.note_seen(id);
+  parts.memory.note_seen(id, Sighting::kUnproven);
   if (parts.cache.known(entry, now()).cached == 0) return;
   parts.cache.drop(entry);
   if (parts.observer != nullptr) parts.observer->on_ended(entry);

@@ -33,9 +33,9 @@ bool PendingNotes::add(Write write) {
     if (before.json.empty()) before.confirmed = write.confirmed;
     return true;
   }
-  if (write.json == kSeenOnly) {
+  if (only_seen(write.json)) {
     // Says nothing new where something is known, and a doubt about that stays.
-    if (!before.json.empty()) return true;
+    if (!before.json.empty() && !tells_more(before.json, write.json)) return true;
     before.json = std::move(write.json);
     before.revision = std::move(write.revision);
     before.strong = false;

@@ -181,6 +181,7 @@ Result<std::optional<Replica::Found>> Replica::Impl::weigh(
   }
   Found found;
   found.stored = std::move((*row)->stored);
+  found.unproven = (*row)->unproven;
   found.age = confirmed > now + kClockSlackMs
                   ? Duration::max()
                   : Duration(std::chrono::milliseconds(std::max<int64_t>(0, now - confirmed)));
@@ -221,6 +222,8 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
       newer.stored = {std::move(*record), write.revision, write.json};
       newer.confirmed = there && !write.strong ? (*row)->confirmed : write.confirmed;
       newer.doubted = there && !write.strong && (*row)->doubted;
+      newer.unproven =
+          write.json == kSeenUnproven || (there && (*row)->unproven && only_seen(write.json));
       row = std::optional<ReplicaDb::Row>(std::move(newer));
     }
   }
@@ -229,7 +232,7 @@ Task<Result<std::optional<Replica::Found>>> Replica::get(std::string id) {
 }
 
 Task<Recall> Replica::recall(std::string id) {
-  auto found = co_await get(std::move(id));
+  auto found = co_await get(id);
   if (!found && found.error().code != Code::kCorrupt) co_return Recall::unknown(found.error());
   Recall recall;
   if (!found) {
@@ -238,6 +241,7 @@ Task<Recall> Replica::recall(std::string id) {
     recall.why = std::move(found.error());
   } else if (*found) {
     recall.what = Recall::What::kKnown;
+    if ((*found)->unproven) recall.why = seen_unproven(id);
     if (!(*found)->stored.record.from_rkms) recall.stored = std::move((*found)->stored);
     recall.age = (*found)->age;
   } else if (const std::string why = trouble(); !why.empty()) {
@@ -281,18 +285,19 @@ void Replica::note(const Stored& stored, bool strong) {
   if (json.empty()) {
     auto made = to_json_unchecked(stored.record);
     if (!made && !stored.record.from_rkms) return;
-    json = made ? std::move(*made) : kSeenOnly;
+    json = made ? std::move(*made) : kSeenRkms;
   }
   impl.recent.add(hash, now);
   impl.queue({id, std::move(json), stored.revision, impl.wall_ms(), strong});
 }
 
-void Replica::note_seen(const std::string& id) {
+void Replica::note_seen(const std::string& id, Sighting what) {
   Impl& impl = *impl_;
-  const uint64_t hash = impl.hash(id + '\0');
+  const char* const json = row_of(what);
+  const uint64_t hash = impl.hash(id + '\0' + json);
   if (impl.recent.contains(hash, impl.loop.now())) return;
   impl.recent.add(hash, impl.loop.now());
-  impl.queue({id, kSeenOnly, "", impl.wall_ms(), false});
+  impl.queue({id, json, "", impl.wall_ms(), false});
 }
 
 void Replica::doubt(const std::string& id) {

@@ -42,6 +42,7 @@ class Replica final : public HostMemory {
   struct Found {
     Stored stored;
     Duration age;  // since the store last confirmed it; Duration::max() if unknown
+    bool unproven = false;  // only seen: Sighting::kUnproven
   };
   struct Status {
     uint64_t hits = 0;
@@ -69,7 +70,7 @@ class Replica final : public HostMemory {
   // HostMemory. A note with nothing new is written at most once a minute.
   Task<Recall> recall(std::string id) override;
   void note(const Stored& stored, bool strong = true) override;
-  void note_seen(const std::string& id) override;
+  void note_seen(const std::string& id, Sighting what) override;
   Task<Result<void>> kept(std::string id) override;
   void doubt(const std::string& id) override;
   // While a watch is live, every record noted since `on_live(true)` counts as confirmed now.

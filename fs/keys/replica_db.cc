@@ -23,8 +23,24 @@ const char* const kSchema =
 
 }  // namespace
 
+const char* row_of(Sighting what) {
+  return what == Sighting::kRkms ? kSeenRkms : kSeenUnproven;
+}
+
+bool only_seen(std::string_view json) { return json == kSeenRkms || json == kSeenUnproven; }
+
+bool tells_more(std::string_view before, std::string_view now) {
+  return before == kSeenRkms && now == kSeenUnproven;
+}
+
+Error seen_unproven(const std::string& id) {
+  return {Code::kCorrupt, "a record of key " + id +
+                              " was seen on this host, damaged or without reading its key, so that "
+                              "nothing else is known of it"};
+}
+
 Result<Record> record_of_row(std::string_view json, const std::string& id) {
-  if (json != kSeenOnly) return parse_record(json, id);
+  if (!only_seen(json)) return parse_record(json, id);
   Record record;
   record.id = id;
   record.from_rkms = true;
@@ -136,6 +152,7 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     row.stored = {std::move(*record), std::string(*revision)};
     row.confirmed = find_.number(2);
     row.doubted = find_.number(3) != 0;
+    row.unproven = *json == kSeenUnproven;
     return std::optional<Row>(std::move(row));
   });
 }
@@ -144,7 +161,7 @@ Result<void> ReplicaDb::prove() {
   // A row that nobody sees: writing an unchanged value would write nothing.
   return db_->write<void>(deadline(), [&]() -> Result<void> {
     if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
-    const auto put_in = put({"", kSeenOnly, "", 0});
+    const auto put_in = put({"", kSeenRkms, "", 0});
     if (!put_in) return fail(put_in.error());
     const SqliteReset reset(take_out_);
     take_out_.bind(1, "");
@@ -162,7 +179,7 @@ Result<bool> ReplicaDb::put(const Write& write) {
     if (!found) return fail(told(std::move(found.error())));
     const auto there = *found ? find_.text(0) : std::nullopt;
     // Whatever is there says so already, even if it is damaged.
-    if (*found && write.json == kSeenOnly) return true;
+    if (*found && only_seen(write.json) && !tells_more(there.value_or(""), write.json)) return true;
     if (there && *there != write.json) {
       // A damaged row says nothing that a record could go back from.
       const auto before = record_of_row(*there, write.id);

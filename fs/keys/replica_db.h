@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "fs/keys/host_memory.h"
 #include "store/sqlite/db.h"
 #include "store/store.h"
 
@@ -35,12 +36,20 @@ struct LiveTime {
 };
 
 // The text in a row for a record that was seen but is not kept: one that RKMS wrote, which has no
-// keyfs form, or one that was damaged or could not be verified. (The first release knew only
-// RKMS's.)
-inline constexpr const char* kSeenOnly = "rkms";
-// Parses a row's text; kSeenOnly gives a record with only its id and from_rkms. kCorrupt as
-// parse_record().
+// keyfs form, or one that was damaged or could not be verified, and may be keyfs's. An older keyfs
+// takes the second one for a damaged row, which means the same to it.
+inline constexpr const char* kSeenRkms = "rkms";
+inline constexpr const char* kSeenUnproven = "seen";
+const char* row_of(Sighting what);
+bool only_seen(std::string_view json);
+// Whether a row that says `now` is to take the place of one that says `before`, where `now` says
+// only that a record was seen: it never takes the place of more than that.
+bool tells_more(std::string_view before, std::string_view now);
+// Parses a row's text; a record that was only seen has but its id and from_rkms, since nothing of
+// it binds. kCorrupt as parse_record().
 Result<Record> record_of_row(std::string_view json, const std::string& id);
+// Recall::why for a record that was seen, and not proven.
+Error seen_unproven(const std::string& id);
 
 // The error for a damaged file, and what to do about it. (Not SQLite's advice to restore a backup:
 // that would forget what was seen since.)
@@ -57,7 +66,8 @@ class ReplicaDb {
   struct Row {
     Stored stored;
     int64_t confirmed = 0;
-    bool doubted = false;  // announced as changed since
+    bool doubted = false;   // announced as changed since
+    bool unproven = false;  // kSeenUnproven
   };
   struct Write {
     std::string id;

@@ -66,6 +66,7 @@ Recall ReplicaReader::look_up(const std::string& id) {
     recall.why = std::move(row.error());
   } else if (*row) {
     recall.what = Recall::What::kKnown;
+    if ((*row)->unproven) recall.why = seen_unproven(id);
     if (!(*row)->stored.record.from_rkms) recall.stored = std::move((*row)->stored);
   } else {
     recall.what = Recall::What::kNever;

@@ -27,7 +27,7 @@ class ReplicaReader final : public HostMemory {
 
   Task<Recall> recall(std::string id) override;
   void note(const Stored&, bool) override {}
-  void note_seen(const std::string&) override {}
+  void note_seen(const std::string&, Sighting) override {}
   Task<Result<void>> kept(std::string) override {
     co_return fail(Code::kUnavailable, "this host's memory is only read here");
   }

@@ -33,17 +33,20 @@ Task<Result<void>> ReplicaWriter::write_down(Stored stored, bool strong) {
   co_return co_await worker_.run(std::move(work));
 }
 
-Task<Result<void>> ReplicaWriter::write_seen(std::string id) {
-  std::function<Result<void>()> work = [this, id = std::move(id)] { return see(id); };
+Task<Result<void>> ReplicaWriter::write_seen(std::vector<SeenKey> keys) {
+  std::function<Result<void>()> work = [this, keys = std::move(keys)] { return see(keys); };
   co_return co_await worker_.run(std::move(work));
 }
 
-Result<void> ReplicaWriter::see(const std::string& id) {
+Result<void> ReplicaWriter::see(const std::vector<SeenKey>& keys) {
   struct stat info {};
   if (db_ == nullptr && ::stat(path_.c_str(), &info) != 0 && errno == ENOENT) return {};
   if (auto ok = open(); !ok) return ok;
-  auto written =
-      db_->write({{id, kSeenOnly, "", loop_.clock().wall().time_since_epoch().count(), false}});
+  const int64_t now = loop_.clock().wall().time_since_epoch().count();
+  std::vector<ReplicaDb::Write> writes;
+  writes.reserve(keys.size());
+  for (const SeenKey& key : keys) writes.push_back({key.id, row_of(key.what), "", now, false});
+  auto written = db_->write(writes);
   if (!written) return fail(std::move(written.error()));
   return {};
 }
@@ -72,7 +75,7 @@ Result<void> ReplicaWriter::write(const Stored& stored, bool strong) {
   if (write.json.empty()) {
     auto made = to_json_unchecked(stored.record);
     if (!made && !stored.record.from_rkms) return fail(std::move(made.error()));
-    write.json = made ? std::move(*made) : kSeenOnly;
+    write.json = made ? std::move(*made) : kSeenRkms;
   }
   write.revision = stored.revision;
   write.confirmed = loop_.clock().wall().time_since_epoch().count();

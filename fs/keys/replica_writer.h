@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/loop.h"
 #include "base/worker.h"
@@ -25,13 +26,13 @@ class ReplicaWriter final : public Notebook {
 
   Task<Result<void>> prove() override;
   Task<Result<void>> write_down(Stored stored, bool strong) override;
-  Task<Result<void>> write_seen(std::string id) override;
+  Task<Result<void>> write_seen(std::vector<SeenKey> keys) override;
 
  private:
   // On the worker.
   Result<void> open();
   Result<void> write(const Stored& stored, bool strong);
-  Result<void> see(const std::string& id);
+  Result<void> see(const std::vector<SeenKey>& keys);
 
   Loop& loop_;
   const std::string path_;

@@ -57,10 +57,17 @@ Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
+  const auto gone = co_await go_through(std::move(ids), deadline, report);
+  co_await write_seen(deadline);
+  if (!gone) co_return fail(gone.error());
+  co_return report;
+}
+
+Task<Result<void>> Healer::go_through(std::vector<std::string> ids, TimePoint deadline,
+                                      HealReport& report) {
   if (ids.empty()) {
     if (options_.adopt) report.rkms_left = 0;
-    auto scanned = co_await scan(deadline, report);
-    if (!scanned) co_return fail(std::move(scanned.error()));
+    co_return co_await scan(deadline, report);
   }
   // A store that is silent would cost a whole deadline for each key.
   std::optional<Error> silent;
@@ -76,7 +83,7 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
       silent.emplace(Code::kTimeout, "was not tried, since the store does not answer");
     }
   }
-  co_return report;
+  co_return Result<void>();
 }
 
 Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
@@ -165,12 +172,15 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     if (!found) {
       done.error = found.error().within("could not heal key " + id);
       done.store_silent = found.error().code == Code::kTimeout;
-      if (found.error().code == Code::kCorrupt) co_await see(id, deadline);
+      if (found.error().code == Code::kCorrupt) {
+        co_await see(id, Sighting::kUnproven, deadline);
+      }
     }
     co_return done;
   }
-  co_await see(id, deadline);
   Stored stored = std::move(**found);
+  const bool rkms = stored.record.from_rkms;
+  co_await see(id, rkms ? Sighting::kRkms : Sighting::kUnproven, deadline);
   Record& record = stored.record;
   // Deleted keys need no more copies.
   if (record.state == KeyState::kDeleted) co_return done;

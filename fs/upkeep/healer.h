@@ -132,8 +132,12 @@ class Healer {
   Task<Attempt> attempt(std::string id, TimePoint deadline);
   // The memory is told what was written: why it could not be.
   Task<std::optional<Error>> note(Stored written, TimePoint deadline);
-  // The memory is told that the store has a record, where that can be done.
-  Task<void> see(std::string id, TimePoint deadline);
+  // The memory is told that the store has a record, where that can be done; the notebook together
+  // with others.
+  Task<void> see(std::string id, Sighting what, TimePoint deadline);
+  Task<void> write_seen(TimePoint deadline);
+  Task<Result<void>> go_through(std::vector<std::string> ids, TimePoint deadline,
+                                HealReport& report);
   // The regions that `wraps` should be made in: WrappedKeys, or the masters' names by region.
   template <typename Wraps>
   std::vector<std::string> wanting(const Wraps& wraps) const;
@@ -165,6 +169,7 @@ class Healer {
   const HealOptions options_;
   HostMemory* const memory_;
   Notebook* const notebook_;
+  std::vector<SeenKey> seen_;  // and not in the notebook yet
   bool notebook_out_ = false;  // it did not answer in time, and is not told what was only seen
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;

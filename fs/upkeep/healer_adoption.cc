@@ -7,25 +7,32 @@
 #include "fs/upkeep/healer.h"
 
 namespace keyfs {
+namespace {
+
+// A write of its own, and synced, for each key would slow down a pass over many.
+constexpr size_t kSeenAtOnce = 200;
+
+}  // namespace
 
 Task<std::optional<Error>> Healer::note(Stored written, TimePoint deadline) {
   if (memory_ != nullptr) memory_->note(written, true);
   if (notebook_ == nullptr) co_return std::nullopt;
-  TaskGroup<Result<void>> noting(loop_);
-  noting.start(notebook_->write_down(std::move(written), true));
-  const auto noted = co_await noting.next(call_until(deadline));
-  if (!noted) co_return Error(Code::kTimeout, "it did not answer in time");
-  if (!noted->value) co_return noted->value.error();
-  co_return std::nullopt;
+  auto noting = notebook_->write_down(std::move(written), true);
+  co_return co_await done_by(loop_, std::move(noting), call_until(deadline));
 }
 
-Task<void> Healer::see(std::string id, TimePoint deadline) {
-  if (memory_ != nullptr) memory_->note_seen(id);
+Task<void> Healer::see(std::string id, Sighting what, TimePoint deadline) {
+  if (memory_ != nullptr) memory_->note_seen(id, what);
   if (notebook_ == nullptr || notebook_out_) co_return;
-  TaskGroup<Result<void>> noting(loop_);
-  noting.start(notebook_->write_seen(std::move(id)));
-  const auto noted = co_await noting.next(call_until(deadline));
-  notebook_out_ = !noted;
+  seen_.push_back({std::move(id), what});
+  if (seen_.size() >= kSeenAtOnce) co_await write_seen(deadline);
+}
+
+Task<void> Healer::write_seen(TimePoint deadline) {
+  if (seen_.empty()) co_return;
+  auto noting = notebook_->write_seen(std::exchange(seen_, {}));
+  const auto why_not = co_await done_by(loop_, std::move(noting), call_until(deadline));
+  notebook_out_ = why_not && why_not->code == Code::kTimeout;
 }
 
 Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {
@@ -42,8 +49,16 @@ Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimeP
       co_return went_back(record.id, *why, memory_->forget()).within(what);
     }
   }
-  // A record that is damaged here may have been one of keyfs's.
-  if (recall.what == Recall::What::kUnknown || recall.why) {
+  if (recall.what == Recall::What::kKnown && recall.why) {
+    co_return Error(Code::kCorrupt,
+                    what + ": what this host has seen under this id may have been a record of "
+                           "keyfs: " +
+                        recall.why->message +
+                        ". Only if the item in the store is known to be the right one, adopt it on "
+                        "a host that has not seen the other; or " +
+                        memory_->forget());
+  }
+  if (recall.what == Recall::What::kUnknown) {
     const std::string why = recall.why ? recall.why->message : "it did not answer in time";
     co_return Error(Code::kUnavailable,
                     what +
@@ -51,13 +66,11 @@ Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimeP
                         "told now: " +
                         why);
   }
-  TaskGroup<Result<void>> proving(loop_);
-  proving.start(notebook_->prove());
-  const auto proven = co_await proving.next(call_until(deadline));
-  if (proven && proven->value) co_return std::nullopt;
+  auto proving = notebook_->prove();
+  const auto why_not = co_await done_by(loop_, std::move(proving), call_until(deadline));
+  if (!why_not) co_return std::nullopt;
   co_return Error(Code::kUnavailable,
-                  what + ": this host could not remember it: " +
-                      (proven ? proven->value.error().message : "its disk did not answer in time"));
+                  what + ": this host could not remember it: " + why_not->message);
 }
 
 Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/race.h"
 #include "fs/keys/creation_gate.h"
 #include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
@@ -19,10 +18,6 @@ constexpr int kTries = 5;
 constexpr Duration kNotePatience = std::chrono::seconds(10);
 // How long a command that only looks waits for it: the answer does not depend on it.
 constexpr Duration kSeePatience = std::chrono::milliseconds(500);
-
-Error silent() {
-  return {Code::kTimeout, "this host's memory of records (state_dir) did not answer in time"};
-}
 
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
@@ -100,7 +95,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id);
+    if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
     co_return fail(found.error().within("could not create key " + id));
   }
   if (*found) {
@@ -123,14 +118,11 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   }
   if (!pass) co_return fail(pass.error());
   // Before anything is created: a key that this host can't remember could be created twice.
-  TaskGroup<Result<void>> proving(loop_);
-  proving.start(notebook_.prove());
-  const auto proven = co_await proving.next(deadline);
-  if (!proven || !proven->value) {
-    const Error why = proven ? proven->value.error() : silent();
+  auto proving = notebook_.prove();
+  if (const auto why_not = co_await done_by(loop_, std::move(proving), deadline)) {
     co_return fail(
         Code::kUnavailable,
-        "key " + id + " is not created: this host could not remember it: " + why.message);
+        "key " + id + " is not created: this host could not remember it: " + why_not->message);
   }
   MakeRequest wish(*pass, bytes, creator_, deadline);
   auto made = co_await make_key(loop_, store_, regions_, std::move(wish));
@@ -183,7 +175,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
 Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoint deadline) {
   auto found = co_await store_.get(id, Read::kStrong, deadline);
   if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id);
+    if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
     co_return fail(found.error().within(what));
   }
   if (!*found) co_return no_such_key(id);
@@ -194,18 +186,17 @@ Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoi
 }
 
 Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
-  TaskGroup<Result<void>> noting(loop_);
-  noting.start(notebook_.write_down(std::move(stored), strong));
-  const auto noted = co_await noting.next(loop_.now() + kNotePatience);
-  if (!noted) co_return silent();
-  if (!noted->value) co_return noted->value.error();
-  co_return std::nullopt;
+  auto noting = notebook_.write_down(std::move(stored), strong);
+  co_return co_await done_by(loop_, std::move(noting), loop_.now() + kNotePatience);
 }
 
-Task<void> KeyAdmin::see(std::string id) {
-  TaskGroup<Result<void>> noting(loop_);
-  noting.start(notebook_.write_seen(std::move(id)));
-  (void)co_await noting.next(loop_.now() + kSeePatience);
+Task<std::optional<Error>> KeyAdmin::see(std::string id, Sighting what) {
+  if (unheard_) co_return unheard_;
+  std::vector<SeenKey> seen(1, SeenKey{std::move(id), what});
+  auto noting = notebook_.write_seen(std::move(seen));
+  auto why_not = co_await done_by(loop_, std::move(noting), loop_.now() + kSeePatience);
+  if (why_not && why_not->code == Code::kTimeout) unheard_ = why_not;
+  co_return why_not;
 }
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
@@ -214,11 +205,11 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
   std::string what = "could not describe key " + id;
   const auto found = co_await look_up(id, std::move(what), deadline);
   if (!found) co_return fail(found.error());
-  // Its key was not unwrapped, so nothing else of the record is taken for true.
-  co_await see(id);
   const Record& record = found->record;
 
   KeyDescription told;
+  // Its key was not unwrapped, so nothing else of the record is taken for true.
+  told.not_noted = co_await see(id, record.from_rkms ? Sighting::kRkms : Sighting::kUnproven);
   told.id = record.id;
   told.state = record.state;
   told.current = record.current;

@@ -63,6 +63,7 @@ struct KeyDescription {
   uint32_t current = 0;
   bool from_rkms = false;
   std::vector<VersionInfo> versions;
+  std::optional<Error> not_noted;  // why this host will not remember that it was seen
 
   bool degraded() const;  // the current version lacks a region's present master
 };
@@ -88,8 +89,8 @@ class KeyAdmin {
   Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
   // The error for a failed change.
   Task<std::optional<Error>> note(Stored stored, bool strong);
-  // Notes that the store has a record, where that can be done.
-  Task<void> see(std::string id);
+  // Notes that the store has a record; the error if that can't be done soon.
+  Task<std::optional<Error>> see(std::string id, Sighting what);
 
   Loop& loop_;
   Store& store_;
@@ -97,6 +98,7 @@ class KeyAdmin {
   HostMemory& memory_;
   Notebook& notebook_;
   const std::string creator_;
+  std::optional<Error> unheard_;  // the notebook did not answer in time, and is not waited for again
 };
 
 }  // namespace keyfs

@@ -47,7 +47,7 @@ struct NoMemory final : HostMemory {
     co_return never;
   }
   void note(const Stored&, bool) override {}
-  void note_seen(const std::string&) override {}
+  void note_seen(const std::string&, Sighting) override {}
   Task<Result<void>> kept(std::string) override { co_return Result<void>(); }
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
@@ -74,7 +74,10 @@ struct ScriptedMemory final : HostMemory {
     co_return answer;
   }
   void note(const Stored& stored, bool strong) override { noted.emplace_back(stored, strong); }
-  void note_seen(const std::string& id) override { seen.push_back(id); }
+  void note_seen(const std::string& id, Sighting what) override {
+    seen.push_back(id);
+    sightings.push_back(what);
+  }
   Task<Result<void>> kept(std::string) override {
     if (keeps) co_return Result<void>();
     co_return fail(Code::kUnavailable, "the disk is full");
@@ -100,6 +103,7 @@ struct ScriptedMemory final : HostMemory {
   Loop& loop;
   Recall answer;
   std::vector<std::string> seen;
+  std::vector<Sighting> sightings;
   Duration delay{};
   bool hangs = false;
   int asked = 0;

@@ -254,11 +254,11 @@ TEST_F(ReplicaTest, a_doubt_does_not_push_out_a_record_that_is_not_on_disk_yet) 
 TEST_F(ReplicaTest, that_a_record_was_seen_takes_no_other_ones_place) {
   const auto recall = [&] { return time->loop.run_task(replica->recall("orders")); };
   note();
-  replica->note_seen("orders");
+  replica->note_seen("orders", Sighting::kUnproven);
   EXPECT_TRUE(recall().stored);
   flush();
   EXPECT_TRUE(recall().stored);
-  replica->note_seen("damaged");
+  replica->note_seen("damaged", Sighting::kUnproven);
   flush();
   close();
   open();
@@ -274,11 +274,40 @@ TEST_F(ReplicaTest, that_a_record_was_seen_takes_away_no_doubt_that_is_not_on_di
   ReplicaDb::Write doubt{"orders", "", "", 0};
   doubt.doubted = true;
   ASSERT_TRUE(notes.add(doubt));
-  ASSERT_TRUE(notes.add({"orders", kSeenOnly, "", 5, false}));
+  ASSERT_TRUE(notes.add({"orders", kSeenUnproven, "", 5, false}));
   ASSERT_NE(notes.find("orders"), nullptr);
-  EXPECT_EQ(notes.find("orders")->json, kSeenOnly);
+  EXPECT_EQ(notes.find("orders")->json, kSeenUnproven);
   EXPECT_TRUE(notes.find("orders")->doubted);
   EXPECT_EQ(notes.find("orders")->confirmed, 0);
+}
+
+// Adopting needs to tell them apart, whichever was seen first, and in each stage of its way.
+TEST_F(ReplicaTest, what_may_have_been_keyfss_is_told_from_what_rkms_wrote) {
+  const auto maybe_ours = [&](const char* id) {
+    const Recall told = time->loop.run_task(replica->recall(id));
+    EXPECT_EQ(told.what, Recall::What::kKnown) << id;
+    EXPECT_FALSE(told.stored) << id;
+    return told.why.has_value();
+  };
+  const auto look = [&] {
+    EXPECT_FALSE(maybe_ours("rkms"));
+    EXPECT_TRUE(maybe_ours("damaged"));
+    EXPECT_TRUE(maybe_ours("damaged, then rkms"));
+    EXPECT_TRUE(maybe_ours("rkms, then damaged"));
+  };
+  replica->note_seen("rkms", Sighting::kRkms);
+  replica->note_seen("damaged", Sighting::kUnproven);
+  for (const bool written : {false, true}) {
+    replica->note_seen("damaged, then rkms", written ? Sighting::kRkms : Sighting::kUnproven);
+    replica->note_seen("rkms, then damaged", written ? Sighting::kUnproven : Sighting::kRkms);
+    if (!written) flush();
+  }
+  look();
+  flush();
+  look();
+  close();
+  open();
+  look();
 }
 
 TEST_F(ReplicaTest, an_answer_that_may_be_old_takes_away_no_doubt_that_is_not_on_disk_yet) {
@@ -305,7 +334,7 @@ TEST_F(ReplicaTest, a_record_announced_as_changed_ages_though_an_old_answer_came
   wait(10ms);
   note();
   wait(1h);
-  replica->note_seen("other");  // keeps the disk busy
+  replica->note_seen("other", Sighting::kUnproven);  // keeps the disk busy
   replica->doubt("orders");
   replica->note(Stored{stored("orders"), "1"}, false);
   flush();

@@ -1,5 +1,6 @@
 #include "fs/upkeep/adoption.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <set>
@@ -78,8 +79,10 @@ struct FailingNotebook final : Notebook {
     if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
     co_return told(cannot_write);
   }
-  Task<Result<void>> write_seen(std::string id) override {
-    if (!cannot_write) seen.insert(std::move(id));
+  Task<Result<void>> write_seen(std::vector<SeenKey> keys) override {
+    for (SeenKey& key : keys) {
+      if (!cannot_write) seen.insert(std::move(key.id));
+    }
     co_return told(cannot_write);
   }
   static Result<void> told(bool fails) {
@@ -168,6 +171,14 @@ TEST_F(AdoptionTest, an_item_in_place_of_a_record_that_this_host_has_seen_is_lef
   EXPECT_TRUE(has(refused("old"), "an RKMS item has replaced the record"));
   memory.says(Recall::What::kUnknown);
   EXPECT_TRUE(has(refused("old"), "can't be told now"));
+  memory.says(Recall::What::kKnown);
+  memory.answer.why.emplace(Code::kCorrupt, "it was damaged");
+  const std::string told = refused("old");
+  EXPECT_TRUE(has(told, "may have been a record of keyfs: it was damaged")) << told;
+  EXPECT_TRUE(has(told, "forget it")) << "the way out: " << told;
+  EXPECT_TRUE(std::all_of(memory.sightings.begin(), memory.sightings.end(),
+                          [](Sighting what) { return what == Sighting::kRkms; }))
+      << "to look at an item says nothing against adopting it later";
   memory.says(Recall::What::kKnown);  // as one that RKMS wrote
   EXPECT_EQ(heal().adopted, 1u);
 }

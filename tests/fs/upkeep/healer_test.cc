@@ -406,14 +406,16 @@ struct WritingNotebook final : Notebook {
     noted.push_back(std::move(stored.record));
     co_return Result<void>();
   }
-  Task<Result<void>> write_seen(std::string id) override {
+  Task<Result<void>> write_seen(std::vector<SeenKey> keys) override {
     if (fails) co_return fail(Code::kUnavailable, "the disk is full");
-    seen.push_back(std::move(id));
+    ++writes_of_seen;
+    for (SeenKey& key : keys) seen.push_back(std::move(key.id));
     co_return Result<void>();
   }
   bool fails = false;
   std::vector<Record> noted;
   std::vector<std::string> seen;
+  int writes_of_seen = 0;
 };
 
 struct HealerMemory : HealerTest {
@@ -457,6 +459,7 @@ TEST_F(HealerMemory, a_record_that_was_looked_at_was_seen_whole_or_damaged) {
   heal({"whole", "damaged", "absent"});
   EXPECT_TRUE(notebook.noted.empty()) << "nothing was changed";
   EXPECT_EQ(notebook.seen, (std::vector<std::string>{"whole", "damaged"}));
+  EXPECT_EQ(notebook.writes_of_seen, 1) << "each is synced";
   EXPECT_EQ(memory.seen, notebook.seen) << "a daemon has only this one";
 }
 

@@ -24,8 +24,10 @@ struct ScriptedNotebook final : Notebook {
     if (!cannot_write) noted[stored.record.id] = std::move(stored.record);
     co_return told(cannot_write);
   }
-  Task<Result<void>> write_seen(std::string id) override {
-    if (!cannot_write) seen.insert(std::move(id));
+  Task<Result<void>> write_seen(std::vector<SeenKey> keys) override {
+    for (SeenKey& key : keys) {
+      if (!cannot_write) seen.insert(std::move(key.id));
+    }
     co_return told(cannot_write);
   }
   static Result<void> told(const std::optional<Error>& error) {
