@@ -10,9 +10,6 @@
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
-#include "fs/keys/replica_reader.h"
-#include "fs/keys/replica_writer.h"
-#include "fs/policy/key_id.h"
 #include "fs/upkeep/healer.h"
 #include "fs/upkeep/key_admin.h"
 
@@ -49,11 +46,8 @@ class PerKey {
   PerKey(CommandContext& context, Output& output)
       : context_(context),
         output_(output),
-        memory_(context.backends->loop(), replica_of(context)),
-        notebook_(context.backends->loop(), replica_of(context),
-                  [dir = context.configuration.settings.state_dir] { return make_state_dir(dir); }),
         admin_(context.backends->loop(), context.backends->store(), context.backends->regions(),
-               memory_, notebook_, host_name()) {}
+               context.memory(), context.notebook(), host_name()) {}
 
   void create(const std::string& id, uint32_t bytes) {
     if (!permitted(id, "create", "create or admin", &Permission::create)) return;
@@ -104,10 +98,6 @@ class PerKey {
   }
 
  private:
-  static std::string replica_of(const CommandContext& context) {
-    return context.configuration.settings.state_dir + "/replica.db";
-  }
-
   // False, after a message, if this host will not remember the change.
   bool noted(const std::string& id, const std::optional<Error>& why_not, Json& json) {
     if (!why_not) return true;
@@ -121,11 +111,6 @@ class PerKey {
 
   bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
                  bool Permission::*what) {
-    if (!is_key_id(id)) {
-      failed(id, Error(Code::kInvalid,
-                       "\"" + id + "\" is not a valid key id: " + std::string(kKeyIdRule)));
-      return false;
-    }
     const Permission permission = permission_for(*context_.configuration.policy, id, user_);
     if (permission.*what) return true;
     failed(id, refusal(permission, user_, verb, id, entries));
@@ -150,8 +135,6 @@ class PerKey {
   Output& output_;
   const RootsStateDir new_state_dir_{
       context_.configuration.embedded.empty() ? context_.configuration.settings.state_dir : ""};
-  ReplicaReader memory_;
-  ReplicaWriter notebook_;
   KeyAdmin admin_;
   const User user_ = invoking_user();
   Tally tally_;
@@ -161,6 +144,7 @@ class PerKey {
 ExitCode for_each_id(
     const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
     const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
+  if (!are_key_ids(ids, output)) return ExitCode::kUsage;
   auto context = CommandContext::open(common, output, makes);
   if (!context) {
     output.error(context.error().message);
@@ -269,6 +253,7 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
 }
 
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output) {
+  if (!are_key_ids(arguments.ids, output)) return ExitCode::kUsage;
   auto opened = CommandContext::open(common, output);
   if (!opened) {
     output.error(opened.error().message);
@@ -282,11 +267,8 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   options.adopt = arguments.adopt;
   options.rewrap = true;
   const std::string& state_dir = context.configuration.settings.state_dir;
-  ReplicaReader memory(context.backends->loop(), state_dir + "/replica.db");
-  ReplicaWriter notebook(context.backends->loop(), state_dir + "/replica.db",
-                         [&] { return make_state_dir(state_dir); });
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
-                context.log, options, &memory, &notebook);
+                context.log, options, &context.memory(), &context.notebook());
   const RootsStateDir new_state_dir(context.configuration.embedded.empty() ? state_dir : "");
   context.run(context.backends->regions().keep_warm());  // tells which masters are there now
   const auto report = context.run(healer.run_once(arguments.ids, TimePoint::max()));

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <optional>
 
+#include "fs/policy/key_id.h"
+
 namespace keyfs {
 namespace {
 
@@ -57,6 +59,18 @@ std::string name_of(uid_t uid) {
 }
 
 }  // namespace
+
+bool are_key_ids(const std::vector<std::string>& ids, Output& output) {
+  bool all = true;
+  for (const std::string& id : ids) {
+    if (is_key_id(id)) continue;
+    output.error("\"" + id +
+                 "\" is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a "
+                 "letter or a digit");
+    all = false;
+  }
+  return all;
+}
 
 std::string User::text() const {
   const std::string number = "uid " + std::to_string(caller.uid);

@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/cli/output.h"
 #include "fs/policy/policy.h"
 
 namespace keyfs {
 
-// For messages about an invalid key id.
-inline constexpr std::string_view kKeyIdRule =
-    "1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or a digit";
+// What was typed as ids of keys; an invalid one is told, and is a mistake in the command line
+// (ExitCode::kUsage): nothing is to be tried.
+bool are_key_ids(const std::vector<std::string>& ids, Output& output);
 
 struct User {
   Caller caller;

@@ -16,7 +16,6 @@
 #include "fs/cli/overdue.h"
 #include "fs/daemon/process.h"
 #include "fs/daemon/state_dir.h"
-#include "fs/keys/replica_reader.h"
 #include "store/known_store.h"
 
 namespace keyfs {
@@ -159,9 +158,8 @@ Part check_memory_of_records(CommandContext& context) {
     }
   }
   CheckItem replica{"replica", true, state_dir + "/replica.db", "", false};
-  ReplicaReader reader(context.backends->loop(), state_dir + "/replica.db");
   // Any id: whether the file can tell is what matters.
-  const Recall recall = context.run(reader.recall("keyfs-check"));
+  const Recall recall = context.run(context.memory().recall("keyfs-check"));
   if (written.ok && recall.what == Recall::What::kUnknown) {
     replica.ok = false;
     replica.detail = recall.why ? recall.why->message : "cannot be read";

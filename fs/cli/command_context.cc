@@ -86,6 +86,19 @@ void CommandContext::TakeDown::operator()(CommandContext* context) const noexcep
   }
 }
 
+ReplicaReader& CommandContext::memory() {
+  if (!memory_) memory_.emplace(backends->loop(), configuration.settings.state_dir + "/replica.db");
+  return *memory_;
+}
+
+ReplicaWriter& CommandContext::notebook() {
+  if (!notebook_) {
+    const std::string& dir = configuration.settings.state_dir;
+    notebook_.emplace(backends->loop(), dir + "/replica.db", [dir] { return make_state_dir(dir); });
+  }
+  return *notebook_;
+}
+
 Result<Configuration> load_configuration(const CommonArguments& common, Output& output) {
   const Overdue overdue(output,
                         "reading " + (common.embedded.empty() ? common.config : common.embedded),

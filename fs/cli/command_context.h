@@ -1,4 +1,5 @@
-// What a command on keys starts with: the configuration, and the parts that it names.
+// What a command on keys starts with: the configuration, the parts that it names, and this host's
+// memory.
 //
 // Thread-safety: one thread, which runs the loop inside run(). Ownership: owns all parts.
 // Blocking: open() and run().
@@ -6,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -17,6 +19,8 @@
 #include "fs/cli/output.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
+#include "fs/keys/replica_reader.h"
+#include "fs/keys/replica_writer.h"
 
 namespace keyfs {
 
@@ -80,6 +84,10 @@ struct CommandContext {
   // time (fs/cli/overdue.h). kInvalid for the configuration, otherwise as Backends::open().
   static Result<Owner> open(const CommonArguments& common, Output& output,
                             Makes makes = Makes::kNothing);
+  // This host's memory of records, for a command to ask and to write. Of the context, so that a
+  // state_dir that begins to hang does not hold up the command's end.
+  ReplicaReader& memory();
+  ReplicaWriter& notebook();
   // For one key, from now on: open_deadline.
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   // Blocks until the task is done.
@@ -90,6 +98,10 @@ struct CommandContext {
 
  private:
   explicit CommandContext(Configuration loaded) : configuration(std::move(loaded)) {}
+
+  // After `backends`, whose loop they use.
+  std::optional<ReplicaReader> memory_;
+  std::optional<ReplicaWriter> notebook_;
 };
 
 }  // namespace keyfs

@@ -8,7 +8,6 @@
 #include "fs/cli/commands.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
-#include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {
@@ -55,6 +54,12 @@ Json describe(const Policy& policy, const Decision& decision, std::string_view i
 
 ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& common,
                      Output& output) {
+  const bool about_a_key = !arguments.id.empty();
+  if (about_a_key && !are_key_ids({arguments.id}, output)) return ExitCode::kUsage;
+  if (!about_a_key && !arguments.user.empty()) {
+    output.error("--user is about one key: keyfs explain ID --user NAME");
+    return ExitCode::kUsage;
+  }
   const auto configuration = load_configuration(common);
   if (!configuration) {
     output.error(configuration.error().message);
@@ -66,12 +71,7 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
     output.error(good.error().message);
     return exit_code_for(good.error());
   }
-  if (arguments.id.empty() && arguments.user.empty())
-    return explain_configuration(*configuration, output);
-  if (!is_key_id(arguments.id)) {
-    output.error("\"" + arguments.id + "\" is not a valid key id: " + std::string(kKeyIdRule));
-    return ExitCode::kUsage;
-  }
+  if (!about_a_key) return explain_configuration(*configuration, output);
   User user = invoking_user();
   if (!arguments.user.empty()) {
     auto found = find_user(arguments.user);

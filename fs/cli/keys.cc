@@ -7,8 +7,6 @@
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
-#include "fs/keys/replica_reader.h"
-#include "fs/keys/replica_writer.h"
 #include "fs/policy/key_id.h"
 #include "fs/upkeep/key_admin.h"
 
@@ -202,18 +200,15 @@ ExitCode run_list(const ListArguments& arguments, const CommonArguments& common,
 
 ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments& common,
                       Output& output) {
+  if (!are_key_ids(arguments.ids, output)) return ExitCode::kUsage;
   auto opened = CommandContext::open(common, output);
   if (!opened) {
     output.error(opened.error().message);
     return exit_code_for(opened.error());
   }
   CommandContext& context = **opened;
-  const std::string& state_dir = context.configuration.settings.state_dir;
-  ReplicaReader memory(context.backends->loop(), state_dir + "/replica.db");
-  ReplicaWriter notebook(context.backends->loop(), state_dir + "/replica.db",
-                         [&] { return make_state_dir(state_dir); });
   KeyAdmin admin(context.backends->loop(), context.backends->store(), context.backends->regions(),
-                 memory, notebook, host_name());
+                 context.memory(), context.notebook(), host_name());
   const User user = invoking_user();
   Tally tally;
   Json keys = Json::array();
@@ -235,8 +230,17 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
       failed(key.error());
       continue;
     }
+    Json json = to_json(*key);
+    // A user without access to state_dir only looks.
+    if (key->not_noted && key->not_noted->code != Code::kDenied) {
+      output.error(id +
+                   ": this host could not note that it has seen this key, and may have been unable "
+                   "to compare its record with what it remembers: " +
+                   key->not_noted->message);
+      json["not_noted"] = key->not_noted->message;
+    }
     if (output.json()) {
-      keys.push_back(to_json(*key));
+      keys.push_back(std::move(json));
     } else {
       print(*key, output.out());
     }

@@ -23,9 +23,7 @@ const char* const kSchema =
 
 }  // namespace
 
-const char* row_of(Sighting what) {
-  return what == Sighting::kRkms ? kSeenRkms : kSeenUnproven;
-}
+const char* row_of(Sighting what) { return what == Sighting::kRkms ? kSeenRkms : kSeenUnproven; }
 
 bool only_seen(std::string_view json) { return json == kSeenRkms || json == kSeenUnproven; }
 

@@ -51,8 +51,9 @@ Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimeP
   }
   if (recall.what == Recall::What::kKnown && recall.why) {
     co_return Error(Code::kCorrupt,
-                    what + ": what this host has seen under this id may have been a record of "
-                           "keyfs: " +
+                    what +
+                        ": what this host has seen under this id may have been a record of "
+                        "keyfs: " +
                         recall.why->message +
                         ". Only if the item in the store is known to be the right one, adopt it on "
                         "a host that has not seen the other; or " +

@@ -98,7 +98,8 @@ class KeyAdmin {
   HostMemory& memory_;
   Notebook& notebook_;
   const std::string creator_;
-  std::optional<Error> unheard_;  // the notebook did not answer in time, and is not waited for again
+  std::optional<Error>
+      unheard_;  // the notebook did not answer in time, and is not waited for again
 };
 
 }  // namespace keyfs

@@ -128,7 +128,19 @@ def test_some_done_and_some_failed_is_exit_code_3(config):
     assert good["id"] == "orders" and bad["id"] == "nobody-made-this" and "nobody-made-this" in bad["reason"]
     assert "nobody-made-this" in done.stderr
     assert "nobody-made-this" in error_of(run("disable", "-c", config, "nobody-made-this"), FAILED)
-    assert "no/id" in error_of(run("create", "-c", config, "no/id"), FAILED)
+
+
+@pytest.mark.parametrize("args", [("create",), ("describe",), ("disable",), ("enable",), ("delete", "--yes"), ("heal",), ("explain",)], ids=lambda args: args[0])
+def test_an_invalid_id_is_a_mistake_in_the_command_line_and_nothing_is_tried(config, args):
+    for bad in ("no/id", "x" * 256):
+        assert f'"{bad}" is not a valid key id' in error_of(run(*args, "-c", config, bad), USAGE)
+    if args == ("create",):
+        error_of(run(*args, "-c", config, "orders", "no/id"), USAGE)
+        assert "orders" not in run("list", "-c", config).stdout
+
+
+def test_a_user_without_a_key_to_explain_is_told_to_name_one(config):
+    assert "keyfs explain ID --user NAME" in error_of(run("explain", "-c", config, "--user", "root"), USAGE)
 
 
 def test_no_key_material_is_ever_printed(folder, make_daemon):
@@ -260,11 +272,13 @@ def test_json_takes_paths_and_ids_that_are_no_utf8(config, folder):
     os.mkdir(place)
     strange = os.path.join(place, "keyfs.ini")
     os.link(config, strange)
-    for args, code in ((("check", "-c", strange), DONE), (("describe", bad), FAILED), (("create", bad), FAILED), (("disable", bad, "-c", strange), FAILED),
-                       (("list", "-c", strange), DONE), (("explain", "-c", strange), DONE)):
-        done = run(*args, "--json", *(() if "-c" in args else ("-c", config)), errors="surrogateescape")
-        assert done.returncode == code, done
+    for command in ("check", "list", "explain"):
+        done = run(command, "-c", strange, "--json", errors="surrogateescape")
+        assert done.returncode == DONE, done
         json.loads(done.stdout.encode("utf-8"))
+    for command in ("describe", "create", "disable"):
+        done = run(command, bad, "-c", config, "--json", errors="surrogateescape")
+        assert done.returncode == USAGE and not done.stdout and "is not a valid key id" in done.stderr, done
     done = run("status", "--json", place, errors="surrogateescape")
     assert done.returncode == FAILED and json.loads(done.stdout) == {"mounts": []}, done
 

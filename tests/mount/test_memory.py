@@ -95,6 +95,23 @@ def test_a_key_that_was_only_looked_at_is_not_made_anew_once_its_record_is_lost(
         assert other.read("orders") == key
 
 
+def test_describe_does_not_wait_long_for_a_memory_that_others_hold_and_says_so(launch):
+    keyfs = launch()
+    keyfs.read("orders")
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    keyfs.terminate()
+    other = sqlite3.connect(f"{keyfs.state_dir}/replica.db", isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        # Half a second, and two for the writer, which would go on for five.
+        with seen.within(4.5, "describe"):
+            done = keyfs.cli("describe", "orders")
+    finally:
+        other.close()
+    assert done.returncode == 0 and done.stdout.startswith("orders\n"), done
+    assert "could not note that it has seen this key" in done.stderr and "did not answer in time" in done.stderr, done.stderr
+
+
 def test_describe_leaves_no_memory_behind_where_there_is_none(launch, db):
     launch(name="other").read("orders")
     keyfs = launch(start=False)

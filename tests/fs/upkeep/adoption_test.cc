@@ -176,9 +176,9 @@ TEST_F(AdoptionTest, an_item_in_place_of_a_record_that_this_host_has_seen_is_lef
   const std::string told = refused("old");
   EXPECT_TRUE(has(told, "may have been a record of keyfs: it was damaged")) << told;
   EXPECT_TRUE(has(told, "forget it")) << "the way out: " << told;
-  EXPECT_TRUE(std::all_of(memory.sightings.begin(), memory.sightings.end(),
-                          [](Sighting what) { return what == Sighting::kRkms; }))
-      << "to look at an item says nothing against adopting it later";
+  EXPECT_TRUE(std::all_of(memory.sightings.begin(), memory.sightings.end(), [](Sighting what) {
+    return what == Sighting::kRkms;
+  })) << "to look at an item says nothing against adopting it later";
   memory.says(Recall::What::kKnown);  // as one that RKMS wrote
   EXPECT_EQ(heal().adopted, 1u);
 }
