@@ -50,7 +50,7 @@ class PerKey {
                context.memory(), context.notebook(), host_name()) {}
 
   void create(const std::string& id, uint32_t bytes) {
-    if (!permitted(id, "create", "create or admin", &Permission::create)) return;
+    if (!permitted(id, "create", "both read and create, or in admin", &Permission::create)) return;
     const auto made = context_.run(admin_.create(id, bytes, context_.deadline()));
     if (!made) return failed(id, made.error());
     if (made->state == KeyState::kDeleted) {

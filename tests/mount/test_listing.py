@@ -9,7 +9,7 @@ from support.process import eventually, spawn, stop
 from support.users import UserProcess
 
 APP, OTHER = 4001, 4002
-POLICY = {"app-*": {"read": f"uid:{APP}", "create": "uid:0"}, "both-*": {"read": f"uid:{APP}, uid:{OTHER}, uid:0", "create": "uid:0"},
+POLICY = {"app-*": {"read": f"uid:{APP}"}, "both-*": {"read": f"uid:{APP}, uid:{OTHER}, uid:0", "create": "uid:0"},
           "root-*": seen.EVERYTHING}
 
 

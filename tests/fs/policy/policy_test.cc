@@ -157,6 +157,14 @@ TEST_F(PolicyTest, explain_names_the_line_that_decides) {
             std::string::npos);
 }
 
+TEST_F(PolicyTest, explain_says_that_a_creator_lacks_the_right_to_read) {
+  KnownGroups none;
+  const std::string text = policy->explain("team-a1", {7, 7}, none);
+  EXPECT_NE(text.find("read: no, not in line 9"), text.npos) << text;
+  EXPECT_NE(text.find("create: no, though in line 10 (create = any): only who may read"), text.npos)
+      << text;
+}
+
 TEST_F(PolicyTest, a_reload_that_changes_nothing_keeps_the_policy) {
   PolicyHolder holder(std::move(policy));
   const Policy* before = &holder.current();
@@ -178,6 +186,14 @@ TEST(PolicyMistakes, are_told_with_their_line) {
   EXPECT_EQ(mistake("[keys a]\ncreate = any\n"),
             "k.ini:2: [keys a] create: permits creating keys that nobody may read: add a read "
             "list");
+  EXPECT_EQ(mistake("[keys a]\nread = user:ops\ncreate = user:ops, user:app\n"),
+            "k.ini:3: [keys a] create: user:app could create nothing, since read does not name it: "
+            "add it to read as well");
+  EXPECT_EQ(mistake("[keys a]\nread = user:app\ncreate = uid:1000, group:staff\n"), "no mistake")
+      << "the same user; and who is in a group is known only when they ask";
+  EXPECT_EQ(mistake("[keys a]\nread = group:staff\ncreate = user:app\n"), "no mistake");
+  EXPECT_EQ(mistake("[keys a]\nread = user:app\ncreate = any\n"), "no mistake")
+      << "whoever may read";
   EXPECT_EQ(
       mistake("[keys a]\nread = app\n"),
       "k.ini:2: [keys a] read: \"app\" is neither user:NAME, uid:N, group:NAME, gid:N, nor any");
