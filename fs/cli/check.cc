@@ -10,12 +10,13 @@
 
 #include "base/file.h"
 #include "base/private_file.h"
-#include "fs/audit/audit.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/overdue.h"
+#include "fs/daemon/audit_place.h"
 #include "fs/daemon/process.h"
 #include "fs/daemon/state_dir.h"
+#include "fs/mount/inode_ids.h"
 #include "store/known_store.h"
 
 namespace keyfs {
@@ -74,18 +75,6 @@ Part check_memory() {
   return {"memory", {item}};
 }
 
-// The file that the audit goes to: as the daemon finds it (open_audit()). Empty: to none.
-Result<std::string> audit_file(const Configuration& configuration) {
-  const Settings& settings = configuration.settings;
-  if (settings.audit_to == AuditTo::kOff) return "";
-  if (settings.audit_to == AuditTo::kFile) return settings.audit_path;
-  const auto journal = open_audit_journal();
-  if (journal) return "";
-  const auto* section = configuration.file.find("keyfs");
-  if (section != nullptr && section->find("audit") != nullptr) return fail(journal.error());
-  return settings.state_dir + "/audit.jsonl";
-}
-
 // Or may make it. errno tells why not.
 bool may_append(const std::string& path) {
   if (::access(path.c_str(), W_OK) == 0) return true;
@@ -121,18 +110,29 @@ Part check_files(const Configuration& configuration) {
   };
   Part part{"files", {look("state_dir", settings.state_dir, true)}};
   part.items.push_back(look("log", settings.state_dir + "/keyfs.log", false));
-  if (auto audit = audit_file(configuration); !audit) {
+  if (const auto audit = audit_place(configuration); !audit) {
     part.items.push_back(
         {"audit", false, audit.error().message, "start the journal, or name a file"});
-  } else if (!audit->empty()) {
-    CheckItem item = look("audit", *audit, false);
-    if (item.ok && !may_append(*audit)) {
+  } else if (const std::string& file = audit->file; !file.empty()) {
+    CheckItem item = look("audit", file, false);
+    if (item.ok && !may_append(file)) {
       item.ok = false;
-      item.detail = os_error(*audit, "cannot be written").message;
+      item.detail = os_error(file, "cannot be written").message;
       item.remedy = "make it writable for the daemon's user";
     }
     part.items.push_back(std::move(item));
   }
+  CheckItem ids{"node ids", true, settings.state_dir + "/node_ids", ""};
+  if (const auto good = check_inode_ids(settings.state_dir); !good) {
+    ids.ok = false;
+    // The daemon does without the file where it can't use state_dir, which is told below.
+    ids.essential = good.error().code == Code::kCorrupt ||
+                    ::access(settings.state_dir.c_str(), R_OK | W_OK | X_OK) == 0;
+    ids.detail = good.error().message;
+    ids.remedy = ids.essential ? "until then nothing is mounted"
+                               : "let the daemon's user read and write in state_dir";
+  }
+  part.items.push_back(std::move(ids));
   const auto* store = configuration.file.find("store");
   const auto* path = store == nullptr ? nullptr : store->find("path");
   if (path != nullptr) {

@@ -21,6 +21,7 @@
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
 #include "fs/audit/process_info.h"
+#include "fs/daemon/audit_place.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/observer.h"
@@ -56,29 +57,16 @@ Result<void> make_directory(const std::string& path) {
   return {};
 }
 
-// By default the journal; without one, a file in state_dir.
 Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration, Log& log) {
-  const Settings& settings = configuration.settings;
-  const auto to_file = [&](const std::string& path) -> Result<std::unique_ptr<AuditSink>> {
-    if (auto made = make_directory(fs::path(path).parent_path().string()); !made)
-      return fail(made.error());
-    return open_audit_file(path, settings.audit_group_readable);
-  };
-  switch (settings.audit_to) {
-    case AuditTo::kOff:
-      return nullptr;
-    case AuditTo::kFile:
-      return to_file(settings.audit_path);
-    case AuditTo::kJournal:
-      break;
+  auto place = audit_place(configuration);
+  if (!place) return fail(place.error());
+  if (place->file.empty()) return std::move(place->journal);
+  if (place->instead_of_journal) {
+    log.info("there is no journal; the audit goes to " + place->file);
   }
-  auto journal = open_audit_journal();
-  const auto* section = configuration.file.find("keyfs");
-  const bool asked_for = section != nullptr && section->find("audit") != nullptr;
-  if (journal || asked_for) return journal;
-  const std::string path = settings.state_dir + "/audit.jsonl";
-  log.info("there is no journal; the audit goes to " + path);
-  return to_file(path);
+  if (auto made = make_directory(fs::path(place->file).parent_path().string()); !made)
+    return fail(made.error());
+  return open_audit_file(place->file, configuration.settings.audit_group_readable);
 }
 
 // Whether no network is used.

@@ -30,6 +30,12 @@ tl::unexpected<Error> system_error(const std::string& what, int error) {
                                       "; state_dir must be a directory that keyfs may write");
 }
 
+Error all_used(const std::string& path) {
+  return {Code::kUnavailable, "cannot number the files of this mount: all blocks in " + path +
+                                  " are used; move the file away once no file of an earlier mount "
+                                  "is open"};
+}
+
 Result<std::optional<uint64_t>> read_block(int dir, const std::string& path) {
   const Descriptor file(
       ::openat(dir, "node_ids", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
@@ -90,6 +96,18 @@ uint64_t block_by_clock(WallTime now) {
 
 }  // namespace
 
+Result<void> check_inode_ids(const std::string& state_dir) {
+  const Descriptor dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir.is_open()) {
+    if (errno == ENOENT) return {};
+    return system_error("cannot open " + state_dir, errno);
+  }
+  const auto next = read_block(dir.get(), state_dir + "/node_ids");
+  if (!next) return fail(next.error());
+  if (*next && **next > kLastBlock) return fail(all_used(state_dir + "/node_ids"));
+  return {};
+}
+
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   const std::string path = state_dir + "/node_ids";
   const Descriptor dir(::open(state_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -102,9 +120,7 @@ Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now) {
   if (!next) return fail(next.error());
   const uint64_t block = *next ? **next : block_by_clock(now);
   if (block > kLastBlock) {
-    return fail(Code::kUnavailable,
-                "cannot number the files of this mount: all blocks in " + path +
-                    " are used; move the file away once no file of an earlier mount is open");
+    return fail(all_used(path));
   }
   if (auto written = write_block(dir.get(), path, block + 1); !written) {
     return fail(written.error());

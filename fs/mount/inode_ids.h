@@ -30,6 +30,10 @@ struct InodeIds {
 // message says what to do), kCorrupt if it is not keyfs's (it is never overwritten).
 Result<InodeIds> take_inode_ids(const std::string& state_dir, WallTime now);
 
+// Whether take_inode_ids() could read what is there; takes nothing. A file or directory that does
+// not exist is good.
+Result<void> check_inode_ids(const std::string& state_dir);
+
 // For a start without a writable state_dir: the block of this minute by the wall clock, or the one
 // in the file if that is higher. Another start within the same minute takes the same block, so this
 // is only better than not starting.

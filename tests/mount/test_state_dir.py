@@ -284,3 +284,17 @@ def test_create_refuses_another_users_state_dir_as_mount_does(launch):
     os.chown(keyfs.state_dir, 4711, -1)
     done = keyfs.cli("create", "new")
     assert done.returncode == 1 and "is owned by uid 4711" in done.stderr, done
+
+
+def test_check_tells_of_a_damaged_file_of_node_ids_as_a_mount_does(launch):
+    keyfs = launch()
+    keyfs.terminate()
+    path = os.path.join(keyfs.state_dir, "node_ids")
+    with open(path, "w") as f:
+        f.write("hello\n")
+    refused = keyfs.mount_in_vain()
+    assert refused.returncode == 1 and f"{path} is not a keyfs node id file" in refused.stderr, refused
+    done = keyfs.cli("check")
+    assert done.returncode == 1 and f"{path} is not a keyfs node id file" in done.stdout, done.stdout + done.stderr
+    os.remove(path)
+    assert keyfs.cli("check").returncode == 0

@@ -64,8 +64,26 @@ TEST(InodeIds, a_file_of_somebody_else_is_neither_used_nor_overwritten) {
     const auto ids = take_inode_ids(dir.path(), kNow);
     ASSERT_FALSE(ids) << text;
     EXPECT_EQ(ids.error().code, Code::kCorrupt);
+    const auto looked_at = check_inode_ids(dir.path());
+    ASSERT_FALSE(looked_at) << text;
+    EXPECT_EQ(looked_at.error().message, ids.error().message);
     EXPECT_EQ(contents(dir.path() + "/node_ids"), text);
   }
+}
+
+TEST(InodeIds, a_look_at_the_file_takes_nothing) {
+  const TemporaryDirectory dir;
+  EXPECT_TRUE(check_inode_ids(dir.path() + "/none"));
+  EXPECT_TRUE(check_inode_ids(dir.path()));
+  EXPECT_FALSE(std::filesystem::exists(dir.path() + "/node_ids"));
+  ASSERT_TRUE(take_inode_ids(dir.path(), kNow));
+  const std::string before = contents(dir.path() + "/node_ids");
+  EXPECT_TRUE(check_inode_ids(dir.path()));
+  EXPECT_EQ(contents(dir.path() + "/node_ids"), before);
+  std::ofstream(dir.path() + "/node_ids") << "keyfs node ids 1 33554432\n";
+  const auto used_up = check_inode_ids(dir.path());
+  ASSERT_FALSE(used_up);
+  EXPECT_EQ(used_up.error().message, take_inode_ids(dir.path(), kNow).error().message);
 }
 
 TEST(InodeIds, a_fifo_in_the_place_of_the_file_is_refused_and_not_waited_for) {
