@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <regex>
+
 namespace keyfs {
 namespace {
 
@@ -22,6 +27,53 @@ TEST(Settings, defaults_are_those_of_the_manual) {
   EXPECT_EQ(settings->open_deadline, 10s);
   EXPECT_EQ(settings->create_min_regions, 2u);
   EXPECT_EQ(settings->audit_to, AuditTo::kJournal);
+}
+
+// The number settings of the manual's [keyfs], each with the text of its entry.
+std::map<std::string, std::string> numbers_of_the_manual() {
+  std::ifstream file(KEYFS_INI_MANUAL);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  text = text.substr(0, text.find("\n.Ss [store]"));
+  std::map<std::string, std::string> found;
+  const std::string begin = "\n.It Cm ";
+  for (size_t at = text.find(begin); at != text.npos;) {
+    const size_t next = text.find(begin, at + 1);
+    const std::string entry = text.substr(at + begin.size(), next - at - begin.size());
+    std::smatch parts;
+    if (std::regex_search(entry, parts, std::regex("^([a-z_]+) No = [0-9]"))) {
+      found[parts[1]] = entry;
+    }
+    at = next;
+  }
+  return found;
+}
+
+// A number or a duration, by so much more in its smallest unit; below zero is no setting.
+std::string plus(const std::string& value, int64_t more) {
+  static const std::map<std::string, int64_t> units = {
+      {"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+  size_t digits = 0;
+  const int64_t number = std::stoll(value, &digits);
+  const std::string unit = value.substr(digits);
+  return std::to_string(number * units.at(unit) + more) + (unit.empty() ? "" : "ms");
+}
+
+TEST(Settings, bounds_are_those_of_the_manual) {
+  const auto numbers = numbers_of_the_manual();
+  EXPECT_EQ(numbers.size(), 10u) << "a setting came or went: look whether its bounds are told";
+  for (const auto& [name, entry] : numbers) {
+    std::smatch bounds;
+    ASSERT_TRUE(std::regex_search(entry, bounds, std::regex("\\b([0-9]+[a-z]*) to ([0-9]+[a-z]*)")))
+        << entry;
+    const auto takes = [&name = name](const std::string& value) {
+      const std::string fresh = name == "serve_stale_for" ? "fresh_for = 0s\n" : "";
+      return read("[keyfs]\n" + fresh + name + " = " + value + "\n", 100).has_value();
+    };
+    EXPECT_TRUE(takes(bounds[1])) << name;
+    EXPECT_TRUE(takes(bounds[2])) << name;
+    EXPECT_FALSE(takes(plus(bounds[1], -1))) << name;
+    EXPECT_FALSE(takes(plus(bounds[2], 1))) << name;
+  }
 }
 
 TEST(Settings, one_region_needs_no_second_one_by_default) {
