@@ -28,6 +28,7 @@
 #include "fs/daemon/own_files.h"
 #include "fs/daemon/state_dir.h"
 #include "fs/daemon/switch_sink.h"
+#include "fs/daemon/terminal_sink.h"
 #include "fs/keys/key_cache.h"
 #include "fs/keys/keyring.h"
 #include "fs/keys/replica.h"
@@ -145,6 +146,7 @@ struct Daemon::Parts {
 
 void Daemon::Parts::begin_log() {
   const bool journal = !options.log_to_file && stderr_is_journal();
+  if (options.log_to_file) sink.use(make_terminal_sink());
   log.emplace(sink, clock, log_options(configuration.settings, journal));
 }
 

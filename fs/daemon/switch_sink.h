@@ -1,5 +1,5 @@
-// A log sink that can be switched while the log is in use: standard error until the daemon's own
-// log is ready.
+// A log sink that can be switched while the log is in use: standard error (or the terminal's
+// person) until the daemon's own log is ready.
 //
 // Thread-safety: any thread, as LogSink. Ownership: keeps all sinks that it was given until it is
 // destroyed, since a line may be on its way to an earlier one. Blocking, errors: as those sinks.

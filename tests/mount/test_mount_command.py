@@ -30,6 +30,13 @@ def test_it_returns_once_the_mount_can_be_used_and_the_same_keys_are_there_after
     assert (place / "orders").read_bytes() == key
 
 
+def test_a_warning_before_it_goes_into_the_background_is_told_to_a_person(folder, place):
+    (place / "file").write_text("hidden")
+    done = run("mount", "--embedded", folder / "state", place)
+    assert (done.returncode, done.stdout) == (DONE, "")
+    assert done.stderr == f"keyfs: the mount hides files in its directory (mountpoint: {place})\n"
+
+
 def test_the_daemon_lets_go_of_terminal_and_directory_and_leaves_no_core(folder, place):
     assert run("mount", "--embedded", folder / "state", place).returncode == DONE
     (pid,) = daemons_of(place)
