@@ -205,6 +205,10 @@ void print(const HealReport& report, Output& output) {
                  "reads them: " +
                  report.unnoted.front().error.message);
   }
+  // A user without access to state_dir only looks.
+  if (report.unseen && report.unseen->code != Code::kDenied) {
+    output.error("this host could not note which keys it has seen: " + report.unseen->message);
+  }
   output.out() << report.keys << " examined, " << report.whole << " whole, " << report.healed
                << " healed, " << report.missing.size() << " still lack a region, "
                << report.failures.size() << " failed";

@@ -128,8 +128,9 @@ void check_creators(ConfigReader& in, const PolicySection& section, const Writte
   if (read.any || !read.gids.empty()) return;
   for (const auto& [uid, written] : creators) {
     if (std::find(read.uids.begin(), read.uids.end(), uid) != read.uids.end()) continue;
-    in.mistake("create", written + " could create nothing, since read does not name it: add it to "
-                                   "read as well");
+    in.mistake("create", written +
+                             " could create nothing, since read does not name it: add it to "
+                             "read as well");
   }
 }
 

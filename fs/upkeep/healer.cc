@@ -59,6 +59,7 @@ Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoin
   HealReport report;
   const auto gone = co_await go_through(std::move(ids), deadline, report);
   co_await write_seen(deadline);
+  report.unseen = std::exchange(unseen_, std::nullopt);
   if (!gone) co_return fail(gone.error());
   co_return report;
 }

@@ -73,6 +73,7 @@ struct HealReport {
   std::vector<Missing> missing;
   std::vector<Failure> failures;  // unreadable, corrupt, or changed by others
   std::vector<Failure> unnoted;   // healed, and this host's memory was not told
+  std::optional<Error> unseen;    // why it was not told of keys that were only looked at
 
   bool complete() const { return missing.empty() && failures.empty(); }
 };
@@ -170,7 +171,8 @@ class Healer {
   HostMemory* const memory_;
   Notebook* const notebook_;
   std::vector<SeenKey> seen_;  // and not in the notebook yet
-  bool notebook_out_ = false;  // it did not answer in time, and is not told what was only seen
+  std::optional<Error> unseen_;  // why the notebook was not told what was seen
+  bool notebook_out_ = false;    // it did not answer in time, and is told no more of that
   TimePoint next_call_{};
   std::map<std::string, Waiting> waiting_;
   std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids point into `waiting_`

@@ -32,7 +32,9 @@ Task<void> Healer::write_seen(TimePoint deadline) {
   if (seen_.empty()) co_return;
   auto noting = notebook_->write_seen(std::exchange(seen_, {}));
   const auto why_not = co_await done_by(loop_, std::move(noting), call_until(deadline));
-  notebook_out_ = why_not && why_not->code == Code::kTimeout;
+  if (!why_not) co_return;
+  unseen_ = why_not;
+  notebook_out_ = why_not->code == Code::kTimeout;
 }
 
 Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {

@@ -472,6 +472,7 @@ TEST_F(HealerMemory, a_memory_that_is_out_stops_no_healing_and_that_is_told) {
   EXPECT_EQ(wraps("orders"), 3u);
   ASSERT_EQ(report.unnoted.size(), 1u);
   EXPECT_EQ(report.unnoted[0].id, "orders");
+  EXPECT_TRUE(report.unseen);
 }
 
 }  // namespace
