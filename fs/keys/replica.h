@@ -41,7 +41,7 @@ class Replica final : public HostMemory {
  public:
   struct Found {
     Stored stored;
-    Duration age;  // since the store last confirmed it; Duration::max() if unknown
+    Duration age;           // since the store last confirmed it; Duration::max() if unknown
     bool unproven = false;  // only seen: Sighting::kUnproven
   };
   struct Status {

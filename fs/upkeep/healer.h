@@ -170,7 +170,7 @@ class Healer {
   const HealOptions options_;
   HostMemory* const memory_;
   Notebook* const notebook_;
-  std::vector<SeenKey> seen_;  // and not in the notebook yet
+  std::vector<SeenKey> seen_;    // and not in the notebook yet
   std::optional<Error> unseen_;  // why the notebook was not told what was seen
   bool notebook_out_ = false;    // it did not answer in time, and is told no more of that
   TimePoint next_call_{};

@@ -1,5 +1,6 @@
 """state_dir full, read-only, hanging, or somebody else's."""
 import os
+import pathlib
 import shutil
 import signal
 import sqlite3
@@ -166,13 +167,19 @@ def test_what_somebody_else_may_have_written_is_refused_and_check_tells_it(launc
         d.unmount(keyfs.mount)
 
 
-def test_a_disk_that_hangs_does_not_hold_up_the_end(launch, folder):
+@pytest.fixture
+def hang(folder):
+    """The file that makes a replica's disk hang, in the environment that makes it so."""
     source, library, flag = folder / "hang.c", folder / "hang.so", folder / "hang"
     source.write_text(HANGING_DISK)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    keyfs = launch(env={"LD_PRELOAD": str(library), "HANG": str(flag)}, fresh_for="0s")
+    return {"LD_PRELOAD": str(library), "HANG": str(flag)}
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end(launch, hang):
+    keyfs = launch(env=hang, fresh_for="0s")
     keyfs.read("orders")
-    flag.touch()
+    pathlib.Path(hang["HANG"]).touch()
     # Made, and not handed out while this host can't note that it made it.
     assert seen.error_name(keyfs.read, "payments") == "EIO"
     begin = time.monotonic()
@@ -180,6 +187,21 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(launch, folder):
     assert keyfs.process.wait(30) == 0
     assert time.monotonic() - begin < 8
     assert d.mounted(keyfs.mount) is None
+
+
+@pytest.mark.parametrize("args, code, patience", [(["describe", "orders"], 0, 0.5), (["disable", "orders"], 3, 10), (["heal", "orders"], 0, 1)],
+                         ids=["describe", "disable", "heal"])
+def test_a_disk_that_begins_to_hang_holds_up_no_commands_end_and_that_is_told(launch, hang, args, code, patience):
+    """It answers, says that this was not noted, and leaves the thread that hangs."""
+    keyfs = launch(env=hang, open_deadline="1s")
+    keyfs.read("orders")
+    keyfs.terminate()
+    pathlib.Path(hang["HANG"]).touch()
+    with seen.within(patience + 2 + 2, "the command and its end"):
+        done = keyfs.cli(*args, timeout=30)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout, "its answer"
+    assert "this host could not" in done.stderr and "did not answer in time" in done.stderr, done.stderr
 
 
 def test_a_reload_tells_what_needs_a_restart(launch):
