@@ -16,6 +16,8 @@ namespace {
 
 std::string file_in(const std::string& state_dir) { return state_dir + "/store-id"; }
 
+std::string accepted_in(const std::string& state_dir) { return state_dir + "/store-accepted"; }
+
 bool is_word(const std::string& text) {
   return !text.empty() && text.size() <= 200 &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
@@ -84,6 +86,7 @@ Result<void> check_known_store(const std::string& state_dir, const StoreName& st
     if (!ok) return ok;
     known = read_known_store(state_dir);
     if (!known) return fail(std::move(known.error()));
+    ::unlink(accepted_in(state_dir).c_str());  // one word is for one store
   }
   const StoreName& name = **known;
   if (name.type == store.type && name.id == store.id) {
@@ -129,8 +132,22 @@ Error lost_store(const std::string& state_dir, const Error& why) {
 
 std::string accept_store_hint() { return "run keyfs check --accept-store and restart keyfs"; }
 
+Result<void> remember_store(const std::string& state_dir, const StoreName& store) {
+  return write_file(state_dir, to_line(store), true);
+}
+
+bool may_be_any_store(const std::string& state_dir) {
+  return ::access(accepted_in(state_dir).c_str(), F_OK) == 0;
+}
+
 Result<bool> forget_known_store(const std::string& state_dir) {
   bool any = false;
+  // First: a store that is forgotten, and yet not accepted, would be refused again.
+  if (::access(state_dir.c_str(), F_OK) == 0) {
+    if (auto ok = write_whole_file(accepted_in(state_dir), "", true); !ok) {
+      return fail(std::move(ok.error()));
+    }
+  }
   for (const char* name : {"/store-id", "/etcd-cluster"}) {
     const std::string path = state_dir + name;
     if (::unlink(path.c_str()) == 0) {

@@ -12,6 +12,9 @@
 // is created. An operator switches stores on purpose with keyfs check --accept-store. For what else
 // is remembered about etcd see store/etcd/identity.h.
 //
+// Where that file is lost, the host is not new if it remembers records: fs/daemon/lost_store_id.h.
+// So --accept-store leaves STATE_DIR/store-accepted, until the next store is remembered.
+//
 // Records are bound to the store by their origin: one that was copied here from another store, or
 // written by a host that did not know of this one yet, is corrupt.
 //
@@ -47,9 +50,15 @@ Result<std::optional<StoreName>> read_known_store(const std::string& state_dir);
 Result<void> check_known_store(const std::string& state_dir, const StoreName& store,
                                const std::string& where);
 
+// Remembers `store`, which was not looked at, unless one is remembered already.
+Result<void> remember_store(const std::string& state_dir, const StoreName& store);
+
 // Forgets the remembered store, at the operator's request; the next store used becomes the known
-// one. False: none was remembered.
+// one, whatever else this host remembers. False: none was remembered.
 Result<bool> forget_known_store(const std::string& state_dir);
+
+// The operator has made this host forget its store, and no other one was used since.
+bool may_be_any_store(const std::string& state_dir);
 
 // What the operator can do about a refused store, for the end of a message.
 std::string accept_store_hint();

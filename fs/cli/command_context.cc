@@ -87,7 +87,10 @@ void CommandContext::TakeDown::operator()(CommandContext* context) const noexcep
 }
 
 ReplicaReader& CommandContext::memory() {
-  if (!memory_) memory_.emplace(backends->loop(), configuration.settings.state_dir + "/replica.db");
+  if (!memory_) {
+    memory_.emplace(backends->loop(), configuration.settings.state_dir + "/replica.db",
+                    backends->doubt());
+  }
   return *memory_;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/daemon/lost_store_id.h"
 #include "fs/daemon/state_dir.h"
 #include "kms/factory.h"
 #include "store/etcd/options.h"
@@ -64,7 +65,19 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
                             : Result<std::string>(StateDir::for_known_store_of_command(
                                   configuration.settings.state_dir));
   if (!known_in) return fail(known_in.error());
-  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {}, may_make_database};
+  const ConfigSection* section = configuration.file.find("store");
+  const auto* type = section == nullptr ? nullptr : section->find("type");
+  if (type != nullptr) {
+    const std::string& dir = configuration.settings.state_dir;
+    if (auto found = find_lost_store_id(clock, dir, type->value); !found) {
+      if (found.error().code == Code::kInvalid) return fail(found.error());
+      // Keys can be read from it. It is not remembered as ours either.
+      self->doubt_ = found.error();
+      known_in->clear();
+    }
+  }
+  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {},
+                         may_make_database && !self->doubt_};
   store_parts.dynamodb = [&](const ConfigSection& section) {
     return remote.dynamodb_store(section, store_parts.state_dir);
   };

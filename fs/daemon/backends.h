@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -49,6 +50,9 @@ class Backends {
   Store& store() { return *store_; }
   Regions& regions() { return *regions_; }
   RemoteParts& remote() { return remote_; }
+  // Why it is not certain that this store is the one that this host has used (or its first): no key
+  // may be created then.
+  const std::optional<Error>& doubt() const { return doubt_; }
 
  private:
   Backends(CurlGlobal& curl, const Clock& clock);
@@ -59,6 +63,7 @@ class Backends {
   CurlPoller poller_;
   Loop loop_;
   RemoteParts remote_;
+  std::optional<Error> doubt_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Regions> regions_;
 };

@@ -214,6 +214,12 @@ Result<void> Daemon::Parts::open_keys() {
   if (!hash) return fail(hash.error());
   cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys, *hash});
   auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db", *hash);
+  // Where the known store is not compared, a disk that works again must not permit creations.
+  if (backends->doubt()) {
+    copy = fail(*backends->doubt());
+  } else if (copy && state->for_known_store().empty()) {
+    copy = fail(Code::kUnavailable, state->trouble());
+  }
   if (copy) {
     replica = std::move(*copy);
   } else {

@@ -103,7 +103,10 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
            {&db->settle_,
             "UPDATE records SET confirmed = ?2 WHERE doubted = 0 AND confirmed >= ?1 AND"
             " confirmed < ?2"},
-           {&db->take_out_, "DELETE FROM records WHERE id = ?1"}}) {
+           {&db->take_out_, "DELETE FROM records WHERE id = ?1"},
+           {&db->origins_,
+            "SELECT DISTINCT CASE WHEN json_valid(json) THEN"
+            " coalesce(json_extract(json, '$.origin'), '') END FROM records WHERE json <> ?1"}}) {
     if (auto ok = prepare(*statement, sql); !ok) return fail(std::move(ok.error()));
   }
   return db;
@@ -152,6 +155,23 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     row.doubted = find_.number(3) != 0;
     row.unproven = *json == kSeenUnproven;
     return std::optional<Row>(std::move(row));
+  });
+}
+
+Result<std::vector<std::string>> ReplicaDb::origins() {
+  using Origins = std::vector<std::string>;
+  return db_->read<Origins>(deadline(), [&]() -> Result<Origins> {
+    const SqliteReset reset(origins_);
+    origins_.bind(1, std::string_view(kSeenOnly));
+    Origins all;
+    for (;;) {
+      auto found = origins_.step();
+      if (!found) return fail(told(std::move(found.error())));
+      if (!*found) return all;
+      const auto origin = origins_.text(0);
+      if (!origin) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
+      if (!origin->empty()) all.emplace_back(*origin);
+    }
   });
 }
 

@@ -80,6 +80,9 @@ class ReplicaDb {
   };
 
   Result<std::optional<Row>> get(const std::string& id);
+  // The origins of all records, each once; records without one are left out. kCorrupt for a row
+  // whose origin cannot be told. Reads the whole file.
+  Result<std::vector<std::string>> origins();
   // Makes a test write and syncs it to disk.
   Result<void> prove();
   // Writes all or none. Records that go back from what the file has (goes_back()) are skipped;
@@ -108,7 +111,7 @@ class ReplicaDb {
   const Clock& clock_;
   std::atomic<bool> damaged_{false};
   std::unique_ptr<SqliteDb> db_;
-  SqliteStatement find_, put_, doubt_, live_, set_live_, settle_, take_out_;
+  SqliteStatement find_, put_, doubt_, live_, set_live_, settle_, take_out_, origins_;
 };
 
 }  // namespace keyfs

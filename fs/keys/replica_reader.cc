@@ -22,8 +22,11 @@ Recall unreadable(const std::string& path, const Error& error) {
 
 }  // namespace
 
-ReplicaReader::ReplicaReader(Loop& loop, std::string path)
-    : loop_(loop), path_(std::move(path)), worker_(loop, "keyfs-recall") {}
+ReplicaReader::ReplicaReader(Loop& loop, std::string path, std::optional<Error> doubt)
+    : loop_(loop),
+      path_(std::move(path)),
+      doubt_(std::move(doubt)),
+      worker_(loop, "keyfs-recall") {}
 
 ReplicaReader::~ReplicaReader() = default;
 
@@ -31,7 +34,9 @@ std::string ReplicaReader::forget() const { return how_to_forget(path_); }
 
 Task<Recall> ReplicaReader::recall(std::string id) {
   std::function<Recall()> work = [this, id] { return look_up(id); };
-  co_return co_await worker_.run(std::move(work));
+  Recall recall = co_await worker_.run(std::move(work));
+  if (recall.what == Recall::What::kNever && doubt_) co_return Recall::unknown(*doubt_);
+  co_return recall;
 }
 
 Recall ReplicaReader::look_up(const std::string& id) {

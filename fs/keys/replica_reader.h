@@ -1,6 +1,8 @@
 // This host's memory for commands to read, with or without a daemon that writes it. Read-only:
 // fs/keys/replica_writer.h notes what a command does.
 //
+// With a `doubt`, an id that it does not know is kUnknown, for that reason.
+//
 // No file at `path` means that the host has seen nothing. A file that is unreadable, damaged, set
 // aside as damaged, or does not answer is kUnknown, and `why` says what to do.
 //
@@ -10,6 +12,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/loop.h"
@@ -22,7 +25,7 @@ class ReplicaDb;
 
 class ReplicaReader final : public HostMemory {
  public:
-  ReplicaReader(Loop& loop, std::string path);
+  ReplicaReader(Loop& loop, std::string path, std::optional<Error> doubt = std::nullopt);
   ~ReplicaReader() override;
 
   Task<Recall> recall(std::string id) override;
@@ -42,6 +45,7 @@ class ReplicaReader final : public HostMemory {
 
   Loop& loop_;
   const std::string path_;
+  const std::optional<Error> doubt_;
   std::unique_ptr<ReplicaDb> db_;  // of the worker
   Worker worker_;                  // destroyed first
 };

@@ -193,6 +193,43 @@ def test_another_stores_row_of_the_same_id_is_refused(launch, folder, db):
     assert first.read("app-orders") == key
 
 
+@pytest.mark.parametrize("replica", ["whole", "damaged"])
+def test_a_host_that_lost_its_store_id_takes_no_other_store_for_its_own(launch, folder, db, replica):
+    """Its records tell which store it has used; where they can't be read, it makes nothing."""
+    keyfs = launch()
+    keyfs.read("orders")
+    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    keyfs.terminate()
+    store_id = f"{keyfs.state_dir}/store-id"
+    remembered = open(store_id).read()
+    os.remove(store_id)
+    if replica == "damaged":
+        with open(f"{keyfs.state_dir}/replica.db", "r+b") as f:
+            f.write(b"x" * 4096)
+        keyfs.start()
+        assert keyfs.read("orders"), "what is there is served"
+        assert seen.error_name(keyfs.read, "new") == "EIO"
+        done = keyfs.cli("create", "new")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "new" not in seen.texts(db)
+        return
+    os.rename(db, db + ".mine")
+    other = str(folder / "other.db")
+    second = launch(name="second", sections={"store": {"type": "sqlite", "path": other}})
+    second.read("elsewhere")
+    second.terminate()
+    shutil.copy(other, db)
+    done = keyfs.cli("create", "new")
+    assert done.returncode == 2 and "is not the store that this host has used so far" in done.stderr, done.stdout + done.stderr
+    assert "--accept-store" in done.stderr
+    assert "new" not in seen.texts(db)
+    assert open(store_id).read() == remembered
+    os.remove(store_id)
+    assert keyfs.cli("check", "--accept-store").returncode in (0, 3)
+    keyfs.start()
+    assert len(keyfs.read("new")) == 32, "as the operator said"
+
+
 def test_another_key_of_the_same_id_is_refused_where_the_first_one_was_seen(launch, db):
     """The store lost the record, and a host that had never seen it made another key: nothing in the new record tells."""
     first = launch(fresh_for="1s", name="first")
