@@ -138,6 +138,10 @@ class Store {
   // failures are items.
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
 
+  // Why nothing is created in it, for the operator, if it was seen to have gone back in time (a
+  // restored backup, lost writes); empty: nothing was seen.
+  virtual std::string trouble() const { return ""; }
+
   // Creates the table that the store needs, for stores where this is left to the operator. kInvalid
   // for the others.
   virtual Task<Result<TableMade>> make_table(TimePoint deadline);

@@ -152,7 +152,12 @@ ExitCode for_each_id(
   }
   PerKey keys(**context, output);
   for (const auto& id : ids) act(keys, **context, id);
-  return keys.finish();
+  const ExitCode code = keys.finish();
+  // What was asked for is done, or said to be so, in a store that may have lost what others did.
+  const std::string trouble = (*context)->backends->store().trouble();
+  if (trouble.empty()) return code;
+  output.error("warning: " + trouble);
+  return code == ExitCode::kDone ? ExitCode::kPartial : code;
 }
 
 // Prints an error for each id that the user may not heal.

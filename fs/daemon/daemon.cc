@@ -27,6 +27,7 @@
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
 #include "fs/daemon/state_dir.h"
+#include "fs/daemon/store_watch.h"
 #include "fs/daemon/switch_sink.h"
 #include "fs/daemon/terminal_sink.h"
 #include "fs/keys/key_cache.h"
@@ -110,6 +111,7 @@ struct Daemon::Parts {
   Metrics metrics;
   std::optional<DaemonObserver> observer;
   std::unique_ptr<Backends> backends;
+  std::optional<StoreWatch> store_watch;
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
   std::unique_ptr<Replica> replica;
@@ -202,6 +204,7 @@ Result<void> Daemon::Parts::open_keys() {
         {{"reason", state->trouble()}});
   }
   Loop& loop = backends->loop();
+  store_watch.emplace(loop, backends->store(), *log, metrics);
 
   if (configuration.policy->sections().empty()) {
     log->warn("nobody can open any key: there is no [keys ...] section");
@@ -274,7 +277,8 @@ Result<void> Daemon::Parts::open_file_system() {
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
                   *policy, *keyring, backends->regions(), replica.get(),
                   replica ? static_cast<const HostMemory&>(*replica) : *no_memory, *healer, *audit,
-                  *log, [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble()});
+                  *log, [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble(),
+                  [this] { return store_watch->trouble(); }});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
@@ -305,6 +309,7 @@ void Daemon::Parts::start_loop() {
   loop.spawn(healer->run());
   loop.spawn(keep_warm());
   loop.spawn(keep_house());
+  loop.spawn(store_watch->run());
   if (backends->store().can_watch()) loop.spawn(backends->store().watch(*keyring));
   loop_begins.set_value(true);
   loop_began = true;

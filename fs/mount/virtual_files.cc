@@ -68,7 +68,9 @@ class StatusFile final : public VirtualFile {
     status["replica"] = replica();
     status["state_dir"] = {{"trouble", text(parts_.state_dir_trouble)}};
     // Why no key can be created here; null if it can.
-    status["creations"] = {{"refused", text(parts_.memory.trouble())}};
+    std::string refused = parts_.memory.trouble();
+    if (refused.empty() && parts_.store_trouble) refused = parts_.store_trouble();
+    status["creations"] = {{"refused", text(refused)}};
     const auto healer = parts_.healer.status();
     status["healer"] = {{"waiting", healer.waiting},
                         {"healed", healer.healed},

@@ -64,6 +64,8 @@ struct StatusParts {
   // The FUSE side, which refers to the files and so is set later.
   std::function<MountStatus()> mount;
   std::string state_dir_trouble = {};  // why it is not writable
+  // Why the store permits no creation; empty: it may. From any thread.
+  std::function<std::string()> store_trouble = {};
 };
 
 std::unique_ptr<VirtualFile> make_version_file(const std::string& version);

@@ -69,7 +69,9 @@ bool read_header(const json& object, EtcdHeader& out) {
 bool read_key_value(const json& object, EtcdKeyValue& out) {
   return object.is_object() && read_bytes(object, "key", out.key) &&
          read_bytes(object, "value", out.value) &&
-         read_number(object, "mod_revision", out.mod_revision);
+         read_number(object, "mod_revision", out.mod_revision) &&
+         read_number(object, "create_revision", out.create_revision) &&
+         read_number(object, "version", out.version);
 }
 
 bool read_reply(const json& object, EtcdReply& out, int depth) {

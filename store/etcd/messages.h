@@ -35,6 +35,8 @@ struct EtcdKeyValue {
   std::string key;
   std::string value;
   int64_t mod_revision = 0;
+  int64_t create_revision = 0;
+  int64_t version = 0;  // how often it was written since it was created
 };
 
 // The reply to a range, a txn, a put or a status; only the parts that it has.

@@ -111,6 +111,11 @@ Task<Result<std::string>> EtcdStore::identity(TimePoint deadline) {
   co_return identity_.known().store_id;
 }
 
+std::string EtcdStore::trouble() const {
+  const auto ok = identity_.may_create();
+  return ok ? "" : ok.error().message;
+}
+
 void EtcdStore::served_locally(int64_t revision) {
   if (watch_ != nullptr) watch_->rewind(revision);
 }

@@ -65,6 +65,7 @@ class EtcdStore final : public Store {
   bool can_watch() const override { return true; }
   Task<void> watch(ChangeListener& listener) override;
   Task<StoreCheck> check(TimePoint deadline) override;
+  std::string trouble() const override;
 
  private:
   friend class EtcdWatch;

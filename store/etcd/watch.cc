@@ -68,6 +68,12 @@ void EtcdWatch::compare(const Probed& probed) {
   // Each is sent when the one before was answered, and what it reads only ever advances.
   if (probed.changed != 0 && probed.changed < probed_) store_.identity_.went_back();
   probed_ = std::max(probed_, probed.changed);
+  // The revisions may have passed what was seen before, by the writes of others in the cluster; the
+  // count is of keyfs's alone. It starts again only if somebody removes the key.
+  if (probed.created == created_at_ && probed.changes < changes_) store_.identity_.went_back();
+  if (probed.created == 0) return;
+  changes_ = probed.created == created_at_ ? std::max(changes_, probed.changes) : probed.changes;
+  created_at_ = probed.created;
 }
 
 void EtcdWatch::begin(const Probed& first) {
@@ -107,7 +113,11 @@ Task<EtcdWatch::Event> EtcdWatch::probe(size_t endpoint) {
     co_return event;
   }
   event.probed.revision = answer->header.revision;
-  if (!answer->kvs.empty()) event.probed.changed = answer->kvs[0].mod_revision;
+  if (!answer->kvs.empty()) {
+    event.probed.changed = answer->kvs[0].mod_revision;
+    event.probed.created = answer->kvs[0].create_revision;
+    event.probed.changes = answer->kvs[0].version;
+  }
   co_return event;
 }
 

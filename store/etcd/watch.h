@@ -15,9 +15,10 @@
 // that revision has been compacted, the listener gets a gap.
 //
 // A cluster that has gone back in time (store/etcd/identity.h), which the linearizable probe shows
-// by its revision or by that of PREFIX/changed, confirms nothing: a stream from a revision that is
-// yet to come is silent, and what was announced may have been lost. The listener is told of a gap,
-// and changes are announced from the present on; but the feed is not live any more.
+// by its revision, or by that of PREFIX/changed or how often that was written, confirms nothing: a
+// stream from a revision that is yet to come is silent, and what was announced may have been lost.
+// The listener is told of a gap, and changes are announced from the present on; but the feed is not
+// live any more.
 //
 // A record that was read from a member's own copy (without a quorum) may be older than what was
 // already announced: the feed then restarts from there.
@@ -59,6 +60,8 @@ class EtcdWatch {
     TimePoint sent{};
     int64_t revision = 0;  // of the whole cluster
     int64_t changed = 0;   // of the newest change of a record; 0: none known
+    int64_t created = 0;   // of the first one
+    int64_t changes = 0;   // how many there were
   };
   // What wakes the task that follows a stream.
   enum class What { kStreamEnded, kData, kProbed };
@@ -109,6 +112,8 @@ class EtcdWatch {
   int64_t announcing_ = 0;  // the newest revision of a reply that comes in fragments
   int64_t goal_ = 0;        // the newest change that a probe told of
   int64_t probed_ = 0;      // the highest such
+  int64_t created_at_ = 0;  // of the key that `changes_` counts
+  int64_t changes_ = 0;
   TimePoint goal_sent_{};
   TimePoint goal_by_{};    // when it must have arrived
   TimePoint announced_{};  // all changes up to then have been announced

@@ -1,6 +1,7 @@
 """keyfs over a real etcd cluster: what its users see while other hosts end keys and members fail. The parts: support/etcd.py."""
 import errno
 import itertools
+import json
 import os
 import threading
 import time
@@ -219,6 +220,39 @@ def test_a_daemon_refuses_to_create_in_a_cluster_it_does_not_know(etcd, sections
     host.start()
     assert host.read("orders") == key
     assert refusal(host, "new") is None
+
+
+def test_a_cluster_that_went_back_is_told_by_the_log_the_status_and_every_command_that_changes_it(sections, make_daemon):
+    host = make_daemon(sections(open_deadline="4s"), name="host").start()
+    key = host.read("orders")
+    host.read("billing")
+    host.terminate()
+    assert "gone back in time" not in host.log()
+    path = os.path.join(host.state_dir, "etcd-cluster")
+    with open(path) as f:
+        known = dict(line.split() for line in f)
+    known["revision"] = str(int(known["revision"]) + 1_000_000)
+    with open(path, "w") as f:
+        f.writelines(f"{name} {value}\n" for name, value in known.items())
+    host.start()
+    eventually(lambda: "has gone back in time" in host.log(), 20, "the log tells it without a request")
+    assert host.read("orders") == key
+    assert refusal(host, "new") is not None
+    eventually(lambda: (seen.status(host)["creations"]["refused"] or "").find("gone back in time") >= 0, 20, "the status tells it")
+    assert seen.total(host, "keyfs_store_went_back") == 1
+    assert host.cli("check").returncode == 1
+    done = host.cli("disable", "orders")
+    assert done.returncode == 3 and "gone back in time" in done.stderr, done.stdout + done.stderr
+    assert json.loads(host.cli("describe", "--json", "orders").stdout)["keys"][0]["state"] == "disabled", "but it is disabled"
+    for command in (["enable", "orders"], ["enable", "billing"], ["delete", "--yes", "billing"]):
+        done = host.cli(*command)
+        assert done.returncode != 0 and "gone back in time" in done.stderr, (command, done.stdout + done.stderr)
+    assert host.log().count("the store has lost what it once said") == 1
+    host.terminate()
+    assert host.cli("check", "--accept-store").returncode == 0
+    host.start()
+    assert refusal(host, "new") is None
+    assert seen.status(host)["creations"]["refused"] is None and seen.total(host, "keyfs_store_went_back") == 0, "it is over"
 
 
 def test_check_tells_what_is_wrong_with_the_certificates(etcd, sections, make_daemon, folder):

@@ -201,6 +201,7 @@ TEST_F(EtcdWatched, it_stays_live_while_many_calls_wait_for_their_turn) {
 void EtcdWatched::goes_back(const std::string& field) {
   store_ = world_.open(world_.options(EtcdWorld::Through::kHttp));
   ASSERT_TRUE(write(example_record("orders")));
+  ASSERT_TRUE(write(example_record("other")));
   ASSERT_TRUE(world_.loop().run_task(store_->identity(world_.within(20s))));
   start_watch();
   const int gaps = heard_.gaps;
@@ -216,6 +217,7 @@ void EtcdWatched::goes_back(const std::string& field) {
   await([&] { return heard_disabled("orders"); }, "a change that came afterwards");
   EXPECT_FALSE(heard_.live);
   EXPECT_EQ(heard_.turns, turns) << "what was lost stays lost";
+  EXPECT_NE(store_->trouble().find("has gone back in time"), std::string::npos);
 }
 
 TEST_F(EtcdWatched, a_cluster_that_goes_back_in_time_ends_a_live_watch_and_is_heard_all_the_same) {
@@ -224,6 +226,10 @@ TEST_F(EtcdWatched, a_cluster_that_goes_back_in_time_ends_a_live_watch_and_is_he
 
 TEST_F(EtcdWatched, one_that_went_back_and_was_written_to_since_is_noticed_by_its_newest_change) {
   goes_back("kvs.0.mod_revision");
+}
+
+TEST_F(EtcdWatched, one_whose_revisions_have_passed_the_old_ones_is_noticed_by_how_few_changes_it_has) {
+  goes_back("kvs.0.version");
 }
 
 TEST_F(EtcdWatched, a_watch_of_a_cluster_that_is_behind_what_this_host_remembers_is_never_live) {
