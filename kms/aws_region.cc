@@ -6,6 +6,7 @@
 
 #include "base/encoding.h"
 #include "base/limits.h"
+#include "base/retry.h"
 #include "kms/kms_error.h"
 #include "kms/kms_reply.h"
 
@@ -268,7 +269,9 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
   if (!reached) co_return out;
   add("may describe the master key", described, remedy(described, "DescribeKey"));
 
-  // KMS answers a DryRun that would have succeeded with a special error.
+  // KMS answers a DryRun that would have succeeded with a special error. Nothing else says that the
+  // operation is permitted; and what says neither yes nor no is told as unknown.
+  bool ignored = false;
   const auto dry_run = [&](std::string operation, Json body) -> Task<Result<void>> {
     body["DryRun"] = true;
     AwsCall call(operation, dump(body), deadline);
@@ -276,14 +279,30 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
     call.max_response = kMaxReply;
     auto reply = co_await client_->call(std::move(call));
     if (!reply) co_return fail(reply.error());
-    if (reply->ok() || reply->error == "DryRunOperationException") co_return Result<void>();
+    ignored = reply->ok();
+    if (ignored) {
+      co_return fail(Code::kUnavailable,
+                     client_->host() + " did not answer the DryRun of kms:" + operation +
+                         " as KMS does (HTTP 200 instead of DryRunOperationException)");
+    }
+    if (reply->error == "DryRunOperationException") co_return Result<void>();
     co_return fail(failed(*reply, operation));
+  };
+  const auto add_dry_run = [&](std::string what, const Result<void>& result,
+                               const std::string& operation) {
+    add(std::move(what), result, remedy(result, operation));
+    if (result || !may_pass(result.error().code)) return;
+    CheckItem& item = out.items.back();
+    item.detail = "unknown: " + item.detail;
+    if (!ignored) return;
+    item.essential = false;  // it may well work: nothing refused it
+    item.remedy = "if this is AWS, see what answers in its place";
   };
   const EncryptionContext context = {{"keyfs:check", options_.name}};
   const Json generate_body = {
       {"KeyId", options_.key}, {"NumberOfBytes", 32}, {"EncryptionContext", context}};
   const Result<void> may_generate = co_await dry_run("GenerateDataKey", generate_body);
-  add("may generate", may_generate, remedy(may_generate, "GenerateDataKey"));
+  add_dry_run("may generate", may_generate, "GenerateDataKey");
 
   // A real Encrypt, of worthless data: Decrypt's DryRun needs a blob.
   Result<WrappedKey> wrapped = fail(Code::kUnavailable, "");
@@ -299,7 +318,7 @@ Task<RegionCheck> AwsRegion::check(TimePoint deadline) {
                                {"CiphertextBlob", base64_encode(wrapped->blob)},
                                {"EncryptionContext", context}};
     const Result<void> may_unwrap = co_await dry_run("Decrypt", decrypt_body);
-    add("may decrypt", may_unwrap, remedy(may_unwrap, "Decrypt"));
+    add_dry_run("may decrypt", may_unwrap, "Decrypt");
   }
   if (client_->clock_offset() != Duration::zero()) {
     add("clock", fail(Code::kUnavailable, client_->clock_complaint()),

@@ -282,7 +282,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   for (auto& [name, check] : context.run(regions.check(context.deadline()))) {
     parts.push_back(
         {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
-    if (parts.back().ok()) ++good;
+    if (parts.back().usable()) ++good;
   }
   if (stored) parts.push_back(check_keys(context));
   const bool usable = parts[0].ok() && starts && stored && good > 0 && parts.back().usable();

@@ -23,6 +23,7 @@ using testing::have_aws;
 using ::testing::Not;
 using testing::part;
 using testing::RegionFixture;
+using ::testing::StartsWith;
 
 std::unique_ptr<RegionFixture> make_aws_fixture() { return std::make_unique<AwsFixture>(); }
 
@@ -389,6 +390,32 @@ TEST_F(AwsRegionTest, check_names_the_action_that_is_missing) {
     EXPECT_EQ(bad, 1) << operation;
     aws_.control(1, "DELETE", "/faults");
   }
+}
+
+TEST_F(AwsRegionTest, check_takes_only_the_answer_of_a_dry_run_for_a_yes) {
+  // As a service does that knows no DryRun, and carries the operation out.
+  const nlohmann::json key = {{"KeyId", "alias/keyfs"},
+                              {"Plaintext", "a2V5ZnMgY2hlY2s="},
+                              {"CiphertextBlob", "a2V5ZnMgY2hlY2s="}};
+  for (const char* operation : {"GenerateDataKey", "Decrypt"}) {
+    aws_.fault(1, {{"do", "error"}, {"op", operation}, {"status", 200}, {"body", key}});
+    auto checked = loop().run_task(aws_.region().check(within()));
+    int bad = 0;
+    for (const auto& item : checked.items) {
+      if (item.ok) continue;
+      ++bad;
+      EXPECT_THAT(item.detail, StartsWith("unknown: "));
+      EXPECT_THAT(item.detail, HasSubstr(std::string("kms:") + operation));
+      EXPECT_FALSE(item.essential);
+    }
+    EXPECT_EQ(bad, 1) << operation;
+    aws_.control(1, "DELETE", "/faults");
+  }
+  // Whoever is throttled is neither permitted nor refused.
+  aws_.fault(1, {{"do", "error"}, {"op", "Decrypt"}, {"type", "ThrottlingException"}});
+  auto checked = loop().run_task(aws_.region().check(within(3s)));
+  EXPECT_FALSE(checked.items.back().ok);
+  EXPECT_THAT(checked.items.back().detail, StartsWith("unknown: "));
 }
 
 TEST_F(AwsRegionTest, check_of_a_region_that_is_out_says_so_once) {
