@@ -6,6 +6,7 @@
 
 #include "base/aws/credentials_sources.h"
 #include "base/aws/endpoint.h"
+#include "base/host.h"
 #include "base/secret_file.h"
 #include "base/text.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/host.h"
 #include "base/text.h"
 
 namespace keyfs {
@@ -50,18 +51,6 @@ Result<std::string> given(std::string url, const std::string& name, bool allow_p
 }
 
 }  // namespace
-
-std::string_view without_port(std::string_view host) {
-  const size_t bracket = host.rfind(']');
-  return host.substr(0, bracket == host.npos ? host.rfind(':') : bracket + 1);
-}
-
-bool is_this_machine(std::string_view host) {
-  host = without_port(host);
-  if (lower(host) == "localhost" || host == "[::1]") return true;
-  return host.starts_with("127.") &&
-         std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
-}
 
 bool is_aws_region_name(const std::string& region) {
   return !region.empty() && region.size() <= 40 &&

@@ -26,11 +26,6 @@ Result<std::string> aws_endpoint(const std::string& service, const std::string& 
                                  const std::string& configured, const Environment& environment,
                                  bool allow_plain_http);
 
-// "host" or "[address]" without the port, from what host_of() (base/http.h) returns.
-std::string_view without_port(std::string_view host);
-// Whether it is a loopback address or localhost, so that traffic crosses no network.
-bool is_this_machine(std::string_view host);
-
 // True for "us-east-1" and the like: what is allowed in a host name and in a signature.
 bool is_aws_region_name(const std::string& region);
 

@@ -3,12 +3,21 @@
 #include <algorithm>
 
 #include "base/config_reader.h"
+#include "base/host.h"
 
 namespace keyfs {
 namespace {
 
+constexpr std::string_view kPlain = "http://";
+
+bool is_plain_to_another_machine(std::string_view url) {
+  if (!url.starts_with(kPlain)) return false;
+  const std::string_view host = url.substr(kPlain.size());
+  return !is_this_machine(host.substr(0, host.find('/')));
+}
+
 bool is_url(const std::string& url) {
-  for (const std::string_view scheme : {"https://", "http://"}) {
+  for (const std::string_view scheme : {std::string_view("https://"), kPlain}) {
     if (!url.starts_with(scheme)) continue;
     const std::string_view rest = std::string_view(url).substr(scheme.size());
     const size_t slash = rest.find('/');
@@ -37,10 +46,16 @@ Result<EtcdOptions> read_etcd_options(const ConfigSection& section) {
   options.user = in.string("user", "");
   options.password_file = in.string("password_file", "");
 
+  const bool allow_plain_http = in.boolean("allow_plain_http", false);
+
   bool tls = true;
   for (const auto& url : options.endpoints) {
     if (!is_url(url)) {
       in.mistake("endpoints", "must be URLs such as https://host:2379, separated by commas");
+    } else if (!allow_plain_http && is_plain_to_another_machine(url)) {
+      in.mistake("endpoints",
+                 "has plain http to another machine, so records could be changed on the network; "
+                 "use https, or set allow_plain_http = yes");
     }
     tls = tls && url.starts_with("https://");
   }

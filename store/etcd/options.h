@@ -3,8 +3,8 @@
 //   [store]
 //   type = etcd
 //   endpoints = https://a:2379, https://b:2379, https://c:2379
-//                                  ; in order of preference; the nearest first. http:// is for
-//                                  ; tests on one machine
+//                                  ; in order of preference; the nearest first
+//   allow_plain_http = yes         ; permits http:// to other machines
 //   prefix = /keyfs                ; keys are PREFIX/records/ID, PREFIX/store-id
 //                                  ; and PREFIX/changed
 //   ca = FILE                      ; PEM; default: the system's

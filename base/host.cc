@@ -1,0 +1,21 @@
+#include "base/host.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace keyfs {
+
+std::string_view without_port(std::string_view host) {
+  const size_t bracket = host.rfind(']');
+  return host.substr(0, bracket == host.npos ? host.rfind(':') : bracket + 1);
+}
+
+bool is_this_machine(std::string_view host) {
+  host = without_port(host);
+  if (lower(host) == "localhost" || host == "[::1]") return true;
+  return host.starts_with("127.") &&
+         std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
+}
+
+}  // namespace keyfs

@@ -1,0 +1,15 @@
+// Hosts as they stand in URLs.
+//
+// Thread-safety: pure functions. Blocking: never: no name is looked up. Errors: none.
+#pragma once
+
+#include <string_view>
+
+namespace keyfs {
+
+// "host" or "[address]" without the port, from what host_of() (base/http.h) returns.
+std::string_view without_port(std::string_view host);
+// Whether it is a loopback address or localhost, so that traffic crosses no network.
+bool is_this_machine(std::string_view host);
+
+}  // namespace keyfs
