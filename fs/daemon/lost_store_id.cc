@@ -3,10 +3,9 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <set>
+#include <string>
 
-#include "base/file.h"
-#include "fs/keys/replica_db.h"
+#include "fs/keys/replica_origins.h"
 #include "store/known_store.h"
 
 namespace keyfs {
@@ -16,14 +15,6 @@ namespace {
 bool is_missing(const std::string& path) {
   struct stat info {};
   return ::lstat(path.c_str(), &info) != 0 && (errno == ENOENT || errno == ENOTDIR);
-}
-
-Result<std::set<std::string>> origins_in(const Clock& clock, const std::string& path) {
-  auto db = ReplicaDb::open(clock, path);
-  if (!db) return fail(std::move(db.error()));
-  const auto all = (*db)->origins();
-  if (!all) return fail(all.error());
-  return std::set<std::string>(all->begin(), all->end());
 }
 
 }  // namespace
@@ -37,7 +28,7 @@ Result<void> find_lost_store_id(const Clock& clock, const std::string& state_dir
   const std::string lost = state_dir +
                            "/store-id is missing, so that this host does not know "
                            "which store it has used so far, and ";
-  const auto origins = origins_in(clock, replica);
+  const auto origins = replica_origins(clock, replica);
   if (!origins) {
     const Code code =
         origins.error().code == Code::kInvalid ? Code::kUnavailable : origins.error().code;
