@@ -76,8 +76,8 @@ Result<std::unique_ptr<Backends>> Backends::open(const Configuration& configurat
       known_in->clear();
     }
   }
-  StoreParts store_parts{self->loop_, std::move(*known_in), {}, {},
-                         may_make_database && !self->doubt_};
+  StoreParts store_parts{
+      self->loop_, std::move(*known_in), {}, {}, may_make_database && !self->doubt_};
   store_parts.dynamodb = [&](const ConfigSection& section) {
     return remote.dynamodb_store(section, store_parts.state_dir);
   };

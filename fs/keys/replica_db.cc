@@ -106,7 +106,8 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
            {&db->take_out_, "DELETE FROM records WHERE id = ?1"},
            {&db->origins_,
             "SELECT DISTINCT CASE WHEN json_valid(json) THEN"
-            " coalesce(json_extract(json, '$.origin'), '') END FROM records WHERE json <> ?1"}}) {
+            " coalesce(json_extract(json, '$.origin'), '') END FROM records"
+            " WHERE json NOT IN (?1, ?2)"}}) {
     if (auto ok = prepare(*statement, sql); !ok) return fail(std::move(ok.error()));
   }
   return db;
@@ -162,7 +163,8 @@ Result<std::vector<std::string>> ReplicaDb::origins() {
   using Origins = std::vector<std::string>;
   return db_->read<Origins>(deadline(), [&]() -> Result<Origins> {
     const SqliteReset reset(origins_);
-    origins_.bind(1, std::string_view(kSeenOnly));
+    origins_.bind(1, std::string_view(kSeenRkms));
+    origins_.bind(2, std::string_view(kSeenUnproven));
     Origins all;
     for (;;) {
       auto found = origins_.step();

@@ -36,7 +36,8 @@ struct LostStoreId : ::testing::Test {
 TEST_F(LostStoreId, a_host_whose_records_name_a_store_takes_no_other_for_its_own) {
   sees("old", R"({"keyfs":1})");
   sees("orders", of("first"));
-  sees("rkms", kSeenOnly);
+  sees("rkms", kSeenRkms);
+  sees("damaged", kSeenUnproven);
   ASSERT_TRUE(find());
   const auto other = meet("second");
   ASSERT_FALSE(other);
@@ -50,7 +51,8 @@ TEST_F(LostStoreId, a_host_whose_records_name_a_store_takes_no_other_for_its_own
 TEST_F(LostStoreId, a_host_is_new_without_records_or_with_those_that_name_no_store) {
   ASSERT_TRUE(find());
   sees("old", R"({"keyfs":1})");
-  sees("rkms", kSeenOnly);
+  sees("rkms", kSeenRkms);
+  sees("damaged", kSeenUnproven);
   ASSERT_TRUE(find());
   EXPECT_FALSE(knows_a_store());
   EXPECT_TRUE(meet("any"));

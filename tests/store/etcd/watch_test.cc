@@ -228,7 +228,8 @@ TEST_F(EtcdWatched, one_that_went_back_and_was_written_to_since_is_noticed_by_it
   goes_back("kvs.0.mod_revision");
 }
 
-TEST_F(EtcdWatched, one_whose_revisions_have_passed_the_old_ones_is_noticed_by_how_few_changes_it_has) {
+TEST_F(EtcdWatched,
+       one_whose_revisions_have_passed_the_old_ones_is_noticed_by_how_few_changes_it_has) {
   goes_back("kvs.0.version");
 }
 
