@@ -8,7 +8,6 @@
 #include <charconv>
 #include <cstring>
 #include <limits>
-#include <map>
 
 #include "base/config_reader.h"
 #include "fs/policy/key_id.h"
@@ -43,9 +42,6 @@ std::optional<uint32_t> id_number(std::string_view text) {
   if (number == std::numeric_limits<uint32_t>::max()) return std::nullopt;
   return number;
 }
-
-// The users in a list as they are written there, by number.
-using Written = std::map<uid_t, std::string>;
 
 // One item of a list, e.g. "user:app".
 void read_principal(ConfigReader& in, std::string_view key, const std::string& item,
@@ -88,15 +84,10 @@ void read_principal(ConfigReader& in, std::string_view key, const std::string& i
   }
 }
 
-Principals read_principals(ConfigReader& in, std::string_view key, NameService& names,
-                           Written* written = nullptr) {
+Principals read_principals(ConfigReader& in, std::string_view key, NameService& names) {
   Principals list;
   const ConfigSection::Entry* entry = in.section().find(key);
-  for (const std::string& item : in.list(key)) {
-    const size_t before = list.uids.size();
-    read_principal(in, key, item, names, list);
-    if (written != nullptr && list.uids.size() != before) written->emplace(list.uids.back(), item);
-  }
+  for (const std::string& item : in.list(key)) read_principal(in, key, item, names, list);
   if (entry != nullptr) {
     list.text = entry->value;
     list.line = entry->line;
@@ -114,24 +105,6 @@ std::optional<std::string> hopeless(std::string_view pattern) {
     }
   }
   return std::nullopt;
-}
-
-// Nobody creates what they may not read. Who is in which group is not known here, so a list with a
-// group, or with any, may mean those that the other list names.
-void check_creators(ConfigReader& in, const PolicySection& section, const Written& creators) {
-  const Principals& read = section.read;
-  if (section.create.line == 0) return;
-  if (read.line == 0) {
-    in.mistake("create", "permits creating keys that nobody may read: add a read list");
-    return;
-  }
-  if (read.any || !read.gids.empty()) return;
-  for (const auto& [uid, written] : creators) {
-    if (std::find(read.uids.begin(), read.uids.end(), uid) != read.uids.end()) continue;
-    in.mistake("create", written +
-                             " could create nothing, since read does not name it: add it to "
-                             "read as well");
-  }
 }
 
 void set_appearance(PolicySection& section) {
@@ -153,10 +126,13 @@ Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& 
   section.glob = std::move(*glob);
   ConfigReader in(from);
   section.read = read_principals(in, "read", names);
-  Written creators;
-  section.create = read_principals(in, "create", names, &creators);
+  section.create = read_principals(in, "create", names);
   section.admin = read_principals(in, "admin", names);
-  check_creators(in, section, creators);
+  // A creator whom read does not name is no mistake: who shortens read takes a right away, and that
+  // must not fail because of another line.
+  if (section.create.line != 0 && section.read.line == 0) {
+    in.mistake("create", "permits creating keys that nobody may read: add a read list");
+  }
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   set_appearance(section);
   return section;
