@@ -27,7 +27,7 @@ HttpRequest request_for(const std::string& url, std::string body, bool needs_lea
   // Makes a member that is cut off from its leader say so immediately, and end its streams.
   if (needs_leader) request.headers.push_back({"Grpc-Metadata-hasleader", "true"});
   request.body = std::move(body);
-  request.max_response = kMaxEtcdReply;
+  request.max_response = kMaxEtcdReplyOfOne;
   if (!token.empty()) request.secret_headers.push_back({"Authorization", std::move(token)});
   return request;
 }
@@ -80,6 +80,7 @@ Task<EtcdClient::Answer> EtcdClient::one_try(size_t endpoint, const EtcdCall& ca
   const int64_t mark = call.needs_leader ? identity_.mark() : 0;
   HttpRequest request = request_for(endpoints_.url(endpoint) + call.path, call.body,
                                     call.needs_leader, until, std::move(token->text));
+  request.max_response = call.max_response;
   const auto response = co_await http_->send(std::move(request));
   if (!response) co_return failing(response.error());
   Answer answer = judge(endpoint, call, *response, mark, with_token);

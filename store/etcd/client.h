@@ -11,6 +11,7 @@
 // and random source outlive it; it outlives its tasks. Blocking: never. Errors: see call().
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,8 @@ struct EtcdCall {
   // Linearizable: only members that see a leader can answer. Otherwise any member answers from its
   // own copy.
   bool needs_leader = true;
+  // Longer replies are not from etcd. Only a page of records needs more.
+  size_t max_response = kMaxEtcdReplyOfOne;
   // Each member is asked at most once; otherwise repeatedly until the deadline.
   bool one_round = false;
   // In ask(): does not wait for its turn at a member that has many requests of ours.

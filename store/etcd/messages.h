@@ -23,6 +23,10 @@ namespace keyfs {
 // Larger replies are not from etcd, or useless: a page of 256 records; a line of a watch, which
 // etcd splits into fragments of its largest request (1.5 MiB, unless configured otherwise).
 inline constexpr size_t kMaxEtcdReply = size_t{64} << 20;
+// The same for a reply that holds one record at most: many opens may wait for one each. etcd takes no
+// larger value than 1.5 MiB (unless configured otherwise), which is a third more in base64, so that
+// a value that is no record is told as that, and not as a member that fails.
+inline constexpr size_t kMaxEtcdReplyOfOne = size_t{5} << 19;
 inline constexpr size_t kMaxEtcdWatchLine = size_t{32} << 20;
 
 struct EtcdHeader {

@@ -330,6 +330,7 @@ Task<Result<EtcdReply>> EtcdStore::page(const std::string& from, size_t limit, i
   for (;;) {
     range.serializable = client_.leaderless() && !range.serializable;
     EtcdCall call = range_call(range);
+    call.max_response = kMaxEtcdReply;
     call.one_round = true;
     auto answer = co_await client_.call(std::move(call), deadline);
     if (answer) co_return std::move(*answer);

@@ -57,6 +57,25 @@ TEST_F(EtcdFaults, a_change_that_was_made_while_the_reply_got_lost_is_no_conflic
   EXPECT_EQ((*get("orders"))->record, changed);
 }
 
+// Many opens may wait for one each; a page of 256 records is another matter.
+TEST_F(EtcdFaults, a_reply_of_megabytes_to_the_read_of_one_record_is_not_taken_and_a_list_of_them_is) {
+  store_ = world_.open(world_.options(EtcdWorld::Through::kHttp));
+  ASSERT_TRUE(put(example_record("orders")));
+  const std::string value(size_t{4} << 20, 'A');  // base64
+  for (int member = 1; member <= 3; ++member) {
+    world_.proxy(member, "POST", "/faults",
+                 R"({"do":"corrupt","path":"/v3/kv/range","field":"kvs.0.value","value":")" + value +
+                     R"("})");
+  }
+  const auto found = get("orders", 5s);
+  ASSERT_FALSE(found);
+  EXPECT_NE(found.error().code, Code::kCorrupt) << "it was read whole: " << found.error().message;
+  const auto listed = world_.loop().run_task(store_->list("", 10, world_.within(20s)));
+  ASSERT_TRUE(listed) << listed.error().message;
+  ASSERT_EQ(listed->entries.size(), 1u);
+  EXPECT_TRUE(listed->entries[0].corrupt);
+}
+
 TEST_F(EtcdFaults, a_token_that_a_restarted_member_forgot_is_renewed) {
   EtcdOptions one = world_.options();
   one.endpoints.resize(1);
