@@ -33,6 +33,7 @@
 #include "fs/keys/key_cache.h"
 #include "fs/keys/keyring.h"
 #include "fs/keys/replica.h"
+#include "fs/keys/replica_mark.h"
 #include "fs/mount/backend.h"
 #include "fs/mount/inode_ids.h"
 #include "fs/mount/mountpoint.h"
@@ -115,6 +116,7 @@ struct Daemon::Parts {
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
   std::unique_ptr<Replica> replica;
+  std::optional<ReplicaMark> replica_mark;
   std::optional<BrokenMemory> no_memory;  // if there is no replica
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
@@ -134,6 +136,7 @@ struct Daemon::Parts {
   Result<void> move_log();
   Result<std::string> open_state_dir();
   Result<InodeIds> number_files();
+  Result<std::unique_ptr<Replica>> open_replica(const SipHash& hash);
   Result<void> open_keys();
   Result<void> open_file_system();
   Result<void> make_loop_thread();
@@ -181,6 +184,24 @@ Result<InodeIds> Daemon::Parts::number_files() {
   return inode_ids_by_clock(configuration.settings.state_dir, clock.wall());
 }
 
+Result<std::unique_ptr<Replica>> Daemon::Parts::open_replica(const SipHash& hash) {
+  const std::string path = configuration.settings.state_dir + "/replica.db";
+  // Another keyfs on this state_dir, whose file was taken away.
+  if (auto ok = check_replica_is_the_one(path); !ok) return fail(ok.error());
+  auto copy = Replica::open(backends->loop(), *log, path, hash);
+  if (!copy) return copy;
+  auto mark = ReplicaMark::make(path, backends->random());
+  if (mark) {
+    replica_mark = std::move(*mark);
+  } else {
+    log->warn(
+        "the replica of records can't be marked as in use: if it is removed or replaced while "
+        "keyfs runs, other keyfs commands do not notice",
+        {{"reason", mark.error().message}});
+  }
+  return copy;
+}
+
 Result<void> Daemon::Parts::open_keys() {
   const Settings& settings = configuration.settings;
   std::vector<std::string> regions;
@@ -216,7 +237,7 @@ Result<void> Daemon::Parts::open_keys() {
   auto hash = SipHash::random(backends->random());
   if (!hash) return fail(hash.error());
   cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys, *hash});
-  auto copy = Replica::open(loop, *log, settings.state_dir + "/replica.db", *hash);
+  auto copy = open_replica(*hash);
   // Where the known store is not compared, a disk that works again must not permit creations.
   if (backends->doubt()) {
     copy = fail(*backends->doubt());

@@ -21,6 +21,21 @@ const char* const kSchema =
     " until INTEGER NOT NULL);"
     "INSERT INTO live VALUES (1, 0, -1);";
 
+// A second way to each row, by the id that its record names (by its key where there is no record),
+// in a tree of its own: a row whose key, or the way to it, was damaged is still found by this one.
+// Without the index the same query reads all rows.
+#define KEYFS_NAMED_ID \
+  "CASE WHEN json_valid(json) THEN coalesce(json_extract(json, '$.id'), id) ELSE id END"
+const char* const kIndex =
+    "CREATE INDEX IF NOT EXISTS records_named ON records (" KEYFS_NAMED_ID ")";
+const char* const kNamed = "SELECT 1 FROM records WHERE " KEYFS_NAMED_ID " = ?1 LIMIT 1";
+const char* const kMisnamed = "SELECT count(*) FROM records WHERE " KEYFS_NAMED_ID " <> id";
+#undef KEYFS_NAMED_ID
+
+Error damaged_row(const std::string& id) {
+  return {Code::kCorrupt, "the row of key " + id + " in the replica is damaged"};
+}
+
 }  // namespace
 
 const char* row_of(Sighting what) { return what == Sighting::kRkms ? kSeenRkms : kSeenUnproven; }
@@ -86,6 +101,7 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), empty);
   if (!opened) return fail(std::move(opened.error()));
   db->db_ = std::move(*opened);
+  if (auto ok = db->index(); !ok && ok.error().code == Code::kCorrupt) return fail(ok.error());
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
     auto prepared = db->db_->prepare(sql);
     if (!prepared) return fail(std::move(prepared.error()));
@@ -94,6 +110,8 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   };
   for (const auto& [statement, sql] :
        std::initializer_list<std::pair<SqliteStatement*, const char*>>{
+           {&db->named_, kNamed},
+           {&db->misnamed_, kMisnamed},
            {&db->find_, "SELECT json, revision, confirmed, doubted FROM records WHERE id = ?1"},
            {&db->put_, "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5)"},
            {&db->doubt_,
@@ -111,6 +129,28 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
     if (auto ok = prepare(*statement, sql); !ok) return fail(std::move(ok.error()));
   }
   return db;
+}
+
+// An older keyfs made none, and keeps one that is there. Where it can't be made now (the disk is
+// full, or others are writing), each question that needs it reads all rows.
+Result<void> ReplicaDb::index() {
+  auto look = db_->prepare("SELECT 1 FROM sqlite_schema WHERE name = 'records_named'");
+  if (!look) return fail(std::move(look.error()));
+  const auto there = db_->read<bool>(deadline(), [&]() -> Result<bool> {
+    const SqliteReset reset(*look);
+    return look->step();
+  });
+  if (!there) return fail(there.error());
+  if (*there) return {};
+  auto make = db_->prepare(kIndex);
+  if (!make) return fail(std::move(make.error()));
+  const TimePoint soon = clock_.now() + std::chrono::milliseconds(200);
+  return db_->write<void>(soon, [&]() -> Result<void> {
+    const SqliteReset reset(*make);
+    auto made = make->step();
+    if (!made) return fail(std::move(made.error()));
+    return {};
+  });
 }
 
 Error ReplicaDb::told(Error error) {
@@ -143,11 +183,16 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     if (!*found) {
       // What others noted since is in the file that has the name now.
       if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
+      const SqliteReset reset_named(named_);
+      named_.bind(1, id);
+      auto named = named_.step();
+      if (!named) return fail(told(std::move(named.error())));
+      if (*named) return fail(damaged_row(id));
       return std::optional<Row>();
     }
     const auto json = find_.text(0);
     const auto revision = find_.text(1);
-    if (!json || !revision) return fail(Code::kCorrupt, "a row of the replica is damaged");
+    if (!json || !revision) return fail(damaged_row(id));
     auto record = record_of_row(*json, id);
     if (!record) return fail(std::move(record.error()));
     Row row;
@@ -174,6 +219,15 @@ Result<std::vector<std::string>> ReplicaDb::origins() {
       if (!origin) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
       if (!origin->empty()) all.emplace_back(*origin);
     }
+  });
+}
+
+Result<int64_t> ReplicaDb::misnamed() {
+  return db_->read<int64_t>(deadline(), [&]() -> Result<int64_t> {
+    const SqliteReset reset(misnamed_);
+    auto counted = misnamed_.step();
+    if (!counted) return fail(told(std::move(counted.error())));
+    return *counted ? misnamed_.number(0) : 0;
   });
 }
 

@@ -7,6 +7,9 @@
 // mark of the last note beside the database could be deleted as well, would cost each note a second
 // synced write, and would make each backup of the database restored without it look damaged.
 //
+// A row is found by its id, and by the id that its record names, in two trees: an id that damage took
+// from one of them is kCorrupt, and never one that was not seen.
+//
 // Thread-safety: none; used by one thread; damaged() from any. Blocking: every call, at most a few
 // seconds. Errors: as in store/sqlite/db.h; kCorrupt from get() means a damaged record, that is,
 // one that exists. A file found damaged is kUnavailable, and says nothing about any id.
@@ -80,6 +83,8 @@ class ReplicaDb {
   };
 
   Result<std::optional<Row>> get(const std::string& id);
+  // How many rows have an id that is not the one in their record. Reads the whole file.
+  Result<int64_t> misnamed();
   // The origins of all records, each once; records without one are left out. kCorrupt for a row
   // whose origin cannot be told. Reads the whole file.
   Result<std::vector<std::string>> origins();
@@ -100,6 +105,7 @@ class ReplicaDb {
                                                  SqliteDb::Empty empty);
   explicit ReplicaDb(const Clock& clock) : clock_(clock) {}
   TimePoint deadline() const { return clock_.now() + std::chrono::seconds(5); }
+  Result<void> index();
   Result<void> run(SqliteStatement& statement);
   // The name still leads to the file that is open here.
   Result<void> in_place() const;
@@ -111,7 +117,7 @@ class ReplicaDb {
   const Clock& clock_;
   std::atomic<bool> damaged_{false};
   std::unique_ptr<SqliteDb> db_;
-  SqliteStatement find_, put_, doubt_, live_, set_live_, settle_, take_out_, origins_;
+  SqliteStatement find_, named_, misnamed_, put_, doubt_, live_, set_live_, settle_, take_out_, origins_;
 };
 
 }  // namespace keyfs

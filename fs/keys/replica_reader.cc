@@ -8,6 +8,7 @@
 
 #include "fs/keys/replica.h"
 #include "fs/keys/replica_db.h"
+#include "fs/keys/replica_mark.h"
 
 namespace keyfs {
 namespace {
@@ -53,11 +54,7 @@ Recall ReplicaReader::look_up(const std::string& id) {
                 "everything that it should, remove " +
                     aside));
     }
-    if (why == ENOENT) {
-      Recall never;
-      never.what = Recall::What::kNever;
-      return never;
-    }
+    if (why == ENOENT) return never_seen();
     auto opened = ReplicaDb::open(loop_.clock(), path_);
     if (!opened) return unreadable(path_, opened.error());
     db_ = std::move(*opened);
@@ -74,9 +71,24 @@ Recall ReplicaReader::look_up(const std::string& id) {
     if ((*row)->unproven) recall.why = seen_unproven(id);
     if (!(*row)->stored.record.from_rkms) recall.stored = std::move((*row)->stored);
   } else {
-    recall.what = Recall::What::kNever;
+    return never_seen();
   }
   return recall;
+}
+
+Recall ReplicaReader::never_seen() const {
+  if (auto ok = check_replica_is_the_one(path_); !ok) return Recall::unknown(ok.error());
+  Recall never;
+  never.what = Recall::What::kNever;
+  return never;
+}
+
+Task<Result<int64_t>> ReplicaReader::misnamed() {
+  std::function<Result<int64_t>()> work = [this]() -> Result<int64_t> {
+    if (db_ == nullptr) return 0;
+    return db_->misnamed();
+  };
+  co_return co_await worker_.run(std::move(work));
 }
 
 }  // namespace keyfs

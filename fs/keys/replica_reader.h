@@ -3,7 +3,8 @@
 //
 // With a `doubt`, an id that it does not know is kUnknown, for that reason.
 //
-// No file at `path` means that the host has seen nothing. A file that is unreadable, damaged, set
+// No file at `path` means that the host has seen nothing, unless a keyfs runs that had one there
+// (fs/keys/replica_mark.h); the same for a file that does not know the id. A file that is unreadable, damaged, set
 // aside as damaged, or does not answer is kUnknown, and `why` says what to do.
 //
 // Thread-safety: none; on the loop's thread. Ownership: owns a worker, which touches the disk; the
@@ -11,6 +12,7 @@
 // kUnknown.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +31,9 @@ class ReplicaReader final : public HostMemory {
   ~ReplicaReader() override;
 
   Task<Recall> recall(std::string id) override;
+  // How many of the rows are damaged so that their ids are not those of their records, once recall()
+  // was called. Reads the whole file. Errors as in fs/keys/replica_db.h.
+  Task<Result<int64_t>> misnamed();
   void note(const Stored&, bool) override {}
   void note_seen(const std::string&, Sighting) override {}
   Task<Result<void>> kept(std::string) override {
@@ -41,7 +46,9 @@ class ReplicaReader final : public HostMemory {
   std::string forget() const override;
 
  private:
-  Recall look_up(const std::string& id);  // on the worker
+  // On the worker.
+  Recall look_up(const std::string& id);
+  Recall never_seen() const;
 
   Loop& loop_;
   const std::string path_;
