@@ -275,6 +275,8 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
   options.rewrap = true;
+  // Whoever names keys wants to know; over all of a large store it would be many calls.
+  options.verify = !arguments.ids.empty();
   const std::string& state_dir = context.configuration.settings.state_dir;
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
                 context.log, options, &context.memory(), &context.notebook());

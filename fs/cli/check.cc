@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "base/file.h"
 #include "base/private_file.h"
+#include "base/race.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/overdue.h"
@@ -143,6 +145,28 @@ Part check_files(const Configuration& configuration) {
 }
 
 // What a daemon can do without, and is degraded then: it makes no key on such a host.
+// Whether damage has given rows other ids than their records name. A file of which not all can be
+// read in time is no worse for it.
+void look_at_rows(CommandContext& context, CheckItem& replica) {
+  Loop& loop = context.backends->loop();
+  const Duration patience = std::min<Duration>(std::chrono::seconds(3),
+                                               context.configuration.settings.open_deadline / 3);
+  const auto misnamed = context.run(before(loop, loop.now() + patience, "reading the replica",
+                                           context.memory().misnamed()));
+  if (misnamed ? *misnamed == 0 : misnamed.error().code == Code::kTimeout) return;
+  replica.ok = false;
+  if (!misnamed) {
+    replica.detail = misnamed.error().message;
+    replica.remedy = "until then keys are served and none is made on this host";
+    return;
+  }
+  replica.detail += ": " + std::to_string(*misnamed) + " rows are damaged: their ids changed";
+  replica.remedy =
+      "look for a failing disk. These keys are served, and none is made in their place; once the "
+      "store holds everything that it should, stop keyfs and delete " +
+      context.configuration.settings.state_dir + "/replica.db*";
+}
+
 Part check_memory_of_records(CommandContext& context) {
   const std::string& state_dir = context.configuration.settings.state_dir;
   CheckItem written{"state_dir can be written", true, state_dir, "", false};
@@ -164,6 +188,8 @@ Part check_memory_of_records(CommandContext& context) {
     replica.ok = false;
     replica.detail = recall.why ? recall.why->message : "cannot be read";
     replica.remedy = "until then keys are served and none is made on this host";
+  } else {
+    look_at_rows(context, replica);
   }
   return {"memory of records", {std::move(written), std::move(replica)}};
 }

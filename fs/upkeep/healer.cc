@@ -244,7 +244,21 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   for (auto& [number, version] : record.versions) {
     WrappedKeys wraps = wraps_of(version);
     const auto wanting_in = wanting(wraps);
-    if (wanting_in.empty()) continue;
+    if (wanting_in.empty()) {
+      if (!options_.verify) continue;
+      co_await take_calls(1);
+      EncryptionContext context = context_of(record, number);
+      KeyVerifier verifier = verifier_of(record, number);
+      const TimePoint until = call_until(deadline);
+      const auto good =
+          co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
+      // That no region answers says nothing about the record.
+      if (!good && good.error().code == Code::kCorrupt) {
+        done.outcome = Outcome::kFailed;
+        done.error = good.error().within("could not unwrap key " + record.id);
+      }
+      continue;
+    }
     std::vector<std::string> wanted;
     for (const auto& region : wanting_in) {
       if (is_out(region)) {

@@ -52,6 +52,8 @@ struct HealOptions {
   Duration back_off_most = std::chrono::minutes(10);
   bool adopt = false;   // take over what RKMS wrote
   bool rewrap = false;  // anew where the region's master is another one now
+  // Unwraps every version, also one that lacks no region: what reading it would refuse is a failure.
+  bool verify = false;
 };
 
 struct HealReport {

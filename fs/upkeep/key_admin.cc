@@ -98,23 +98,13 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
     if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
     co_return fail(found.error().within("could not create key " + id));
   }
-  if (*found) {
-    AdminCreated there = existing((*found)->record);
-    there.missing = co_await lacking_in(regions_, (*found)->record);
-    there.not_noted = co_await note(std::move(**found), found->strong);
-    co_return there;
-  }
+  if (*found) co_return co_await already_there(std::move(**found), found->strong, deadline);
 
   const auto pass = co_await ask_to_create(loop_, memory_, id, deadline);
   if (!pass && pass.error().code == Code::kCorrupt) {
     // Lost; or another command has made it, and noted that, since the store was asked.
     found = co_await store_.get(id, Read::kStrong, deadline);
-    if (found && *found) {
-      AdminCreated there = existing((*found)->record);
-      there.missing = co_await lacking_in(regions_, (*found)->record);
-      there.not_noted = co_await note(std::move(**found), true);
-      co_return there;
-    }
+    if (found && *found) co_return co_await already_there(std::move(**found), true, deadline);
   }
   if (!pass) co_return fail(pass.error());
   // Before anything is created: a key that this host can't remember could be created twice.
@@ -132,6 +122,24 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   created.missing = std::move(made->missing);
   created.not_noted = co_await note(std::move(made->stored), true);
   co_return created;
+}
+
+Task<Result<AdminCreated>> KeyAdmin::already_there(Stored found, bool strong, TimePoint deadline) {
+  const std::string id = found.record.id;
+  const std::string revision = found.revision;
+  auto right = co_await in_keeping(loop_, store_, memory_, std::move(found), deadline);
+  // A key that reading it would refuse is no key that exists.
+  if (!right) co_return fail(right.error().within("could not create key " + id));
+  if (!*right) {
+    co_return fail(Code::kUnavailable,
+                   "could not create key " + id + ": its record was removed just now; try again");
+  }
+  Stored& stored = **right;
+  AdminCreated there = existing(stored.record);
+  there.missing = co_await lacking_in(regions_, stored.record);
+  strong = strong || stored.revision != revision;  // asked once more
+  there.not_noted = co_await note(std::move(stored), strong);
+  co_return there;
 }
 
 Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, TimePoint deadline) {

@@ -85,6 +85,8 @@ class KeyAdmin {
   Task<Result<KeyDescription>> describe(std::string id, TimePoint deadline);
 
  private:
+  // What create() tells of a key that the store has: kCorrupt if this host's memory contradicts it.
+  Task<Result<AdminCreated>> already_there(Stored found, bool strong, TimePoint deadline);
   // The record, in keeping with this host's memory; kInvalid when there is none.
   Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
   // The error for a failed change.

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "fs/keys/keyring_fixture.h"
 #include "fs/keys/pending_notes.h"
@@ -374,6 +375,32 @@ TEST_F(ReplicaTest, a_file_that_lost_its_name_keeps_nothing_and_knows_no_id_for_
   replica->note(Stored{stored("orders"), "2"}, true);
   EXPECT_FALSE(time->loop.run_task(replica->kept("orders")));
   EXPECT_TRUE(world.log.has("was removed or replaced while keyfs had it open"));
+}
+
+TEST_F(ReplicaTest, an_id_that_changed_on_disk_is_a_damaged_row_and_not_one_that_was_never_seen) {
+  note();
+  close();
+  const std::string path = dir.file("replica.db");
+  std::string bytes;
+  {
+    std::ifstream file(path, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  const size_t at = bytes.find("orders{");
+  ASSERT_NE(at, std::string::npos);
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary)
+      .seekp(static_cast<long>(at))
+      .put('n');
+  open();
+  const Recall recall = time->loop.run_task(replica->recall("orders"));
+  EXPECT_EQ(recall.what, Recall::What::kKnown);
+  EXPECT_FALSE(recall.stored);
+  ASSERT_TRUE(recall.why);
+  EXPECT_EQ(recall.why->code, Code::kCorrupt);
+  EXPECT_EQ(time->loop.run_task(replica->recall("never-seen")).what, Recall::What::kNever);
+  // What the store has is noted anew.
+  note("2");
+  EXPECT_TRUE(age());
 }
 
 // By another program: it stays the file that is open, and what was in it is gone.
