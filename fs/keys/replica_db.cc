@@ -21,14 +21,15 @@ const char* const kSchema =
     " until INTEGER NOT NULL);"
     "INSERT INTO live VALUES (1, 0, -1);";
 
-// A second way to each row, by the id that its record names (by its key where there is no record),
-// in a tree of its own: a row whose key, or the way to it, was damaged is still found by this one.
-// Without the index the same query reads all rows.
+// A second copy of each id, in a tree of its own: a row whose id, or the way to it, was damaged is
+// still known by this one.
+const char* const kIndex = "CREATE INDEX records_by_id ON records (id)";
+const char* const kInIndex = "SELECT 1 FROM records INDEXED BY records_by_id WHERE id = ?1";
+// Without it: reads all rows, for one whose record names the id. (SQLite does not take an index by
+// what the record says from a file that it is not to trust.)
 #define KEYFS_NAMED_ID \
   "CASE WHEN json_valid(json) THEN coalesce(json_extract(json, '$.id'), id) ELSE id END"
-const char* const kIndex =
-    "CREATE INDEX IF NOT EXISTS records_named ON records (" KEYFS_NAMED_ID ")";
-const char* const kNamed = "SELECT 1 FROM records WHERE " KEYFS_NAMED_ID " = ?1 LIMIT 1";
+const char* const kInRecord = "SELECT 1 FROM records WHERE " KEYFS_NAMED_ID " = ?1 LIMIT 1";
 const char* const kMisnamed = "SELECT count(*) FROM records WHERE " KEYFS_NAMED_ID " <> id";
 #undef KEYFS_NAMED_ID
 
@@ -101,17 +102,20 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), empty);
   if (!opened) return fail(std::move(opened.error()));
   db->db_ = std::move(*opened);
-  if (auto ok = db->index(); !ok && ok.error().code == Code::kCorrupt) return fail(ok.error());
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
     auto prepared = db->db_->prepare(sql);
     if (!prepared) return fail(std::move(prepared.error()));
     statement = std::move(*prepared);
     return {};
   };
+  if (auto ok = prepare(db->misnamed_, kMisnamed); !ok) return fail(std::move(ok.error()));
+  // Where the index can't be made now (the disk is full, or others are writing), each question that
+  // needs it reads all rows.
+  const auto indexed = db->index();
+  if (!indexed && indexed.error().code == Code::kCorrupt) return fail(indexed.error());
   for (const auto& [statement, sql] :
        std::initializer_list<std::pair<SqliteStatement*, const char*>>{
-           {&db->named_, kNamed},
-           {&db->misnamed_, kMisnamed},
+           {&db->named_, indexed && *indexed ? kInIndex : kInRecord},
            {&db->find_, "SELECT json, revision, confirmed, doubted FROM records WHERE id = ?1"},
            {&db->put_, "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5)"},
            {&db->doubt_,
@@ -131,25 +135,26 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   return db;
 }
 
-// An older keyfs made none, and keeps one that is there. Where it can't be made now (the disk is
-// full, or others are writing), each question that needs it reads all rows.
-Result<void> ReplicaDb::index() {
-  auto look = db_->prepare("SELECT 1 FROM sqlite_schema WHERE name = 'records_named'");
+// An older keyfs made none, and keeps one that is there. It is made once, of ids that are right.
+Result<bool> ReplicaDb::index() {
+  auto look = db_->prepare("SELECT 1 FROM sqlite_schema WHERE name = 'records_by_id'");
   if (!look) return fail(std::move(look.error()));
   const auto there = db_->read<bool>(deadline(), [&]() -> Result<bool> {
     const SqliteReset reset(*look);
     return look->step();
   });
-  if (!there) return fail(there.error());
-  if (*there) return {};
+  if (!there || *there) return there;
   auto make = db_->prepare(kIndex);
   if (!make) return fail(std::move(make.error()));
   const TimePoint soon = clock_.now() + std::chrono::milliseconds(200);
-  return db_->write<void>(soon, [&]() -> Result<void> {
+  return db_->write<bool>(soon, [&]() -> Result<bool> {
+    const auto wrong = count_misnamed();
+    if (!wrong) return fail(wrong.error());
+    if (*wrong != 0) return false;
     const SqliteReset reset(*make);
     auto made = make->step();
     if (!made) return fail(std::move(made.error()));
-    return {};
+    return true;
   });
 }
 
@@ -222,12 +227,18 @@ Result<std::vector<std::string>> ReplicaDb::origins() {
   });
 }
 
+Result<int64_t> ReplicaDb::count_misnamed() {
+  const SqliteReset reset(misnamed_);
+  auto counted = misnamed_.step();
+  if (!counted) return fail(std::move(counted.error()));
+  return *counted ? misnamed_.number(0) : 0;
+}
+
 Result<int64_t> ReplicaDb::misnamed() {
   return db_->read<int64_t>(deadline(), [&]() -> Result<int64_t> {
-    const SqliteReset reset(misnamed_);
-    auto counted = misnamed_.step();
+    auto counted = count_misnamed();
     if (!counted) return fail(told(std::move(counted.error())));
-    return *counted ? misnamed_.number(0) : 0;
+    return counted;
   });
 }
 

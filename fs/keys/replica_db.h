@@ -7,8 +7,8 @@
 // mark of the last note beside the database could be deleted as well, would cost each note a second
 // synced write, and would make each backup of the database restored without it look damaged.
 //
-// A row is found by its id, and by the id that its record names, in two trees: an id that damage took
-// from one of them is kCorrupt, and never one that was not seen.
+// Each id is there twice, in two trees, and once more in its record: one that damage took from a row
+// is kCorrupt, and never an id that was not seen.
 //
 // Thread-safety: none; used by one thread; damaged() from any. Blocking: every call, at most a few
 // seconds. Errors: as in store/sqlite/db.h; kCorrupt from get() means a damaged record, that is,
@@ -105,7 +105,9 @@ class ReplicaDb {
                                                  SqliteDb::Empty empty);
   explicit ReplicaDb(const Clock& clock) : clock_(clock) {}
   TimePoint deadline() const { return clock_.now() + std::chrono::seconds(5); }
-  Result<void> index();
+  // Whether there is an index now.
+  Result<bool> index();
+  Result<int64_t> count_misnamed();
   Result<void> run(SqliteStatement& statement);
   // The name still leads to the file that is open here.
   Result<void> in_place() const;

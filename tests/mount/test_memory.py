@@ -357,12 +357,14 @@ def take_away(state_dir, how):
         cover(state_dir)
         return lambda: subprocess.run(["umount", "-l", state_dir], check=True)
     else:
-        with sqlite3.connect(replica + ".backup") as copy:
-            copy.execute("PRAGMA user_version")
-            with sqlite3.connect(replica) as now:
-                now.backup(copy)
+        with sqlite3.connect(replica) as now, sqlite3.connect(replica + ".backup") as copy:
+            now.backup(copy)
             copy.execute("DELETE FROM records")
+        copy.close()
+        now.close()
         os.rename(replica + ".backup", replica)
+        for end in ("-wal", "-shm"):
+            os.remove(replica + end)
     return lambda: None
 
 
@@ -424,7 +426,7 @@ def test_one_bit_of_an_id_that_changed_in_the_memory_makes_no_second_key(launch,
     replica = f"{keyfs.state_dir}/replica.db"
     with sqlite3.connect(replica) as file:
         if made_by == "an older keyfs":
-            file.execute("DROP INDEX records_named")
+            file.execute("DROP INDEX records_by_id")
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     file.close()
     with open(replica, "r+b") as f:
