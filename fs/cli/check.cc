@@ -149,10 +149,10 @@ Part check_files(const Configuration& configuration) {
 // read in time is no worse for it.
 void look_at_rows(CommandContext& context, CheckItem& replica) {
   Loop& loop = context.backends->loop();
-  const Duration patience = std::min<Duration>(std::chrono::seconds(3),
-                                               context.configuration.settings.open_deadline / 3);
-  const auto misnamed = context.run(before(loop, loop.now() + patience, "reading the replica",
-                                           context.memory().misnamed()));
+  const Duration patience =
+      std::min<Duration>(std::chrono::seconds(3), context.configuration.settings.open_deadline / 3);
+  const auto misnamed = context.run(
+      before(loop, loop.now() + patience, "reading the replica", context.memory().misnamed()));
   if (misnamed ? *misnamed == 0 : misnamed.error().code == Code::kTimeout) return;
   replica.ok = false;
   if (!misnamed) {

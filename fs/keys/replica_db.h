@@ -119,7 +119,8 @@ class ReplicaDb {
   const Clock& clock_;
   std::atomic<bool> damaged_{false};
   std::unique_ptr<SqliteDb> db_;
-  SqliteStatement find_, named_, misnamed_, put_, doubt_, live_, set_live_, settle_, take_out_, origins_;
+  SqliteStatement find_, named_, misnamed_, put_, doubt_, live_, set_live_, settle_, take_out_,
+      origins_;
 };
 
 }  // namespace keyfs

@@ -102,7 +102,8 @@ std::vector<uid_t> who_may_say(const std::string& directory) {
   std::vector<uid_t> all = {0, ::geteuid()};
   struct stat info {};
   fs::path there = directory;
-  while (::stat(there.c_str(), &info) != 0 && there.has_relative_path()) there = there.parent_path();
+  while (::stat(there.c_str(), &info) != 0 && there.has_relative_path())
+    there = there.parent_path();
   if (::stat(there.c_str(), &info) == 0) all.push_back(info.st_uid);
   return all;
 }
@@ -125,9 +126,10 @@ std::vector<std::string> names_of_sockets(const std::string& prefix) {
 
 tl::unexpected<Error> another(const std::string& path) {
   return fail(Code::kUnavailable,
-              path + ": a running keyfs has remembered in another file of that name what this host "
-                     "has seen; it was removed or replaced, or something is mounted over it. Put "
-                     "it back; or, if this host is to forget what it has seen, stop keyfs first");
+              path +
+                  ": a running keyfs has remembered in another file of that name what this host "
+                  "has seen; it was removed or replaced, or something is mounted over it. Put "
+                  "it back; or, if this host is to forget what it has seen, stop keyfs first");
 }
 
 }  // namespace

@@ -58,14 +58,15 @@ TEST_F(EtcdFaults, a_change_that_was_made_while_the_reply_got_lost_is_no_conflic
 }
 
 // Many opens may wait for one each; a page of 256 records is another matter.
-TEST_F(EtcdFaults, a_reply_of_megabytes_to_the_read_of_one_record_is_not_taken_and_a_list_of_them_is) {
+TEST_F(EtcdFaults,
+       a_reply_of_megabytes_to_the_read_of_one_record_is_not_taken_and_a_list_of_them_is) {
   store_ = world_.open(world_.options(EtcdWorld::Through::kHttp));
   ASSERT_TRUE(put(example_record("orders")));
   const std::string value(size_t{4} << 20, 'A');  // base64
   for (int member = 1; member <= 3; ++member) {
     world_.proxy(member, "POST", "/faults",
-                 R"({"do":"corrupt","path":"/v3/kv/range","field":"kvs.0.value","value":")" + value +
-                     R"("})");
+                 R"({"do":"corrupt","path":"/v3/kv/range","field":"kvs.0.value","value":")" +
+                     value + R"("})");
   }
   const auto found = get("orders", 5s);
   ASSERT_FALSE(found);
