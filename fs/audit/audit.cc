@@ -132,10 +132,10 @@ bool Audit::Impl::keep(AuditEvent&& event) {
     refusals.add(std::move(event), clock.now());
     return true;
   }
-  const bool handed_out = event.verdict == AuditVerdict::kAllowed;
-  if (options.required && handed_out && failing.load(std::memory_order_acquire)) return false;
+  const bool needed = options.required && event.comes_first();
+  if (needed && failing.load(std::memory_order_acquire)) return false;
   if (ring.push(event)) return true;
-  if (options.required && handed_out) return false;
+  if (needed) return false;
   lost.fetch_add(1, std::memory_order_relaxed);
   return true;
 }

@@ -5,7 +5,14 @@
 //    "section":"[keys orders*]","line":12,"source":"region","region":"us-east-1","created":true,
 //    "us":1234,"errno":null,"reason":null,"count":1}
 // verdict: allowed | denied (the policy) | absent | failed; source: cache | region | replica |
-// null. A count above 1 sums up refusals; the rest of the line is from the last one
+// null.
+//
+// The creation of a key is told by the line of its opener ("created":true). If that opener did not
+// get the key, it has a line of its own, with "event":"created" and the same fields, of which those
+// that say how an open ended (verdict, errno) are null; "created" is null there if the store did not
+// say whether it saved the record. With Options::required, "event":"creating" comes before it.
+//
+// A count above 1 sums up refusals; the rest of the line is from the last one
 // (fs/audit/refusals.h); id and uid are null if several are summed up.
 //
 // write() is on the path of a warm read: an open of a key that is handed out (or created) goes as a

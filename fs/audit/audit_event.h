@@ -1,4 +1,5 @@
-// What is known about an open(2) of a key when it is answered: one line of the audit.
+// What is known about an open(2) of a key when it is answered, or about the creation of one: one
+// line of the audit.
 //
 // Thread-safety: a plain value. Ownership: keeps the key's entry and the process's description
 // alive; refers to the policy's section and the region's name, whose owners (PolicyHolder,
@@ -25,6 +26,13 @@ enum class AuditVerdict : uint8_t { kAllowed, kDenied, kAbsent, kFailed };
 std::string_view to_string(AuditVerdict verdict);
 
 struct AuditEvent {
+  enum class Kind : uint8_t {
+    kOpen,
+    kCreating,        // a new key's record is about to be saved
+    kCreated,         // it was, and the opener did not get the key
+    kPerhapsCreated,  // the store did not say
+  };
+
   WallTime time{};
   Duration took{};
   KeyRef key;                                  // none: of many keys
@@ -34,7 +42,7 @@ struct AuditEvent {
   // Why it failed, if the reason came from the store or the regions; may be null.
   std::shared_ptr<const std::string> reason;
   // Told once, on the audit's thread, whether the line was written; null: nobody waits for it. Only
-  // lines of keys that are handed out (of_a_key()) have it.
+  // lines about keys (of_a_key()) have it.
   std::shared_ptr<const std::function<void(bool kept)>> receipt;
   uint64_t count = 1;  // of opens; more than one: all else is said of the last of them
   uint64_t after = 0;  // of a refusal: how many lines about keys came before it
@@ -42,13 +50,20 @@ struct AuditEvent {
   gid_t gid = 0;
   uint32_t version = 0;
   int error = 0;  // errno of the reply, 0 if it was opened
-  AuditVerdict verdict = AuditVerdict::kFailed;
+  Kind kind = Kind::kOpen;
+  AuditVerdict verdict = AuditVerdict::kFailed;  // of an open
   KeySource source = KeySource::kNone;
   bool created = false;
   bool anybody = false;  // of many users
 
   // A line that nothing may displace: a key was handed out, or created.
-  bool of_a_key() const { return verdict == AuditVerdict::kAllowed || created; }
+  bool of_a_key() const {
+    return verdict == AuditVerdict::kAllowed || created || kind != Kind::kOpen;
+  }
+  // What it tells of must not happen without it, if the audit is required.
+  bool comes_first() const {
+    return verdict == AuditVerdict::kAllowed || kind == Kind::kCreating;
+  }
 };
 
 }  // namespace keyfs

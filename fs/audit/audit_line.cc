@@ -127,12 +127,31 @@ std::string audit_fields(const ProcessInfo& process) {
   return fields;
 }
 
+namespace {
+
+// With what stands between the event and the id.
+std::string_view event_field(AuditEvent::Kind kind) {
+  switch (kind) {
+    case AuditEvent::Kind::kOpen:
+      return R"(,"event":"open","id":)";
+    case AuditEvent::Kind::kCreating:
+      return R"(,"event":"creating","id":)";
+    case AuditEvent::Kind::kCreated:
+    case AuditEvent::Kind::kPerhapsCreated:
+      return R"(,"event":"created","id":)";
+  }
+  return R"(,"event":"open","id":)";
+}
+
+}  // namespace
+
 void append_audit_line(std::string& out, const AuditEvent& event) {
   const bool decided = event.section != nullptr && !event.section->hidden;
   const bool sourced = event.source != KeySource::kNone;
   JsonLine line(out);
   line.time(R"({"time":)", event.time);
-  line.text_or_null(R"(,"event":"open","id":)", event.key ? event.key->id() : std::string_view());
+  const bool open = event.kind == AuditEvent::Kind::kOpen;
+  line.text_or_null(event_field(event.kind), event.key ? event.key->id() : std::string_view());
   line.number_or_null(R"(,"version":)", event.version);
   if (event.anybody) {
     line.fields(R"(,"uid":null)");
@@ -147,12 +166,16 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   } else {
     line.fields(event.process->described);
   }
-  line.word(R"(,"verdict":)", to_string(event.verdict));
+  line.word(R"(,"verdict":)", open ? to_string(event.verdict) : std::string_view());
   line.text_or_null(R"(,"section":)", decided ? event.section->title : std::string_view());
   line.number_or_null(R"(,"line":)", decided ? event.section->line : 0);
   line.word(R"(,"source":)", sourced ? to_string(event.source) : std::string_view());
   line.text_or_null(R"(,"region":)", event.region != nullptr ? *event.region : std::string_view());
-  line.boolean(R"(,"created":)", event.created);
+  if (event.kind == AuditEvent::Kind::kPerhapsCreated) {
+    line.fields(R"(,"created":null)");
+  } else {
+    line.boolean(R"(,"created":)", event.created);
+  }
   line.number(R"(,"us":)",
               std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());
   line.text_or_null(R"(,"errno":)", event.error != 0 ? errno_name(event.error) : std::string());

@@ -115,13 +115,13 @@ struct Daemon::Parts {
   std::optional<StoreWatch> store_watch;
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
+  std::optional<Audit> audit;  // the keyring tells it of creations to its very end
   std::unique_ptr<Replica> replica;
   std::optional<ReplicaMark> replica_mark;
   std::optional<BrokenMemory> no_memory;  // if there is no replica
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
   std::optional<Healer> healer;
-  std::optional<Audit> audit;
   ProcessCache processes{audit_fields};
   VirtualFiles files;
   std::optional<KeyringBackend> fuse_backend;
@@ -142,6 +142,7 @@ struct Daemon::Parts {
   Result<void> make_loop_thread();
   void start_loop();
   void stop_loop();
+  void finish_creations();
   void flush_replica();
   void reload();
   void reload_is_slow(std::chrono::milliseconds since);
@@ -346,6 +347,18 @@ void Daemon::Parts::stop_loop() {
   loop_thread.join();
 }
 
+// Whoever opened the new key has been let go; the audit still tells whether it was created. What has
+// not ended by then is told as unknown.
+void Daemon::Parts::finish_creations() {
+  Loop& loop = backends->loop();
+  const auto done = loop.run_task(
+      before(loop, loop.now() + kFlushDeadline, "saving new keys", keyring->settled()));
+  if (!done) {
+    log->warn("it is not known whether the newest keys were saved",
+              {{"reason", done.error().message}});
+  }
+}
+
 // A hanging disk must not hold up shutdown. Unwritten notes are missing after the next start, but
 // nothing is lost: the store has the records.
 void Daemon::Parts::flush_replica() {
@@ -477,6 +490,7 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   });
   if (hooks.on_stopping) hooks.on_stopping(ended.has_value());
   parts.stop_loop();
+  parts.finish_creations();
   parts.flush_replica();
   parts.log->info("unmounted", {{"mountpoint", parts.session->mountpoint()}});
   return ended;

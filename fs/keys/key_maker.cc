@@ -67,6 +67,11 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
   if (!check) co_return fail(check.error().within(what));
   const std::string now = to_rfc3339(loop.clock().wall());
   const Record record = first_record(request, *made, *check, *origin, now);
+  if (request.may_write) {
+    auto asked = request.may_write();
+    auto allowed = co_await std::move(asked);
+    if (!allowed) co_return fail(allowed.error().within(what));
+  }
   if (request.before_write) request.before_write();
   auto put = co_await store.put_if_absent(record, request.deadline);
   if (!put) co_return fail(put.error().within(what));

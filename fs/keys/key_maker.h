@@ -35,16 +35,13 @@ struct MakeRequest {
   uint32_t bytes = 32;
   std::string creator;
   TimePoint deadline;
+  // Asked once, when the record is ready to be written; on an error nothing is.
+  std::function<Task<Result<void>>()> may_write;
   // Called once, just before the record is written: after that the task should not be dropped.
   std::function<void()> before_write;
 
-  MakeRequest(const CreationPass& pass, uint32_t size, std::string maker, TimePoint until,
-              std::function<void()> hook = {})
-      : id(pass.id()),
-        bytes(size),
-        creator(std::move(maker)),
-        deadline(until),
-        before_write(std::move(hook)) {}
+  MakeRequest(const CreationPass& pass, uint32_t size, std::string maker, TimePoint until)
+      : id(pass.id()), bytes(size), creator(std::move(maker)), deadline(until) {}
 };
 
 // Errors: those of Regions::create and Store::put_if_absent, as "could not create key ID: ...".

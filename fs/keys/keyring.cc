@@ -39,6 +39,21 @@ Keyring::~Keyring() = default;
 size_t Keyring::waiting() const { return impl_->places.taken(); }
 size_t Keyring::flights() const { return impl_->flights.size(); }
 
+Task<Result<bool>> Keyring::settled() {
+  Impl& impl = *impl_;
+  if (impl.writing == 0) co_return true;
+  struct Waiting {
+    explicit Waiting(Impl& keyring) : impl(keyring), written(keyring.loop()) {
+      impl.all_written = &written;
+    }
+    ~Waiting() { impl.all_written = nullptr; }
+    Impl& impl;
+    OneShot<bool> written;
+  } waiting(impl);
+  const bool written = co_await waiting.written;
+  co_return written;
+}
+
 Task<Result<std::optional<Opened>>> Keyring::open(OpenRequest request) {
   Impl& impl = *impl_;
   KeyringObserver* observer = impl.parts.observer;
@@ -86,7 +101,8 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
       co_return fail(std::move(landed.error()));
     }
     if (landed->key != nullptr) {
-      co_return Opened{std::move(landed->key), landed->source, landed->created};
+      co_return Opened{std::move(landed->key), landed->source, landed->created,
+                       std::move(landed->creation)};
     }
     // Absent. If we may create it, we joined too late for the flight to know; the next flight does.
     if (!request.may_create || request.version != 0) co_return std::nullopt;
@@ -108,7 +124,9 @@ Task<Result<Landed>> Keyring::Impl::fly(OpenRequest request, TimePoint deadline)
   }
   const std::shared_ptr<Flying> mine = place;
   std::optional<Creator> creator;
-  if (request.may_create && request.version == 0) creator.emplace(*mine, request.caller);
+  if (request.may_create && request.version == 0) {
+    creator.emplace(*mine, request.caller, request.witness);
+  }
   // Named, since g++ 12 may destroy a temporary in a co_await twice.
   Flights::Work work = [this, request, deadline, mine, key](Flights::Flight& flight) {
     return fetch(request, deadline, mine, &flight, FlightEnd(*this, key));
@@ -161,10 +179,12 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       if (flying_now->creators.empty()) co_return Landed{};
       // Announced in the meantime: then it exists.
       if (parts.cache.known(entry, now()).memory.known != 0 && look < kLooks) continue;
-      auto created = co_await create(request, **admitted, deadline, flight, epoch);
+      const auto& asker = flying_now->witnesses.front();
+      auto creation = std::make_shared<Creation>(asker.second, asker.first);
+      auto created = co_await create(request, **admitted, deadline, flight, epoch, creation);
       if (!created) co_return fail(std::move(created.error()));
       if (created->key != nullptr) {
-        Landed landed{std::move(created->key), KeySource::kRegion, true};
+        Landed landed{std::move(created->key), KeySource::kRegion, true, std::move(creation)};
         co_return landed;
       }
       winner = std::move(created->winner);

@@ -31,6 +31,7 @@
 #include "base/race.h"
 #include "base/result.h"
 #include "base/secret.h"
+#include "fs/keys/creation.h"
 #include "fs/keys/data_key.h"
 #include "fs/keys/key_cache.h"
 #include "kms/regions.h"
@@ -44,6 +45,8 @@ struct Opened {
   SharedKey key;
   KeySource source = KeySource::kNone;
   bool created = false;  // by this open or by another one that waited for the same key
+  // Of a created key: whoever tells of it says so there.
+  std::shared_ptr<Creation> creation = {};
 };
 
 struct OpenRequest {
@@ -53,6 +56,8 @@ struct OpenRequest {
   TimePoint deadline;
   ForUser caller{};     // who waits for it
   bool strong = false;  // do not use answers from the store that may be stale
+  // Told of the creation, if it is done for this opener; may be null.
+  std::shared_ptr<CreationWitness> witness;
 
   OpenRequest(KeyRef key_entry, bool create, TimePoint until, uint32_t wanted_version = 0)
       : entry(std::move(key_entry)), may_create(create), version(wanted_version), deadline(until) {}
@@ -133,6 +138,8 @@ class Keyring final : public ChangeListener {
   // Opens that are waiting now.
   size_t waiting() const;
   size_t flights() const;  // ids (and versions) being fetched or created for them
+  // Waits until no new record is on its way to the store. When the mount ends: one task at a time.
+  Task<Result<bool>> settled();
 
   // ChangeListener: the feed of a store that can be watched.
   void on_change(const std::string& id, const std::optional<Stored>& stored) override;

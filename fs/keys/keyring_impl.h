@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -25,6 +26,7 @@ struct Landed {
   SharedKey key;  // null: there is no such key, and no waiter may create it
   KeySource source = KeySource::kNone;
   bool created = false;
+  std::shared_ptr<Creation> creation = {};  // of a created key
 };
 using Flights = SingleFlight<Result<Landed>>;
 
@@ -43,6 +45,8 @@ struct Keyring::Impl {
     explicit Flying(ForUser caller) : ticket(caller) {}
     FairTurns::Ticket ticket;            // of all current and past waiters
     std::map<ForUser, size_t> creators;  // how many waiters may create it; none is 0
+    // Theirs, the longest waiting first.
+    std::list<std::pair<ForUser, std::shared_ptr<CreationWitness>>> witnesses;
   };
   // Notices that a change of an id was announced while something else was going on.
   class Watch {
@@ -77,8 +81,13 @@ struct Keyring::Impl {
   };
   // A waiter who may create it.
   struct Creator {
-    Creator(Flying& flight, ForUser who) : flying(flight), caller(who) { ++flying.creators[who]; }
+    Creator(Flying& flight, ForUser who, std::shared_ptr<CreationWitness> witness)
+        : flying(flight), caller(who) {
+      ++flying.creators[who];
+      mine_ = flying.witnesses.emplace(flying.witnesses.end(), who, std::move(witness));
+    }
     ~Creator() {
+      flying.witnesses.erase(mine_);
       const auto mine = flying.creators.find(caller);
       if (--mine->second == 0) flying.creators.erase(mine);
     }
@@ -86,6 +95,24 @@ struct Keyring::Impl {
     Creator& operator=(const Creator&) = delete;
     Flying& flying;
     const ForUser caller;
+
+   private:
+    decltype(Flying::witnesses)::iterator mine_;
+  };
+  // A record is on its way to the store.
+  class Writing {
+   public:
+    explicit Writing(Impl& keyring) : keyring_(keyring) { ++keyring_.writing; }
+    ~Writing() {
+      if (--keyring_.writing == 0 && keyring_.all_written != nullptr) {
+        keyring_.all_written->set(true);
+      }
+    }
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+
+   private:
+    Impl& keyring_;
   };
 
   Impl(KeyringParts keyring_parts, KeyringOptions keyring_options)
@@ -116,7 +143,8 @@ struct Keyring::Impl {
   Task<Result<std::optional<CreationPass>>> pass(KeyRef entry, Inquiry& inquiry,
                                                  const Flying& flying_now);
   Task<Result<Created>> create(OpenRequest request, CreationPass pass, TimePoint deadline,
-                               Flights::Flight* flight, uint32_t epoch);
+                               Flights::Flight* flight, uint32_t epoch,
+                               std::shared_ptr<Creation> creation);
   // The record was verified: later records must not go back from it.
   void accept(KeyEntry& entry, const Inquiry::Seen& seen);
   Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
@@ -146,7 +174,9 @@ struct Keyring::Impl {
   CreationRate creation_rate;
   FairTurns fetches;
   FairTurns creations;
-  Flights flights;  // destroyed before what its work refers to
+  size_t writing = 0;                    // records on their way to the store
+  OneShot<bool>* all_written = nullptr;  // of settled()
+  Flights flights;                       // destroyed before what its work refers to
   std::deque<KeyRef> to_refresh;
   size_t refreshing = 0;
   RegionList last_list;

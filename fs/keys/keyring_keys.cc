@@ -5,26 +5,52 @@
 #include "fs/keys/keyring_impl.h"
 
 namespace keyfs {
+namespace {
+
+// Whether an error of a write says that nothing was written. Others may come after it was.
+bool was_refused(const Error& error) {
+  return error.code == Code::kDenied || error.code == Code::kUnauthenticated ||
+         error.code == Code::kInvalid;
+}
+
+}  // namespace
 
 Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pass,
                                             TimePoint deadline, Flights::Flight* flight,
-                                            uint32_t epoch) {
+                                            uint32_t epoch, std::shared_ptr<Creation> creation) {
   const std::string id(request.entry->id());
   if (auto room = make_room(options.key_bytes); !room) co_return fail(std::move(room.error()));
-  MakeRequest wish(pass, options.key_bytes, options.creator, deadline, [flight] { flight->pin(); });
+  std::optional<Writing> on_its_way;
+  MakeRequest wish(pass, options.key_bytes, options.creator, deadline);
+  wish.may_write = [&creation, deadline] { return creation->begins(deadline); };
+  wish.before_write = [&] {
+    flight->pin();
+    creation->writing();
+    on_its_way.emplace(*this);
+  };
   const TimePoint asked_at = now();
   auto made = co_await make_key(loop(), parts.store, parts.regions, std::move(wish));
+  on_its_way.reset();
   if (!made) {
+    if (creation->is_writing()) {
+      if (was_refused(made.error())) {
+        creation->not_saved();
+      } else {
+        creation->perhaps_saved(made.error().message);
+      }
+    }
     if (made.error().code == Code::kCorrupt) tell_corrupt(id, made.error());
     co_return fail(std::move(made.error()));
   }
   if (!made->ours) {
+    creation->not_saved();
     if (parts.observer != nullptr) parts.observer->on_lost_race();
     Created lost{nullptr, std::move(made->stored)};
     co_return lost;
   }
   const Record& record = made->stored.record;
   const SharedKey key = make_data_key(std::move(made->key), record, record.current, made->region);
+  creation->saved(key->version, key->region);
   accept(*request.entry, Inquiry::Seen{made->stored, false, true, asked_at});
   // Handed out only once this host has it on disk: if the store loses the record, the key must not
   // be created again. If it is not handed out, it is an ordinary key in the store for the next

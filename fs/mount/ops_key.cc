@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "fs/mount/audited_creation.h"
 #include "fs/mount/handlers.h"
 #include "fs/mount/key_words.h"
 #include "fs/policy/key_id.h"
@@ -25,6 +26,7 @@ struct FuseHandlers::Access {
   fuse_file_info file;
   std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
+  std::shared_ptr<Creation> creation;  // of a key that this open may have created
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
@@ -50,7 +52,17 @@ struct FuseHandlers::Access {
     event.verdict = verdict;
     event.error = error;
     event.took = ops.parts_.loop.now() - begin;
-    return ops.parts_.audit.write(std::move(event));
+    const bool tells = event.created;
+    const uid_t uid = event.uid;
+    if (!ops.parts_.audit.write(std::move(event))) return false;
+    if (tells && creation != nullptr) creation->told(uid);
+    return true;
+  }
+
+  // For an open that may create the key; null: the audit is off.
+  std::shared_ptr<CreationWitness> witness() const {
+    if (!ops.parts_.audit.enabled()) return nullptr;
+    return std::make_shared<AuditedCreation>(ops.parts_.audit, ops.parts_.loop, event, begin);
   }
 
   void refuse(fuse_req_t req, AuditVerdict verdict, int error) {
@@ -103,19 +115,12 @@ struct FuseHandlers::Access {
 
   // Whether the line of what is about to be handed out was written.
   Task<Result<bool>> noted() {
-    Loop& loop = ops.parts_.loop;
-    const auto slot = std::make_shared<OneShot<bool>>(loop);
     AuditEvent line = event;  // what stays tells of a refusal
     line.verdict = AuditVerdict::kAllowed;
-    line.took = loop.now() - begin;
-    const std::weak_ptr<OneShot<bool>> waiter = slot;
-    line.receipt = std::make_shared<const std::function<void(bool)>>([&loop, waiter](bool kept) {
-      loop.post([waiter, kept] {
-        if (const auto waits = waiter.lock()) waits->set(bool{kept});
-      });
-    });
-    if (!ops.parts_.audit.write(std::move(line))) co_return false;
-    const bool kept = co_await *slot;
+    line.took = ops.parts_.loop.now() - begin;
+    auto writing = write_and_wait(ops.parts_.audit, ops.parts_.loop, std::move(line));
+    const auto kept = co_await std::move(writing);
+    if (kept && *kept && event.created && creation != nullptr) creation->told(event.uid);
     co_return kept;
   }
 
@@ -250,11 +255,13 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   const TimePoint deadline = access->begin + self.options_.open_deadline;
   OpenRequest request(access->inode.entry, may_create, deadline);
   request.caller = fuse_req_ctx(reply->request())->uid;
+  if (may_create) request.witness = access->witness();
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
                      self.parts_.backend.open(std::move(request)));
   const auto opened = co_await reply->unless_given_up(std::move(task));
   if (self.parts_.audit.required() && opened && *opened && **opened) {
     const Opened& got = ***opened;
+    access->creation = got.creation;
     co_await serve_noted(reply, access, got.key, got.source, got.created);
     co_return;
   }
@@ -271,6 +278,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
     access->refuse(req, AuditVerdict::kAbsent, ENOENT);
   } else {
     const Opened& got = ***opened;
+    access->creation = got.creation;
     access->serve(req, *got.key, got.source, got.created);
   }
 }

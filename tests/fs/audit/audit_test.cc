@@ -284,6 +284,47 @@ TEST_F(AuditTest, a_creation_that_was_refused_in_the_end_is_a_line_of_its_own) {
   EXPECT_EQ(kept->lines().size(), 40u);
 }
 
+TEST_F(AuditTest, a_creation_that_its_opener_did_not_tell_of_has_an_event_of_its_own) {
+  auto one = audit();
+  for (const auto kind : {AuditEvent::Kind::kCreating, AuditEvent::Kind::kCreated,
+                          AuditEvent::Kind::kPerhapsCreated}) {
+    for (int i = 0; i < 40; ++i) {
+      AuditEvent made = refusal();
+      made.verdict = AuditVerdict::kFailed;
+      made.error = 0;
+      made.kind = kind;
+      made.created = kind == AuditEvent::Kind::kCreated;
+      one->write(std::move(made));
+    }
+  }
+  one->flush();
+  const auto lines = kept->lines();
+  ASSERT_EQ(lines.size(), 120u);  // none is summed up
+  for (const json& line : lines) {
+    EXPECT_EQ(line["id"], "orders");
+    EXPECT_EQ(line["uid"], 4002);
+    EXPECT_TRUE(line["verdict"].is_null());
+    EXPECT_TRUE(line["errno"].is_null());
+  }
+  EXPECT_EQ(lines[0]["event"], "creating");
+  EXPECT_EQ(lines[0]["created"], false);
+  EXPECT_EQ(lines[40]["event"], "created");
+  EXPECT_EQ(lines[40]["created"], true);
+  EXPECT_EQ(lines[80]["event"], "created");
+  EXPECT_TRUE(lines[80]["created"].is_null());
+}
+
+TEST_F(AuditTest, required_lets_no_creation_begin_while_lines_cannot_be_written) {
+  auto one = audit(64, true);
+  kept->set(kept->broken, true);
+  EXPECT_TRUE(one->write(event()));  // nobody can know yet
+  one->flush();
+  AuditEvent creating = event();
+  creating.verdict = AuditVerdict::kFailed;
+  creating.kind = AuditEvent::Kind::kCreating;
+  EXPECT_FALSE(one->write(std::move(creating)));
+}
+
 TEST_F(AuditTest, refusals_wait_while_the_disk_fails_and_none_is_lost) {
   auto one = audit();
   kept->set(kept->broken, true);

@@ -1,0 +1,39 @@
+// Puts a creation into the audit, for the opener that it is done for.
+//
+// With audit_required no key is created whose line can't be kept: begins() writes that one is about
+// to be saved, and waits until that is on the disk.
+//
+// Thread-safety: as CreationWitness. Ownership: refers to audit and loop, which outlive the
+// keyring. Blocking: never. Errors: begins(): kUnavailable, kTimeout.
+#pragma once
+
+#include <string>
+
+#include "base/loop.h"
+#include "fs/audit/audit.h"
+#include "fs/keys/creation.h"
+
+namespace keyfs {
+
+class AuditedCreation final : public CreationWitness {
+ public:
+  // `opener`: who asks, for which key, and what the policy says to it.
+  AuditedCreation(Audit& audit, Loop& loop, AuditEvent opener, TimePoint begin);
+
+  Task<Result<void>> begins(TimePoint deadline) override;
+  void saved(uint32_t version, const std::string* region) override;
+  void perhaps_saved(const std::string& why) override;
+
+ private:
+  AuditEvent line(AuditEvent::Kind kind) const;
+
+  Audit& audit_;
+  Loop& loop_;
+  const AuditEvent opener_;
+  const TimePoint begin_;
+};
+
+// Writes a line and waits until it is in the file; false: it can't be. On the loop's thread.
+Task<Result<bool>> write_and_wait(Audit& audit, Loop& loop, AuditEvent line);
+
+}  // namespace keyfs
