@@ -39,6 +39,7 @@ Result<void> LineFile::reopen() {
   const auto within = [&](Error error) {
     return fail(error.code, "could not open " + what_ + ": " + error.message);
   };
+  if (auto trusted = check_place(path_); !trusted) return within(std::move(trusted.error()));
   // For reading too: its end is checked.
   auto file =
       open_private_file(path_, O_RDWR | O_APPEND | O_CREAT, Guard::kOurs, mode_.value_or(0640));
@@ -52,6 +53,10 @@ Result<void> LineFile::reopen() {
   char last = '\n';
   if (about.st_size > 0 && ::pread(file->get(), &last, 1, about.st_size - 1) != 1) last = '\n';
   torn_ = last != '\n';
+  struct stat directory {};
+  if (::stat(directory_of(path_).c_str(), &directory) != 0) directory = {};
+  directory_device_ = directory.st_dev;
+  directory_inode_ = directory.st_ino;
   fd_ = file->get();
   file_ = std::move(*file);
   return {};
@@ -80,21 +85,43 @@ bool LineFile::wait_for_room() {
   }
 }
 
-bool LineFile::was_removed() const {
-  struct stat about {};
-  return !path_.empty() && ::fstat(fd_, &about) == 0 && about.st_nlink == 0;
+// The link count alone does not show it: the file may be on a file system that was unmounted
+// lazily, or in a directory that was replaced.
+LineFile::Named LineFile::what_is_named() const {
+  struct stat ours {};
+  if (path_.empty() || ::fstat(fd_, &ours) != 0) return Named::kOurs;
+  if (ours.st_nlink == 0) return Named::kUnreachable;
+  struct stat there {};
+  const int error = ::lstat(path_.c_str(), &there) == 0 ? 0 : errno;
+  if (error == 0 && there.st_dev == ours.st_dev && there.st_ino == ours.st_ino) {
+    return Named::kOurs;
+  }
+  if (error != 0 && error != ENOENT && error != ENOTDIR) return Named::kOurs;  // can't tell
+  struct stat directory {};
+  if (::stat(directory_of(path_).c_str(), &directory) != 0 ||
+      directory.st_dev != directory_device_ || directory.st_ino != directory_inode_) {
+    return Named::kUnreachable;
+  }
+  return error == 0 ? Named::kAnother : Named::kMoved;
 }
 
 LineFile::Written LineFile::write(std::string_view lines) {
-  if (was_removed()) {
-    if (auto opened = reopen(); !opened) return {0, std::move(opened.error())};
+  Written written;
+  const Named named = what_is_named();
+  if (named == Named::kAnother || named == Named::kUnreachable) {
+    auto opened = reopen();
+    written.elsewhere = opened.has_value();
+    // Better the old file, as long as it can be found, than none.
+    if (!opened && named == Named::kUnreachable) {
+      written.error = std::move(opened.error());
+      return written;
+    }
   }
   const bool mending = torn_;
   if (mending) mended_.assign("\n").append(lines);
   const std::string_view all = mending ? std::string_view(mended_) : lines;
   std::string_view rest = all;
   int refusals = 0;
-  Written written;
   while (!rest.empty() && wait_for_room()) {
     const ssize_t put = ::write(fd_, rest.data(), rest.size());
     if (put < 0 && (errno == EINTR || (errno == EAGAIN && ++refusals < 3))) continue;

@@ -36,10 +36,12 @@ class LineFile {
   struct Written {
     size_t lines = 0;            // complete lines in the file
     std::optional<Error> error;  // why the rest is missing
+    bool elsewhere = false;      // they are in another file than the lines before
   };
-  // Whole lines, each with its newline. A file that was removed is made anew first: nobody would
-  // ever read what goes into the old one. (One that was only moved away goes on being written, as
-  // logrotate expects it until it has told us.)
+  // Whole lines, each with its newline. Where the path names another file by now, that one is
+  // written. A file that nobody can reach any more is made anew first: it was removed, or its
+  // directory was replaced, or its file system was unmounted. (One that was only moved away goes on
+  // being written, as logrotate expects it until it has told us.)
   Written write(std::string_view lines);
 
   // Reopens the path; errors as open()'s. On an error, writing continues to the old file.
@@ -50,13 +52,16 @@ class LineFile {
  private:
   LineFile() = default;
   bool wait_for_room();
-  bool was_removed() const;
+  enum class Named { kOurs, kMoved, kAnother, kUnreachable };
+  Named what_is_named() const;
 
   std::string what_;
   std::string path_;  // empty: a borrowed descriptor
   std::optional<mode_t> mode_;
   Descriptor file_;
   int fd_ = -1;
+  dev_t directory_device_ = 0;  // where it was opened
+  ino_t directory_inode_ = 0;
   bool torn_ = false;   // the last line is incomplete
   bool stuck_ = false;  // nobody reads
   std::string mended_;

@@ -278,6 +278,11 @@ void Audit::Impl::hand_over(size_t count, uint64_t telling) {
 // How many lines of the batch were written, from its first on.
 size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   auto written = sink->write(lines_now);
+  if (written.elsewhere) {
+    log.warn(
+        "the audit's file was removed or replaced, or its file system unmounted: lines go to the "
+        "file that is under its name now");
+  }
   const uint64_t untold = telling - lost_told;
   const size_t head = untold > 0 ? 1 : 0;  // the line that reports losses
   const size_t kept = written.lines - std::min(head, written.lines);

@@ -119,6 +119,49 @@ TEST_F(LineFileTest,
   EXPECT_TRUE(refused.error);
 }
 
+TEST_F(LineFileTest, a_file_whose_file_system_was_unmounted_is_made_anew_where_its_name_leads_now) {
+  const std::string disk = dir + "/disk";
+  std::filesystem::create_directory(disk);
+  if (::mount("none", disk.c_str(), "tmpfs", 0, "") != 0) GTEST_SKIP() << "not root";
+  path = disk + "/lines";
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  EXPECT_FALSE(file->write("one\n").elsewhere);
+  ASSERT_EQ(::umount2(disk.c_str(), MNT_DETACH), 0);
+  const auto written = file->write("two\n");
+  EXPECT_EQ(written.lines, 1u);
+  EXPECT_TRUE(written.elsewhere);
+  EXPECT_EQ(text_of(path), "two\n");
+  EXPECT_FALSE(file->write("three\n").elsewhere);
+  EXPECT_EQ(text_of(path), "two\nthree\n");
+}
+
+TEST_F(LineFileTest, a_file_that_another_tool_put_in_its_place_is_the_one_that_is_written) {
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  file->write("one\n");
+  std::filesystem::rename(path, path + ".1");
+  std::ofstream(path) << "";
+  EXPECT_TRUE(file->write("two\n").elsewhere);
+  EXPECT_EQ(text_of(path + ".1"), "one\n");
+  EXPECT_EQ(text_of(path), "two\n");
+}
+
+TEST_F(LineFileTest,
+       a_directory_that_was_replaced_gets_a_new_file_and_one_that_is_gone_is_an_error) {
+  const std::string place = dir + "/place";
+  std::filesystem::create_directory(place);
+  path = place + "/lines";
+  auto file = open();
+  ASSERT_TRUE(file) << file.error().message;
+  file->write("one\n");
+  std::filesystem::rename(place, place + ".1");
+  EXPECT_TRUE(file->write("lost\n").error);
+  std::filesystem::create_directory(place);
+  EXPECT_TRUE(file->write("two\n").elsewhere);
+  EXPECT_EQ(text_of(path), "two\n");
+}
+
 TEST_F(LineFileTest, a_file_that_was_moved_away_or_removed_is_followed_by_a_new_one) {
   auto file = open();
   ASSERT_TRUE(file) << file.error().message;

@@ -56,9 +56,9 @@ class KeptSink final : public AuditSink {
   LineFile::Written write(std::string_view lines) override {
     std::unique_lock lock(kept_->mutex);
     kept_->changed.wait(lock, [this] { return !kept_->hang; });
-    if (kept_->broken) return {0, Error(Code::kUnavailable, "no space left on device")};
+    if (kept_->broken) return {0, Error(Code::kUnavailable, "no space left on device"), false};
     kept_->text += lines;
-    return {static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n')), std::nullopt};
+    return {static_cast<size_t>(std::count(lines.begin(), lines.end(), '\n')), std::nullopt, false};
   }
   Result<void> reopen() override {
     std::lock_guard lock(kept_->mutex);
