@@ -49,6 +49,24 @@ Result<void> check_private_directory(const std::string& path) {
   return check_guard(path, about, Guard::kOurs);
 }
 
+Result<void> check_place(const std::string& path) {
+  const std::string directory = directory_of(path);
+  struct stat about {};
+  if (::stat(directory.c_str(), &about) != 0 || !S_ISDIR(about.st_mode)) return {};
+  const std::string whose = path + ": can be replaced by others: its directory " + directory;
+  const uid_t us = ::geteuid();
+  if (about.st_uid != us && about.st_uid != 0) {
+    const std::string owner = std::to_string(about.st_uid);
+    return fail(Code::kDenied, whose + " is owned by uid " + owner + ", and keyfs runs as uid " +
+                                   std::to_string(us) + "; run it as that user (sudo -u '#" +
+                                   owner + "' keyfs ...), or: chown " + std::to_string(us) + " " +
+                                   directory);
+  }
+  if ((about.st_mode & 022) == 0 || (about.st_mode & S_ISVTX) != 0) return {};
+  return fail(Code::kDenied,
+              whose + " has mode " + octal(about.st_mode) + "; run: chmod go-w " + directory);
+}
+
 Result<Descriptor> open_private_file(const std::string& path, int flags, Guard guard, mode_t mode) {
   // O_NONBLOCK: on a FIFO, open() would wait for the other end.
   Descriptor file(

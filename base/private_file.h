@@ -2,8 +2,8 @@
 //
 // Another user who owns a file, or may write to it, decides what keyfs finds there: another policy,
 // another record, forged audit lines. So such a file is refused before it is used, and so is a
-// symbolic link where keyfs writes, which would redirect its writes. Only the file itself is
-// checked, not the directories above it.
+// symbolic link where keyfs writes, which would redirect its writes. Whoever can rename files in the
+// directory that holds it can replace it as a whole, so that one is checked too; not those above.
 //
 // Thread-safety: plain functions. Blocking: they touch the disk; on a worker, or at start. Errors:
 // kDenied, with the remedy, for a file that cannot be trusted; otherwise those of os_error().
@@ -34,6 +34,11 @@ Result<void> check_regular(const std::string& path, const Descriptor& file);
 // Checks that a directory exists and fits kOurs. A symbolic link to one is followed: systemd
 // creates such links for DynamicUser=.
 Result<void> check_private_directory(const std::string& path);
+
+// Checks the directory that `path` is in, as it is named: root's or ours, and writable by others
+// only if it is sticky, like /tmp. What does not exist is not judged: whoever uses it says so
+// better.
+Result<void> check_place(const std::string& path);
 
 // Opens a regular file that fits `guard`; O_CLOEXEC and what keeps open() from waiting are added to
 // `flags`. kDenied for a symbolic link. With O_CREAT a new file gets `mode`, less the umask. The

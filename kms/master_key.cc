@@ -137,6 +137,9 @@ Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
     std::lock_guard lock(mutex);
     return key;
   }
+  if (auto ok = check_place(path); !ok) {
+    return fail(ok.error().code, "master key " + ok.error().message);
+  }
   auto bytes = read_master(file.get(), arena, path);
   if (!bytes) return fail(std::move(bytes.error()));
   const auto all = bytes->reveal();

@@ -103,6 +103,7 @@ Part check_files(const Configuration& configuration) {
     } else {
       good = check_guard(path, about, Guard::kOurs);
     }
+    if (good) good = check_place(path);
     if (!good) {
       item.ok = false;
       item.detail = good.error().message;

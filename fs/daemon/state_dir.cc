@@ -61,6 +61,9 @@ Result<StateDir> StateDir::prepare(const std::string& path) {
   if (auto trusted = check_private_directory(path); !trusted) {
     return fail(trusted.error().within("state_dir"));
   }
+  if (auto trusted = check_place(path); !trusted) {
+    return fail(trusted.error().within("state_dir"));
+  }
   if (const std::string why = try_to_write(path); !why.empty()) state.trouble_ = path + ": " + why;
   return state;
 }

@@ -122,6 +122,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string
   if (auto trusted = check_guard(db->path_, info, Guard::kOurs); !trusted) {
     return fail(std::move(trusted.error()));
   }
+  if (auto trusted = check_place(db->path_); !trusted) return fail(std::move(trusted.error()));
   if (is_network_file_system(db->path_)) {
     return fail(Code::kInvalid, db->path_ +
                                     ": is on a network file system, where SQLite loses data; "

@@ -81,6 +81,30 @@ TEST_F(PrivateFile, a_fifo_is_refused_without_waiting_for_its_other_end) {
   EXPECT_THAT(refusal(Guard::kOurs, fifo), HasSubstr("is not a regular file"));
 }
 
+TEST_F(PrivateFile, a_directory_where_others_can_replace_the_file_is_refused_unless_it_is_sticky) {
+  const std::string dir = folder_.path() + "/place";
+  const std::string file = dir + "/file";
+  ASSERT_EQ(::mkdir(dir.c_str(), 0755), 0);
+  const auto refused = [&](mode_t mode, uid_t owner) {
+    EXPECT_EQ(::chown(dir.c_str(), owner, static_cast<gid_t>(-1)), 0) << "needs root";
+    EXPECT_EQ(::chmod(dir.c_str(), mode), 0);
+    const auto checked = check_place(file);
+    return checked ? std::string() : checked.error().message;
+  };
+  EXPECT_EQ(refused(0755, ::geteuid()), "");
+  EXPECT_EQ(refused(01777, ::geteuid()), "");
+  for (const mode_t mode : {0777, 0775, 0757}) {
+    EXPECT_THAT(refused(mode, ::geteuid()),
+                HasSubstr("can be replaced by others: its directory " + dir + " has mode 0"));
+  }
+  EXPECT_THAT(refused(0757, ::geteuid()), HasSubstr("run: chmod go-w " + dir));
+  // Its owner can, sticky or not.
+  EXPECT_THAT(refused(0755, 12345), HasSubstr("is owned by uid 12345"));
+  EXPECT_THAT(refused(01777, 12345), HasSubstr("is owned by uid 12345"));
+  EXPECT_TRUE(check_place(folder_.path() + "/none/file"));
+  EXPECT_TRUE(check_place("/file"));
+}
+
 TEST_F(PrivateFile, a_directory_is_judged_by_the_same_rule_and_may_be_behind_a_link) {
   const std::string dir = folder_.path() + "/state";
   ASSERT_EQ(::mkdir(dir.c_str(), 0755), 0);

@@ -167,6 +167,42 @@ def test_what_somebody_else_may_have_written_is_refused_and_check_tells_it(launc
         d.unmount(keyfs.mount)
 
 
+@pytest.mark.parametrize("what", ["state_dir", "audit", "database", "master"])
+@pytest.mark.parametrize("how", ["another's", "writable for others", "sticky"])
+def test_a_directory_where_somebody_else_can_replace_it_is_refused_and_check_tells_it(launch, folder, db, what, how):
+    """Each lies directly in a directory of its own."""
+    place = folder / "place"
+    place.mkdir(mode=0o755)
+    named = {"state_dir": str(place / "state")} if what == "state_dir" else {"audit": str(place / "audit.jsonl")} if what == "audit" else {}
+    keyfs = launch(start=False, **named)
+    held = folder / "parts" if what in ("database", "master") else place
+    if how == "another's":
+        os.chown(held, 4711, -1)
+    else:
+        held.chmod(0o1777 if how == "sticky" else 0o777)
+    if what == "master":  # the database elsewhere
+        other = folder / "elsewhere"
+        other.mkdir(mode=0o700)
+        with open(keyfs.config_file) as f:
+            text = f.read().replace(db, str(other / "keys.db"))
+        with open(keyfs.config_file, "w") as f:
+            f.write(text)
+    done = keyfs.mount_in_vain()
+    try:
+        if how == "sticky":
+            assert done.returncode == 0, done.stderr
+            return
+        checked = keyfs.cli("check")
+        words = f"{held} is owned by uid 4711" if how == "another's" else f"its directory {held} has mode 0777; run: chmod go-w {held}"
+        assert checked.returncode != 0 and words in checked.stdout + checked.stderr, checked
+        if what != "master":  # a master that is refused is a region that is down, and told by the log
+            assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    finally:
+        held.chmod(0o755)
+        os.chown(held, 0, -1)
+        d.unmount(keyfs.mount)
+
+
 @pytest.fixture
 def hang(folder):
     """The file that makes a replica's disk hang, in the environment that makes it so."""
