@@ -88,9 +88,10 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     const auto known = parts.cache.known(*entry, now());
     if (known.cached == 0) co_return Check::kRight;  // gone in the meantime; the next reader asks
     if (!seen->stored) {
-      tell_corrupt(id, Error(Code::kCorrupt,
-                             "the store no longer has its record; the cached key is "
-                             "served until serve_stale_for has passed"));
+      parts.log.error("key " + id +
+                          " is served from the cache until serve_stale_for has passed, and then "
+                          "refused: the store no longer has its record, and no new key is created",
+                      {{"id", id}});
       co_return Check::kFailed;
     }
     const Record& record = seen->stored->record;

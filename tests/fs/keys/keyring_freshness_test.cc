@@ -179,6 +179,21 @@ TEST_F(KeyringFreshness, a_record_that_this_host_has_seen_and_the_store_lost_is_
   EXPECT_FALSE(world.records->find("orders"));
 }
 
+TEST_F(KeyringFreshness, a_cached_key_whose_record_is_gone_is_served_until_serve_stale_for) {
+  Daemon one(world, nullptr, kShort);
+  const std::string key = one.read("orders");
+  world.records->erase("orders");
+  wait(2min);
+  EXPECT_EQ(one.read("orders"), key);
+  wait(1s);
+  EXPECT_EQ(one.read("orders"), key);
+  EXPECT_TRUE(world.log.has("key orders is served from the cache until serve_stale_for"));
+  EXPECT_FALSE(world.log.has("cannot be served"));
+  wait(9min);
+  EXPECT_EQ(one.read("orders"), "corrupt");
+  EXPECT_FALSE(world.records->find("orders"));
+}
+
 TEST_F(KeyringFreshness, a_damaged_replica_is_set_aside_and_makes_no_key_until_it_is_removed) {
   const std::string key = Daemon(world).read("orders");
   FILE* file = std::fopen(dir.file("replica.db").c_str(), "w");
