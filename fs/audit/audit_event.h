@@ -61,9 +61,7 @@ struct AuditEvent {
     return verdict == AuditVerdict::kAllowed || created || kind != Kind::kOpen;
   }
   // What it tells of must not happen without it, if the audit is required.
-  bool comes_first() const {
-    return verdict == AuditVerdict::kAllowed || kind == Kind::kCreating;
-  }
+  bool comes_first() const { return verdict == AuditVerdict::kAllowed || kind == Kind::kCreating; }
 };
 
 }  // namespace keyfs

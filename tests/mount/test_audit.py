@@ -275,6 +275,22 @@ def test_with_required_each_key_in_the_store_has_a_line_whenever_the_disk_was_fu
         assert made <= told and len(made) < 40
 
 
+@pytest.mark.parametrize("required", [False, True])
+def test_the_lines_after_a_lazy_unmount_of_the_audits_disk_are_where_its_name_leads(launch, folder, required):
+    with small_disk(folder, "64k") as disk:
+        keyfs = launch(audit=disk / "audit.jsonl", audit_required=required)
+        keyfs.read("before")
+        lines(keyfs, 2 if required else 1)
+        subprocess.run(["umount", "-l", disk], check=True)
+        try:
+            keyfs.read("after")
+            eventually(lambda: os.path.exists(keyfs.audit_file) and any(line["id"] == "after" for line in keyfs.audit()), what="the line where it can be found")
+            assert "its file system unmounted" in keyfs.log()
+            keyfs.terminate()
+        finally:
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)  # what small_disk unmounts
+
+
 def keys_in(db):
     with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as keys:
         return {ident for (ident,) in keys.execute("SELECT id FROM records")}
