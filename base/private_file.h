@@ -2,8 +2,8 @@
 //
 // Another user who owns a file, or may write to it, decides what keyfs finds there: another policy,
 // another record, forged audit lines. So such a file is refused before it is used, and so is a
-// symbolic link where keyfs writes, which would redirect its writes. Whoever can rename files in the
-// directory that holds it can replace it as a whole, so that one is checked too; not those above.
+// symbolic link where keyfs writes, which would redirect its writes. Whoever can rename files in
+// the directory that holds it can replace it, so that one is checked too; not those above.
 //
 // Thread-safety: plain functions. Blocking: they touch the disk; on a worker, or at start. Errors:
 // kDenied, with the remedy, for a file that cannot be trusted; otherwise those of os_error().

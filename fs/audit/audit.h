@@ -9,8 +9,8 @@
 //
 // The creation of a key is told by the line of its opener ("created":true). If that opener did not
 // get the key, it has a line of its own, with "event":"created" and the same fields, of which those
-// that say how an open ended (verdict, errno) are null; "created" is null there if the store did not
-// say whether it saved the record. With Options::required, "event":"creating" comes before it.
+// that say how an open ended (verdict, errno) are null; "created" is null there if the store did
+// not say whether it saved the record. With Options::required, "event":"creating" comes before it.
 //
 // A count above 1 sums up refusals; the rest of the line is from the last one
 // (fs/audit/refusals.h); id and uid are null if several are summed up.

@@ -347,8 +347,8 @@ void Daemon::Parts::stop_loop() {
   loop_thread.join();
 }
 
-// Whoever opened the new key has been let go; the audit still tells whether it was created. What has
-// not ended by then is told as unknown.
+// Whoever opened the new key has been let go; the audit still tells whether it was created. What
+// has not ended by the deadline is told as unknown.
 void Daemon::Parts::finish_creations() {
   Loop& loop = backends->loop();
   const auto done = loop.run_task(
