@@ -285,7 +285,7 @@ TEST_F(AuditTest, a_creation_that_was_refused_in_the_end_is_a_line_of_its_own) {
 }
 
 TEST_F(AuditTest, a_creation_that_its_opener_did_not_tell_of_has_an_event_of_its_own) {
-  auto one = audit();
+  auto one = audit(256);
   for (const auto kind : {AuditEvent::Kind::kCreating, AuditEvent::Kind::kCreated,
                           AuditEvent::Kind::kPerhapsCreated}) {
     for (int i = 0; i < 40; ++i) {

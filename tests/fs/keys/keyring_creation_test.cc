@@ -74,8 +74,8 @@ TEST_F(KeyringCreation, an_opener_that_tells_of_it_is_the_only_one) {
 
 TEST_F(KeyringCreation, is_told_when_its_opener_is_gone_before_the_store_has_answered) {
   Daemon one(world);
-  one.store.fault.late = 1s;
-  give_up(one, 500ms);
+  one.store.fault.late = 1s;  // for the look and for the write
+  give_up(one, 1500ms);
   EXPECT_EQ(told.saved, 0);
   wait(3s);
   ASSERT_TRUE(exists());
@@ -161,7 +161,7 @@ TEST_F(KeyringCreation, the_end_waits_for_the_record_that_is_on_its_way) {
   Daemon one(world);
   EXPECT_TRUE(world.time.loop.run_task(one.keyring->settled()));
   one.store.fault.late = 1s;
-  give_up(one, 500ms);
+  give_up(one, 1500ms);
   const TimePoint begin = now();
   EXPECT_TRUE(world.time.loop.run_task(one.keyring->settled()));
   EXPECT_EQ(now() - begin, 500ms);
