@@ -32,6 +32,11 @@ def test_one_that_failed_and_passed_alone_is_a_failure(run):
     assert done.returncode == 1 and "  flaky\n" in done.stderr, done
 
 
+def test_what_is_run_again_is_what_failed_whatever_is_left_out(run):
+    done = run(GOOD + 'add_test(left.out true)\n' + BROKEN.replace("broken", "Suite/of.broken/0"), "", "-E", "good|left")
+    assert done.stdout.count("Suite/of.broken/0 ") >= 2 and "good" not in done.stdout, done
+
+
 def test_unless_it_is_known_to_be_flaky(run):
     done = run(GOOD + FLAKY, "flaky 2026-11-25 the clock of the test\n")
     assert done.returncode == 0 and "known to be flaky" in done.stderr, done
