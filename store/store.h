@@ -147,4 +147,8 @@ class Store {
   virtual Task<Result<TableMade>> make_table(TimePoint deadline);
 };
 
+// A store's failure as it is told to who reads or creates a key: that the store refuses keyfs is an
+// outage, and says nothing about the caller, so kDenied becomes kUnavailable.
+Error as_outage(Error error);
+
 }  // namespace keyfs

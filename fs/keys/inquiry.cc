@@ -210,7 +210,7 @@ Error Inquiry::failure(const std::string& why_not) {
   Error error(Code::kTimeout,
               "the store did not answer within " + to_text(loop_.now() - asked_at_));
   if (answer_ && !*answer_) {
-    error = answer_->error();
+    error = as_outage(answer_->error());
   } else {
     source_.store_out_at_ = loop_.now();
   }

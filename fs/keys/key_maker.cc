@@ -54,7 +54,7 @@ Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeR
                                        "shorter one be found by brute force");
   }
   const auto origin = co_await store.identity(request.deadline);
-  if (!origin) co_return fail(origin.error().within(what));
+  if (!origin) co_return fail(as_outage(origin.error()).within(what));
   EncryptionContext context = key_context(request.id, kFirst, *origin);
   auto made = co_await regions.create(request.bytes, std::move(context), request.deadline);
   if (!made) co_return fail(made.error().within(what));

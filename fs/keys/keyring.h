@@ -124,7 +124,9 @@ class Keyring final : public ChangeListener {
   //   kTimeout     the deadline passed
   //   kThrottled   too many opens are waiting (of this caller, or in total), this caller creates
   //                too many keys, or all regions are over quota
-  //   kDenied, kUnauthenticated, kUnavailable, kInvalid   from the store and the regions
+  //   kDenied      every region refused
+  //   kUnauthenticated, kUnavailable, kInvalid   from the store and the regions; a store that
+  //                refuses keyfs is kUnavailable (as_outage())
   Task<Result<std::optional<Opened>>> open(OpenRequest request);
 
   // Checks a cached key against the store in the background (KeyCache::Peek::kServeAndRefresh).

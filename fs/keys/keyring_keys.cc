@@ -38,6 +38,7 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pa
       } else {
         creation->perhaps_saved(made.error().message);
       }
+      made.error() = as_outage(std::move(made.error()));  // since writing, all is the store's
     }
     if (made.error().code == Code::kCorrupt) tell_corrupt(id, made.error());
     co_return fail(std::move(made.error()));
@@ -59,8 +60,9 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pa
   auto keeping = parts.memory.kept(id);
   auto kept = co_await before(loop(), deadline, what, std::move(keeping));
   if (!kept) {
-    co_return fail(kept.error().code == Code::kTimeout ? Code::kUnavailable : kept.error().code,
-                   "key " + id + " was created but is not handed out yet: " + kept.error().message);
+    const Error why = as_outage(kept.error());
+    co_return fail(why.code == Code::kTimeout ? Code::kUnavailable : why.code,
+                   "key " + id + " was created but is not handed out yet: " + why.message);
   }
   parts.cache.put(*request.entry, key, asked_at, epoch);
   tell_degraded(record, record.current, false);

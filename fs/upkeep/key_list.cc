@@ -89,7 +89,7 @@ class KeyList::Pass final : public KeyListing, public std::enable_shared_from_th
       list_.begin_names(usual_);
     }
     const auto listed = co_await list_.store_.list(after_, list_.page_, deadline);
-    if (!listed) co_return fail(listed.error().within(kWhat));
+    if (!listed) co_return fail(as_outage(listed.error()).within(kWhat));
     std::vector<ListedKey> keys;
     keys.reserve(listed->entries.size());
     for (const auto& entry : listed->entries) {

@@ -15,11 +15,14 @@ using namespace std::chrono_literals;
 constexpr Duration kPoll = 1s;
 constexpr const char* kProbeId = ".keyfs-check";
 
+constexpr const char* kAddReplica =
+    "add a replica of the global table in that region, or remove the region from [store] regions";
+
 std::string remedy_for(const Error& error, const std::string& action) {
+  if (is_missing_table(error)) return kAddReplica;  // at home: see check()
   switch (error.code) {
     case Code::kDenied:
-      return "allow " + action +
-             " on the table for keyfs's role, and make sure that the table exists";
+      return "allow " + action + " on the table for keyfs's role";
     case Code::kUnauthenticated:
       return "fix the credentials";
     case Code::kThrottled:
@@ -71,14 +74,25 @@ void DynamoDbStore::check_topology(const Result<Topology>& topology, StoreCheck&
     if (topology->replica[i]) continue;
     check.items.push_back(
         {"replica " + replicas_[i]->region(), false,
-         "the table in " + home + " has no replica there; this region is not used",
-         "add a replica, or remove the region from [store] regions"});
+         "the table in " + home + " has no replica there; this region is not used", kAddReplica,
+         false});
   }
 }
 
 Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
   StoreCheck check;
   const auto topology = co_await describe(deadline);
+  if (!topology || topology->why_unknown) {
+    // Without a table at home, everything else would only fail for that reason.
+    const TimePoint until = std::min(deadline, loop_.now() + 5s);
+    const auto home = co_await replicas_[0]->describe(until);
+    if (!home && is_missing_table(home.error())) {
+      std::string remedy = "keyfs check --create-table creates it";
+      if (replicas_.size() > 1) remedy += "; add its replicas in the other regions yourself";
+      check.items.push_back({"table", false, home.error().message, std::move(remedy)});
+      co_return check;
+    }
+  }
   check_topology(topology, check);
   // Other failures are reported below, by the failing call.
   const auto known = co_await establish(std::min(deadline, loop_.now() + 5s));
@@ -89,24 +103,30 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
         {"identity", false, known.error().message, "find out which table this is"});
   }
   for (size_t i = 0; i < replicas_.size(); ++i) {
+    // A region without a replica is not used, and was told above.
+    if (topology && topology->mode != Mode::kUnknown && !topology->replica[i]) continue;
     DynamoDbReplica& replica = *replicas_[i];
     const std::string& region = replica.region();
     const TimePoint until = std::min(deadline, loop_.now() + 5s);
     const TimePoint begin = loop_.now();
+    // keyfs works without the regions that are not home, if less well.
+    const auto add = [&](CheckItem item) {
+      item.essential = i == 0;
+      check.items.push_back(std::move(item));
+    };
     const auto got = co_await replica.get(kProbeId, true, until);
-    check.items.push_back(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
-                                  "took " + to_text(loop_.now() - begin)));
+    add(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
+                "took " + to_text(loop_.now() - begin)));
+    if (!got && is_missing_table(got.error())) continue;
     if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail the same way
     const auto scanned = co_await replica.scan("", 1, "", until);
-    check.items.push_back(
-        to_item(region + " may list", "dynamodb:Scan", without_value(scanned), "permitted"));
+    add(to_item(region + " may list", "dynamodb:Scan", without_value(scanned), "permitted"));
     // A region that is never written to needs no permission.
     if (i > 0 && (!topology || topology->mode != Mode::kAnyDecides)) continue;
     const auto put = co_await replica.try_put(until);
-    check.items.push_back(to_item(region + " may create", "dynamodb:PutItem", put, "permitted"));
+    add(to_item(region + " may create", "dynamodb:PutItem", put, "permitted"));
     const auto updated = co_await replica.try_update(until);
-    check.items.push_back(
-        to_item(region + " may change", "dynamodb:UpdateItem", updated, "permitted"));
+    add(to_item(region + " may change", "dynamodb:UpdateItem", updated, "permitted"));
     auto removed = to_item(region + " may take back", "dynamodb:DeleteItem",
                            co_await replica.try_remove(until), "permitted");
     removed.essential = false;  // only of what went into a table that was made anew

@@ -29,6 +29,8 @@ bool is_reply(const HttpResponse& response) {
   return reply && reply->is_object();
 }
 
+constexpr std::string_view kNoTable = "there is no table ";
+
 // DynamoDB sends the CRC-32 of each reply's body.
 bool arrived_whole(const HttpResponse& response) {
   const std::string* header = response.header("x-amz-crc32");
@@ -41,6 +43,10 @@ bool arrived_whole(const HttpResponse& response) {
 }
 
 }  // namespace
+
+bool is_missing_table(const Error& error) {
+  return error.code == Code::kDenied && error.message.find(kNoTable) != std::string::npos;
+}
 
 DynamoDbReplica::DynamoDbReplica(HttpClient& http, AwsCredentialProvider& credentials,
                                  std::string region, std::string endpoint, DynamoDbNames names)
@@ -65,8 +71,8 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
                                     names_.table + " is missing (" + reason + ")");
   }
   if (reply.error == "ResourceNotFoundException") {
-    return Error(Code::kDenied, where + "there is no table " + names_.table +
-                                    "; keyfs check --create-table creates it");
+    return Error(Code::kDenied,
+                 where + std::string(kNoTable) + names_.table + " in this region");
   }
   if (reply.error == "ValidationException" || reply.error == "SerializationException") {
     return Error(Code::kInvalid, where + "DynamoDB refuses " + operation + " on table " +

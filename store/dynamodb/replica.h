@@ -4,7 +4,8 @@
 // outlives it. Blocking: never.
 // Errors, prefixed with the region's name:
 //   kUnavailable, kTimeout, kThrottled   transient: try again, or another replica
-//   kDenied           no permission, no such table: the message names the IAM action or the remedy
+//   kDenied           no permission: the message names the IAM action; or no such table
+//                     (is_missing_table())
 //   kUnauthenticated  see base/aws/client.h
 //   kCorrupt          the item exists but is not a record
 //   kInvalid          a bug in keyfs
@@ -21,6 +22,9 @@
 #include "store/dynamodb/item.h"
 
 namespace keyfs {
+
+// Whether an error of a replica says that its region has no such table.
+bool is_missing_table(const Error& error);
 
 class DynamoDbReplica {
  public:

@@ -32,7 +32,9 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     keyfs = launch(start=False)
     code, parts = check(keyfs)
     assert code == cli.FAILED
-    assert f"there is no table {table}; keyfs check --create-table creates it" in json.dumps(parts["store"])
+    [item] = parts["store"].values()
+    assert f"{aws.regions[0].name}: there is no table {table}" in item["detail"], "told once, and nothing that follows from it"
+    assert item["remedy"].startswith("keyfs check --create-table creates it; add its replicas in the other regions")
 
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.DONE, done
@@ -48,6 +50,17 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.DONE and "already exists; nothing was changed" in done.stdout
     assert set(cloud.items(aws, table)) == {"orders"}, "what check tries leaves nothing behind"
+
+
+def test_a_region_without_the_table_is_degraded_and_wants_a_replica(launch, aws, table):
+    aws.regions[0].make_table(table)
+    aws.regions[1].dynamodb.fault("error", type="ResourceNotFoundException", op=["GetItem", "Scan", "PutItem", "UpdateItem", "DeleteItem"])
+    code, parts = check(launch(start=False))
+    assert code == cli.PARTIAL, "mount works"
+    failed = [item for item in parts["store"].values() if not item["ok"]]
+    assert [item["what"] for item in failed] == [f"{aws.regions[1].name} may read"], failed
+    assert failed[0]["remedy"].startswith("add a replica of the global table in that region")
+    assert "--create-table" not in json.dumps(parts)
 
 
 def test_a_table_that_was_made_without_recovery_is_exit_code_3(launch, aws, table):

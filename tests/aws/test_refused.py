@@ -125,8 +125,18 @@ def test_a_permission_that_the_table_lacks_is_named(launch, aws, operation):
     failed = failed_items(parts["store"])
     assert failed and all(f"dynamodb:{operation}" in item["detail"] and f"dynamodb:{operation}" in item["remedy"] for item in failed), failed
     if operation in ("GetItem", "PutItem"):
-        assert seen.error_name(keyfs.read, "new") == "EACCES"
+        assert seen.error_name(keyfs.read, "new") == "EIO", "it is not the caller that is refused"
         assert f"permission dynamodb:{operation} on table" in said(keyfs, "new")
+
+
+def test_a_table_that_is_gone_is_an_outage_to_the_reader(launch, aws):
+    keyfs = launch()
+    for region in aws.regions:
+        region.dynamodb.fault("error", type="ResourceNotFoundException", op=["GetItem", "PutItem"])
+    assert seen.error_name(keyfs.read, "new") == "EIO"
+    assert "there is no table" in said(keyfs, "new")
+    audited = eventually(lambda: [a for a in keyfs.audit() if a["id"] == "new"], 10, "a line in the audit")[-1]
+    assert audited["errno"] == "EIO" and "there is no table" in audited["reason"]
 
 
 @pytest.mark.parametrize("ahead", [-3600, 20 * 60])

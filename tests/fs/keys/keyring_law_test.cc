@@ -54,6 +54,22 @@ TEST_F(KeyringLaw, a_store_that_fails_leads_to_no_creation) {
   }
 }
 
+TEST_F(KeyringLaw, a_store_that_refuses_keyfs_is_an_outage_and_not_the_callers_fault) {
+  Daemon one(world);
+  one.store.fail_with(Code::kDenied);
+  for (const char* id : {"orders", "new"}) {
+    const auto opened = one.open(id, true);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().code, Code::kUnavailable) << opened.error().message;
+  }
+  Daemon writer(world);
+  writer.store.fault.lose_reply.emplace(Code::kDenied, "read-only");
+  const auto created = writer.open("new", true);
+  ASSERT_FALSE(created);
+  EXPECT_EQ(created.error().code, Code::kUnavailable) << created.error().message;
+  EXPECT_NE(created.error().message.find("read-only"), std::string::npos);
+}
+
 TEST_F(KeyringLaw, all_masters_that_refuse_are_told_as_denied) {
   Daemon one(world);
   one.regions_fail(Code::kDenied);

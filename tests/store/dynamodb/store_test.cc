@@ -266,6 +266,9 @@ TEST_F(DynamoDbStoreTest, a_missing_table_is_no_miss) {
   EXPECT_EQ(found.error().code, Code::kDenied);
   EXPECT_THAT(found.error().message, HasSubstr("there is no table " + bed_.table()));
   EXPECT_FALSE(put(*store, "orders"));
+  const auto check = run(store->check(bed_.in(20s)));
+  ASSERT_EQ(check.items.size(), 1u);
+  EXPECT_THAT(check.items[0].remedy, HasSubstr("keyfs check --create-table creates it"));
 }
 
 TEST_F(DynamoDbStoreTest, a_table_is_made_protected_and_an_existing_one_is_left_alone) {
