@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "base/file.h"
 #include "base/private_file.h"
@@ -123,16 +124,20 @@ std::optional<std::string_view> nearest_name(std::string_view typed,
   std::optional<std::string_view> best;
   size_t best_distance = typed.size() < 5 ? 2 : 3;  // must be nearer than this
   for (const std::string_view name : names) {
-    // Levenshtein's distance, one row at a time.
+    // Levenshtein's distance, one row at a time; two letters in the wrong order are one mistake.
     std::vector<size_t> row(name.size() + 1);
     std::iota(row.begin(), row.end(), size_t{0});
+    std::vector<size_t> above = row;
+    std::vector<size_t> two_above = row;
     for (size_t i = 1; i <= typed.size(); ++i) {
-      size_t diagonal = row[0];
+      two_above = std::exchange(above, row);
       row[0] = i;
       for (size_t j = 1; j <= name.size(); ++j) {
-        const size_t replaced = diagonal + (typed[i - 1] == name[j - 1] ? 0 : 1);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+        const size_t replaced = above[j - 1] + (typed[i - 1] == name[j - 1] ? 0 : 1);
+        row[j] = std::min({above[j] + 1, row[j - 1] + 1, replaced});
+        const bool swapped =
+            i > 1 && j > 1 && typed[i - 1] == name[j - 2] && typed[i - 2] == name[j - 1];
+        if (swapped) row[j] = std::min(row[j], two_above[j - 2] + 1);
       }
     }
     if (row.back() < best_distance) {

@@ -55,7 +55,7 @@ class PerKey {
     if (!made) return failed(id, made.error());
     if (made->state == KeyState::kDeleted) {
       return failed(id, Error(Code::kInvalid, "could not create key " + id +
-                                                  ": it was deleted, and that is for good"));
+                                                  ": it was deleted, which is permanent"));
     }
     std::string line = made->created ? "created, version " : "already exists, version ";
     line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
@@ -127,7 +127,7 @@ class PerKey {
 
   void failed(const std::string& id, const Error& error) {
     output_.error(error.message);
-    keys_.push_back({{"id", id}, {"error", to_string(error.code)}, {"reason", error.message}});
+    keys_.push_back({{"id", id}, {"error", word_of(error, id)}, {"reason", error.message}});
     tally_.failed();
   }
 
@@ -187,7 +187,7 @@ void print(const HealReport& report, Output& output) {
     Json failures = Json::array();
     for (const auto& key : report.failures) {
       failures.push_back(
-          {{"id", key.id}, {"error", to_string(key.error.code)}, {"reason", key.error.message}});
+          {{"id", key.id}, {"error", word_of(key.error, key.id)}, {"reason", key.error.message}});
     }
     output.write({{"keys", report.keys},
                   {"whole", report.whole},
@@ -202,8 +202,11 @@ void print(const HealReport& report, Output& output) {
   }
   for (const auto& key : report.missing)
     output.error(Output::printable(key.id) + ": still missing: " + text_of(key.regions));
-  for (const auto& key : report.failures)
-    output.error(Output::printable(key.id) + ": " + key.error.message);
+  for (const auto& key : report.failures) {
+    // Most errors name the key themselves.
+    const bool named = key.error.message.find("key " + key.id) != std::string::npos;
+    output.error((named ? "" : Output::printable(key.id) + ": ") + key.error.message);
+  }
   if (!report.unnoted.empty()) {
     output.error("this host's memory was not told of " + std::to_string(report.unnoted.size()) +
                  " healed keys, so that its copies of their records lack the new wraps until it "

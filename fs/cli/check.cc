@@ -228,7 +228,8 @@ Part check_keys(CommandContext& context) {
     for (const auto& region : found) ++other[region];
     if (!found.empty() && found.size() == entry.masters.size()) ++unreadable;
   }
-  item.detail = std::to_string(looked_at) + (page->next ? " looked at, of more" : " looked at");
+  item.detail = std::to_string(looked_at) + (looked_at == 1 ? " key" : " keys") +
+                (page->next ? " examined; there are more" : " examined");
   if (other.empty()) return {"keys", {item}};
   item.ok = false;
   item.essential = unreadable != 0;
@@ -253,11 +254,10 @@ Result<void> accept_store(const CommonArguments& common, Output& output) {
   const auto forgotten = forget_known_store(state_dir);
   if (!forgotten) return fail(forgotten.error());
   if (!output.json()) {
-    output.out() << (*forgotten ? "forgotten: which store this host has used (" + state_dir +
-                                      "); the configured store is now the known one. A keyfs "
-                                      "that is running still holds on to the old one: restart "
-                                      "it, SIGHUP is not enough\n"
-                                : "this host knew no store (" + state_dir + ")\n");
+    output.out() << (*forgotten ? "this host has forgotten which store it used (" + state_dir +
+                                      ") and accepts the configured one. A running keyfs stays "
+                                      "with the old one: restart it, SIGHUP is not enough\n"
+                                : "this host remembered no store (" + state_dir + ")\n");
   }
   return {};
 }

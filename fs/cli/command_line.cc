@@ -173,7 +173,14 @@ class Grammar {
 
 // CLI11 would only report that a command is missing.
 Result<void> check_command(const CLI::App& app, const std::string& word) {
-  if (word.empty() || word[0] == '-') return {};
+  if (word.empty()) return {};
+  if (word[0] == '-') {
+    for (const char* own : {"-h", "--help", "-V", "--version"}) {
+      if (word == own) return {};
+    }
+    return fail(Code::kInvalid,
+                "options go after the command: keyfs COMMAND " + word + " ... (see keyfs --help)");
+  }
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     names.push_back(command->get_name());

@@ -161,6 +161,9 @@ void print(const KeyDescription& key, std::ostream& out) {
       rows.push_back({"   ", Output::printable(wrap.region), Output::printable(wrap.master),
                       wrap.at.empty() ? "" : "wrapped " + Output::printable(wrap.at)});
     }
+    if (key.state == KeyState::kDeleted && version.wrapped.empty()) {
+      rows.push_back({"   ", "wrapped nowhere: it was deleted, permanently"});
+    }
     for (const auto& region : version.missing)
       rows.push_back({"   ", region, "missing: keyfs heal " + key.id});
     for (const auto& region : version.other_master) {
@@ -216,7 +219,7 @@ ExitCode run_describe(const DescribeArguments& arguments, const CommonArguments&
   for (const auto& id : arguments.ids) {
     const auto failed = [&](const Error& error) {
       output.error(error.message);
-      keys.push_back({{"id", id}, {"error", to_string(error.code)}, {"reason", error.message}});
+      keys.push_back({{"id", id}, {"error", word_of(error, id)}, {"reason", error.message}});
       tally.failed();
     };
     const Permission permission = permission_for(*context.configuration.policy, id, user);

@@ -7,6 +7,7 @@
 #include "base/retry.h"
 #include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
+#include "fs/upkeep/key_admin.h"
 
 namespace keyfs {
 namespace {
@@ -154,7 +155,7 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
       report.missing.push_back({id, done.missing});
       break;
     case Outcome::kAbsent:
-      report.failures.push_back({id, Error(Code::kInvalid, "there is no key " + id)});
+      report.failures.push_back({id, no_such_key(id)});
       break;
     case Outcome::kFailed:
     case Outcome::kConflict:

@@ -27,8 +27,16 @@ Result<void> check_id(const std::string& id) {
               "a digit");
 }
 
-tl::unexpected<Error> no_such_key(const std::string& id) {
-  return fail(Code::kInvalid, "there is no key " + id);
+std::string_view verb_of(KeyState state) {
+  switch (state) {
+    case KeyState::kEnabled:
+      return "enable";
+    case KeyState::kDisabled:
+      return "disable";
+    case KeyState::kDeleted:
+      break;
+  }
+  return "delete";
 }
 
 AdminCreated existing(const Record& record) {
@@ -74,6 +82,12 @@ void make_tombstone(Record& record, const std::string& now) {
 }
 
 }  // namespace
+
+Error no_such_key(const std::string& id) { return {Code::kInvalid, "there is no key " + id}; }
+
+std::string_view word_of(const Error& error, const std::string& id) {
+  return error.message == no_such_key(id).message ? "absent" : to_string(error.code);
+}
 
 bool KeyDescription::degraded() const {
   return std::any_of(versions.begin(), versions.end(), [this](const VersionInfo& info) {
@@ -144,7 +158,7 @@ Task<Result<AdminCreated>> KeyAdmin::already_there(Stored found, bool strong, Ti
 
 Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
-  const std::string what = "could not make key " + id + " " + std::string(to_string(state));
+  const std::string what = "could not " + std::string(verb_of(state)) + " key " + id;
   for (int attempt = 0; attempt < kTries; ++attempt) {
     auto found = co_await look_up(id, what, deadline);
     if (!found) co_return fail(std::move(found.error()));
@@ -186,10 +200,10 @@ Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoi
     if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
     co_return fail(found.error().within(what));
   }
-  if (!*found) co_return no_such_key(id);
+  if (!*found) co_return fail(no_such_key(id));
   auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline);
   if (!right) co_return fail(std::move(right.error()));
-  if (!*right) co_return no_such_key(id);
+  if (!*right) co_return fail(no_such_key(id));
   co_return std::move(**right);
 }
 
@@ -232,9 +246,11 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
     for (const auto& [region, wrap] : version.wrapped) {
       info.wrapped.push_back({region, wrap.master, wrap.at});
     }
-    const WrappedKeys wraps = wraps_of(version);
-    info.missing = regions_.lacking(wraps);
-    info.other_master = regions_.under_other_masters(wraps);
+    if (record.state != KeyState::kDeleted) {  // a deleted key is to be wrapped nowhere
+      const WrappedKeys wraps = wraps_of(version);
+      info.missing = regions_.lacking(wraps);
+      info.other_master = regions_.under_other_masters(wraps);
+    }
     told.versions.push_back(std::move(info));
   }
   co_return told;

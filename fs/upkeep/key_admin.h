@@ -16,6 +16,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -67,6 +68,11 @@ struct KeyDescription {
 
   bool degraded() const;  // the current version lacks a region's present master
 };
+
+// The error for an id that is not in the store.
+Error no_such_key(const std::string& id);
+// Its word for scripts: "absent", as in the audit, or the code's.
+std::string_view word_of(const Error& error, const std::string& id);
 
 class KeyAdmin {
  public:

@@ -71,8 +71,7 @@ Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& re
                                     names_.table + " is missing (" + reason + ")");
   }
   if (reply.error == "ResourceNotFoundException") {
-    return Error(Code::kDenied,
-                 where + std::string(kNoTable) + names_.table + " in this region");
+    return Error(Code::kDenied, where + std::string(kNoTable) + names_.table + " in this region");
   }
   if (reply.error == "ValidationException" || reply.error == "SerializationException") {
     return Error(Code::kInvalid, where + "DynamoDB refuses " + operation + " on table " +

@@ -12,6 +12,8 @@ namespace keyfs {
 
 namespace {
 
+constexpr const char* kCheckMember = "check this member; the others are used in the meantime";
+
 template <class T>
 std::string remedy(const Result<T>& written, const std::string& prefix) {
   if (written) return "find out which cluster this is";
@@ -42,13 +44,14 @@ Task<CheckItem> EtcdStore::check_member(size_t endpoint, TimePoint deadline) {
     item.detail = answer.error().error.message;
     item.remedy = answer.error().next == EtcdNext::kGiveUp
                       ? "correct the [store] section, or the permissions in etcd"
-                      : "check this member; the others are used in the meantime";
+                      : kCheckMember;
   }
   co_return item;
 }
 
 Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
   StoreCheck check;
+  const bool known = identity_.is_known();
   TaskGroup<CheckItem> members(loop_);
   const TimePoint until = std::min(deadline, loop_.now() + options_.attempt_timeout);
   for (size_t i = 0; i < client_.endpoints().size(); ++i) members.start(check_member(i, until));
@@ -56,12 +59,25 @@ Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
   while (auto finished = co_await members.next()) {
     told[finished->number] = std::move(finished->value);
   }
+  const bool none = std::none_of(told.begin(), told.end(), [](const auto& one) { return one.ok; });
+  for (CheckItem& member : told) {
+    if (!none || member.remedy != kCheckMember) continue;
+    member.remedy = told.size() == 1 ? "check this member: [store] endpoints names no other"
+                                     : "check this member; the others do not answer either";
+  }
   check.items = std::move(told);
 
-  CheckItem cluster{"cluster", true, "is the one that this host has used", ""};
+  CheckItem cluster{"cluster", true,
+                    known ? "is the one that this host has used"
+                          : "is the first one that this host uses; it is remembered",
+                    ""};
   auto ok = co_await registry_.identify(deadline);
   if (ok) ok = identity_.may_create();
-  if (!ok) cluster = {"cluster", false, ok.error().message, "find out which cluster this is"};
+  if (!ok) {
+    cluster = {"cluster", false, ok.error().message,
+               none && may_pass(ok.error().code) ? "see what is said of the members above"
+                                                 : "find out which cluster this is"};
+  }
   check.items.push_back(std::move(cluster));
   if (!ok) co_return check;
 

@@ -327,6 +327,7 @@ Task<Result<EtcdReply>> EtcdStore::page(const std::string& from, size_t limit, i
   range.range_end = end_of_prefix(records_);
   range.limit = static_cast<int64_t>(limit);
   range.revision = revision;
+  const TimePoint begin = loop_.now();
   for (;;) {
     range.serializable = client_.leaderless() && !range.serializable;
     EtcdCall call = range_call(range);
@@ -343,6 +344,9 @@ Task<Result<EtcdReply>> EtcdStore::page(const std::string& from, size_t limit, i
       co_return fail(failure.error);
     } else {
       co_await loop_.sleep_until(std::min(deadline, loop_.now() + kLocalPause));
+      if (loop_.now() < deadline) continue;
+      // Another call would only say that no time is left.
+      co_return fail(failure.error.within("timed out after " + to_text(loop_.now() - begin)));
     }
   }
 }

@@ -154,7 +154,8 @@ Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
       co_await run(*reader_, path_ + ": could not be read", deadline, std::move(count));
   if (records) {
     check.items.push_back({"reachable", true,
-                           path_ + ": " + std::to_string(*records) + " records, counted in " +
+                           path_ + ": " + std::to_string(*records) +
+                               (*records == 1 ? " record, read in " : " records, read in ") +
                                to_text(loop_.now() - begin),
                            ""});
   } else {

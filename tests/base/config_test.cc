@@ -297,6 +297,13 @@ TEST(ConfigReader, a_list_with_empty_or_double_items_is_refused) {
   EXPECT_EQ(list("a, b, a"), "f.ini:2: [store] x: \"a\" is in the list twice");
 }
 
+TEST(Config, two_letters_in_the_wrong_order_are_one_mistake) {
+  const std::vector<std::string_view> names = {"read", "create", "admin"};
+  EXPECT_EQ(nearest_name("raed", names), "read");
+  EXPECT_EQ(nearest_name("craete", names), "create");
+  EXPECT_EQ(nearest_name("raid", names), std::nullopt);
+}
+
 TEST(ConfigReader, a_choice_suggests_the_nearest_name) {
   EXPECT_EQ(reading("type = sqlit\n",
                     [](ConfigReader& in) {

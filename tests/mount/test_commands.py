@@ -92,7 +92,10 @@ def test_a_key_is_created_listed_described_disabled_enabled_and_deleted(config):
     assert run("delete", *c, "--yes", "orders").stdout == "orders: is deleted already\n"
     described = json.loads(run("describe", *c, "--json", "orders").stdout)["keys"][0]
     assert described["versions"][0]["wrapped"] == [] and not described["degraded"]
-    assert "orders" in error_of(run("enable", *c, "orders"), FAILED)
+    text = run("describe", *c, "orders")
+    assert text.returncode == DONE and "wrapped nowhere: it was deleted" in text.stdout and "keyfs heal" not in text.stdout, text.stdout
+    for command, verb in (("enable", "enable"), ("create", "create")):
+        assert f"could not {verb} key orders: it was deleted, which is permanent" in error_of(run(command, *c, "orders"), FAILED)
 
 
 def test_a_disabled_key_is_served_no_more_and_an_enabled_one_again_with_the_same_bytes(make_daemon):
@@ -126,6 +129,8 @@ def test_some_done_and_some_failed_is_exit_code_3(config):
     assert done.returncode == PARTIAL
     good, bad = json.loads(done.stdout)["keys"]
     assert good["id"] == "orders" and bad["id"] == "nobody-made-this" and "nobody-made-this" in bad["reason"]
+    assert bad["error"] == "absent", "the word of the audit"
+    assert error_of(run("heal", "-c", config, "nobody-made-this"), FAILED).count("nobody-made-this") == 1
     assert "nobody-made-this" in done.stderr
     assert "nobody-made-this" in error_of(run("disable", "-c", config, "nobody-made-this"), FAILED)
 

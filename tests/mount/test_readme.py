@@ -61,3 +61,19 @@ def test_the_session_works_as_printed_and_the_keys_outlive_the_daemon(mnt):
                 assert shell(steps[0][0]).stdout == steps[0][1]
         assert mounted(keys) is None
     assert not shell("git status --porcelain mnt").stdout
+
+
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/test"])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_scripts_tell_their_usage_and_do_nothing(script, option):
+    done = shell(f"{script} {option}", timeout=20)
+    assert done.returncode == 0 and f"usage: {script}" in done.stdout and not done.stderr, done
+
+
+def test_a_path_with_blanks_is_printed_as_a_shell_reads_it(tmp_path):
+    with open(os.path.join(ROOT_DIR, "scripts", "run")) as f:
+        function = re.search(r"^quoted\(\) .*$", f.read(), re.M).group(0)
+    for path in ("a b/keys", "it's/here", "$x;y", "mnt/keys"):
+        done = subprocess.run(["bash", "-c", f'{function}\nquoted "$1"', "bash", path], capture_output=True, text=True, timeout=20)
+        assert subprocess.run(["bash", "-c", f"printf %s {done.stdout}"], capture_output=True, text=True, timeout=20).stdout == path, done
+        assert path != "mnt/keys" or done.stdout == path

@@ -84,6 +84,15 @@ TEST(CommandLine, a_size_that_no_key_may_have_is_refused_with_the_range) {
   }
 }
 
+TEST(CommandLine, an_option_before_the_command_is_told_where_it_goes) {
+  const auto line = parse({"-c", "/x.ini", "list"});
+  ASSERT_FALSE(line);
+  EXPECT_NE(line.error().message.find("options go after the command"), std::string::npos)
+      << line.error().message;
+  EXPECT_TRUE(parse({"--version"}));
+  EXPECT_TRUE(parse({"-h"}));
+}
+
 TEST(CommandLine, a_mistyped_command_is_told_with_the_nearest) {
   EXPECT_EQ(parse({"mont", "/mnt"}).error().message,
             "there is no command mont (did you mean mount?)");

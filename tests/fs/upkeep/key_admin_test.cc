@@ -258,6 +258,9 @@ TEST_F(KeyAdminTest, a_deleted_key_has_no_wrap_left_and_an_old_tombstone_loses_i
   EXPECT_EQ(after.state, KeyState::kDeleted);
   EXPECT_EQ(after.serial, before.serial + 1);
   ASSERT_EQ(after.versions.size(), before.versions.size());
+  const auto told = describe("orders");
+  ASSERT_TRUE(told);
+  EXPECT_TRUE(told->versions[0].missing.empty()) << "nothing is to be healed";
   EXPECT_TRUE(after.versions.at(1).wrapped.empty());
   EXPECT_FALSE(after.versions.at(1).destroyed.empty());
   EXPECT_EQ(after.versions.at(1).check, before.versions.at(1).check);

@@ -278,6 +278,20 @@ TEST_F(EtcdFaults, a_member_that_lost_its_data_and_joined_anew_shows_the_same_re
   ASSERT_TRUE(again && !again->stored);
 }
 
+TEST_F(EtcdFaults, a_cluster_that_is_down_is_told_with_its_member_and_the_cause) {
+  EtcdOptions one = world_.options(EtcdWorld::Through::kHttp);
+  one.endpoints = {"http://127.0.0.1:1"};  // nobody listens there
+  const auto down = world_.open(one);
+  const auto page = world_.loop().run_task(down->list("", 10, world_.within(1s)));
+  ASSERT_FALSE(page);
+  EXPECT_THAT(page.error().message,
+              AllOf(HasSubstr("127.0.0.1:1"), Not(HasSubstr("no time left to ask"))));
+  const auto check = world_.loop().run_task(down->check(world_.within(2s)));
+  ASSERT_EQ(check.items.size(), 2u);
+  EXPECT_THAT(check.items[0].remedy, HasSubstr("names no other"));
+  EXPECT_THAT(check.items[1].remedy, Not(HasSubstr("which cluster this is")));
+}
+
 TEST_F(EtcdFaults, a_list_goes_on_when_its_revision_was_compacted) {
   for (const char* id : {"a", "b", "c", "d"}) ASSERT_TRUE(put(example_record(id)));
   auto page = world_.loop().run_task(store_->list("", 2, world_.within(20s)));
