@@ -123,8 +123,8 @@ Error refusal(const Permission& permission, const User& user, std::string_view v
   if (section.hidden) {
     message += "no [keys ...] section matches it";
   } else {
-    message += section.title + " (" + section.file + ":" + std::to_string(section.line) +
-               ") does not name them in " + std::string(entries);
+    message += section.title + " (" + place_of(section) + ") does not name them in " +
+               std::string(entries);
   }
   return {Code::kDenied, std::move(message)};
 }

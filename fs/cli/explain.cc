@@ -42,10 +42,14 @@ Json describe(const Policy& policy, const Decision& decision, std::string_view i
   if (!section.hidden) {
     answer["section"] = section.title;
     answer["file"] = section.file;
-    answer["line"] = section.line;
-    answer["lines"] = {{"read", line_of(section.read)},
-                       {"create", line_of(section.create)},
-                       {"admin", line_of(section.admin)}};
+    if (section.line == 0) {  // no file that could be looked at
+      answer["line"] = Json();
+    } else {
+      answer["line"] = section.line;
+      answer["lines"] = {{"read", line_of(section.read)},
+                         {"create", line_of(section.create)},
+                         {"admin", line_of(section.admin)}};
+    }
   }
   return answer;
 }

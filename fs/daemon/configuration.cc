@@ -24,7 +24,7 @@ Result<ConfigFile> read_file(const ConfigurationSource& source) {
   if (source.embedded.empty()) return ConfigFile::read(absolute_path(source.config));
   auto text = embedded_config(absolute_path(source.embedded), ::geteuid());
   if (!text) return fail(text.error());
-  return ConfigFile::parse(*text, "--embedded");
+  return ConfigFile::parse(*text, std::string(kNoConfigFile));
 }
 
 Result<void> check_directory(const std::string& path) {

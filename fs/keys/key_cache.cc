@@ -129,6 +129,7 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
     checked_at = effective_check_locked(entry, now);
     if (entry.held_ == KeyEntry::Held::kRevoked) {
       if (now - checked_at < kRevokedFor) peeked.what = Peek::kRevoked;
+      peeked.deleted = entry.memory_.deleted != 0;
       return peeked;
     }
     if (version != 0 && entry.key_->version != version) return peeked;

@@ -170,6 +170,7 @@ class KeyCache {
   };
   struct Peeked {
     Peek what = Peek::kAsk;
+    bool deleted = false;  // of kRevoked; otherwise it is disabled
     SharedKey key;
   };
   // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one

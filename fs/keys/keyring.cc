@@ -79,7 +79,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     case KeyCache::Peek::kServe:
       co_return Opened{std::move(peeked.key), KeySource::kCache};
     case KeyCache::Peek::kRevoked:
-      co_return fail(Code::kRevoked, "key " + id + " is disabled or deleted");
+      co_return fail(revoked(id, peeked.deleted ? KeyState::kDeleted : KeyState::kDisabled));
     case KeyCache::Peek::kAsk:
       break;
   }

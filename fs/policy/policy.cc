@@ -119,7 +119,7 @@ Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& 
   PolicySection section;
   section.title = from.title();
   section.file = from.file();
-  section.line = from.line();
+  section.line = section.file == kNoConfigFile ? 0 : from.line();
   auto glob = Glob::parse(from.argument());
   if (!glob) return fail(from.mistake(glob.error().message));
   if (const auto why = hopeless(from.argument())) return fail(from.mistake(*why));
@@ -292,8 +292,7 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     return text + "hidden: no [keys ...] section matches, so it exists for nobody\n";
   }
   const PolicySection& section = *decision.section;
-  text += section.title + " decides (" + section.file + ":" + std::to_string(section.line) +
-          "), the first section that matches\n";
+  text += section.title + " decides (" + place_of(section) + "), the first section that matches\n";
   text += "uid " + std::to_string(caller.uid) + ", gid " + std::to_string(caller.gid);
   if (const auto known = groups.get(); !known) {
     text += ", supplementary groups unknown (counted as none)";
@@ -307,21 +306,28 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     if (list.line == 0) {
       text += ", the section has no such list\n";
     } else {
-      text += std::string(permitted ? ", by line " : ", not in line ") + std::to_string(list.line) +
-              " (" + what + " = " + list.text + ")\n";
+      const std::string where = section.line == 0 ? "" : "line " + std::to_string(list.line) + " ";
+      text += std::string(permitted ? ", by " : ", not in ") + where + "(" + what + " = " +
+              list.text + ")\n";
     }
   };
   line("read", decision.read, section.read);
   if (decision.create && never_creates(id)) {
     text += "  create: no, a name that tools probe (never_create); `keyfs create` creates it\n";
   } else if (!decision.read && Asker(caller, groups).named_in(section.create)) {
-    text += "  create: no, though in line " + std::to_string(section.create.line) +
-            " (create = " + section.create.text + "): only who may read may create\n";
+    text += "  create: no, though in " +
+            (section.line == 0 ? "" : "line " + std::to_string(section.create.line) + " ") +
+            "(create = " + section.create.text + "): only who may read may create\n";
   } else {
     line("create", decision.create, section.create);
   }
   line("admin", decision.admin, section.admin);
   return text;
+}
+
+std::string place_of(const PolicySection& section) {
+  if (section.line == 0) return "set by " + section.file;
+  return section.file + ":" + std::to_string(section.line);
 }
 
 PolicyHolder::PolicyHolder(std::unique_ptr<const Policy> first) : current_(first.get()) {

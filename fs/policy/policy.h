@@ -68,13 +68,16 @@ class SystemNames final : public NameService {
 
 class Policy;
 
+// The name of a configuration that is no file: that of --embedded. Nobody can look up its lines.
+inline constexpr std::string_view kNoConfigFile = "--embedded";
+
 struct PolicySection {
   const Policy* policy = nullptr;  // that it belongs to
   bool hidden = false;             // the section used if no glob matches
   std::optional<Glob> glob;        // none in the hidden section and in [admin]
   std::string title;               // "[keys payments-*]"; "" for the hidden one
   std::string file;
-  int line = 0;
+  int line = 0;  // 0: in no file
   Principals read, create, admin;
 
   // What `ls -l` shows: owner and group from the first `read` entries (0 if there is none), and
@@ -83,6 +86,9 @@ struct PolicySection {
   gid_t group = 0;
   mode_t mode = 0400;
 };
+
+// Where an operator finds it: "FILE:LINE", or "set by --embedded".
+std::string place_of(const PolicySection& section);
 
 // The caller's supplementary groups, requested only if the decision depends on them.
 class SupplementaryGroups {

@@ -139,6 +139,10 @@ def test_hidden_names_and_failures_are_told_too(keyfs, launch):
     assert seen.error_name(fresh.read, "ended") == "EKEYREVOKED"
     assert [(line["verdict"], line["errno"]) for line in lines(fresh, 1)] == [("failed", "EKEYREVOKED")]
     assert lines(fresh, 1)[0]["reason"] == "key ended is disabled"
+    # The next is refused without asking the store, for the same reason.
+    assert seen.error_name(fresh.read, "ended") == "EKEYREVOKED"
+    eventually(lambda: sum(line["count"] for line in fresh.audit()) == 2, what="the second line")
+    assert {line["reason"] for line in fresh.audit()} == {"key ended is disabled"}
     assert ("absent", "ENOENT") in [(line["verdict"], line["errno"]) for line in other.audit()]
 
 

@@ -148,6 +148,22 @@ def test_a_user_without_a_key_to_explain_is_told_to_name_one(config):
     assert "keyfs explain ID --user NAME" in error_of(run("explain", "-c", config, "--user", "root"), USAGE)
 
 
+def test_embedded_names_the_section_and_no_line_of_a_file_that_is_not_there(folder, make_daemon):
+    daemon = make_daemon(embedded=folder / "state").start()
+    daemon.read("orders")
+    told = daemon.cli("explain", "orders").stdout
+    assert "[keys *] decides (set by --embedded)" in told and "line" not in told, told
+    told = json.loads(daemon.cli("explain", "--json", "orders").stdout)
+    assert (told["section"], told["line"]) == ("[keys *]", None)
+
+    def audited():
+        with open(folder / "state" / "audit.jsonl") as f:
+            return [json.loads(line) for line in f if '"id":"orders"' in line]
+
+    opened = eventually(audited, what="the line of the open")[0]
+    assert (opened["section"], opened["line"]) == ("[keys *]", None)
+
+
 def test_no_key_material_is_ever_printed(folder, make_daemon):
     daemon = make_daemon(embedded=folder / "state").start()
     key = daemon.read("orders")
