@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
 
 #include "base/file.h"
 #include "base/private_file.h"
@@ -244,6 +245,92 @@ Part check_keys(CommandContext& context) {
   return {"keys", {item}};
 }
 
+// What the store lacks of the keys that this host has seen: it was restored from an older backup, or
+// has lost them.
+struct Lost {
+  size_t compared = 0;
+  size_t keys = 0;
+  bool at_least = false;  // there was no time for all
+  std::vector<std::string> names;
+};
+
+Task<Result<Lost>> find_lost(Loop& loop, Store& store, ReplicaReader& memory, TimePoint deadline) {
+  constexpr size_t kMost = 10'000;
+  constexpr size_t kPage = 500;
+  constexpr size_t kAsked = 20;
+  constexpr size_t kNames = 3;
+  const auto seen = co_await memory.ids(kMost);
+  if (!seen) co_return fail(seen.error());
+  std::set<std::string> unlisted(seen->begin(), seen->end());
+  Lost lost;
+  lost.compared = unlisted.size();
+  lost.at_least = seen->size() == kMost;
+  // A store with many more keys is not listed to its end.
+  const TimePoint listed_by = loop.now() + (deadline - loop.now()) / 2;
+  std::string after;
+  while (!unlisted.empty()) {
+    auto page = co_await store.list(after, kPage, listed_by);
+    if (!page && page.error().code != Code::kTimeout) co_return fail(page.error());
+    if (page) {
+      for (const auto& entry : page->entries) unlisted.erase(entry.id);
+      if (!page->next) break;
+      after = std::move(*page->next);
+    }
+    if (page && loop.now() < listed_by) continue;
+    lost.at_least = true;
+    break;
+  }
+  // A list may be a little behind: only what the store itself says counts.
+  size_t asked = 0;
+  for (const std::string& id : unlisted) {
+    if (++asked > kAsked) break;
+    const auto found = co_await store.get(id, Read::kStrong, deadline);
+    if (!found && found.error().code == Code::kCorrupt) continue;  // it is there
+    if (!found) co_return fail(found.error());
+    if (*found) continue;
+    ++lost.keys;
+    if (lost.names.size() < kNames) lost.names.push_back(id);
+  }
+  // With a whole list, the others are missing too if all that were asked for are.
+  if (unlisted.size() > kAsked && lost.keys == kAsked && !lost.at_least) {
+    lost.keys = unlisted.size();
+  } else if (unlisted.size() > kAsked) {
+    lost.at_least = true;
+  }
+  co_return lost;
+}
+
+CheckItem check_lost(CommandContext& context) {
+  CheckItem item{"seen by this host", true, "", "", false};
+  Loop& loop = context.backends->loop();
+  const TimePoint deadline =
+      loop.now() +
+      std::min<Duration>(std::chrono::seconds(4), context.configuration.settings.open_deadline / 2);
+  auto finding = find_lost(loop, context.backends->store(), context.memory(), deadline);
+  const auto lost = context.run(
+      before(loop, deadline, "comparing this host's memory with the store", std::move(finding)));
+  if (!lost) {  // what keeps the memory or the store from answering is told above
+    item.detail = "not compared with the store: " + lost.error().message;
+    return item;
+  }
+  if (lost->keys == 0) {
+    item.detail = std::to_string(lost->compared) + (lost->compared == 1 ? " key" : " keys") +
+                  (lost->at_least ? ", of which not all could be compared in time; none is known "
+                                    "to be missing from the store"
+                                  : ", none missing from the store");
+    return item;
+  }
+  item.ok = false;
+  item.detail = std::string("the store lacks ") + (lost->at_least ? "at least " : "") +
+                std::to_string(lost->keys) + " of " + std::to_string(lost->compared) +
+                " keys: " + joined(lost->names) + (lost->keys > lost->names.size() ? ", ..." : "");
+  item.remedy =
+      "the store was restored from an older backup, or has lost them; restore a newer copy. Until "
+      "then opening them is EBADMSG on this host. To give them up: " +
+      context.memory().forget() + "; they then get new, different keys";
+  return item;
+}
+
 // Before the store is opened: which refuses to be another one than this host knows.
 Result<void> accept_store(const CommonArguments& common, Output& output) {
   const auto configuration = load_configuration(common, output);
@@ -254,10 +341,11 @@ Result<void> accept_store(const CommonArguments& common, Output& output) {
   const auto forgotten = forget_known_store(state_dir);
   if (!forgotten) return fail(forgotten.error());
   if (!output.json()) {
-    output.out() << (*forgotten ? "this host has forgotten which store it used (" + state_dir +
-                                      ") and accepts the configured one. A running keyfs stays "
-                                      "with the old one: restart it, SIGHUP is not enough\n"
-                                : "this host remembered no store (" + state_dir + ")\n");
+    output.out() << (*forgotten
+                         ? "this host has forgotten which store it used before (" + state_dir +
+                               "); the configured store is now the known one. A running keyfs "
+                               "stays with the old one: restart it, SIGHUP is not enough\n"
+                         : "this host remembered no store (" + state_dir + ")\n");
   }
   return {};
 }
@@ -299,6 +387,7 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     parts.push_back(check_files(context.configuration));
     parts.push_back(check_memory_of_records(context));
   }
+  const bool remembers = parts[3].ok();
   const bool starts = parts[2].usable();  // else the daemon refuses to
   const auto* store = context.configuration.file.find("store");
   const auto* type = store == nullptr ? nullptr : store->find("type");
@@ -311,7 +400,10 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
         {"region " + name + (check.master.empty() ? "" : " (" + check.master + ")"), check.items});
     if (parts.back().usable()) ++good;
   }
-  if (stored) parts.push_back(check_keys(context));
+  if (stored) {
+    parts.push_back(check_keys(context));
+    if (remembers) parts.back().items.push_back(check_lost(context));
+  }
   const bool usable = parts[0].ok() && starts && stored && good > 0 && parts.back().usable();
   const bool whole =
       usable && protected_table &&

@@ -126,6 +126,7 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
             "UPDATE records SET confirmed = ?2 WHERE doubted = 0 AND confirmed >= ?1 AND"
             " confirmed < ?2"},
            {&db->take_out_, "DELETE FROM records WHERE id = ?1"},
+           {&db->ids_, "SELECT id FROM records ORDER BY id LIMIT ?1"},
            {&db->origins_,
             "SELECT DISTINCT CASE WHEN json_valid(json) THEN"
             " coalesce(json_extract(json, '$.origin'), '') END FROM records"
@@ -206,6 +207,23 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
     row.doubted = find_.number(3) != 0;
     row.unproven = *json == kSeenUnproven;
     return std::optional<Row>(std::move(row));
+  });
+}
+
+Result<std::vector<std::string>> ReplicaDb::ids(size_t limit) {
+  using Ids = std::vector<std::string>;
+  return db_->read<Ids>(deadline(), [&]() -> Result<Ids> {
+    const SqliteReset reset(ids_);
+    ids_.bind(1, static_cast<int64_t>(limit));
+    Ids all;
+    for (;;) {
+      auto found = ids_.step();
+      if (!found) return fail(told(std::move(found.error())));
+      if (!*found) return all;
+      const auto id = ids_.text(0);
+      if (!id) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
+      all.emplace_back(*id);
+    }
   });
 }
 

@@ -85,6 +85,8 @@ class ReplicaDb {
   Result<std::optional<Row>> get(const std::string& id);
   // How many rows have an id that is not the one in their record. Reads the whole file.
   Result<int64_t> misnamed();
+  // The first `limit` ids, in order.
+  Result<std::vector<std::string>> ids(size_t limit);
   // The origins of all records, each once; records without one are left out. kCorrupt for a row
   // whose origin cannot be told. Reads the whole file.
   Result<std::vector<std::string>> origins();
@@ -120,7 +122,7 @@ class ReplicaDb {
   std::atomic<bool> damaged_{false};
   std::unique_ptr<SqliteDb> db_;
   SqliteStatement find_, named_, misnamed_, put_, doubt_, live_, set_live_, settle_, take_out_,
-      origins_;
+      origins_, ids_;
 };
 
 }  // namespace keyfs

@@ -83,6 +83,15 @@ Recall ReplicaReader::never_seen() const {
   return never;
 }
 
+Task<Result<std::vector<std::string>>> ReplicaReader::ids(size_t limit) {
+  using Ids = std::vector<std::string>;
+  std::function<Result<Ids>()> work = [this, limit]() -> Result<Ids> {
+    if (db_ == nullptr) return Ids();
+    return db_->ids(limit);
+  };
+  co_return co_await worker_.run(std::move(work));
+}
+
 Task<Result<int64_t>> ReplicaReader::misnamed() {
   std::function<Result<int64_t>()> work = [this]() -> Result<int64_t> {
     if (db_ == nullptr) return 0;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/loop.h"
 #include "base/worker.h"
@@ -34,6 +35,8 @@ class ReplicaReader final : public HostMemory {
   // How many of the rows are damaged so that their ids are not those of their records, once recall()
   // was called. Reads the whole file. Errors as in fs/keys/replica_db.h.
   Task<Result<int64_t>> misnamed();
+  // The first `limit` ids that this host has seen, once recall() was called. Errors as above.
+  Task<Result<std::vector<std::string>>> ids(size_t limit);
   void note(const Stored&, bool) override {}
   void note_seen(const std::string&, Sighting) override {}
   Task<Result<void>> kept(std::string) override {

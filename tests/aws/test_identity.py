@@ -26,7 +26,8 @@ def test_a_table_made_anew_gets_no_second_key_until_the_operator_accepts_it(laun
     assert checked.returncode == 1 and "keyfs check --accept-store" in checked.stdout, checked
 
     accepted = host.cli("check", "--accept-store")
-    assert accepted.returncode == 0 and "the configured store is now the known one" in accepted.stdout, accepted
+    assert accepted.returncode == 3 and "the configured store is now the known one" in accepted.stdout, accepted
+    assert "the store lacks 1 of 1 keys: mine" in accepted.stdout, "it stays EBADMSG here"
     host.restart()
     made = host.read("orders")
     assert len(made) == 32 and made != theirs

@@ -54,6 +54,26 @@ def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_serve
     assert keyfs.cli("create", "orders").returncode == 0
 
 
+def test_check_tells_which_keys_that_this_host_has_seen_the_store_lacks(launch, db):
+    keyfs = launch()
+    for n in range(5):
+        keyfs.read(f"key-{n}")
+    for n in range(5):
+        eventually(lambda n=n: known_here(keyfs, f"key-{n}"), 20, "noted")
+    good = keyfs.cli("check")
+    assert good.returncode == 0 and "5 keys, none missing from the store" in good.stdout, good
+    forget_row(db, "key-0")
+    one = keyfs.cli("check")
+    assert one.returncode == 3 and "the store lacks 1 of 5 keys: key-0\n" in one.stdout, one
+    for n in range(1, 4):
+        forget_row(db, f"key-{n}")
+    lost = keyfs.cli("check")
+    assert lost.returncode == 3 and "the store lacks 4 of 5 keys: key-0, key-1, key-2, ...\n" in lost.stdout, lost
+    assert f"delete {keyfs.state_dir}/replica.db*" in lost.stdout and "EBADMSG" in lost.stdout
+    keyfs.restart()
+    assert seen.error_name(keyfs.read, "key-0") == "EBADMSG"
+
+
 @pytest.mark.parametrize("damage", ["no JSON", "wrapped keys that do not unwrap"])
 def test_a_key_whose_damaged_record_was_seen_is_not_made_anew_once_that_is_removed(launch, db, damage):
     """Removing the bad row is what an operator tries first."""
