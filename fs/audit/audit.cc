@@ -94,6 +94,7 @@ struct Audit::Impl {
   uint64_t lost_told = 0;  // how many of `lost` a line has reported
   TimePoint try_again_at{};
   std::string last_reason;
+  bool told_failing = false;  // the log says that lines can't be written
 
   mutable std::mutex error_mutex;
   std::string last_error;  // guarded
@@ -295,6 +296,12 @@ size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   const auto refused_now = std::count_if(receipts.begin(), receipts.end(),
                                          [&](const auto& one) { return one.first >= kept; });
   lost.fetch_add(count - kept - static_cast<size_t>(refused_now), std::memory_order_relaxed);
+  // An empty batch (try_again()) writes nothing, and proves nothing.
+  if (!written.error && written.lines > 0 && told_failing) {
+    told_failing = false;
+    log.warn(options.required ? "audit lines can be written again, so keys are handed out again"
+                              : "audit lines can be written again");
+  }
   std::lock_guard lock(error_mutex);
   if (!written.error) {
     failing.store(false, std::memory_order_release);
@@ -306,6 +313,7 @@ size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   try_again_at = clock.now() + kTryAgain;
   last_reason = last_error = written.error->message;
   if (count == 0) return kept;
+  told_failing = true;
   log.error(options.required
                 ? "audit lines can't be written, so keys are not handed out (audit_required)"
                 : "audit lines are being lost; keys are still served",

@@ -369,6 +369,23 @@ TEST_F(AuditTest, required_gives_no_key_out_while_lines_cannot_be_written) {
   EXPECT_TRUE(one->write(event()));
   one->flush();
   EXPECT_TRUE(one->status().required);
+  EXPECT_TRUE(log.has("keys are handed out again"));
+}
+
+TEST_F(AuditTest, that_lines_can_be_written_again_is_told_once_and_only_after_one_was) {
+  auto one = audit(64, true);
+  kept->set(kept->broken, true);
+  EXPECT_TRUE(one->write(event()));
+  one->flush();
+  EXPECT_FALSE(log.has("written again"));
+  kept->set(kept->broken, false);
+  clock.advance(std::chrono::seconds(1));
+  while (!one->status().last_error.empty()) one->flush();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(one->write(event()));
+    one->flush();
+  }
+  EXPECT_EQ(log.count("written again"), 1u);
 }
 
 TEST_F(AuditTest, whoever_waits_for_a_receipt_learns_whether_the_line_was_written) {
