@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -19,6 +20,7 @@
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/process.h"
 #include "fs/daemon/state_dir.h"
+#include "fs/keys/in_keeping.h"
 #include "fs/mount/inode_ids.h"
 #include "store/known_store.h"
 
@@ -245,20 +247,40 @@ Part check_keys(CommandContext& context) {
   return {"keys", {item}};
 }
 
-// What the store lacks of the keys that this host has seen: it was restored from an older backup, or
-// has lost them.
+// What the store lacks of the keys that this host has seen, and which records went back: it was
+// restored from an older backup, or has lost changes.
 struct Lost {
   size_t compared = 0;
   size_t keys = 0;
   bool at_least = false;  // there was no time for all
   std::vector<std::string> names;
+  size_t read = 0;  // records that were compared, of the keys that are there
+  std::vector<std::string> older;
 };
+
+// Some of the keys that are there, spread over all. A list does not tell serials: each is one read.
+Task<void> find_older(Loop& loop, Store& store, ReplicaReader& memory,
+                      std::vector<std::string> there, TimePoint deadline, Lost& lost) {
+  constexpr size_t kRead = 20;
+  const size_t wanted = std::min(kRead, there.size());
+  for (size_t i = 0; i < wanted; ++i) {
+    const std::string& id = there[i * there.size() / wanted];
+    auto found = co_await store.get(id, Read::kStrong, deadline);
+    const bool damaged = !found && found.error().code == Code::kCorrupt;
+    if (damaged) continue;  // not older, but another trouble
+    if (!found) co_return;  // what was found still counts
+    if (!*found) continue;  // removed just now
+    const auto kept = co_await in_keeping(loop, store, memory, std::move(**found), deadline);
+    if (!kept && kept.error().code != Code::kCorrupt) co_return;
+    ++lost.read;
+    if (!kept) lost.older.push_back(id);
+  }
+}
 
 Task<Result<Lost>> find_lost(Loop& loop, Store& store, ReplicaReader& memory, TimePoint deadline) {
   constexpr size_t kMost = 10'000;
   constexpr size_t kPage = 500;
   constexpr size_t kAsked = 20;
-  constexpr size_t kNames = 3;
   const auto seen = co_await memory.ids(kMost);
   if (!seen) co_return fail(seen.error());
   std::set<std::string> unlisted(seen->begin(), seen->end());
@@ -289,7 +311,7 @@ Task<Result<Lost>> find_lost(Loop& loop, Store& store, ReplicaReader& memory, Ti
     if (!found) co_return fail(found.error());
     if (*found) continue;
     ++lost.keys;
-    if (lost.names.size() < kNames) lost.names.push_back(id);
+    lost.names.push_back(id);
   }
   // With a whole list, the others are missing too if all that were asked for are.
   if (unlisted.size() > kAsked && lost.keys == kAsked && !lost.at_least) {
@@ -297,7 +319,21 @@ Task<Result<Lost>> find_lost(Loop& loop, Store& store, ReplicaReader& memory, Ti
   } else if (unlisted.size() > kAsked) {
     lost.at_least = true;
   }
+  std::vector<std::string> there;
+  std::set_difference(seen->begin(), seen->end(), unlisted.begin(), unlisted.end(),
+                      std::back_inserter(there));
+  // Before the deadline of the whole, which would take back what was found.
+  const TimePoint read_by = deadline - (deadline - loop.now()) / 4;
+  co_await find_older(loop, store, memory, std::move(there), read_by, lost);
   co_return lost;
+}
+
+// "a, b, c, ..."
+std::string first_of(const std::vector<std::string>& names, size_t all) {
+  constexpr size_t kNames = 3;
+  std::vector<std::string> first = names;
+  first.resize(std::min(kNames, names.size()));
+  return joined(first) + (all > first.size() ? ", ..." : "");
 }
 
 CheckItem check_lost(CommandContext& context) {
@@ -318,16 +354,25 @@ CheckItem check_lost(CommandContext& context) {
                   (lost->at_least ? ", of which not all could be compared in time; none is known "
                                     "to be missing from the store"
                                   : ", none missing from the store");
-    return item;
+  } else {
+    item.detail = std::string("the store lacks ") + (lost->at_least ? "at least " : "") +
+                  std::to_string(lost->keys) + " of " + std::to_string(lost->compared) +
+                  " keys: " + first_of(lost->names, lost->keys);
   }
+  if (!lost->older.empty()) {
+    item.detail += "; of " + std::to_string(lost->read) + " records read, " +
+                   std::to_string(lost->older.size()) +
+                   " went back to before what this host has seen: " +
+                   first_of(lost->older, lost->older.size());
+  }
+  if (lost->keys == 0 && lost->older.empty()) return item;
   item.ok = false;
-  item.detail = std::string("the store lacks ") + (lost->at_least ? "at least " : "") +
-                std::to_string(lost->keys) + " of " + std::to_string(lost->compared) +
-                " keys: " + joined(lost->names) + (lost->keys > lost->names.size() ? ", ..." : "");
   item.remedy =
-      "the store was restored from an older backup, or has lost them; restore a newer copy. Until "
-      "then opening them is EBADMSG on this host. To give them up: " +
-      context.memory().forget() + "; they then get new, different keys";
+      "the store was restored from an older backup, or has lost changes; restore a newer copy. "
+      "Until then opening these keys is EBADMSG on this host. To accept the store as it is: " +
+      context.memory().forget() +
+      (lost->keys != 0 ? "; ids that the store lacks then get new, different keys" : "") +
+      (lost->older.empty() ? "" : "; what was disabled or deleted since may then be served again");
   return item;
 }
 

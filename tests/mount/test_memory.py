@@ -74,6 +74,24 @@ def test_check_tells_which_keys_that_this_host_has_seen_the_store_lacks(launch, 
     assert seen.error_name(keyfs.read, "key-0") == "EBADMSG"
 
 
+def test_check_tells_which_records_went_back_to_before_what_this_host_has_seen(launch, db):
+    keyfs = launch()
+    for n in range(3):
+        keyfs.read(f"key-{n}")
+    for n in range(3):
+        eventually(lambda n=n: known_here(keyfs, f"key-{n}"), 20, "noted")
+    backup = seen.texts(db)["key-1"]
+    assert keyfs.cli("disable", "key-1").returncode == 0
+    good = keyfs.cli("check")
+    assert good.returncode == 0 and "went back" not in good.stdout, good
+    seen.put_text(db, "key-1", backup)
+    older = keyfs.cli("check")
+    assert older.returncode == 3, older
+    assert "3 keys, none missing from the store; of 3 records read, 1 went back to before what this host has seen: key-1\n" in older.stdout, older
+    assert "EBADMSG" in older.stdout and "get new, different keys" not in older.stdout
+    assert seen.texts(db)["key-1"] == backup, "check only reads"
+
+
 @pytest.mark.parametrize("damage", ["no JSON", "wrapped keys that do not unwrap"])
 def test_a_key_whose_damaged_record_was_seen_is_not_made_anew_once_that_is_removed(launch, db, damage):
     """Removing the bad row is what an operator tries first."""
