@@ -63,7 +63,7 @@ def test_the_session_works_as_printed_and_the_keys_outlive_the_daemon(mnt):
     assert not shell("git status --porcelain mnt").stdout
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/test"])
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/bench", "scripts/debian-tree", "scripts/install-deps", "scripts/test-releases"])
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_the_scripts_tell_their_usage_and_do_nothing(script, option):
     done = shell(f"{script} {option}", timeout=20)
