@@ -173,7 +173,7 @@ Result<void> SqliteDb::set_up(const Schema& schema, Empty empty) {
   // The kernel caches the file; our own cache only needs the inner pages of the tree.
   for (const char* pragma :
        {"PRAGMA synchronous = FULL", "PRAGMA journal_size_limit = 4194304",
-        "PRAGMA cell_size_check = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -256"}) {
+        "PRAGMA cell_size_check = ON", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -128"}) {
     if (auto ok = exec(pragma); !ok) return ok;
   }
   if (*kind == Kind::kEmpty) {
