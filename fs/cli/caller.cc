@@ -64,9 +64,7 @@ bool are_key_ids(const std::vector<std::string>& ids, Output& output) {
   bool all = true;
   for (const std::string& id : ids) {
     if (is_key_id(id)) continue;
-    output.error("\"" + id +
-                 "\" is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a "
-                 "letter or a digit");
+    output.error("\"" + id + "\" is not a valid key id: " + std::string(kKeyIdRule));
     all = false;
   }
   return all;

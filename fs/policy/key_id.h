@@ -23,6 +23,10 @@ enum class NameKind {
 // Accepts any bytes.
 NameKind classify_name(std::string_view name);
 
+// For messages about a name that is none.
+inline constexpr std::string_view kKeyIdRule =
+    "1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a letter or a digit";
+
 inline bool is_key_id(std::string_view name) { return classify_name(name) == NameKind::kKey; }
 
 }  // namespace keyfs
