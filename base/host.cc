@@ -18,4 +18,11 @@ bool is_this_machine(std::string_view host) {
          std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
 }
 
+bool is_plain_to_another_machine(std::string_view url) {
+  constexpr std::string_view kPlain = "http://";
+  if (!url.starts_with(kPlain)) return false;
+  const std::string_view host = url.substr(kPlain.size());
+  return !is_this_machine(host.substr(0, host.find('/')));
+}
+
 }  // namespace keyfs

@@ -11,5 +11,7 @@ namespace keyfs {
 std::string_view without_port(std::string_view host);
 // Whether it is a loopback address or localhost, so that traffic crosses no network.
 bool is_this_machine(std::string_view host);
+// Whether what goes to this URL can be read and changed on a network.
+bool is_plain_to_another_machine(std::string_view url);
 
 }  // namespace keyfs

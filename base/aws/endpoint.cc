@@ -41,7 +41,7 @@ Result<std::string> given(std::string url, const std::string& name, bool allow_p
   if (url.size() == host || url.find_first_of("/?#@ \t", host) != std::string::npos) {
     return fail(Code::kInvalid, name + "is not a URL with only a host and a port");
   }
-  if (!https && !allow_plain_http && !is_this_machine(std::string_view(url).substr(host))) {
+  if (!allow_plain_http && is_plain_to_another_machine(url)) {
     return fail(Code::kInvalid,
                 name +
                     "is plain http to another machine, so keys could be read on the network; use "

@@ -8,16 +8,8 @@
 namespace keyfs {
 namespace {
 
-constexpr std::string_view kPlain = "http://";
-
-bool is_plain_to_another_machine(std::string_view url) {
-  if (!url.starts_with(kPlain)) return false;
-  const std::string_view host = url.substr(kPlain.size());
-  return !is_this_machine(host.substr(0, host.find('/')));
-}
-
 bool is_url(const std::string& url) {
-  for (const std::string_view scheme : {std::string_view("https://"), kPlain}) {
+  for (const std::string_view scheme : {"https://", "http://"}) {
     if (!url.starts_with(scheme)) continue;
     const std::string_view rest = std::string_view(url).substr(scheme.size());
     const size_t slash = rest.find('/');
