@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "base/log.h"
 #include "base/result.h"
 #include "fs/audit/audit.h"
 #include "fs/daemon/configuration.h"
@@ -20,5 +21,9 @@ struct AuditPlace {
 };
 
 Result<AuditPlace> audit_place(const Configuration& configuration);
+
+// Opens it, and creates the file and its directory; null: it is off. Logs where it goes if nobody
+// has said so. Blocking: also on the file's disk. Errors: also those of open_audit_file().
+Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration, Log& log);
 
 }  // namespace keyfs

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <filesystem>
 #include <future>
 #include <optional>
 #include <system_error>
@@ -47,30 +46,9 @@
 namespace keyfs {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr Duration kKeepWarmEvery = std::chrono::seconds(30);
 constexpr Duration kHousekeepingEvery = std::chrono::seconds(60);
 constexpr Duration kFlushDeadline = std::chrono::seconds(2);
-
-Result<void> make_directory(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) return fail(Code::kUnavailable, "could not create " + path + ": " + error.message());
-  return {};
-}
-
-Result<std::unique_ptr<AuditSink>> open_audit(const Configuration& configuration, Log& log) {
-  auto place = audit_place(configuration);
-  if (!place) return fail(place.error());
-  if (place->file.empty()) return std::move(place->journal);
-  if (place->instead_of_journal) {
-    log.info("there is no journal; the audit goes to " + place->file);
-  }
-  if (auto made = make_directory(fs::path(place->file).parent_path().string()); !made)
-    return fail(made.error());
-  return open_audit_file(place->file, configuration.settings.audit_group_readable);
-}
 
 // Whether no network is used.
 bool all_local(const ConfigFile& file) {
