@@ -130,7 +130,7 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
            {&db->origins_,
             "SELECT DISTINCT CASE WHEN json_valid(json) THEN"
             " coalesce(json_extract(json, '$.origin'), '') END FROM records"
-            " WHERE json NOT IN (?1, ?2)"}}) {
+            " WHERE json NOT IN (?1, ?2) ORDER BY 1"}}) {
     if (auto ok = prepare(*statement, sql); !ok) return fail(std::move(ok.error()));
   }
   return db;
@@ -140,7 +140,7 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
 Result<bool> ReplicaDb::index() {
   auto look = db_->prepare("SELECT 1 FROM sqlite_schema WHERE name = 'records_by_id'");
   if (!look) return fail(std::move(look.error()));
-  const auto there = db_->read<bool>(deadline(), [&]() -> Result<bool> {
+  auto there = db_->read<bool>(deadline(), [&]() -> Result<bool> {
     const SqliteReset reset(*look);
     return look->step();
   });
@@ -210,39 +210,35 @@ Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
   });
 }
 
-Result<std::vector<std::string>> ReplicaDb::ids(size_t limit) {
-  using Ids = std::vector<std::string>;
-  return db_->read<Ids>(deadline(), [&]() -> Result<Ids> {
-    const SqliteReset reset(ids_);
-    ids_.bind(1, static_cast<int64_t>(limit));
-    Ids all;
+Result<std::vector<std::string>> ReplicaDb::texts_of(SqliteStatement& statement,
+                                                     const std::function<void()>& bind) {
+  using Texts = std::vector<std::string>;
+  return db_->read<Texts>(deadline(), [&]() -> Result<Texts> {
+    const SqliteReset reset(statement);
+    bind();  // each time: reset() takes the values away, and a read may be tried several times
+    Texts all;
     for (;;) {
-      auto found = ids_.step();
+      auto found = statement.step();
       if (!found) return fail(told(std::move(found.error())));
       if (!*found) return all;
-      const auto id = ids_.text(0);
-      if (!id) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
-      all.emplace_back(*id);
+      const auto text = statement.text(0);
+      if (!text) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
+      all.emplace_back(*text);
     }
   });
 }
 
+Result<std::vector<std::string>> ReplicaDb::ids(size_t limit) {
+  return texts_of(ids_, [&] { ids_.bind(1, static_cast<int64_t>(limit)); });
+}
+
 Result<std::vector<std::string>> ReplicaDb::origins() {
-  using Origins = std::vector<std::string>;
-  return db_->read<Origins>(deadline(), [&]() -> Result<Origins> {
-    const SqliteReset reset(origins_);
+  auto all = texts_of(origins_, [&] {
     origins_.bind(1, std::string_view(kSeenRkms));
     origins_.bind(2, std::string_view(kSeenUnproven));
-    Origins all;
-    for (;;) {
-      auto found = origins_.step();
-      if (!found) return fail(told(std::move(found.error())));
-      if (!*found) return all;
-      const auto origin = origins_.text(0);
-      if (!origin) return fail(Code::kCorrupt, db_->path() + ": a row of it is damaged");
-      if (!origin->empty()) all.emplace_back(*origin);
-    }
   });
+  if (all) std::erase(*all, "");
+  return all;
 }
 
 Result<int64_t> ReplicaDb::count_misnamed() {

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -87,7 +88,7 @@ class ReplicaDb {
   Result<int64_t> misnamed();
   // The first `limit` ids, in order.
   Result<std::vector<std::string>> ids(size_t limit);
-  // The origins of all records, each once; records without one are left out. kCorrupt for a row
+  // The origins of all records, each once, in order; records without one are left out. kCorrupt for a row
   // whose origin cannot be told. Reads the whole file.
   Result<std::vector<std::string>> origins();
   // Makes a test write and syncs it to disk.
@@ -110,6 +111,9 @@ class ReplicaDb {
   // Whether there is an index now.
   Result<bool> index();
   Result<int64_t> count_misnamed();
+  // The first column of all rows. kCorrupt if one is no text.
+  Result<std::vector<std::string>> texts_of(SqliteStatement& statement,
+                                            const std::function<void()>& bind);
   Result<void> run(SqliteStatement& statement);
   // The name still leads to the file that is open here.
   Result<void> in_place() const;

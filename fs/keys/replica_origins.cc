@@ -6,12 +6,10 @@
 
 namespace keyfs {
 
-Result<std::set<std::string>> replica_origins(const Clock& clock, const std::string& path) {
+Result<std::vector<std::string>> replica_origins(const Clock& clock, const std::string& path) {
   auto db = ReplicaDb::open(clock, path);
   if (!db) return fail(std::move(db.error()));
-  const auto all = (*db)->origins();
-  if (!all) return fail(all.error());
-  return std::set<std::string>(all->begin(), all->end());
+  return (*db)->origins();
 }
 
 }  // namespace keyfs

@@ -4,15 +4,15 @@
 // file. Errors: kUnavailable if the file cannot be read, kCorrupt if it, or a row of it, is damaged.
 #pragma once
 
-#include <set>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 
 namespace keyfs {
 
-// Records that are bound to no store are left out. `path`: of a file that exists.
-Result<std::set<std::string>> replica_origins(const Clock& clock, const std::string& path);
+// Each once, in order. Records that are bound to no store are left out. `path`: of a file that exists.
+Result<std::vector<std::string>> replica_origins(const Clock& clock, const std::string& path);
 
 }  // namespace keyfs
