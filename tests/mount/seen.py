@@ -55,6 +55,17 @@ def records(path):
     return {ident: json.loads(text) for ident, text in texts(path).items()}
 
 
+def forget_row(path, ident):
+    with store(path) as db:
+        assert db.execute("DELETE FROM records WHERE id = ?", (ident,)).rowcount == 1
+
+
+def known_here(keyfs, ident):
+    """This host's copy of the record is on its disk."""
+    with sqlite3.connect(f"file:{keyfs.state_dir}/replica.db?mode=ro", uri=True) as replica:
+        return replica.execute("SELECT count(*) FROM records WHERE id = ?", (ident,)).fetchone()[0] == 1
+
+
 def put_text(path, ident, text):
     """As somebody who can write to the store would."""
     with store(path) as db:

@@ -3,8 +3,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
@@ -12,32 +10,29 @@ import seen
 from support.process import eventually
 
 
-def forget_row(db, ident):
-    with seen.store(db) as store:
-        assert store.execute("DELETE FROM records WHERE id = ?", (ident,)).rowcount == 1
-
-
-def known_here(keyfs, ident):
-    """This host's copy of the record is on its disk."""
-    with sqlite3.connect(f"file:{keyfs.state_dir}/replica.db?mode=ro", uri=True) as replica:
-        return replica.execute("SELECT count(*) FROM records WHERE id = ?", (ident,)).fetchone()[0] == 1
-
-
 def makes_no_second_key(keyfs, db):
     """Its record was seen, and is lost: neither opening nor the command line makes another one."""
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
-    forget_row(db, "orders")
+    eventually(lambda: seen.known_here(keyfs, "orders"), 20, "noted")
+    seen.forget_row(db, "orders")
     keyfs.restart()
     assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
     assert keyfs.cli("create", "orders").returncode == 1
     assert "orders" not in seen.texts(db)
 
 
+def has_seen(keyfs, keys):
+    """This host's memory holds key-0, key-1, ..."""
+    for n in range(keys):
+        keyfs.read(f"key-{n}")
+    for n in range(keys):
+        eventually(lambda n=n: seen.known_here(keyfs, f"key-{n}"), 20, "noted")
+
+
 def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_served(launch, db):
     keyfs = launch()
     keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
-    forget_row(db, "orders")
+    eventually(lambda: seen.known_here(keyfs, "orders"), 20, "noted")
+    seen.forget_row(db, "orders")
     for running in (True, False):
         done = keyfs.cli("create", "orders")
         assert done.returncode == 1, done.stdout + done.stderr
@@ -56,17 +51,14 @@ def test_the_command_line_makes_no_second_key_for_an_id_that_this_host_has_serve
 
 def test_check_tells_which_keys_that_this_host_has_seen_the_store_lacks(launch, db):
     keyfs = launch()
-    for n in range(5):
-        keyfs.read(f"key-{n}")
-    for n in range(5):
-        eventually(lambda n=n: known_here(keyfs, f"key-{n}"), 20, "noted")
+    has_seen(keyfs, 5)
     good = keyfs.cli("check")
     assert good.returncode == 0 and "5 keys, none missing from the store" in good.stdout, good
-    forget_row(db, "key-0")
+    seen.forget_row(db, "key-0")
     one = keyfs.cli("check")
     assert one.returncode == 3 and "the store lacks 1 of 5 keys: key-0\n" in one.stdout, one
     for n in range(1, 4):
-        forget_row(db, f"key-{n}")
+        seen.forget_row(db, f"key-{n}")
     lost = keyfs.cli("check")
     assert lost.returncode == 3 and "the store lacks 4 of 5 keys: key-0, key-1, key-2, ...\n" in lost.stdout, lost
     assert f"delete {keyfs.state_dir}/replica.db*" in lost.stdout and "EBADMSG" in lost.stdout
@@ -76,10 +68,7 @@ def test_check_tells_which_keys_that_this_host_has_seen_the_store_lacks(launch, 
 
 def test_check_tells_which_records_went_back_to_before_what_this_host_has_seen(launch, db):
     keyfs = launch()
-    for n in range(3):
-        keyfs.read(f"key-{n}")
-    for n in range(3):
-        eventually(lambda n=n: known_here(keyfs, f"key-{n}"), 20, "noted")
+    has_seen(keyfs, 3)
     backup = seen.texts(db)["key-1"]
     assert keyfs.cli("disable", "key-1").returncode == 0
     good = keyfs.cli("check")
@@ -138,7 +127,7 @@ def test_a_key_that_was_only_looked_at_is_not_made_anew_once_its_record_is_lost(
 def test_describe_does_not_wait_long_for_a_memory_that_others_hold_and_says_so(launch):
     keyfs = launch()
     keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    eventually(lambda: seen.known_here(keyfs, "orders"), 20, "noted")
     keyfs.terminate()
     other = sqlite3.connect(f"{keyfs.state_dir}/replica.db", isolation_level=None)
     try:
@@ -157,32 +146,6 @@ def test_describe_leaves_no_memory_behind_where_there_is_none(launch, db):
     keyfs = launch(start=False)
     assert keyfs.cli("describe", "orders").returncode == 0
     assert not os.path.exists(f"{keyfs.state_dir}/replica.db")
-
-
-@pytest.mark.parametrize("how", ["state_dir removed", "file removed", "backup in place of it"])
-def test_no_key_is_made_once_the_memory_was_removed_or_replaced_under_a_running_daemon(launch, db, how):
-    keyfs = launch()
-    key = keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
-    replica = os.path.join(keyfs.state_dir, "replica.db")
-    if how == "state_dir removed":
-        shutil.rmtree(keyfs.state_dir)
-    elif how == "file removed":
-        for end in ("", "-wal", "-shm"):
-            os.remove(replica + end)
-    else:
-        with sqlite3.connect(replica) as now, sqlite3.connect(replica + ".backup") as copy:
-            now.backup(copy)
-        os.rename(replica + ".backup", replica)
-    assert seen.error_name(keyfs.read, "new") == "EIO"
-    assert "new" not in seen.texts(db)
-    assert keyfs.read("orders") == key, "what is there is served"
-    if how != "state_dir removed":
-        eventually(lambda: "was removed or replaced while keyfs had it open" in keyfs.log(), 10, "the log tells it")
-    keyfs.terminate()
-    keyfs.start()
-    assert keyfs.read("orders") == key
-    assert keyfs.read("new")
 
 
 def test_the_command_line_makes_nothing_where_it_cannot_read_what_this_host_has_seen(launch, db):
@@ -238,7 +201,7 @@ def test_a_host_that_lost_its_store_id_takes_no_other_store_for_its_own(launch, 
     """Its records tell which store it has used; where they can't be read, it makes nothing."""
     keyfs = launch()
     keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
+    eventually(lambda: seen.known_here(keyfs, "orders"), 20, "noted")
     keyfs.terminate()
     store_id = f"{keyfs.state_dir}/store-id"
     remembered = open(store_id).read()
@@ -274,9 +237,9 @@ def test_another_key_of_the_same_id_is_refused_where_the_first_one_was_seen(laun
     """The store lost the record, and a host that had never seen it made another key: nothing in the new record tells."""
     first = launch(fresh_for="1s", name="first")
     key = first.read("app-orders")
-    eventually(lambda: known_here(first, "app-orders"), 20, "noted")
+    eventually(lambda: seen.known_here(first, "app-orders"), 20, "noted")
     good = seen.texts(db)["app-orders"]
-    forget_row(db, "app-orders")
+    seen.forget_row(db, "app-orders")
     assert launch(name="elsewhere").read("app-orders") != key
     eventually(lambda: refused(first, "app-orders", key), 20, "EBADMSG from the first check on")
     for told in ("is not the key that it was", f"{first.state_dir}/replica.db*"):
@@ -318,8 +281,8 @@ def test_what_the_command_line_makes_is_remembered_without_a_daemon(launch, db):
         if os.path.exists(f"{keyfs.state_dir}/replica.db{end}"):
             os.remove(f"{keyfs.state_dir}/replica.db{end}")
     assert keyfs.cli("create", "o1").returncode == 0
-    assert known_here(keyfs, "o1")
-    forget_row(db, "o1")
+    assert seen.known_here(keyfs, "o1")
+    seen.forget_row(db, "o1")
     done = keyfs.cli("create", "o1")
     assert done.returncode == 1 and "which this host has seen" in done.stderr, done.stdout + done.stderr
     assert "o1" not in seen.texts(db)
@@ -328,7 +291,7 @@ def test_what_the_command_line_makes_is_remembered_without_a_daemon(launch, db):
 def test_what_the_command_line_makes_beside_a_daemon_is_made_once(launch, db):
     keyfs = launch()
     assert keyfs.cli("create", "o2").returncode == 0
-    forget_row(db, "o2")
+    seen.forget_row(db, "o2")
     assert seen.error_name(keyfs.read, "o2") == "EBADMSG"
     assert "o2" not in seen.texts(db)
 
@@ -377,110 +340,6 @@ def test_a_key_is_refused_also_where_that_cannot_be_remembered(launch, db):
         replica.execute("ROLLBACK")
     assert done.returncode == 3 and "could not record the change" in done.stderr, done.stdout + done.stderr
     assert seen.records(db)["orders"]["state"] == "disabled"
-
-
-def cover(path):
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "none", path], check=True)
-
-
-def take_away(state_dir, how):
-    """The memory of a running keyfs; returns what puts it back."""
-    replica = os.path.join(state_dir, "replica.db")
-    if how == "state_dir removed":
-        shutil.rmtree(state_dir)
-    elif how == "file removed":
-        for end in ("", "-wal", "-shm"):
-            os.remove(replica + end)
-    elif how == "another file system over it":
-        cover(state_dir)
-        return lambda: subprocess.run(["umount", "-l", state_dir], check=True)
-    else:
-        with sqlite3.connect(replica) as now, sqlite3.connect(replica + ".backup") as copy:
-            now.backup(copy)
-            copy.execute("DELETE FROM records")
-        copy.close()
-        now.close()
-        os.rename(replica + ".backup", replica)
-        for end in ("-wal", "-shm"):
-            os.remove(replica + end)
-    return lambda: None
-
-
-@pytest.mark.parametrize("how", ["state_dir removed", "file removed", "another file system over it", "older backup in place of it"])
-def test_beside_a_keyfs_whose_memory_was_taken_away_nobody_makes_a_second_key(launch, db, how):
-    keyfs = launch()
-    key = keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
-    put_back_memory = take_away(keyfs.state_dir, how)
-    try:
-        forget_row(db, "orders")
-        for ident in ("orders", "new"):
-            done = keyfs.cli("create", ident)
-            assert done.returncode == 1, done.stdout + done.stderr
-            assert "a running keyfs has remembered in another file" in done.stderr and "stop keyfs first" in done.stderr, done.stderr
-        second = launch(name="second", state_dir=keyfs.state_dir)
-        assert seen.error_name(second.read, "orders") == "EIO"
-        assert seen.texts(db) == {}
-        assert keyfs.read("orders") == key
-        second.terminate()
-    finally:
-        put_back_memory()
-    keyfs.terminate()
-    if how == "another file system over it":
-        assert keyfs.cli("create", "orders").returncode == 1, "it is there again, and knows it"
-    else:
-        assert keyfs.cli("create", "orders").returncode == 0, "it was stopped, and its memory removed: it forgot"
-
-
-def test_another_users_word_about_the_memory_counts_for_nothing(launch):
-    """Anybody can take the name of a socket."""
-    keyfs = launch()
-    with open("/proc/net/unix") as f:
-        (name,) = [line.split("@")[1].strip() for line in f if "@keyfs/" in line and own_mark(line, keyfs)]
-    keyfs.terminate()
-    place = name.rsplit("/", 2)[0]
-    liar = subprocess.Popen([sys.executable, "-c", "import os, socket, sys; os.setuid(4711); s = socket.socket(socket.AF_UNIX); "
-                             f"s.bind('\\0{place}/1.1/0'); s.listen(); print('ready', flush=True); sys.stdin.read()"],
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        assert liar.stdout.readline() == b"ready\n"
-        done = keyfs.cli("create", "new")
-        assert done.returncode == 0, done.stdout + done.stderr
-    finally:
-        liar.communicate()
-
-
-def own_mark(line, keyfs):
-    info = os.stat(f"{keyfs.state_dir}/replica.db")
-    return f"/{info.st_dev:x}.{info.st_ino:x}/" in line
-
-
-@pytest.mark.parametrize("made_by", ["this keyfs", "an older keyfs"])
-def test_one_bit_of_an_id_that_changed_in_the_memory_makes_no_second_key(launch, db, made_by):
-    keyfs = launch()
-    keyfs.read("orders")
-    eventually(lambda: known_here(keyfs, "orders"), 20, "noted")
-    keyfs.terminate()
-    replica = f"{keyfs.state_dir}/replica.db"
-    with sqlite3.connect(replica) as file:
-        if made_by == "an older keyfs":
-            file.execute("DROP INDEX records_by_id")
-        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    file.close()
-    with open(replica, "r+b") as f:
-        data = f.read()
-        assert data.count(b"orders{") == 1
-        f.seek(data.index(b"orders{"))
-        f.write(b"nrders")
-    checked = keyfs.cli("check")
-    assert checked.returncode == 3 and "1 rows are damaged" in checked.stdout, checked.stdout + checked.stderr
-    forget_row(db, "orders")
-    done = keyfs.cli("create", "orders")
-    assert done.returncode == 1, done.stdout + done.stderr
-    keyfs.start()
-    assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
-    assert "orders" not in seen.texts(db)
-    assert keyfs.read("new"), "the others are told as before"
 
 
 def test_create_does_not_call_a_key_good_that_opening_refuses(launch, db):
