@@ -26,6 +26,9 @@ enum class Sighting {
   kRkms,      // written by RKMS
   kUnproven,  // damaged, or its key was not unwrapped and verified: it may have been keyfs's
 };
+inline Sighting sighting_of(const Record& record) {
+  return record.from_rkms ? Sighting::kRkms : Sighting::kUnproven;
+}
 
 struct Recall {
   enum class What { kKnown, kNever, kUnknown };

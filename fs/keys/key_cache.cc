@@ -20,6 +20,10 @@ std::string_view to_string(KeySource source) {
   return "none";
 }
 
+Error revoked(const std::string& id, KeyState state) {
+  return Error(Code::kRevoked, "key " + id + " is " + std::string(to_string(state)));
+}
+
 KeyRef::KeyRef(KeyEntry* entry) : entry_(entry) {
   if (entry != nullptr) entry->refs_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -129,7 +133,7 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
     checked_at = effective_check_locked(entry, now);
     if (entry.held_ == KeyEntry::Held::kRevoked) {
       if (now - checked_at < kRevokedFor) peeked.what = Peek::kRevoked;
-      peeked.deleted = entry.memory_.deleted != 0;
+      peeked.state = entry.memory_.deleted != 0 ? KeyState::kDeleted : KeyState::kDisabled;
       return peeked;
     }
     if (version != 0 && entry.key_->version != version) return peeked;

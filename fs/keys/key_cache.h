@@ -147,6 +147,9 @@ struct CacheOptions {
   SipHash hash{};           // with a key that callers do not know
 };
 
+// The error for a key that is disabled or deleted.
+Error revoked(const std::string& id, KeyState state);
+
 class KeyCache {
  public:
   static constexpr Duration kRevokedFor = std::chrono::seconds(1);
@@ -170,7 +173,7 @@ class KeyCache {
   };
   struct Peeked {
     Peek what = Peek::kAsk;
-    bool deleted = false;  // of kRevoked; otherwise it is disabled
+    KeyState state = KeyState::kEnabled;  // of kRevoked: which other one
     SharedKey key;
   };
   // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one

@@ -26,10 +26,6 @@ std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {
   return record.versions.contains(version) ? std::optional(version) : std::nullopt;
 }
 
-Error revoked(const std::string& id, KeyState state) {
-  return Error(Code::kRevoked, "key " + id + " is " + std::string(to_string(state)));
-}
-
 }  // namespace
 
 Keyring::Keyring(KeyringParts parts, KeyringOptions options)
@@ -79,7 +75,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     case KeyCache::Peek::kServe:
       co_return Opened{std::move(peeked.key), KeySource::kCache};
     case KeyCache::Peek::kRevoked:
-      co_return fail(revoked(id, peeked.deleted ? KeyState::kDeleted : KeyState::kDisabled));
+      co_return fail(revoked(id, peeked.state));
     case KeyCache::Peek::kAsk:
       break;
   }
@@ -303,8 +299,8 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   const auto seen = co_await inquiry.look(std::move(known), false);
   const bool exists = seen ? seen->stored.has_value() : seen.error().code == Code::kCorrupt;
   if (exists) {
-    const bool rkms = seen && seen->stored->record.from_rkms;
-    impl_->parts.memory.note_seen(id, rkms ? Sighting::kRkms : Sighting::kUnproven);
+    impl_->parts.memory.note_seen(id,
+                                  seen ? sighting_of(seen->stored->record) : Sighting::kUnproven);
   }
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;

@@ -82,7 +82,7 @@ Task<Result<SharedKey>> Keyring::Impl::unwrap(const Record& record, uint32_t ver
   auto unwrapped = co_await parts.regions.unwrap(std::move(wraps), std::move(context),
                                                  std::move(verifier), deadline);
   if (!unwrapped) {
-    parts.memory.note_seen(record.id, record.from_rkms ? Sighting::kRkms : Sighting::kUnproven);
+    parts.memory.note_seen(record.id, sighting_of(record));
     const Error error = unwrapped.error().within("could not unwrap key " + record.id);
     if (error.code == Code::kCorrupt) tell_corrupt(record.id, error);
     co_return fail(error);

@@ -326,9 +326,8 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     case KeyCache::Peek::kRevoked:
       access.ended();
       if (self.parts_.audit.enabled()) {
-        access.event.reason =
-            std::make_shared<const std::string>("key " + std::string(inode.entry->id()) +
-                                                (peeked.deleted ? " is deleted" : " is disabled"));
+        access.event.reason = std::make_shared<const std::string>(
+            revoked(std::string(inode.entry->id()), peeked.state).message);
       }
       access.refuse(req, AuditVerdict::kFailed, EKEYREVOKED);
       return;

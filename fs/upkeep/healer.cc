@@ -181,8 +181,7 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
     co_return done;
   }
   Stored stored = std::move(**found);
-  const bool rkms = stored.record.from_rkms;
-  co_await see(id, rkms ? Sighting::kRkms : Sighting::kUnproven, deadline);
+  co_await see(id, sighting_of(stored.record), deadline);
   Record& record = stored.record;
   // Deleted keys need no more copies.
   if (record.state == KeyState::kDeleted) co_return done;

@@ -21,10 +21,7 @@ constexpr Duration kSeePatience = std::chrono::milliseconds(500);
 
 Result<void> check_id(const std::string& id) {
   if (is_key_id(id)) return {};
-  return fail(Code::kInvalid,
-              "this is not a valid key id: 1 to 255 of A-Z a-z 0-9 . _ : @ + = , ~ -, the first a "
-              "letter or "
-              "a digit");
+  return fail(Code::kInvalid, "this is not a valid key id: " + std::string(kKeyIdRule));
 }
 
 std::string_view verb_of(KeyState state) {
@@ -231,7 +228,7 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
 
   KeyDescription told;
   // Its key was not unwrapped, so nothing else of the record is taken for true.
-  told.not_noted = co_await see(id, record.from_rkms ? Sighting::kRkms : Sighting::kUnproven);
+  told.not_noted = co_await see(id, sighting_of(record));
   told.id = record.id;
   told.state = record.state;
   told.current = record.current;
