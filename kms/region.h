@@ -13,7 +13,7 @@
 //   kUnauthenticated  credentials are missing, or refused even after renewal
 //   kCorrupt          the blob, its context or the reply does not match what was wrapped: ask
 //                     another region, mark the record suspect, never create a new key
-//   kInvalid          a bug in keyfs or a bad request
+//   kInvalid          a bug in keyfs, or the region calls its request bad: ask another region
 #pragma once
 
 #include <cstddef>

@@ -90,7 +90,9 @@ class RegionRace final : private HedgedWork<RegionSlot, Result<T>> {
     if (may_pass(code)) again_.push_back(&slot);
     if (code == Code::kTimeout && loop_.now() >= deadline_) deadline_passed_ = true;
     note_failure(failures_, slot.name, std::move(answer.error()));
-    return code == Code::kInvalid ? Verdict::kStop : Verdict::kNext;
+    // No code ends the search. Each region is asked with a request of its own (its credentials,
+    // endpoint, master and wrap), so what one calls invalid another may answer.
+    return Verdict::kNext;
   }
 
   void refused(RegionSlot& slot, Error why) override {

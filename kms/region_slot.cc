@@ -55,9 +55,10 @@ Code combined_code(const std::vector<RegionFailure>& failures, bool deadline_pas
   size_t unauthenticated = 0;
   size_t throttled = 0;
   size_t timed_out = 0;
+  size_t invalid = 0;
   for (const auto& failure : failures) {
     const Code code = failure.error.code;
-    if (code == Code::kInvalid) return Code::kInvalid;
+    invalid += code == Code::kInvalid;
     denied += code == Code::kDenied;
     unauthenticated += code == Code::kUnauthenticated;
     throttled += code == Code::kThrottled;
@@ -67,6 +68,7 @@ Code combined_code(const std::vector<RegionFailure>& failures, bool deadline_pas
   if (std::any_of(failures.begin(), failures.end(), is_corrupt)) return Code::kCorrupt;
   if (deadline_passed) return Code::kTimeout;
   if (failures.empty()) return Code::kUnavailable;
+  if (invalid == failures.size()) return Code::kInvalid;
   const size_t others = failures.size() - denied - unauthenticated;
   if (others == 0) return denied > 0 ? Code::kDenied : Code::kUnauthenticated;
   if (throttled == others) return Code::kThrottled;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/retry.h"
+#include "kms/examine_wraps.h"
 #include "kms/region_race.h"
 #include "kms/region_slot.h"
 #include "kms/wrap_all.h"
@@ -230,6 +231,16 @@ Task<Result<UnwrappedKey>> Regions::unwrap(WrappedKeys wrapped, EncryptionContex
       std::any_of(unwrapped.failures.begin(), unwrapped.failures.end(),
                   [](const auto& failure) { return failure.error.code == Code::kCorrupt; });
   co_return unwrapped;
+}
+
+Task<ExaminedWraps> Regions::examine(WrappedKeys wrapped, EncryptionContext context,
+                                     KeyVerifier verify, TimePoint deadline) {
+  std::vector<OwnWrap> own;
+  for (auto& [region, wrap] : wrapped) {
+    if (RegionSlot* slot = impl_->find(region)) own.emplace_back(*slot, std::move(wrap));
+  }
+  co_return co_await examine_wraps(impl_->loop, std::move(own), std::move(context),
+                                   std::move(verify), deadline);
 }
 
 Task<WrappedMore> Regions::wrap_missing(const SecretBytes& key, EncryptionContext context,

@@ -6,13 +6,14 @@
 // regions; outlives its tasks, and is destroyed before its loop. References passed as arguments
 // must live until the task is done. Deadlines: one bounds the whole call, calls to regions
 // included. Errors: one for all regions; its message lists each region's reason, and its code is
-//   kInvalid          a region says that the request is invalid: no other is asked
+//   kInvalid          all say that the request is invalid
 //   kCorrupt          a region's wrap is not what was wrapped, and no other region gave the key
 //   kTimeout          the deadline passed
 //   kThrottled        all regions that did not refuse are over quota
 //   kDenied           all refused
 //   kUnauthenticated  all refused the credentials
 //   kUnavailable      anything else
+// No error of one region keeps the others from being asked.
 //
 // Order: learned from latency, with the configured order breaking ties; regions whose breaker is
 // open come last, and are still asked if all others failed. Creation costs one call per region, so
@@ -116,6 +117,26 @@ struct WrappedMore {
   std::vector<RegionFailure> missing;
 };
 
+// What is known of a region's wrap once the region was asked to unwrap it.
+enum class WrapState {
+  kRight,
+  // It is certainly damaged, or not of this key: its own master refuses it, or unwraps another key.
+  kWrong,
+  // The region refuses it, and its master is certainly another one than made it: no damage is shown.
+  kOtherMaster,
+  kUnknown,  // the region could not say: out of reach, throttled, not permitted
+};
+
+struct ExaminedWrap {
+  WrapState state = WrapState::kUnknown;
+  std::optional<Error> why;  // unless it is right
+};
+
+struct ExaminedWraps {
+  std::optional<SecretBytes> key;             // if a wrap is right
+  std::map<std::string, ExaminedWrap> wraps;  // by region
+};
+
 // For status and metrics.
 struct RegionStatus {
   std::string name;
@@ -152,6 +173,11 @@ class Regions {
   // wraps.
   Task<Result<UnwrappedKey>> unwrap(WrappedKeys wrapped, EncryptionContext context,
                                     KeyVerifier verify, TimePoint deadline);
+
+  // Has each region that is configured here unwrap its own wrap, all at once; for the healer. What
+  // the verifier refuses with kCorrupt is wrong. Errors: per region.
+  Task<ExaminedWraps> examine(WrappedKeys wrapped, EncryptionContext context, KeyVerifier verify,
+                              TimePoint deadline);
 
   // Wraps a known key in the named regions, all at once; for the healer. Errors: per region, as
   // missing.

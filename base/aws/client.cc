@@ -91,7 +91,13 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
   bool clock = false;
   for (;;) {
     auto credentials = co_await credentials_.get(call.deadline);
-    if (!credentials) co_return fail(credentials.error().within(host_));
+    if (!credentials) {
+      Error error = credentials.error().within(host_);
+      // A mistake in a profile is none in this request: whoever is asked with other credentials may
+      // well answer it.
+      if (error.code == Code::kInvalid) error.code = Code::kUnauthenticated;
+      co_return fail(std::move(error));
+    }
     request.secret_headers.clear();
     request.headers.clear();
     request.headers.push_back({"Content-Type", "application/x-amz-json-" + options_.json_version});

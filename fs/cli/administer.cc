@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -179,11 +180,29 @@ bool may_heal(const std::vector<std::string>& ids, const Policy& policy, Output&
   return all;
 }
 
+// One line for each region: while it is out, it is the same for every key.
+void tell_unverified(const std::vector<HealReport::Missing>& keys, Output& output) {
+  std::map<std::string, std::pair<size_t, std::string>> by_region;
+  for (const auto& key : keys) {
+    for (const auto& failure : key.regions) {
+      auto& [count, reason] = by_region[failure.region];
+      if (count++ == 0) reason = failure.error.message;
+    }
+  }
+  for (const auto& [region, told] : by_region) {
+    output.error("not verified in " + region + ": the wraps of " + std::to_string(told.first) +
+                 (told.first == 1 ? " key" : " keys") + " (" + told.second + ")");
+  }
+}
+
 void print(const HealReport& report, Output& output) {
   if (output.json()) {
     Json missing = Json::array();
     for (const auto& key : report.missing)
       missing.push_back({{"id", key.id}, {"regions", to_json(key.regions)}});
+    Json unverified = Json::array();
+    for (const auto& key : report.unverified)
+      unverified.push_back({{"id", key.id}, {"regions", to_json(key.regions)}});
     Json failures = Json::array();
     for (const auto& key : report.failures) {
       failures.push_back(
@@ -192,10 +211,12 @@ void print(const HealReport& report, Output& output) {
     output.write({{"keys", report.keys},
                   {"whole", report.whole},
                   {"healed", report.healed},
+                  {"mended", report.mended},
                   {"adopted", report.adopted},
                   {"rkms", report.rkms},
                   {"rkms_left", report.rkms_left ? Json(*report.rkms_left) : Json()},
                   {"missing", missing},
+                  {"unverified", unverified},
                   {"failures", failures},
                   {"not_noted", report.unnoted.size()}});
     return;
@@ -207,6 +228,7 @@ void print(const HealReport& report, Output& output) {
     const bool named = key.error.message.find("key " + key.id) != std::string::npos;
     output.error((named ? "" : Output::printable(key.id) + ": ") + key.error.message);
   }
+  tell_unverified(report.unverified, output);
   if (!report.unnoted.empty()) {
     output.error("this host's memory was not told of " + std::to_string(report.unnoted.size()) +
                  " healed keys, so that its copies of their records lack the new wraps until it "
@@ -220,6 +242,10 @@ void print(const HealReport& report, Output& output) {
   output.out() << report.keys << " examined, " << report.whole << " whole, " << report.healed
                << " healed, " << report.missing.size() << " still lack a region, "
                << report.failures.size() << " failed";
+  if (report.mended != 0) output.out() << ", " << report.mended << " mended";
+  if (!report.unverified.empty()) {
+    output.out() << ", " << report.unverified.size() << " not verified";
+  }
   if (report.adopted != 0) output.out() << ", " << report.adopted << " adopted";
   if (report.rkms != 0)
     output.out() << ", " << report.rkms << " written by RKMS (--adopt converts them)";
@@ -278,8 +304,9 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
   options.rewrap = true;
-  // Whoever names keys wants to know; over all of a large store it would be many calls.
-  options.verify = !arguments.ids.empty();
+  // An unwrap is a small part of what a region can do, and somebody waits.
+  options.verify = true;
+  options.verify_calls_per_second = 20 * options.calls_per_second;
   const std::string& state_dir = context.configuration.settings.state_dir;
   Healer healer(context.backends->loop(), context.backends->store(), context.backends->regions(),
                 context.log, options, &context.memory(), &context.notebook());

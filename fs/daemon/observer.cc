@@ -45,7 +45,7 @@ void DaemonObserver::on_degraded(const std::string& id, bool suspect) {
       .counter("keyfs_degraded_seen_total", "Records seen that lack a region or hold a wrong wrap.",
                {{"kind", suspect ? "suspect" : "missing"}})
       .add();
-  if (healer_ != nullptr) healer_->note_degraded(id);
+  if (healer_ != nullptr) healer_->note_degraded(id, suspect);
 }
 
 void DaemonObserver::on_ended(const KeyEntry& entry) {

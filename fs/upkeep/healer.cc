@@ -6,7 +6,6 @@
 #include "base/race.h"
 #include "base/retry.h"
 #include "fs/keys/in_keeping.h"
-#include "fs/keys/key_check.h"
 #include "fs/upkeep/key_admin.h"
 
 namespace keyfs {
@@ -80,7 +79,7 @@ Task<Result<void>> Healer::go_through(std::vector<std::string> ids, TimePoint de
       report.failures.push_back({std::move(id), *silent});
       continue;
     }
-    const Attempt done = co_await heal(std::move(id), deadline, report);
+    const Attempt done = co_await heal(std::move(id), options_.verify, deadline, report);
     if (done.store_silent) {
       silent.emplace(Code::kTimeout, "was not tried, since the store does not answer");
     }
@@ -97,7 +96,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       if (entry.state == KeyState::kDeleted) continue;
       // The list shows the current version's regions; only records that may lack something are
       // read.
-      const bool whole = !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
+      const bool whole = !options_.verify && !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;
@@ -105,7 +104,7 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
         ++report.keys;
         ++report.rkms;
       } else {
-        const Attempt done = co_await heal(entry.id, deadline, report);
+        const Attempt done = co_await heal(entry.id, options_.verify, deadline, report);
         const bool failed = done.outcome == Outcome::kFailed || done.outcome == Outcome::kConflict;
         if (entry.from_rkms && failed && !done.adopted && report.rkms_left) ++*report.rkms_left;
         if (done.store_silent) co_return fail(done.error->within("could not go through the keys"));
@@ -122,11 +121,12 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
 }
 
 // Repeats until no other process changes the record in between; counts and reports.
-Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealReport& report) {
+Task<Healer::Attempt> Healer::heal(std::string id, bool verify, TimePoint deadline,
+                                   HealReport& report) {
   ++report.keys;
   Attempt done;
   for (int tries = 0; tries < kTries; ++tries) {
-    done = co_await attempt(id, deadline);
+    done = co_await attempt(id, verify, deadline);
     if (done.outcome != Outcome::kConflict) break;
     log_.info("the record of key " + id + " was changed by another process", {{"id", id}});
   }
@@ -138,17 +138,25 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
     ++report.adopted;
     log_.info("key " + id + " was converted from an RKMS record", {{"id", id}});
   }
+  tell_mended(id, done);
+  const bool mended = !done.mended.empty();
+  if (!done.unverified.empty()) report.unverified.push_back({id, done.unverified});
   if (done.not_noted) report.unnoted.push_back({id, *done.not_noted});
   switch (done.outcome) {
     case Outcome::kWhole:
-      if (!done.adopted) ++report.whole;
+      if (mended) {
+        ++healed_;
+        ++report.mended;
+      } else if (!done.adopted && done.unverified.empty()) {
+        ++report.whole;
+      }
       break;
     case Outcome::kRkms:
       ++report.rkms;
       break;
     case Outcome::kHealed:
       ++healed_;
-      ++report.healed;
+      mended ? ++report.mended : ++report.healed;
       log_.info("key " + id + " is now wrapped in every region", {{"id", id}});
       break;
     case Outcome::kMissing:
@@ -166,7 +174,7 @@ Task<Healer::Attempt> Healer::heal(std::string id, TimePoint deadline, HealRepor
   co_return done;
 }
 
-Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
+Task<Healer::Attempt> Healer::attempt(std::string id, bool verify, TimePoint deadline) {
   Attempt done;
   auto found = co_await store_.get(id, Read::kStrong, call_until(deadline));
   if (!found || !*found) {
@@ -203,6 +211,8 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   const Record before = record;
   auto filled = record.from_rkms ? take_over(record, deadline) : fill_in(record, deadline);
   done = co_await std::move(filled);
+  const bool keyfs_own = !before.from_rkms;
+  if (keyfs_own && (verify || done.suspect)) co_await mend(record, deadline, done);
   if (record == before) co_return done;
 
   // Keeps what succeeded, even if another version failed.
@@ -210,10 +220,12 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   if (!replaced) {
     done.outcome = Outcome::kFailed;
     done.adopted = false;
+    done.mended.clear();
     done.error = replaced.error().within("could not heal key " + id);
   } else if (!*replaced) {
     done.outcome = Outcome::kConflict;
     done.adopted = false;
+    done.mended.clear();
   } else {
     auto untold = co_await note(std::move(**replaced), deadline);
     if (!untold) co_return done;
@@ -229,92 +241,17 @@ Task<Healer::Attempt> Healer::attempt(std::string id, TimePoint deadline) {
   co_return done;
 }
 
-template <typename Wraps>
-std::vector<std::string> Healer::wanting(const Wraps& wraps) const {
-  auto regions = regions_.lacking(wraps);
-  if (options_.rewrap) {
-    for (auto& region : regions_.under_other_masters(wraps)) regions.push_back(std::move(region));
-  }
-  return regions;
-}
-
-// All versions of a key: an old one may still be needed to decrypt what it encrypted.
-Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
-  Attempt done;
-  for (auto& [number, version] : record.versions) {
-    WrappedKeys wraps = wraps_of(version);
-    const auto wanting_in = wanting(wraps);
-    if (wanting_in.empty()) {
-      if (!options_.verify) continue;
-      co_await take_calls(1);
-      EncryptionContext context = context_of(record, number);
-      KeyVerifier verifier = verifier_of(record, number);
-      const TimePoint until = call_until(deadline);
-      const auto good =
-          co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
-      // That no region answers says nothing about the record.
-      if (!good && good.error().code == Code::kCorrupt) {
-        done.outcome = Outcome::kFailed;
-        done.error = good.error().within("could not unwrap key " + record.id);
-      }
-      continue;
-    }
-    std::vector<std::string> wanted;
-    for (const auto& region : wanting_in) {
-      if (is_out(region)) {
-        done.missing.push_back({region, outages_.at(region).error});
-      } else {
-        wanted.push_back(region);
-      }
-    }
-    if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
-    if (wanted.empty()) continue;
-
-    co_await take_calls(1 + wanted.size());
-    const TimePoint until = call_until(deadline);
-    // Named, since g++ 12 may destroy a temporary in a co_await twice.
-    EncryptionContext context = context_of(record, number);
-    KeyVerifier verifier = verifier_of(record, number);
-    auto unwrapped =
-        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
-    if (!unwrapped) {
-      done.outcome = Outcome::kFailed;
-      done.error = unwrapped.error().within("could not unwrap key " + record.id);
-      continue;
-    }
-    if (unwrapped->suspect) {
-      log_.error("a wrapped key in the record of key " + record.id +
-                     " is not what was wrapped; another region gave the key",
-                 {{"id", record.id}, {"version", number}});
-    }
-    auto more = co_await regions_.wrap_missing(unwrapped->key, std::move(context),
-                                               std::move(wanted), until);
-    learn(more);
-    const std::string now = to_rfc3339(loop_.clock().wall());
-    for (auto& [region, wrapped] : more.wrapped) {
-      Wrap wrap;
-      wrap.master = std::move(wrapped.master);
-      wrap.blob = std::move(wrapped.blob);
-      wrap.at = now;
-      version.wrapped.insert_or_assign(region, std::move(wrap));
-    }
-    for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
-  }
-  if (done.outcome == Outcome::kHealed && !done.missing.empty()) done.outcome = Outcome::kMissing;
-  co_return done;
-}
-
 TimePoint Healer::call_until(TimePoint deadline) const {
   return std::min(deadline, loop_.now() + options_.call_deadline);
 }
 
 // Spreads calls over time: each delays the following ones by its share of a second.
-Task<void> Healer::take_calls(size_t calls) {
-  if (options_.calls_per_second <= 0) co_return;
+Task<void> Healer::take_calls(size_t calls, double per_second) {
+  if (per_second <= 0) co_return;
   const TimePoint now = loop_.now();
   const TimePoint turn = std::max(now, next_call_);
   next_call_ = turn + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
-                          static_cast<double>(calls) / options_.calls_per_second));
+                          static_cast<double>(calls) / per_second));
   if (turn > now) co_await loop_.sleep_until(turn);
 }
 
@@ -328,19 +265,10 @@ TimePoint Healer::next_try(unsigned failures) const {
   return loop_.now() + backoff.longest(failures - 1);
 }
 
-void Healer::learn(const WrappedMore& more) {
-  for (const auto& [region, wrapped] : more.wrapped) outages_.erase(region);
-  for (const auto& failure : more.missing) {
-    if (failure.error.code == Code::kInvalid) continue;  // says nothing about the region
-    const auto known = outages_.find(failure.region);
-    const unsigned failures = known == outages_.end() ? 1 : known->second.failures + 1;
-    outages_.insert_or_assign(failure.region, Outage{failure.error, failures, next_try(failures)});
-  }
-}
-
-void Healer::note_degraded(const std::string& id) {
+void Healer::note_degraded(const std::string& id, bool suspect) {
   if (waiting_.size() >= kMostWaiting) return;
   const auto [place, is_new] = waiting_.try_emplace(id);
+  place->second.suspect |= suspect;
   if (!is_new) return;
   by_due_.emplace(place->second.due, place->first);
   if (wake_ != nullptr) wake_->set(true);
@@ -428,8 +356,10 @@ Task<void> Healer::work_off() {
       continue;
     }
     HealReport report;
-    const Attempt done = co_await heal(id, TimePoint::max(), report);
-    if (done.outcome == Outcome::kMissing || done.outcome == Outcome::kFailed) {
+    const Attempt done = co_await heal(id, waiting.suspect, TimePoint::max(), report);
+    // The wrap that was seen to be wrong may be one of those that could not be verified.
+    const bool in_doubt = !done.unverified.empty() && done.mended.empty();
+    if (done.outcome == Outcome::kMissing || done.outcome == Outcome::kFailed || in_doubt) {
       postpone(id, done);
     } else if (const auto done_with = waiting_.find(id); done_with != waiting_.end()) {
       forget(done_with);

@@ -2,10 +2,11 @@
 // to the configuration later.
 //
 // For each record: unwrap from any region, compare the check value, wrap in the missing regions,
-// replace the record by its revision. The plaintext never changes. A wrap that exists is never
-// touched, not even one that is suspect: it is told of. Only with `rewrap`, an operator's word, a
-// wrap by a master that is no longer its region's gives way to a new one: two daemons of which one
-// has other masters would undo each other's work for ever. A region lacks nothing that another
+// replace the record by its revision. The plaintext never changes. A wrap that exists gives way to a
+// new one only if it is certainly broken (fs/upkeep/mend_wraps.h), which is looked for where a wrap
+// was seen to be, and with `verify` in every key. Only with `rewrap`, an operator's word, so does a
+// wrap by a master that is no longer its region's: two daemons of which one has other masters would
+// undo each other's work for ever. A region lacks nothing that another
 // replica of its multi-Region key has wrapped. A record that another writer changed meanwhile is
 // looked at again. A record that took back what this host's memory knows of it is left alone, and
 // what was filled in is noted there. With `adopt`, what RKMS wrote is taken over too
@@ -35,6 +36,7 @@
 #include "base/result.h"
 #include "fs/keys/host_memory.h"
 #include "fs/keys/notebook.h"
+#include "fs/upkeep/mend_wraps.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -52,8 +54,10 @@ struct HealOptions {
   Duration back_off_most = std::chrono::minutes(10);
   bool adopt = false;   // take over what RKMS wrote
   bool rewrap = false;  // anew where the region's master is another one now
-  // Unwraps every version, also one that lacks no region: what reading it would refuse is a failure.
+  // Has every region unwrap its wrap of every version, and mends those that are broken.
   bool verify = false;
+  // The pace of these unwraps; 0: as calls_per_second.
+  double verify_calls_per_second = 0;
 };
 
 struct HealReport {
@@ -66,18 +70,20 @@ struct HealReport {
     Error error;
   };
   size_t keys = 0;     // examined
-  size_t whole = 0;    // were complete
+  size_t whole = 0;    // were complete, and none of their wraps is known to be broken
   size_t healed = 0;   // are complete now
+  size_t mended = 0;   // had broken wraps, which were replaced; none of the former two
   size_t adopted = 0;  // were converted from RKMS
   size_t rkms = 0;     // RKMS records left unchanged
   // After an adopting pass over all keys: how many RKMS records are left.
   std::optional<size_t> rkms_left;
   std::vector<Missing> missing;
+  std::vector<Missing> unverified;  // wraps that could not be verified, with reasons
   std::vector<Failure> failures;  // unreadable, corrupt, or changed by others
   std::vector<Failure> unnoted;   // healed, and this host's memory was not told
   std::optional<Error> unseen;    // why it was not told of keys that were only looked at
 
-  bool complete() const { return missing.empty() && failures.empty(); }
+  bool complete() const { return missing.empty() && unverified.empty() && failures.empty(); }
 };
 
 class Healer {
@@ -95,8 +101,8 @@ class Healer {
   // The background task: works through what was noted, and occasionally scans the whole store.
   // Never ends; spawn it.
   Task<void> run();
-  // A record that lacks a region was seen.
-  void note_degraded(const std::string& id);
+  // A record that lacks a region was seen, or (`suspect`) one with a wrap that is not right.
+  void note_degraded(const std::string& id, bool suspect = false);
   // A region's breaker has closed: its missing wraps can be filled in now.
   void note_recovered(const std::string& region);
 
@@ -114,6 +120,9 @@ class Healer {
     Outcome outcome = Outcome::kWhole;
     std::optional<Error> error;          // kFailed
     std::vector<RegionFailure> missing;  // kMissing
+    std::vector<RegionFailure> unverified;
+    std::vector<MendedWrap> mended;
+    bool suspect = false;  // a wrap was seen to be wrong
     bool adopted = false;
     std::optional<Error> not_noted;  // of what was filled in
     bool store_silent = false;       // kFailed: the store did not answer in time
@@ -129,10 +138,12 @@ class Healer {
     TimePoint due{};
     unsigned failures = 0;
     std::vector<std::string> regions;  // missing ones, once known
+    bool suspect = false;
   };
 
-  Task<Attempt> heal(std::string id, TimePoint deadline, HealReport& report);
-  Task<Attempt> attempt(std::string id, TimePoint deadline);
+  Task<Attempt> heal(std::string id, bool verify, TimePoint deadline, HealReport& report);
+  Task<Attempt> attempt(std::string id, bool verify, TimePoint deadline);
+  void tell_mended(const std::string& id, const Attempt& done);
   // The memory is told what was written: why it could not be.
   Task<std::optional<Error>> note(Stored written, TimePoint deadline);
   // The memory is told that the store has a record, where that can be done; the notebook together
@@ -145,19 +156,22 @@ class Healer {
   template <typename Wraps>
   std::vector<std::string> wanting(const Wraps& wraps) const;
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
+  // Mends the broken wraps of `record`, and adds to `done` what became of them.
+  Task<void> mend(Record& record, TimePoint deadline, Attempt& done);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
   // Why the RKMS record `record` must not be converted on this host.
   Task<std::optional<Error>> not_ours_to_adopt(const Record& record, TimePoint deadline);
   Task<Result<void>> scan(TimePoint deadline, HealReport& report);
   Task<void> work_off();
   Task<void> scan_all();
-  Task<void> take_calls(size_t calls);
+  Task<void> take_calls(size_t calls, double per_second);
   Task<void> wait_for_work(TimePoint until);
 
   TimePoint call_until(TimePoint deadline) const;
   TimePoint next_try(unsigned failures) const;
   bool is_out(const std::string& region) const;
   void learn(const WrappedMore& more);
+  void note_outage(const std::string& region, const Error& error);
   void postpone(const std::string& id, const Attempt& attempt);
   TimePoint next_due() const;
   // Waiting keys, ordered by when they are due, so that a new one costs no walk over the others.

@@ -85,7 +85,7 @@ Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
   }
   size_t calls = regions_.size();
   for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
-  co_await take_calls(calls);
+  co_await take_calls(calls, options_.calls_per_second);
   auto origin = co_await store_.identity(call_until(deadline));
   if (!origin) {
     done.outcome = Outcome::kFailed;

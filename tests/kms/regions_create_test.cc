@@ -62,6 +62,26 @@ TEST_F(RegionsCreate, one_region_of_three_down_is_recorded_as_missing_with_its_r
   expect_sound(*created);
 }
 
+TEST_F(RegionsCreate, a_region_that_calls_its_request_invalid_is_missing_and_another_generates) {
+  build();
+  for (size_t bad = 0; bad < 3; ++bad) {
+    for (auto* one : region) one->heal();
+    region[bad]->fail_with(Code::kInvalid, "there is no AWS profile nosuch");
+    auto created = create();
+    ASSERT_TRUE(created) << created.error().message;
+    EXPECT_THAT(missing(*created),
+                ElementsAre(regions->names()[bad] + ": there is no AWS profile nosuch"));
+    EXPECT_EQ(created->wrapped.size(), 2u);
+  }
+  region[0]->fail_with(Code::kInvalid, "there is no AWS profile nosuch");
+  region[1]->fail_with(Code::kUnavailable, "connection refused");
+  auto created = create();
+  ASSERT_FALSE(created);
+  EXPECT_EQ(created.error().code, Code::kUnavailable);
+  EXPECT_THAT(created.error().message, HasSubstr("a: there is no AWS profile nosuch"));
+  EXPECT_THAT(created.error().message, HasSubstr("b: connection refused"));
+}
+
 TEST_F(RegionsCreate, a_region_that_hangs_costs_its_grace_and_not_the_deadline) {
   build();
   region[2]->hang();

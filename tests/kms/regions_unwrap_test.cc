@@ -94,22 +94,24 @@ TEST_P(RegionsUnwrapCodes, all_failing_give_the_code_of_the_table_and_every_reas
 }
 
 constexpr Code kU = Code::kUnavailable, kT = Code::kThrottled, kD = Code::kDenied,
-               kN = Code::kUnauthenticated, kC = Code::kCorrupt;
+               kN = Code::kUnauthenticated, kC = Code::kCorrupt, kI = Code::kInvalid;
 INSTANTIATE_TEST_SUITE_P(Table, RegionsUnwrapCodes,
                          ::testing::Values(Combined{kT, kT, kT, kT}, Combined{kD, kD, kD, kD},
                                            Combined{kN, kN, kN, kN}, Combined{kD, kN, kD, kD},
                                            Combined{kU, kU, kU, kU}, Combined{kU, kD, kT, kU},
                                            Combined{kD, kT, kT, kT}, Combined{kT, kU, kT, kU},
                                            Combined{kC, kU, kU, kC}, Combined{kD, kD, kC, kC},
-                                           Combined{kT, kC, kT, kC}));
+                                           Combined{kT, kC, kT, kC}, Combined{kI, kU, kU, kU},
+                                           Combined{kU, kD, kI, kU}, Combined{kI, kC, kU, kC},
+                                           Combined{kI, kI, kI, kI}));
 
-TEST_F(RegionsUnwrap, a_mistake_of_ours_is_not_asked_again_elsewhere) {
+TEST_F(RegionsUnwrap, what_one_region_calls_invalid_is_read_from_another) {
   build_with_key();
-  region[0]->fail_with(Code::kInvalid, "the context has too many pairs");
+  region[0]->fail_with(Code::kInvalid, "there is no AWS profile nosuch");
   auto got = unwrap(wrapped);
-  ASSERT_FALSE(got);
-  EXPECT_EQ(got.error().code, Code::kInvalid);
-  EXPECT_EQ(all_calls(), 1);
+  expect_the_key(got);
+  EXPECT_EQ(got->region, "b");
+  EXPECT_FALSE(got->suspect);
 }
 
 TEST_F(RegionsUnwrap, all_hanging_ends_at_the_deadline_and_says_how_long_each_was_waited_for) {

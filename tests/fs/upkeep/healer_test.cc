@@ -80,7 +80,7 @@ TEST_F(HealerTest, touches_no_wrap_that_exists_and_nothing_else_of_the_record) {
   EXPECT_EQ(after, before);
 }
 
-TEST_F(HealerTest, tells_of_a_wrap_that_is_not_right_and_leaves_it_as_it_is) {
+TEST_F(HealerTest, a_wrap_that_is_seen_to_be_wrong_while_another_is_filled_in_is_replaced) {
   {
     Daemon maker(world);
     maker.region[2]->fail_with(Code::kUnavailable);
@@ -89,9 +89,10 @@ TEST_F(HealerTest, tells_of_a_wrap_that_is_not_right_and_leaves_it_as_it_is) {
   }
   const Wrap broken = stored("orders").versions.at(1).wrapped.at("a");
   Nurse nurse(world);
-  EXPECT_EQ(nurse.heal().healed, 1u);
-  EXPECT_EQ(stored("orders").versions.at(1).wrapped.at("a"), broken);
+  EXPECT_EQ(nurse.heal().mended, 1u);
+  EXPECT_NE(stored("orders").versions.at(1).wrapped.at("a"), broken);
   EXPECT_TRUE(world.log.has("is not what was wrapped"));
+  EXPECT_EQ(read_from(0, "orders"), read_from(1, "orders"));
   EXPECT_EQ(wraps("orders"), 3u);
 }
 

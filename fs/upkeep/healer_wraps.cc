@@ -1,0 +1,140 @@
+// What the healer does to the wraps of one record: fills in the missing ones, mends the broken ones.
+#include <algorithm>
+#include <functional>
+#include <iterator>
+#include <utility>
+
+#include "fs/keys/key_check.h"
+#include "fs/upkeep/healer.h"
+
+namespace keyfs {
+namespace {
+
+// The version's numbers say nothing to who reads of the key: one line for a region is enough.
+void add(std::vector<RegionFailure>& all, std::vector<RegionFailure> more) {
+  for (auto& failure : more) {
+    const bool known = std::any_of(all.begin(), all.end(), [&](const auto& one) {
+      return one.region == failure.region;
+    });
+    if (!known) all.push_back(std::move(failure));
+  }
+}
+
+}  // namespace
+
+template <typename Wraps>
+std::vector<std::string> Healer::wanting(const Wraps& wraps) const {
+  auto regions = regions_.lacking(wraps);
+  if (options_.rewrap) {
+    for (auto& region : regions_.under_other_masters(wraps)) regions.push_back(std::move(region));
+  }
+  return regions;
+}
+
+template std::vector<std::string> Healer::wanting(const WrappedKeys& wraps) const;
+template std::vector<std::string> Healer::wanting(
+    const std::map<std::string, std::string>& wraps) const;
+
+// All versions of a key: an old one may still be needed to decrypt what it encrypted.
+Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
+  Attempt done;
+  for (auto& [number, version] : record.versions) {
+    WrappedKeys wraps = wraps_of(version);
+    const auto wanting_in = wanting(wraps);
+    if (wanting_in.empty()) continue;
+    std::vector<std::string> wanted;
+    for (const auto& region : wanting_in) {
+      if (is_out(region)) {
+        done.missing.push_back({region, outages_.at(region).error});
+      } else {
+        wanted.push_back(region);
+      }
+    }
+    if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
+    if (wanted.empty()) continue;
+
+    co_await take_calls(1 + wanted.size(), options_.calls_per_second);
+    const TimePoint until = call_until(deadline);
+    // Named, since g++ 12 may destroy a temporary in a co_await twice.
+    EncryptionContext context = context_of(record, number);
+    KeyVerifier verifier = verifier_of(record, number);
+    auto unwrapped =
+        co_await regions_.unwrap(std::move(wraps), context, std::move(verifier), until);
+    if (!unwrapped) {
+      done.outcome = Outcome::kFailed;
+      done.error = unwrapped.error().within("could not unwrap key " + record.id);
+      continue;
+    }
+    if (unwrapped->suspect) {
+      done.suspect = true;
+      log_.error("a wrapped key in the record of key " + record.id +
+                     " is not what was wrapped; another region gave the key",
+                 {{"id", record.id}, {"version", number}});
+    }
+    auto more = co_await regions_.wrap_missing(unwrapped->key, std::move(context),
+                                               std::move(wanted), until);
+    learn(more);
+    const std::string now = to_rfc3339(loop_.clock().wall());
+    for (auto& [region, wrapped] : more.wrapped) {
+      Wrap wrap;
+      wrap.master = std::move(wrapped.master);
+      wrap.blob = std::move(wrapped.blob);
+      wrap.at = now;
+      version.wrapped.insert_or_assign(region, std::move(wrap));
+    }
+    for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
+  }
+  if (done.outcome == Outcome::kHealed && !done.missing.empty()) done.outcome = Outcome::kMissing;
+  co_return done;
+}
+
+Task<void> Healer::mend(Record& record, TimePoint deadline, Attempt& done) {
+  WrapMending parts{loop_, regions_, {}, {}, {}, {}};
+  const double pace = options_.verify && options_.verify_calls_per_second > 0
+                          ? options_.verify_calls_per_second
+                          : options_.calls_per_second;
+  parts.take_calls = [this, pace](size_t calls) { return take_calls(calls, pace); };
+  parts.until = [this, deadline] { return call_until(deadline); };
+  parts.out = [this](const std::string& region) -> std::optional<Error> {
+    if (!is_out(region)) return std::nullopt;
+    return outages_.at(region).error;
+  };
+  parts.silent = [this](const std::string& region, const Error& error) {
+    note_outage(region, error);
+  };
+  auto mended = co_await mend_wraps(parts, record);
+  done.mended = std::move(mended.mended);
+  add(done.unverified, std::move(mended.unverified));
+  if (!mended.unmended.empty()) {
+    add(done.missing, std::move(mended.unmended));
+    if (done.outcome != Outcome::kFailed) done.outcome = Outcome::kMissing;
+  }
+  if (mended.lost && done.outcome != Outcome::kFailed) {
+    done.outcome = Outcome::kFailed;
+    done.error = std::move(mended.lost);
+  }
+}
+
+void Healer::tell_mended(const std::string& id, const Attempt& done) {
+  for (const MendedWrap& wrap : done.mended) {
+    log_.warn("the wrap of key " + id + " in region " + wrap.region +
+                  " was broken, and was replaced by a new one: " + wrap.was.message,
+              {{"id", id}, {"version", wrap.version}, {"region", wrap.region}});
+  }
+}
+
+void Healer::learn(const WrappedMore& more) {
+  for (const auto& [region, wrapped] : more.wrapped) outages_.erase(region);
+  for (const auto& failure : more.missing) {
+    if (failure.error.code == Code::kInvalid) continue;  // says nothing about the region
+    note_outage(failure.region, failure.error);
+  }
+}
+
+void Healer::note_outage(const std::string& region, const Error& error) {
+  const auto known = outages_.find(region);
+  const unsigned failures = known == outages_.end() ? 1 : known->second.failures + 1;
+  outages_.insert_or_assign(region, Outage{error, failures, next_try(failures)});
+}
+
+}  // namespace keyfs
