@@ -1,7 +1,6 @@
 // What the healer does to the wraps of one record: fills in the missing ones, mends the broken ones.
 #include <algorithm>
 #include <functional>
-#include <iterator>
 #include <utility>
 
 #include "fs/keys/key_check.h"
@@ -10,12 +9,11 @@
 namespace keyfs {
 namespace {
 
-// The version's numbers say nothing to who reads of the key: one line for a region is enough.
+// One reason for each region is enough, however many versions it concerns.
 void add(std::vector<RegionFailure>& all, std::vector<RegionFailure> more) {
   for (auto& failure : more) {
-    const bool known = std::any_of(all.begin(), all.end(), [&](const auto& one) {
-      return one.region == failure.region;
-    });
+    const bool known = std::any_of(all.begin(), all.end(),
+                                   [&](const auto& one) { return one.region == failure.region; });
     if (!known) all.push_back(std::move(failure));
   }
 }

@@ -62,8 +62,8 @@ class Mending {
     for (const auto& failure : broken) regions.push_back(failure.region);
     co_await parts_.take_calls(regions.size());
     EncryptionContext context = context_of(record_, number_);
-    WrappedMore made = co_await parts_.regions.wrap_missing(
-        key, std::move(context), std::move(regions), parts_.until());
+    WrappedMore made = co_await parts_.regions.wrap_missing(key, std::move(context),
+                                                            std::move(regions), parts_.until());
     for (auto& failure : made.missing) leave(failure.region, failure.error);
     if (made.wrapped.empty()) co_return;
     WrappedKeys fresh = made.wrapped;
