@@ -122,7 +122,7 @@ enum class WrapState {
   kRight,
   // It is certainly damaged, or not of this key: its own master refuses it, or unwraps another key.
   kWrong,
-  // The region refuses it, and its master is certainly another one than made it: no damage is shown.
+  // The region refuses it, and its master is certainly another than made it: shows no damage.
   kOtherMaster,
   kUnknown,  // the region could not say: out of reach, throttled, not permitted
 };

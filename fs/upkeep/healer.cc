@@ -96,7 +96,8 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       if (entry.state == KeyState::kDeleted) continue;
       // The list shows the current version's regions; only records that may lack something are
       // read.
-      const bool whole = !options_.verify && !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
+      const bool whole = !options_.verify && !entry.corrupt && !entry.from_rkms &&
+                         wanting(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;

@@ -2,8 +2,8 @@
 // to the configuration later.
 //
 // For each record: unwrap from any region, compare the check value, wrap in the missing regions,
-// replace the record by its revision. The plaintext never changes. A wrap that exists gives way to a
-// new one only if it is certainly broken (fs/upkeep/mend_wraps.h), which is looked for where a wrap
+// replace the record by its revision. The plaintext never changes. A wrap that exists gives way to
+// a new one only if it is certainly broken (fs/upkeep/mend_wraps.h), which is looked for where a wrap
 // was seen to be, and with `verify` in every key. Only with `rewrap`, an operator's word, so does a
 // wrap by a master that is no longer its region's: two daemons of which one has other masters would
 // undo each other's work for ever. A region lacks nothing that another
