@@ -2,7 +2,7 @@
 //
 // Thread-safety, blocking, deadlines, ownership: as kms/region.h; the arena, the random source and
 // the loop must outlive it.
-// Errors: kUnavailable and kDenied about the master key (kms/master_key.h); kCorrupt for a blob
+// Errors: kUnavailable about the master key (kms/master_key.h); kCorrupt for a blob
 // that this master did not make, that was changed, or that was bound to another context; kInvalid
 // for an empty key or one of more than 4096 bytes; kTimeout if reading the file takes longer than
 // the deadline.

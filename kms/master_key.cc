@@ -28,23 +28,36 @@ tl::unexpected<Error> cannot_open(int error, const std::string& path) {
     case ENOTDIR:
       return fail(Code::kUnavailable, file + "does not exist; restore it from its backup");
     case ELOOP:
-      return fail(Code::kDenied, file + "is a symbolic link; name the file itself");
+      return fail(Code::kUnavailable, file + "is a symbolic link; name the file itself");
     case EACCES:
     case EPERM:
-      return fail(Code::kDenied, file + "keyfs may not read it; it must belong to uid " +
-                                     std::to_string(geteuid()) + ", with mode 0600");
+      return fail(Code::kUnavailable, file + "keyfs may not read it; it must belong to uid " +
+                                          std::to_string(geteuid()) + ", with mode 0600");
     default:
       return fail(Code::kUnavailable, file + std::strerror(error));
   }
 }
 
-// A file that keyfs may use: nobody else can have read or replaced it.
+// Files that keyfs may use: nobody else can have read or replaced them.
+Result<void> judge_owner(const struct stat& about, const std::string& path) {
+  const std::string file = "master key " + path + ": ";
+  if (!S_ISREG(about.st_mode)) return fail(Code::kUnavailable, file + "is not a regular file");
+  if (auto ok = check_guard(path, about, Guard::kSecret); !ok) {
+    return fail(Code::kUnavailable, "master key " + ok.error().message);
+  }
+  return {};
+}
+
+Result<void> judge_place(const std::string& path) {
+  if (auto ok = check_place(path); !ok) {
+    return fail(Code::kUnavailable, "master key " + ok.error().message);
+  }
+  return {};
+}
+
 Result<void> judge(const struct stat& about, const std::string& path) {
   const std::string file = "master key " + path + ": ";
-  if (!S_ISREG(about.st_mode)) return fail(Code::kDenied, file + "is not a regular file");
-  if (auto ok = check_guard(path, about, Guard::kSecret); !ok) {
-    return fail(ok.error().code, "master key " + ok.error().message);
-  }
+  if (auto ok = judge_owner(about, path); !ok) return ok;
   if (about.st_size != static_cast<off_t>(kMasterKeyBytes)) {
     return fail(Code::kUnavailable, file + "has " + std::to_string(about.st_size) +
                                         " bytes instead of " + std::to_string(kMasterKeyBytes) +
@@ -137,16 +150,14 @@ Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
     std::lock_guard lock(mutex);
     return key;
   }
-  if (auto ok = check_place(path); !ok) {
-    return fail(ok.error().code, "master key " + ok.error().message);
-  }
+  if (auto ok = judge_place(path); !ok) return fail(std::move(ok.error()));
   auto bytes = read_master(file.get(), arena, path);
   if (!bytes) return fail(std::move(bytes.error()));
   const auto all = bytes->reveal();
   if (std::all_of(all.begin(), all.end(), [&](uint8_t byte) { return byte == all[0]; })) {
-    return fail(Code::kDenied, "master key " + path +
-                                   ": holds the same byte 32 times, not a random key; restore "
-                                   "it from its backup");
+    return fail(Code::kUnavailable, "master key " + path +
+                                        ": holds the same byte 32 times, not a random key; restore "
+                                        "it from its backup");
   }
   auto master = make_master_key(std::move(*bytes));
   if (!master) return master;
@@ -154,6 +165,16 @@ Result<std::shared_ptr<const MasterKey>> MasterFile::State::load() {
   identity = now;
   key = *master;
   return master;
+}
+
+Result<void> check_master_file(const std::string& path) {
+  struct stat about {};
+  if (::lstat(path.c_str(), &about) != 0) {
+    return errno == EACCES ? Result<void>(cannot_open(errno, path)) : Result<void>();
+  }
+  if (S_ISLNK(about.st_mode)) return cannot_open(ELOOP, path);
+  if (auto ok = judge_owner(about, path); !ok) return ok;
+  return judge_place(path);
 }
 
 MasterFile::MasterFile(Loop& loop, SecretArena& arena, std::string path)

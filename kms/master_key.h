@@ -30,10 +30,11 @@ struct MasterKey {
 class MasterSource {
  public:
   virtual ~MasterSource() = default;
-  // The master as it is now. kUnavailable if it does not exist, cannot be read now, or does not
-  // have 32 bytes; each call tries again, so that a restored file is found without a restart.
-  // kDenied for a file that keyfs must not use: another owner, readable by others, a symbolic link,
-  // one byte repeated. Without a deadline: it may take as long as the disk hangs.
+  // The master as it is now. kUnavailable if it does not exist, cannot be read now, does not have
+  // 32 bytes, or must not be used: another owner, readable by others, in a directory where others
+  // can replace it, a symbolic link, one byte repeated. (Not kDenied: it is no refusal of whoever
+  // asks for a key.) Each call tries again, so that a restored file is found without a restart.
+  // Without a deadline: it may take as long as the disk hangs.
   virtual Task<Result<std::shared_ptr<const MasterKey>>> load() = 0;
   // The last one loaded, or null. Never waits.
   virtual std::shared_ptr<const MasterKey> last() const = 0;
@@ -56,6 +57,11 @@ class MasterFile final : public MasterSource {
 
 // A MasterKey of these bytes: kInvalid unless there are 32.
 Result<std::shared_ptr<const MasterKey>> make_master_key(SecretBytes bytes);
+
+// Whether what is at `path` may be used as a master by its kind, owner and permissions, and by those
+// of its directory; what does not exist may, since it can be restored. kUnavailable as in load().
+// Blocks on the disk; reads nothing of the file.
+Result<void> check_master_file(const std::string& path);
 
 // Writes a new random master key to `path`, mode 0600, on disk when it returns. False if a file
 // already exists, which is left unchanged. kUnavailable if it can't be written. Blocks on the disk.

@@ -23,6 +23,7 @@
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
+#include "fs/daemon/masters.h"
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
 #include "fs/daemon/state_dir.h"
@@ -187,6 +188,15 @@ Result<void> Daemon::Parts::open_keys() {
   for (const ConfigSection* section : configuration.file.all("region"))
     regions.push_back(section->argument());
   observer.emplace(metrics, *log, regions);
+  const auto refused = check_masters(configuration.file);
+  if (!refused) return fail(refused.error());
+  const auto tell_refused = [&] {
+    for (const std::string& one : *refused) {
+      log->error("a region is not used, and no key can be read or created with it",
+                 {{"reason", one}});
+    }
+  };
+  if (options.log_to_file) tell_refused();  // on the terminal, too
   auto opened =
       Backends::open(configuration, curl, clock, &*observer, [this] { return open_state_dir(); });
   if (!opened) {
@@ -197,6 +207,7 @@ Result<void> Daemon::Parts::open_keys() {
   backends->remote().on_warning([this](const std::string& message) { log->warn(message); });
   // Only now, since a mistake in [store] or [region ...] must leave nothing behind.
   if (auto moved = move_log(); !moved) return moved;
+  tell_refused();
   if (!state->usable()) {
     log->error(
         "state_dir is not writable: keys are served, but none is created, because this host could "

@@ -164,7 +164,7 @@ TEST_F(LocalRegionTest, a_master_that_others_can_use_is_refused_with_the_remedy)
   for (const mode_t mode : {0644, 0640, 0604, 0602, 0610}) {
     ASSERT_EQ(::chmod(at.file.c_str(), mode), 0);
     const Error error = error_of_generate();
-    EXPECT_EQ(error.code, Code::kDenied);
+    EXPECT_EQ(error.code, Code::kUnavailable);
     EXPECT_THAT(error.message, HasSubstr("others can use it (mode 06"));
     EXPECT_THAT(error.message, HasSubstr("run: chmod 600 " + at.file));
   }
@@ -176,20 +176,20 @@ TEST_F(LocalRegionTest, a_master_of_another_owner_is_refused) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
   ASSERT_EQ(::chown(at.file.c_str(), 12345, 0), 0);
   const Error error = error_of_generate();
-  EXPECT_EQ(error.code, Code::kDenied);
+  EXPECT_EQ(error.code, Code::kUnavailable);
   EXPECT_THAT(error.message, HasSubstr("is owned by uid 12345, and keyfs runs as uid 0"));
 }
 
 TEST_F(LocalRegionTest, a_symbolic_link_a_folder_and_a_fifo_are_refused_at_once) {
   std::filesystem::rename(at.file, at.file + ".real");
   std::filesystem::create_symlink(at.file + ".real", at.file);
-  EXPECT_EQ(error_of_generate().code, Code::kDenied);
+  EXPECT_EQ(error_of_generate().code, Code::kUnavailable);
   std::filesystem::remove(at.file);
   std::filesystem::create_directory(at.file);
-  EXPECT_EQ(error_of_generate().code, Code::kDenied);
+  EXPECT_EQ(error_of_generate().code, Code::kUnavailable);
   std::filesystem::remove(at.file);
   ASSERT_EQ(::mkfifo(at.file.c_str(), 0600), 0);
-  EXPECT_EQ(error_of_generate().code, Code::kDenied);
+  EXPECT_EQ(error_of_generate().code, Code::kUnavailable);
 }
 
 TEST_F(LocalRegionTest, a_master_of_another_size_or_of_one_byte_repeated_is_not_used) {

@@ -84,16 +84,36 @@ def test_others_in_their_place_never_lead_to_another_key(launch, made, masters, 
 
 def test_masters_that_others_can_read_are_refused(launch, made, masters, db):
     before = seen.texts(db)
+    keyfs = launch(cache_keys=1)
     for path in masters.values():
         path.chmod(0o640)
-    keyfs = launch()
-    assert seen.error_name(keyfs.read, KEYS[0]) == "EACCES"
-    assert seen.error_name(keyfs.read, "new") == "EACCES"
+    assert seen.error_name(keyfs.read, KEYS[0]) == "EIO", "it is no refusal of the caller"
+    assert seen.error_name(keyfs.read, "new") == "EIO"
     eventually(lambda: "chmod 600" in keyfs.log(), 10, "the log tells what to do")
     assert seen.texts(db) == before
     masters["local-b"].chmod(0o600)
     eventually(lambda: seen.error_name(keyfs.read, KEYS[0]) is None, 40, "the region is tried again")
     assert {ident: keyfs.read(ident) for ident in KEYS} == made
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_it_does_not_start_with_masters_only_that_others_can_use(launch, made, masters, what):
+    keyfs = launch(start=False)
+    for path in masters.values():
+        (path if what == "file" else path.parent).chmod(0o777)
+    done = keyfs.mount_in_vain()
+    assert done.returncode == 1 and "no region can be used" in done.stderr and done.stderr.count("\n") == 1, done
+    assert all(str(path) in done.stderr for path in masters.values())
+    assert {name for name in REGIONS if f"{name}: master key" in done.stderr} == set(REGIONS)
+
+
+def test_it_starts_with_one_that_others_cannot_use_and_says_what_is_wrong_with_the_others(launch, made, masters):
+    masters["local-a"].chmod(0o640)
+    masters["local-c"].chmod(0o640)
+    keyfs = launch()
+    assert {ident: keyfs.read(ident) for ident in KEYS} == made
+    for name in ("local-a", "local-c"):
+        assert f"a region is not used" in keyfs.log() and f"{name}: master key {masters[name]}" in keyfs.log()
 
 
 @pytest.mark.parametrize("spoil", ["", "x" * 31, "x" * 33, "\0" * 32], ids=["empty", "short", "long", "zeroes"])
