@@ -51,8 +51,10 @@ struct Audit::Impl {
 
   bool keep(AuditEvent&& event);
   void wake();
+  void hurry();
 
   void run();
+  void linger();
   bool write_batch(bool all);
   void take_refusals(bool all);
   uint64_t tell_losses();
@@ -74,6 +76,7 @@ struct Audit::Impl {
   std::atomic<bool> asleep{false};
   std::mutex sleep_mutex;
   std::condition_variable woken;
+  bool urgent = false;  // guarded by sleep_mutex: somebody waits for a receipt
   std::atomic<bool> stop{false};
   std::atomic<bool> reopen_wanted{false};
   std::atomic<uint64_t> flush_wanted{0};
@@ -122,7 +125,9 @@ bool Audit::required() const { return enabled() && impl_->options.required; }
 bool Audit::write(AuditEvent&& event) {
   Impl& impl = *impl_;
   if (impl.sink == nullptr) return true;
+  const bool awaited = event.receipt != nullptr;
   if (!impl.keep(std::move(event))) return false;
+  if (awaited) impl.hurry();
   if (impl.asleep.load(std::memory_order_seq_cst)) impl.wake();
   return true;
 }
@@ -169,6 +174,22 @@ void Audit::Impl::wake() {
   woken.notify_one();
 }
 
+// With `required` it does not linger.
+void Audit::Impl::hurry() {
+  if (options.required) return;
+  {
+    std::lock_guard lock(sleep_mutex);
+    urgent = true;
+  }
+  woken.notify_one();
+}
+
+void Audit::Impl::linger() {
+  std::unique_lock lock(sleep_mutex);
+  woken.wait_for(lock, options.linger, [this] { return urgent; });
+  urgent = false;
+}
+
 void Audit::Impl::run() {
   Duration idle{};
   for (;;) {
@@ -192,7 +213,7 @@ void Audit::Impl::run() {
     if (stopping) return;
     try_again();
     if (idle < options.idle_after && !options.required) {
-      std::this_thread::sleep_for(options.linger);
+      linger();
       idle += options.linger;
     } else if (sleep(!refusals.counting() && !failing)) {
       idle = Duration::zero();
@@ -293,8 +314,8 @@ size_t Audit::Impl::write_lines(size_t count, uint64_t telling) {
   }
   lines.fetch_add(kept, std::memory_order_relaxed);
   // A key that is not handed out for want of its line has lost none: its refusal is told.
-  const auto refused_now = std::count_if(receipts.begin(), receipts.end(),
-                                         [&](const auto& one) { return one.first >= kept; });
+  const auto is_refused = [&](const auto& one) { return options.required && one.first >= kept; };
+  const auto refused_now = std::count_if(receipts.begin(), receipts.end(), is_refused);
   lost.fetch_add(count - kept - static_cast<size_t>(refused_now), std::memory_order_relaxed);
   // An empty batch (try_again()) writes nothing, and proves nothing.
   if (!written.error && written.lines > 0 && told_failing) {

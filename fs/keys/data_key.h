@@ -31,6 +31,7 @@ struct KeyInfo {
 struct DataKey {
   SecretBytes key;
   uint32_t version = 0;
+  uint32_t wraps = 0;  // wraps_print() of a record without a check value; 0: it has one
   WallTime created{};
   RegionList regions;
   // The region that unwrapped or generated it. Lives as long as the cache.

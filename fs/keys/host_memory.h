@@ -17,17 +17,23 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "store/rkms.h"
 #include "store/store.h"
 
 namespace keyfs {
 
 // What was seen of a record of which nothing is remembered but that there was one.
 enum class Sighting {
-  kRkms,      // written by RKMS
+  kRkms,      // written by RKMS, whether or not the configuration accepts that
   kUnproven,  // damaged, or its key was not unwrapped and verified: it may have been keyfs's
 };
 inline Sighting sighting_of(const Record& record) {
   return record.from_rkms ? Sighting::kRkms : Sighting::kUnproven;
+}
+
+// Of the record that could not be read with this error.
+inline Sighting sighting_of(const Error& error) {
+  return is_rkms_not_accepted(error) ? Sighting::kRkms : Sighting::kUnproven;
 }
 
 struct Recall {

@@ -252,6 +252,8 @@ KeyCache::Known KeyCache::known(const KeyEntry& entry, TimePoint now) const {
 void KeyCache::remember(KeyEntry& entry, const Record& accepted) {
   const Remembered memory = remembered(accepted);
   std::lock_guard spin(entry.spin_);
+  // Whose key was not looked at now.
+  if (memory.rkms != 0 && memory.version == 0 && entry.memory_.rkms != 0) return;
   entry.memory_ = memory;
 }
 

@@ -1,6 +1,9 @@
 #include "fs/keys/key_check.h"
 
+#include <cstring>
+
 #include "base/crypto.h"
+#include "base/limits.h"
 
 namespace keyfs {
 
@@ -37,6 +40,26 @@ KeyVerifier verifier_of(const Record& record, uint32_t version) {
   return [id = record.id, version, expected = found->second](const SecretBytes& key) {
     return verify_key(key, id, version, expected);
   };
+}
+
+Result<void> prove_rkms(Record& record, uint32_t version, const SecretBytes& key) {
+  if (key.size() < kMinKeyBytes) return {};
+  const auto check = check_of(key, record.id, version);
+  if (!check) return fail(check.error());
+  record.versions.at(version).check = *check;
+  return {};
+}
+
+Result<uint32_t> wraps_print(const Version& version) {
+  std::string all;
+  for (const auto& [region, wrap] : version.wrapped) {
+    all += region + '\0' + std::to_string(wrap.blob.size()) + '\0' + wrap.blob;
+  }
+  const auto print = hmac_sha256(bytes_of("keyfs wraps"), bytes_of(all));
+  if (!print) return fail(print.error());
+  uint32_t first = 0;
+  std::memcpy(&first, print->data(), sizeof first);
+  return first | 1u;
 }
 
 EncryptionContext context_of(const Record& record, uint32_t version) {

@@ -26,6 +26,13 @@ Result<void> verify_key(const SecretBytes& key, const std::string& id, uint32_t 
 // have neither size nor check value: nothing is compared.
 KeyVerifier verifier_of(const Record& record, uint32_t version);
 
+// Gives a record that RKMS wrote the check value of the key that it was found to hold, for the
+// comparison with what it gives next time; not to one of a short key, which that would give away.
+Result<void> prove_rkms(Record& record, uint32_t version, const SecretBytes& key);
+
+// Tells whether the wraps of a version without a check value are still the same; never 0.
+Result<uint32_t> wraps_print(const Version& version);
+
 // What the wraps of a record's version are bound to: its id, the version and the record's origin,
 // if it has one; nothing for a record that RKMS wrote.
 EncryptionContext context_of(const Record& record, uint32_t version);

@@ -121,13 +121,18 @@ Task<Result<Landed>> Keyring::Impl::fly(OpenRequest request, TimePoint deadline)
   const std::shared_ptr<Flying> mine = place;
   std::optional<Creator> creator;
   if (request.may_create && request.version == 0) {
-    creator.emplace(*mine, request.caller, request.witness);
+    creator.emplace(*mine, Asker{request.caller, ++askers, request.witness});
   }
   // Named, since g++ 12 may destroy a temporary in a co_await twice.
   Flights::Work work = [this, request, deadline, mine, key](Flights::Flight& flight) {
     return fetch(request, deadline, mine, &flight, FlightEnd(*this, key));
   };
   auto landed = co_await flights.join(key, std::move(work));
+  // The others got what one of them has made.
+  if (landed && landed->created && !(creator && creator->made(*landed->creation))) {
+    landed->created = false;
+    landed->creation.reset();
+  }
   co_return landed;
 }
 
@@ -148,7 +153,8 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       seen = co_await inquiry.look(parts.cache.known(entry, now()), request.strong);
     }
     if (!seen) {
-      if (seen.error().code == Code::kCorrupt) condemn(entry, seen.error());
+      if (seen.error().code == Code::kCorrupt)
+        condemn(entry, seen.error(), sighting_of(seen.error()));
       co_return fail(std::move(seen.error()));
     }
     if (watch.changed && look < kLooks) continue;
@@ -175,8 +181,8 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       if (flying_now->creators.empty()) co_return Landed{};
       // Announced in the meantime: then it exists.
       if (parts.cache.known(entry, now()).memory.known != 0 && look < kLooks) continue;
-      const auto& asker = flying_now->witnesses.front();
-      auto creation = std::make_shared<Creation>(asker.second, asker.first);
+      const Asker& asker = flying_now->askers.front();
+      auto creation = std::make_shared<Creation>(asker.witness, asker.opener);
       auto created = co_await create(request, **admitted, deadline, flight, epoch, creation);
       if (!created) co_return fail(std::move(created.error()));
       if (created->key != nullptr) {
@@ -214,6 +220,15 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     if (late) continue;
     if (!key) co_return fail(std::move(key.error()));
     if (watch.changed && look < kLooks) continue;
+    if (record.from_rkms) {
+      auto proven = prove_rkms(seen->stored->record, *version, (*key)->key);
+      if (!proven) co_return fail(std::move(proven.error()));
+      if (goes_back(parts.cache.known(entry, now()).memory, record)) {
+        const Error other = other_rkms_key(id);
+        condemn(entry, other, Sighting::kRkms);
+        co_return fail(other);
+      }
+    }
     // Another flight for the same id may have seen more in the meantime.
     if (const auto why = goes_back(parts.cache.known(entry, now()).memory, record)) {
       if (look < kLooks) continue;
@@ -277,7 +292,7 @@ Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inqu
   const std::string id(entry->id());
   const Recall recall = co_await inquiry.recall(!flying_now.creators.empty());
   const auto known = parts.cache.known(*entry, now());
-  const bool seen_here = known.cached != 0 || known.memory.known != 0;
+  const bool seen_here = known.cached != 0 || known.memory.known != 0 || known.memory.rkms != 0;
   if (flying_now.creators.empty() && !seen_here && recall.what != Recall::What::kKnown) {
     co_return std::optional<CreationPass>();
   }
@@ -299,8 +314,8 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   const auto seen = co_await inquiry.look(std::move(known), false);
   const bool exists = seen ? seen->stored.has_value() : seen.error().code == Code::kCorrupt;
   if (exists) {
-    impl_->parts.memory.note_seen(id,
-                                  seen ? sighting_of(seen->stored->record) : Sighting::kUnproven);
+    impl_->parts.memory.note_seen(
+        id, seen ? sighting_of(seen->stored->record) : sighting_of(seen.error()));
   }
   if (!seen) co_return fail(seen.error());
   if (!seen->stored) co_return std::nullopt;

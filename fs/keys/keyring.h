@@ -44,8 +44,8 @@ class HostMemory;
 struct Opened {
   SharedKey key;
   KeySource source = KeySource::kNone;
-  bool created = false;  // by this open or by another one that waited for the same key
-  // Of a created key: whoever tells of it says so there.
+  bool created = false;  // for this open, not for another one that waited for the same key
+  // If so: whoever tells of it says so there.
   std::shared_ptr<Creation> creation = {};
 };
 

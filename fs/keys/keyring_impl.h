@@ -25,7 +25,7 @@ namespace keyfs {
 struct Landed {
   SharedKey key;  // null: there is no such key, and no waiter may create it
   KeySource source = KeySource::kNone;
-  bool created = false;
+  bool created = false;                     // for one of its waiters
   std::shared_ptr<Creation> creation = {};  // of a created key
 };
 using Flights = SingleFlight<Result<Landed>>;
@@ -40,13 +40,18 @@ struct Created {
 constexpr int kLooks = 5;
 
 struct Keyring::Impl {
+  // A waiter for a key who may create it.
+  struct Asker {
+    ForUser caller;
+    uint64_t opener;  // which open of all it is
+    std::shared_ptr<CreationWitness> witness;
+  };
   // The waiters for one key.
   struct Flying {
     explicit Flying(ForUser caller) : ticket(caller) {}
     FairTurns::Ticket ticket;            // of all current and past waiters
     std::map<ForUser, size_t> creators;  // how many waiters may create it; none is 0
-    // Theirs, the longest waiting first.
-    std::list<std::pair<ForUser, std::shared_ptr<CreationWitness>>> witnesses;
+    std::list<Asker> askers;             // they, the longest waiting first
   };
   // Notices that a change of an id was announced while something else was going on.
   class Watch {
@@ -79,25 +84,24 @@ struct Keyring::Impl {
     Impl* keyring_;
     std::string key_;
   };
-  // A waiter who may create it.
+  // Has a waiter counted who may create it.
   struct Creator {
-    Creator(Flying& flight, ForUser who, std::shared_ptr<CreationWitness> witness)
-        : flying(flight), caller(who) {
-      ++flying.creators[who];
-      mine_ = flying.witnesses.emplace(flying.witnesses.end(), who, std::move(witness));
+    Creator(Flying& flight, Asker asker) : flying(flight) {
+      ++flying.creators[asker.caller];
+      mine_ = flying.askers.insert(flying.askers.end(), std::move(asker));
     }
     ~Creator() {
-      flying.witnesses.erase(mine_);
-      const auto mine = flying.creators.find(caller);
+      const auto mine = flying.creators.find(mine_->caller);
+      flying.askers.erase(mine_);
       if (--mine->second == 0) flying.creators.erase(mine);
     }
     Creator(const Creator&) = delete;
     Creator& operator=(const Creator&) = delete;
+    bool made(const Creation& creation) const { return creation.is_for(mine_->opener); }
     Flying& flying;
-    const ForUser caller;
 
    private:
-    decltype(Flying::witnesses)::iterator mine_;
+    std::list<Asker>::iterator mine_;
   };
   // A record is on its way to the store.
   class Writing {
@@ -156,12 +160,14 @@ struct Keyring::Impl {
   void revoke(KeyEntry& entry, uint32_t epoch);
   void tell_corrupt(const std::string& id, const Error& error);
   // Its record is damaged: the key is no longer served.
-  void condemn(KeyEntry& entry, const Error& error);
+  void condemn(KeyEntry& entry, const Error& error, Sighting what = Sighting::kUnproven);
 
   void start_refresh(KeyRef entry);
   Task<void> run_refreshes();
   enum class Check { kRight, kFailed, kUnproven };
   Task<Check> refresh(KeyRef entry);
+  // Whether the cached key was unwrapped from these.
+  bool has_same_wraps(const KeyEntry& entry, const Version& version) const;
   void check_behind(const KeyRef& entry);
   Task<void> cool_down(KeyRef entry, Check check);
 
@@ -174,12 +180,15 @@ struct Keyring::Impl {
   CreationRate creation_rate;
   FairTurns fetches;
   FairTurns creations;
+  uint64_t askers = 0;                   // so far
   size_t writing = 0;                    // records on their way to the store
   OneShot<bool>* all_written = nullptr;  // of settled()
   Flights flights;                       // destroyed before what its work refers to
   std::deque<KeyRef> to_refresh;
   size_t refreshing = 0;
   RegionList last_list;
+  // Ids whose RKMS item was refused: only their entries know which key is the right one.
+  std::map<std::string, KeyRef> pinned;
 };
 
 }  // namespace keyfs

@@ -111,6 +111,7 @@ SharedKey Keyring::Impl::make_data_key(SecretBytes key, const Record& record, ui
   auto data = std::make_shared<DataKey>();
   data->key = std::move(key);
   data->version = version;
+  if (record.from_rkms) data->wraps = wraps_print(made).value_or(0);
   data->created = from_rfc3339(made.created).value_or(WallTime{});
   data->regions = region_list(made);
   data->region = parts.cache.region_name(region);
@@ -145,14 +146,16 @@ void Keyring::Impl::revoke(KeyEntry& entry, uint32_t epoch) {
 
 void Keyring::Impl::accept(KeyEntry& entry, const Inquiry::Seen& seen) {
   parts.cache.remember(entry, seen.stored->record);
+  if (!pinned.empty()) pinned.erase(std::string(entry.id()));
   if (!seen.from_memory) parts.memory.note(*seen.stored, seen.strong);
 }
 
-void Keyring::Impl::condemn(KeyEntry& entry, const Error& error) {
+void Keyring::Impl::condemn(KeyEntry& entry, const Error& error, Sighting what) {
   const std::string id(entry.id());
   tell_corrupt(id, error);
   // The record may be removed next, as the first thing that an operator tries.
-  parts.memory.note_seen(id, Sighting::kUnproven);
+  parts.memory.note_seen(id, what);
+  if (parts.cache.known(entry, now()).memory.rkms != 0) pinned[id] = parts.cache.find(id);
   if (parts.cache.known(entry, now()).cached == 0) return;
   parts.cache.drop(entry);
   if (parts.observer != nullptr) parts.observer->on_ended(entry);

@@ -78,7 +78,7 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     if (lives && !recall) recall = co_await source.ask_memory(id, deadline);
     if (!seen) {
       if (seen.error().code == Code::kCorrupt) {
-        condemn(*entry, seen.error());
+        condemn(*entry, seen.error(), sighting_of(seen.error()));
       } else {
         parts.log.warn("a cached key could not be checked: " + seen.error().message, {{"id", id}});
       }
@@ -110,7 +110,9 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
       co_return Check::kRight;
     }
     const auto current = record.versions.find(record.current);
-    if (record.current == known.cached && current != record.versions.end()) {
+    // Without a check value, only the same wraps are sure to hold the same key.
+    if (record.current == known.cached && current != record.versions.end() &&
+        (!record.from_rkms || has_same_wraps(*entry, current->second))) {
       // The same version must be the same key, or somebody has tampered with the record.
       if (const SharedKey held = parts.cache.held(*entry); held != nullptr) {
         if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
@@ -130,8 +132,17 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     OpenRequest wish(entry, false, deadline);
     wish.strong = true;
     const auto landed = co_await fly(wish, deadline);
+    if (!landed && landed.error().code == Code::kCorrupt && record.from_rkms) {
+      condemn(*entry, landed.error(), Sighting::kRkms);
+    }
     co_return landed && landed->key != nullptr ? Check::kRight : Check::kFailed;
   }
+}
+
+bool Keyring::Impl::has_same_wraps(const KeyEntry& entry, const Version& version) const {
+  const SharedKey held = parts.cache.held(entry);
+  const auto print = wraps_print(version);
+  return held != nullptr && print && held->wraps == *print;
 }
 
 void Keyring::on_change(const std::string& id, const std::optional<Stored>& stored) {

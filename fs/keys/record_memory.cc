@@ -72,6 +72,14 @@ std::optional<std::string> goes_back(const Record& before, const Record& now) {
 }
 
 std::optional<std::string> goes_back(const Remembered& before, const Record& now) {
+  if (before.rkms != 0) {
+    const auto same = now.versions.find(before.version);
+    if (before.version == 0 || same == now.versions.end() || !same->second.check) {
+      return std::nullopt;
+    }
+    return half(*same->second.check) == before.check ? std::nullopt
+                                                     : std::optional(other_key(before.version));
+  }
   if (before.known == 0) return std::nullopt;
   if (now.from_rkms) return kRkms;
   if (before.deleted != 0 && now.state != KeyState::kDeleted) return kLives;
@@ -95,19 +103,26 @@ Error went_back(const std::string& id, const std::string& why, const std::string
                                    why + ". Only if the store was restored on purpose, " + forget);
 }
 
+Error other_rkms_key(const std::string& id) {
+  return Error(Code::kCorrupt, "the item of key " + id +
+                                   ", written by RKMS, now gives another key than this keyfs has "
+                                   "read from it. Put the right item back; if that is the one "
+                                   "which is there now, restart keyfs");
+}
+
 bool may_be_older(const Record& before, const Record& now) {
   return now.serial <= before.serial && (now.state < before.state || now.min < before.min);
 }
 
 Remembered remembered(const Record& accepted) {
   Remembered memory;
-  if (accepted.from_rkms) return memory;
-  memory.known = 1;
+  memory.rkms = accepted.from_rkms ? 1 : 0;
+  memory.known = accepted.from_rkms ? 0 : 1;
   memory.deleted = accepted.state == KeyState::kDeleted ? 1 : 0;
   memory.serial = short_serial(accepted.serial);
   const auto current = accepted.versions.find(accepted.current);
   if (current != accepted.versions.end() && current->second.check) {
-    memory.version = accepted.current & 0x3fffffffu;
+    memory.version = accepted.current & 0x1fffffffu;
     memory.check = half(*current->second.check);
   }
   return memory;

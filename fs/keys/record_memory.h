@@ -6,6 +6,8 @@
 // full and across restarts, and each known id in memory (Remembered), which needs no disk. A record
 // that contradicts either is damaged, unless the answer may be stale.
 //
+// A record that RKMS wrote has no check value. What its key was is remembered by this process only.
+//
 // Thread-safety: pure functions of plain values. Blocking: never. Errors: none.
 #pragma once
 
@@ -22,7 +24,9 @@ namespace keyfs {
 struct Remembered {
   uint64_t check = 0;   // the first half of the check value of `version`
   uint32_t serial = 0;  // capped to what fits
-  uint32_t version : 30 = 0;
+  uint32_t version : 29 = 0;
+  uint32_t rkms : 1 = 0;  // a record that RKMS wrote was accepted, for which `version` gave a key
+                          // with this `check`; 0: with one too short to have one
   uint32_t deleted : 1 = 0;
   uint32_t known : 1 = 0;  // a record that keyfs wrote was accepted
 };
@@ -35,11 +39,15 @@ std::optional<std::string> goes_back(const Remembered& before, const Record& now
 // HostMemory::forget().
 Error went_back(const std::string& id, const std::string& why, const std::string& forget);
 
+// The same for an item of RKMS that now gives another key than this process has read from it.
+Error other_rkms_key(const std::string& id);
+
 // `now` permits what `before` refused, and no serial shows which is newer: a record written by an
 // old version of keyfs, or read from a stale copy.
 bool may_be_older(const Record& before, const Record& now);
 
-// What is remembered of an accepted record; nothing for one that RKMS wrote, which proves nothing.
+// What is remembered of an accepted record; for one that RKMS wrote, which proves nothing, only what
+// its key was found to be (prove_rkms()).
 Remembered remembered(const Record& accepted);
 
 }  // namespace keyfs

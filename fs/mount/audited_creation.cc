@@ -1,5 +1,6 @@
 #include "fs/mount/audited_creation.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -33,10 +34,12 @@ AuditEvent AuditedCreation::line(AuditEvent::Kind kind) const {
 }
 
 Task<Result<void>> AuditedCreation::begins(TimePoint deadline) {
-  if (!audit_.required()) co_return Result<void>();
+  const bool required = audit_.required();
+  const TimePoint until = required ? deadline : std::min(deadline, loop_.now() + kPatience);
   const std::string what = "could not write the audit line of its creation";
   auto writing = write_and_wait(audit_, loop_, line(AuditEvent::Kind::kCreating));
-  const auto kept = co_await before(loop_, deadline, what, std::move(writing));
+  const auto kept = co_await before(loop_, until, what, std::move(writing));
+  if (!required) co_return Result<void>();
   if (!kept) co_return fail(kept.error());
   if (!*kept) {
     co_return fail(Code::kUnavailable,

@@ -1,12 +1,16 @@
 // Puts a creation into the audit, for the opener that it is done for.
 //
-// With audit_required no key is created whose line can't be kept: begins() writes that one is about
-// to be saved, and waits until that is on the disk.
+// begins() writes that a key is about to be saved, and waits until the system has taken that line:
+// whatever becomes of keyfs then, it tells of the key. With audit_required no key is created whose
+// line can't be kept. Otherwise the line is waited for, but kPatience at most, and nothing fails
+// for want of it: a key that applications need is worth more than its line.
 //
 // Thread-safety: as CreationWitness. Ownership: refers to audit and loop, which outlive the
-// keyring. Blocking: never. Errors: begins(): kUnavailable, kTimeout.
+// keyring. Blocking: never. Errors: begins(), with audit_required only:
+// kUnavailable, kTimeout.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/loop.h"
@@ -17,6 +21,8 @@ namespace keyfs {
 
 class AuditedCreation final : public CreationWitness {
  public:
+  static constexpr Duration kPatience = std::chrono::milliseconds(250);
+
   // `opener`: who asks, for which key, and what the policy says to it.
   AuditedCreation(Audit& audit, Loop& loop, AuditEvent opener, TimePoint begin);
 

@@ -26,7 +26,7 @@ struct FuseHandlers::Access {
   fuse_file_info file;
   std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
-  std::shared_ptr<Creation> creation;  // of a key that this open may have created
+  std::shared_ptr<Creation> creation;  // of a key that was created for this open
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
@@ -53,9 +53,8 @@ struct FuseHandlers::Access {
     event.error = error;
     event.took = ops.parts_.loop.now() - begin;
     const bool tells = event.created;
-    const uid_t uid = event.uid;
     if (!ops.parts_.audit.write(std::move(event))) return false;
-    if (tells && creation != nullptr) creation->told(uid);
+    if (tells && creation != nullptr) creation->told();
     return true;
   }
 
@@ -120,7 +119,7 @@ struct FuseHandlers::Access {
     line.took = ops.parts_.loop.now() - begin;
     auto writing = write_and_wait(ops.parts_.audit, ops.parts_.loop, std::move(line));
     const auto kept = co_await std::move(writing);
-    if (kept && *kept && event.created && creation != nullptr) creation->told(event.uid);
+    if (kept && *kept && event.created && creation != nullptr) creation->told();
     co_return kept;
   }
 

@@ -184,7 +184,7 @@ Task<Healer::Attempt> Healer::attempt(std::string id, bool verify, TimePoint dea
       done.error = found.error().within("could not heal key " + id);
       done.store_silent = found.error().code == Code::kTimeout;
       if (found.error().code == Code::kCorrupt) {
-        co_await see(id, Sighting::kUnproven, deadline);
+        co_await see(id, sighting_of(found.error()), deadline);
       }
     }
     co_return done;

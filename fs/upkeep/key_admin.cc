@@ -106,7 +106,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
+    if (found.error().code == Code::kCorrupt) co_await see(id, sighting_of(found.error()));
     co_return fail(found.error().within("could not create key " + id));
   }
   if (*found) co_return co_await already_there(std::move(**found), found->strong, deadline);
@@ -194,7 +194,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
 Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoint deadline) {
   auto found = co_await store_.get(id, Read::kStrong, deadline);
   if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id, Sighting::kUnproven);
+    if (found.error().code == Code::kCorrupt) co_await see(id, sighting_of(found.error()));
     co_return fail(found.error().within(what));
   }
   if (!*found) co_return fail(no_such_key(id));

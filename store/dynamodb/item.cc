@@ -7,6 +7,7 @@
 #include "base/strict_json.h"
 #include "store/known_store.h"
 #include "store/list_entry.h"
+#include "store/rkms.h"
 
 namespace keyfs {
 namespace {
@@ -67,11 +68,9 @@ Result<Stored> parse_item(const DynamoDbNames& names, const json& item, const st
   if (!item.contains("record")) {
     const auto keys = item.find("keys");
     if (keys == item.end() || !keys->is_object()) return corrupt("the item has no record");
-    if (!names.accept_rkms_records) {
-      return corrupt("it was written by RKMS; to read such records, set accept_rkms_records = yes");
-    }
     auto record = parse_rkms(*keys, id);
     if (!record) return fail(std::move(record.error()));
+    if (!names.accept_rkms_records) return fail(rkms_not_accepted(id));
     return Stored{std::move(*record), std::string(kRkmsRevision) + dump(*keys)};
   }
   const std::string* text = find_text(item, "record");

@@ -54,6 +54,26 @@ def test_without_that_they_are_refused_never_replaced_and_the_setting_is_named(l
     assert cloud.items(aws, table) == before
 
 
+def test_an_item_that_was_refused_before_can_be_adopted_once_it_is_accepted(launch, theirs, aws, table):
+    keyfs = launch(name="same")
+    assert seen.error_name(keyfs.read, "rkms-0") == "EBADMSG"
+    assert keyfs.cli("create", "rkms-1").returncode == 1
+    aws.regions[0].dynamodb_direct("DeleteItem", TableName=table, Key={"id": {"S": "rkms-2"}})
+    assert len(keyfs.read("rkms-2")) == 32, "nobody has looked at it"
+    keyfs.terminate()
+    again = launch(name="same", store=ACCEPT)
+    assert json.loads(again.cli("heal", "--adopt", "--json").stdout)["adopted"] == 3
+    assert {ident: again.read(ident) for ident in ("rkms-0", "rkms-1", "rkms-3")} == {ident: theirs[ident] for ident in ("rkms-0", "rkms-1", "rkms-3")}
+
+
+def test_such_an_item_that_is_gone_later_is_not_created_anew(launch, theirs, aws, table):
+    keyfs = launch()
+    assert seen.error_name(keyfs.read, "rkms-0") == "EBADMSG"
+    aws.regions[0].dynamodb_direct("DeleteItem", TableName=table, Key={"id": {"S": "rkms-0"}})
+    assert seen.error_name(keyfs.read, "rkms-0") == "EBADMSG"
+    assert keyfs.cli("create", "rkms-0").returncode == 1
+
+
 def test_new_keys_of_such_a_table_are_records_of_keyfs(launch, theirs, aws, table):
     keyfs = launch(store=ACCEPT)
     keyfs.read("new")

@@ -66,7 +66,8 @@ TEST_F(KeyringCreation, an_opener_that_tells_of_it_is_the_only_one) {
   {
     const auto opened = world.time.loop.run_task(opening(one, told));
     ASSERT_TRUE(opened && *opened && (*opened)->creation);
-    (*opened)->creation->told(1000);
+    EXPECT_TRUE((*opened)->created);
+    (*opened)->creation->told();
   }
   EXPECT_EQ(told.begun, 1);
   EXPECT_EQ(told.saved + told.unknown, 0);
@@ -84,13 +85,62 @@ TEST_F(KeyringCreation, is_told_when_its_opener_is_gone_before_the_store_has_ans
   EXPECT_FALSE(told.region.empty());
 }
 
-TEST_F(KeyringCreation, is_told_when_only_another_user_got_the_key) {
+TEST_F(KeyringCreation, is_told_when_its_opener_got_the_key_and_did_not_tell) {
   Daemon one(world);
-  {
-    const auto opened = world.time.loop.run_task(opening(one, told));
-    ASSERT_TRUE(opened && *opened && (*opened)->creation);
-    (*opened)->creation->told(1001);
+  ASSERT_TRUE(world.time.loop.run_task(opening(one, told)));
+  EXPECT_EQ(told.saved, 1);
+}
+
+TEST_F(KeyringCreation, of_a_hundred_that_wait_for_a_key_one_has_created_it) {
+  Daemon one(world);
+  one.store.fault.late = 1s;
+  std::vector<Told> all(100);
+  const auto everybody = [&]() -> Task<int> {
+    TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+    for (size_t i = 0; i < all.size(); ++i) {
+      group.start(opening(one, all[i], 1000 + static_cast<uid_t>(i % 3)));
+    }
+    int created = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto next = co_await group.next(TimePoint::max());
+      EXPECT_TRUE(next && next->value && *next->value);
+      const Opened& opened = **next->value;
+      EXPECT_EQ(opened.created, opened.creation != nullptr);
+      if (!opened.created) continue;
+      ++created;
+      opened.creation->told();
+    }
+    co_return created;
+  };
+  EXPECT_EQ(world.time.loop.run_task(everybody()), 1);
+  int begun = 0;
+  for (const Told& each : all) {
+    begun += each.begun;
+    EXPECT_EQ(each.saved + each.unknown, 0);
   }
+  EXPECT_EQ(begun, 1);
+  EXPECT_EQ(one.seen.created, 1);
+}
+
+TEST_F(KeyringCreation,
+       a_follower_who_may_not_create_has_not_created_it_though_the_creator_is_gone) {
+  Daemon one(world);
+  one.store.fault.late = 1s;
+  const auto both = [&]() -> Task<Result<std::optional<Opened>>> {
+    TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+    const size_t creator = group.start(opening(one, told));
+    co_await world.time.loop.sleep_for(1500ms);  // its record is on its way
+    auto following = one.opening("orders", false);
+    group.start(std::move(following));
+    co_await world.time.loop.sleep_for(100ms);
+    group.cancel(creator);
+    auto next = co_await group.next(TimePoint::max());
+    co_return std::move(next->value);
+  };
+  const auto opened = world.time.loop.run_task(both());
+  ASSERT_TRUE(opened && *opened);
+  EXPECT_FALSE((*opened)->created);
+  EXPECT_EQ((*opened)->creation, nullptr);
   EXPECT_EQ(told.saved, 1);
 }
 

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "store/rkms.h"
+
 namespace keyfs::testing {
 namespace {
 
@@ -36,6 +38,24 @@ TEST(DynamoDbItem, a_reply_with_more_values_than_a_page_has_is_an_error) {
   std::string text = R"({"Items":[)";
   while (text.size() < kMaxReplyBytes - 16) text += "[],";
   EXPECT_FALSE(parse_scan(names, text + "[]]}"));
+}
+
+TEST(DynamoDbItem, what_rkms_wrote_and_is_not_accepted_is_told_from_what_is_damaged) {
+  const DynamoDbNames names{"keyfs", false};
+  const auto error_of = [&](const std::string& keys) {
+    const std::string item = R"({"id":{"S":"orders"},"keys":{"M":)" + keys + "}}";
+    const auto got = parse_get_item(names, R"({"Item":)" + item + "}", "orders");
+    EXPECT_FALSE(got);
+    return got ? Error(Code::kInvalid, "") : got.error();
+  };
+  const Error whole = error_of(R"({"us-east-1":{"S":"YmxvYg=="}})");
+  EXPECT_EQ(whole.code, Code::kCorrupt);
+  EXPECT_TRUE(is_rkms_not_accepted(whole)) << whole.message;
+  EXPECT_TRUE(is_rkms_not_accepted(whole.within("could not read it")));
+  for (const char* keys :
+       {"{}", "[]", R"({"us-east-1":{"S":"!"}})", R"({"us-east-1":{"N":"1"}})"}) {
+    EXPECT_FALSE(is_rkms_not_accepted(error_of(keys))) << keys;
+  }
 }
 
 }  // namespace
