@@ -9,6 +9,7 @@
 
 #include "base/thread.h"
 #include "fs/cli/command_line.h"
+#include "fs/cli/command_process.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/mount.h"
 #include "fs/daemon/process.h"
@@ -67,6 +68,24 @@ ExitCode run(const CommandLine& line, Output& output) {
   }
 }
 
+// Those that do may end up with a thread that can't be ended. `mount` has a process of its own for
+// what it starts, or is what somebody supervises.
+bool touches_disks(const CommandLine& line) {
+  return !std::holds_alternative<HelpArguments>(line.command) &&
+         !std::holds_alternative<VersionArguments>(line.command) &&
+         !std::holds_alternative<MountArguments>(line.command);
+}
+
+int run_and_flush(const CommandLine& line, Output& output) {
+  ExitCode code = run(line, output);
+  if (!std::cout.flush() && code == ExitCode::kDone) {
+    output.error("could not write the answer to standard output");
+    code = ExitCode::kFailed;
+  }
+  std::cerr.flush();
+  return static_cast<int>(code);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -83,11 +102,11 @@ int main(int argc, char** argv) {
     output.error(line.error().message);
     return static_cast<int>(ExitCode::kUsage);
   }
-  ExitCode code = run(*line, output);
-  if (!std::cout.flush() && code == ExitCode::kDone) {
-    output.error("could not write the answer to standard output");
-    code = ExitCode::kFailed;
-  }
-  std::cerr.flush();
-  end_process(static_cast<int>(code));
+  if (!touches_disks(*line)) end_process(run_and_flush(*line, output));
+  end_process(run_in_child([&line](const Leave& leave) {
+    Output childs(std::cout, std::cerr, line->common.json, leave);
+    const int code = run_and_flush(*line, childs);
+    leave(code);
+    end_process(code);
+  }));
 }

@@ -71,7 +71,7 @@ class PerKey {
     // A user without access to state_dir sees existing keys without it.
     const bool only_looked =
         !made->created && made->not_noted && made->not_noted->code == Code::kDenied;
-    const bool told = only_looked || noted(id, made->not_noted, json);
+    const bool told = only_looked || noted(id, made->state, made->not_noted, json);
     report(id, line, std::move(json));
     told && made->missing.empty() ? tally_.done() : tally_.partial();
   }
@@ -84,7 +84,7 @@ class PerKey {
     Json json = {
         {"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}};
     const bool told =
-        noted(id, changed->not_noted, json) ||
+        noted(id, changed->after, changed->not_noted, json) ||
         without_access(*changed->not_noted, context_.configuration.settings.state_dir);
     report(id,
            (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
@@ -100,11 +100,12 @@ class PerKey {
 
  private:
   // False, after a message, if this host will not remember the change.
-  bool noted(const std::string& id, const std::optional<Error>& why_not, Json& json) {
+  bool noted(const std::string& id, KeyState state, const std::optional<Error>& why_not,
+             Json& json) {
     if (!why_not) return true;
-    output_.error(id +
-                  ": this host could not record the change, so it would not notice if the store "
-                  "reverted it: " +
+    output_.error(id + " is " + std::string(to_string(state)) +
+                  " in the store, but this host could not record the change, so it would not "
+                  "notice if the store reverted it: " +
                   why_not->message);
     json["not_noted"] = why_not->message;
     return false;

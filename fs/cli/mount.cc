@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -21,6 +22,7 @@
 #include "fs/daemon/notify.h"
 #include "fs/daemon/process.h"
 #include "fs/daemon/signals.h"
+#include "fs/daemon/start_watch.h"
 #include "fs/mount/mountinfo.h"
 
 namespace keyfs {
@@ -29,6 +31,9 @@ namespace {
 // The time for shutdown after unmounting: a thread that hangs in a call on a dead disk would hold
 // it up forever.
 constexpr std::chrono::seconds kTakingDown{3};
+
+// What the configuration says of deadlines is not known before.
+constexpr std::chrono::seconds kReadConfiguration{10};
 
 // The daemon that receives signals, from its creation to its shutdown.
 class Running {
@@ -64,9 +69,9 @@ void answer(const std::string& mountpoint, const std::string* why_not, Output& o
 }
 
 // In the process that serves: the foreground one, or the child.
-ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output) {
+ExitCode serve(DaemonOptions options, StartReport& report, Output& output) {
   bool answered = false;  // in the foreground
-  const auto failed = [&](const Error& error) {
+  const auto tell = [&](const Error& error) {
     if (report.in_background()) {
       report.failed(exit_code_for(error), error.message);
     } else {
@@ -75,9 +80,17 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
     }
     return exit_code_for(error);
   };
-  if (auto ok = set_up_daemon(report.descriptor()); !ok) return failed(ok.error());
-  if (auto ok = check_lockable_memory(); !ok) return failed(ok.error());
+  if (auto ok = set_up_daemon(report.descriptor()); !ok) return tell(ok.error());
+  if (auto ok = check_lockable_memory(); !ok) return tell(ok.error());
   DaemonSignals::block();
+  StartWatch watch([&tell](const std::string& hangs) {
+    ::_exit(static_cast<int>(tell(Error(Code::kTimeout, hangs))));
+  });
+  options.watch = &watch;
+  const auto failed = [&](const Error& error) {
+    watch.over();
+    return tell(error);
+  };
   const ServiceNotifier notifier(::getenv("NOTIFY_SOCKET"));
   std::unique_ptr<Daemon> daemon;
   Running running;
@@ -92,6 +105,9 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
   on_signal.on_slow_reload = [&](auto since) { daemon->reload_is_slow(since); };
   auto signals = DaemonSignals::start(std::move(on_signal));
   if (!signals) return failed(signals.error());
+  const ConfigurationSource& source = options.configuration;
+  watch.step("reading the configuration", source.embedded.empty() ? source.config : source.embedded,
+             kReadConfiguration);
   auto built = Daemon::build(options);
   if (!built) return failed(built.error());
   daemon = std::move(*built);
@@ -99,6 +115,7 @@ ExitCode serve(const DaemonOptions& options, StartReport& report, Output& output
 
   Result<void> detached;
   hooks.on_ready = [&] {
+    watch.over();
     detached = report.up(daemon->mountpoint());
     if (!detached) return daemon->stop();
     if (!report.in_background()) {

@@ -1,5 +1,7 @@
 #include "fs/cli/output.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -14,6 +16,13 @@ void Output::write(const nlohmann::ordered_json& document) {
 
 void Output::error(std::string_view message) {
   err_ << "keyfs: " << printable(message) << '\n' << std::flush;
+}
+
+void Output::leave(ExitCode code) {
+  out_.flush();
+  err_.flush();
+  if (leaving_) leaving_(static_cast<int>(code));
+  ::_exit(static_cast<int>(code));
 }
 
 std::string Output::printable(std::string_view text) {

@@ -1,10 +1,7 @@
 #include "fs/cli/overdue.h"
 
-#include <unistd.h>
-
 #include <condition_variable>
 #include <mutex>
-#include <ostream>
 #include <thread>
 #include <utility>
 
@@ -28,8 +25,7 @@ Overdue::Overdue(Output& output, std::string what, Duration within)
         if (me->changed.wait_for(lock, within, [me] { return me->done; })) return;
         output.error(what + " took longer than " + brief(within) +
                      ": a disk or a file server does not answer; nothing was changed");
-        output.out().flush();
-        ::_exit(static_cast<int>(ExitCode::kFailed));
+        output.leave(ExitCode::kFailed);
       });
   if (thread) impl_->thread = std::move(*thread);
 }

@@ -1,6 +1,7 @@
 #include "fs/daemon/background.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,10 +103,14 @@ StartOutcome Background::wait_for_child() const {
   const std::string report = read_all(fd);
   ::close(fd);
   if (!report.empty() && report[0] == 0) return {ExitCode::kDone, report.substr(1)};
+  if (!report.empty()) {
+    // Usually it is gone at once; but a thread that waits for a dead disk can't be ended.
+    for (int i = 0; i < 100 && ::waitpid(pid, nullptr, WNOHANG) == 0; ++i) ::poll(nullptr, 0, 10);
+    return {static_cast<ExitCode>(report[0]), report.substr(1)};
+  }
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!report.empty()) return {static_cast<ExitCode>(report[0]), report.substr(1)};
   if (WIFSIGNALED(status)) {
     return {ExitCode::kFailed, "the daemon was killed by signal " +
                                    std::to_string(WTERMSIG(status)) + " (" +

@@ -51,7 +51,8 @@ struct Background {
   int fd = -1;                       // in the parent
 
   static Result<Background> fork_process();
-  // In the parent. Blocks until the child reports or ends.
+  // In the parent. Blocks until the child reports or ends; after a failure also until it ends, for a
+  // second at most.
   StartOutcome wait_for_child() const;
 };
 

@@ -47,13 +47,6 @@ Result<void> make_directory(const std::string& path) {
   return {};
 }
 
-// Where the embedded store is.
-std::string store_file(const Configuration& configuration) {
-  const ConfigSection* store = configuration.file.find("store");
-  const auto* path = store == nullptr ? nullptr : store->find("path");
-  return path == nullptr ? "" : path->value;
-}
-
 // A whole number of the largest unit that fits, as in the configuration.
 std::string milliseconds(Settings::Milliseconds time) {
   struct Unit {
@@ -140,6 +133,12 @@ Entries fixed_entries(const Configuration& configuration) {
 }
 
 }  // namespace
+
+std::string store_file(const Configuration& configuration) {
+  const ConfigSection* store = configuration.file.find("store");
+  const auto* path = store == nullptr ? nullptr : store->find("path");
+  return path == nullptr ? "" : path->value;
+}
 
 std::string absolute_path(const std::string& path) {
   std::error_code error;

@@ -37,6 +37,9 @@ std::string absolute_path(const std::string& path);
 // regions, which are checked when those are built. kInvalid, one line with file and line.
 Result<Configuration> load_configuration(const ConfigurationSource& source);
 
+// Of [store] type = sqlite; "" without one.
+std::string store_file(const Configuration& configuration);
+
 // What a running daemon does not apply: the names of settings outside of [keys ...] and [admin]
 // that differ, as "fresh_for" or "[store] path", in file order. Defaults count as written.
 std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after);

@@ -23,6 +23,7 @@
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
+#include "fs/daemon/marked_replica.h"
 #include "fs/daemon/masters.h"
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
@@ -32,8 +33,6 @@
 #include "fs/daemon/terminal_sink.h"
 #include "fs/keys/key_cache.h"
 #include "fs/keys/keyring.h"
-#include "fs/keys/replica.h"
-#include "fs/keys/replica_mark.h"
 #include "fs/mount/backend.h"
 #include "fs/mount/inode_ids.h"
 #include "fs/mount/mountpoint.h"
@@ -94,9 +93,8 @@ struct Daemon::Parts {
   std::optional<StoreWatch> store_watch;
   std::optional<PolicyHolder> policy;
   std::optional<KeyCache> cache;
-  std::optional<Audit> audit;  // the keyring tells it of creations to its very end
-  std::unique_ptr<Replica> replica;
-  std::optional<ReplicaMark> replica_mark;
+  std::optional<Audit> audit;             // the keyring tells it of creations to its very end
+  MarkedReplica copy;                     // its replica is null if there is none
   std::optional<BrokenMemory> no_memory;  // if there is no replica
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
@@ -111,11 +109,11 @@ struct Daemon::Parts {
   std::atomic<bool> reload_reads{false};  // the configuration, now
   std::thread loop_thread;
 
+  void step(const std::string& what, const std::string& path);  // of the start
   void begin_log();
   Result<void> move_log();
   Result<std::string> open_state_dir();
   Result<InodeIds> number_files();
-  Result<std::unique_ptr<Replica>> open_replica(const SipHash& hash);
   Result<void> open_keys();
   Result<void> open_file_system();
   Result<void> make_loop_thread();
@@ -128,6 +126,11 @@ struct Daemon::Parts {
   Task<void> keep_warm();
   Task<void> keep_house();
 };
+
+void Daemon::Parts::step(const std::string& what, const std::string& path) {
+  if (options.watch != nullptr)
+    options.watch->step(what, path, configuration.settings.open_deadline);
+}
 
 void Daemon::Parts::begin_log() {
   const bool journal = !options.log_to_file && stderr_is_journal();
@@ -151,6 +154,7 @@ Result<void> Daemon::Parts::move_log() {
 }
 
 Result<std::string> Daemon::Parts::open_state_dir() {
+  step("opening state_dir", configuration.settings.state_dir);
   auto prepared = StateDir::prepare(configuration.settings.state_dir);
   if (!prepared) return fail(prepared.error());
   state = std::move(*prepared);
@@ -164,30 +168,13 @@ Result<InodeIds> Daemon::Parts::number_files() {
   return inode_ids_by_clock(configuration.settings.state_dir, clock.wall());
 }
 
-Result<std::unique_ptr<Replica>> Daemon::Parts::open_replica(const SipHash& hash) {
-  const std::string path = configuration.settings.state_dir + "/replica.db";
-  // Another keyfs on this state_dir, whose file was taken away.
-  if (auto ok = check_replica_is_the_one(path); !ok) return fail(ok.error());
-  auto copy = Replica::open(backends->loop(), *log, path, hash);
-  if (!copy) return copy;
-  auto mark = ReplicaMark::make(path, backends->random());
-  if (mark) {
-    replica_mark = std::move(*mark);
-  } else {
-    log->warn(
-        "the replica of records can't be marked as in use: if it is removed or replaced while "
-        "keyfs runs, other keyfs commands do not notice",
-        {{"reason", mark.error().message}});
-  }
-  return copy;
-}
-
 Result<void> Daemon::Parts::open_keys() {
   const Settings& settings = configuration.settings;
   std::vector<std::string> regions;
   for (const ConfigSection* section : configuration.file.all("region"))
     regions.push_back(section->argument());
   observer.emplace(metrics, *log, regions);
+  step("reading the regions' master keys", "");
   const auto refused = check_masters(configuration.file);
   if (!refused) return fail(refused.error());
   const auto tell_refused = [&] {
@@ -197,6 +184,7 @@ Result<void> Daemon::Parts::open_keys() {
     }
   };
   if (options.log_to_file) tell_refused();  // on the terminal, too
+  step("opening the store", store_file(configuration));
   auto opened =
       Backends::open(configuration, curl, clock, &*observer, [this] { return open_state_dir(); });
   if (!opened) {
@@ -227,25 +215,25 @@ Result<void> Daemon::Parts::open_keys() {
   auto hash = SipHash::random(backends->random());
   if (!hash) return fail(hash.error());
   cache.emplace(CacheOptions{settings.fresh_for, settings.serve_stale_for, room.keys, *hash});
-  auto copy = open_replica(*hash);
+  const std::string path = settings.state_dir + "/replica.db";
+  auto opened_copy = open_marked_replica(loop, *log, backends->random(), path, *hash);
   // Where the known store is not compared, a disk that works again must not permit creations.
   if (backends->doubt()) {
-    copy = fail(*backends->doubt());
-  } else if (copy && state->for_known_store().empty()) {
-    copy = fail(Code::kUnavailable, state->trouble());
+    opened_copy = fail(*backends->doubt());
+  } else if (opened_copy && state->for_known_store().empty()) {
+    opened_copy = fail(Code::kUnavailable, state->trouble());
   }
-  if (copy) {
-    replica = std::move(*copy);
+  if (opened_copy) {
+    copy = std::move(*opened_copy);
   } else {
-    const std::string path = settings.state_dir + "/replica.db";
-    no_memory.emplace(copy.error(), how_to_forget(path));
+    no_memory.emplace(opened_copy.error(), how_to_forget(path));
     log->error(
         "this host has no usable replica of records: it creates no keys, because it cannot tell "
         "which ids it has seen, and keys cannot be read while the store is down",
-        {{"reason", copy.error().message}});
+        {{"reason", opened_copy.error().message}});
   }
-  HostMemory& memory = replica ? static_cast<HostMemory&>(*replica) : *no_memory;
-  if (const std::string trouble = memory.trouble(); replica && !trouble.empty()) {
+  HostMemory& memory = copy.replica ? static_cast<HostMemory&>(*copy.replica) : *no_memory;
+  if (const std::string trouble = memory.trouble(); copy.replica && !trouble.empty()) {
     log->error("this host creates no keys", {{"reason", trouble}});
   }
   KeyringOptions keyring_options;
@@ -273,11 +261,13 @@ Result<void> Daemon::Parts::open_keys() {
 
 Result<void> Daemon::Parts::open_file_system() {
   const Settings& settings = configuration.settings;
+  step("opening the audit", settings.audit_path);
   auto audit_sink = open_audit(configuration, *log);
   if (!audit_sink) return fail(audit_sink.error());
   Audit::Options audit_options;
   audit_options.required = settings.audit_required;
   audit.emplace(std::move(*audit_sink), *log, clock, audit_options);
+  step("numbering files in state_dir", settings.state_dir);
   auto ids = number_files();
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
@@ -286,10 +276,10 @@ Result<void> Daemon::Parts::open_file_system() {
       files, metrics,
       StatusParts{KEYFS_VERSION, options.mount.mountpoint,
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
-                  *policy, *keyring, backends->regions(), replica.get(),
-                  replica ? static_cast<const HostMemory&>(*replica) : *no_memory, *healer, *audit,
-                  *log, [this] { return ops ? ops->status() : MountStatus{}; }, state->trouble(),
-                  [this] { return store_watch->trouble(); }});
+                  *policy, *keyring, backends->regions(), copy.replica.get(),
+                  copy.replica ? static_cast<const HostMemory&>(*copy.replica) : *no_memory,
+                  *healer, *audit, *log, [this] { return ops ? ops->status() : MountStatus{}; },
+                  state->trouble(), [this] { return store_watch->trouble(); }});
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
@@ -299,6 +289,7 @@ Result<void> Daemon::Parts::open_file_system() {
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;
+  step("mounting", options.mount.mountpoint);
   auto mounted = FuseSession::mount(options.mount, *ops, *log);
   if (!mounted) return fail(mounted.error());
   session = std::move(*mounted);
@@ -351,14 +342,14 @@ void Daemon::Parts::finish_creations() {
 // A hanging disk must not hold up shutdown. Unwritten notes are missing after the next start, but
 // nothing is lost: the store has the records.
 void Daemon::Parts::flush_replica() {
-  if (!replica) return;
+  if (!copy.replica) return;
   Loop& loop = backends->loop();
   const auto flushed = [](Replica& copy) -> Task<Result<bool>> {
     co_await copy.flush();
     co_return true;
   };
   const auto done = loop.run_task(
-      before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*replica)));
+      before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*copy.replica)));
   if (!done) {
     log->warn("this host's replica may lack the newest records",
               {{"reason", done.error().message}});
@@ -446,6 +437,7 @@ Result<std::unique_ptr<Daemon>> Daemon::build_parts(const DaemonOptions& options
   auto parts = std::make_unique<Parts>(std::move(*configuration));
   parts->options = options;
   parts->begin_log();
+  parts->step("looking at the mount point", options.mount.mountpoint);
   // Before anything is created for an impossible mount.
   if (auto ok = mount_options(options.mount.options, ::geteuid() == 0); !ok)
     return fail(ok.error());

@@ -12,14 +12,16 @@
 
 #include "base/result.h"
 #include "fs/daemon/configuration.h"
+#include "fs/daemon/start_watch.h"
 #include "fs/mount/session.h"
 
 namespace keyfs {
 
 struct DaemonOptions {
   ConfigurationSource configuration;
-  MountSettings mount;       // the mount point is absolute
-  bool log_to_file = false;  // otherwise to standard error
+  MountSettings mount;          // the mount point is absolute
+  bool log_to_file = false;     // otherwise to standard error
+  StartWatch* watch = nullptr;  // of build(), which it is told of; null: nobody's
 };
 
 struct DaemonHooks {

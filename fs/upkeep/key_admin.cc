@@ -14,8 +14,8 @@ namespace {
 
 // How often a change is retried because another process changed the record.
 constexpr int kTries = 5;
-// How long a change waits until it is noted, in addition to its own time.
-constexpr Duration kNotePatience = std::chrono::seconds(10);
+// How long a change that was made at the end of its time still waits until it is noted.
+constexpr Duration kNotePatience = std::chrono::seconds(1);
 // How long a command that only looks waits for it: the answer does not depend on it.
 constexpr Duration kSeePatience = std::chrono::milliseconds(500);
 
@@ -131,7 +131,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   AdminCreated created = existing(made->stored.record);
   created.created = made->ours;
   created.missing = std::move(made->missing);
-  created.not_noted = co_await note(std::move(made->stored), true);
+  created.not_noted = co_await note(std::move(made->stored), true, deadline);
   co_return created;
 }
 
@@ -149,7 +149,7 @@ Task<Result<AdminCreated>> KeyAdmin::already_there(Stored found, bool strong, Ti
   AdminCreated there = existing(stored.record);
   there.missing = co_await lacking_in(regions_, stored.record);
   strong = strong || stored.revision != revision;  // asked once more
-  there.not_noted = co_await note(std::move(stored), strong);
+  there.not_noted = co_await note(std::move(stored), strong, deadline);
   co_return there;
 }
 
@@ -165,7 +165,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     const bool done =
         state == KeyState::kDeleted ? is_tombstone(stored.record) : change.before == state;
     if (done) {
-      change.not_noted = co_await note(std::move(stored), true);
+      change.not_noted = co_await note(std::move(stored), true, deadline);
       co_return change;
     }
     if (change.before == KeyState::kDeleted && state != KeyState::kDeleted) {
@@ -184,7 +184,7 @@ Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, Ti
     auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
     if (!replaced) co_return fail(replaced.error().within(what));
     if (*replaced) {
-      change.not_noted = co_await note(std::move(**replaced), true);
+      change.not_noted = co_await note(std::move(**replaced), true, deadline);
       co_return change;
     }
   }
@@ -204,9 +204,10 @@ Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoi
   co_return std::move(**right);
 }
 
-Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong) {
+Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong, TimePoint deadline) {
   auto noting = notebook_.write_down(std::move(stored), strong);
-  co_return co_await done_by(loop_, std::move(noting), loop_.now() + kNotePatience);
+  const TimePoint until = std::max(deadline, loop_.now() + kNotePatience);
+  co_return co_await done_by(loop_, std::move(noting), until);
 }
 
 Task<std::optional<Error>> KeyAdmin::see(std::string id, Sighting what) {

@@ -96,7 +96,7 @@ class KeyAdmin {
   // The record, in keeping with this host's memory; kInvalid when there is none.
   Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
   // The error for a failed change.
-  Task<std::optional<Error>> note(Stored stored, bool strong);
+  Task<std::optional<Error>> note(Stored stored, bool strong, TimePoint deadline);
   // Notes that the store has a record; the error if that can't be done soon.
   Task<std::optional<Error>> see(std::string id, Sighting what);
 

@@ -54,6 +54,17 @@ TEST(Daemon, a_failure_comes_with_its_message_and_exit_code) {
   EXPECT_EQ(started.outcome.message, "keyfs.ini:3: no");
 }
 
+TEST(Daemon, a_failure_is_told_although_the_child_cannot_end) {
+  const auto started = start(
+      [](StartReport& report) {
+        report.failed(ExitCode::kFailed, "opening state_dir takes longer than 1.0 s");
+        for (;;) ::pause();
+      },
+      true);
+  EXPECT_EQ(started.outcome.code, ExitCode::kFailed);
+  EXPECT_EQ(started.outcome.message, "opening state_dir takes longer than 1.0 s");
+}
+
 TEST(Daemon, a_child_that_ends_without_a_word_is_a_failure) {
   EXPECT_EQ(start([](StartReport&) { ::_exit(0); }).outcome.code, ExitCode::kFailed);
   const auto killed = start([](StartReport&) { ::raise(SIGKILL); });
