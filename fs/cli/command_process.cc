@@ -37,12 +37,6 @@ sigset_t passed_on() {
   return signals;
 }
 
-void let_go_of_standard_streams() {
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd <= 2; ++fd) null >= 0 ? ::dup2(null, fd) : ::close(fd);
-  if (null > 2) ::close(null);
-}
-
 [[noreturn]] void be_the_child(const std::function<void(const Leave&)>& work, Descriptor report,
                                pid_t parent, const sigset_t& mask) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -138,6 +132,12 @@ class Parent {
 };
 
 }  // namespace
+
+void let_go_of_standard_streams() {
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd <= 2; ++fd) null >= 0 ? ::dup2(null, fd) : ::close(fd);
+  if (null > 2) ::close(null);
+}
 
 int run_in_child(const std::function<void(const Leave&)>& work,
                  std::chrono::milliseconds patience) {

@@ -23,6 +23,9 @@ namespace keyfs {
 // parent the exit code. The streams have been flushed; the process ends next.
 using Leave = std::function<void(int code)>;
 
+// For a process that may not be able to end: whoever reads its output would wait for it.
+void let_go_of_standard_streams();
+
 // How long the child may take to end once it has told its code, or was sent a signal. Leak checkers
 // run at a program's end, and take their time.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -16,6 +16,7 @@
 #include <ostream>
 #include <utility>
 
+#include "fs/cli/command_process.h"
 #include "fs/daemon/background.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/daemon.h"
@@ -83,8 +84,12 @@ ExitCode serve(DaemonOptions options, StartReport& report, Output& output) {
   if (auto ok = set_up_daemon(report.descriptor()); !ok) return tell(ok.error());
   if (auto ok = check_lockable_memory(); !ok) return tell(ok.error());
   DaemonSignals::block();
-  StartWatch watch([&tell](const std::string& hangs) {
-    ::_exit(static_cast<int>(tell(Error(Code::kTimeout, hangs))));
+  StartWatch watch([&](const std::string& hangs) {
+    // The parent tells it; then nothing may keep whoever reads what the parent writes.
+    if (report.in_background()) let_go_of_standard_streams();
+    const ExitCode code = tell(Error(Code::kTimeout, hangs));
+    let_go_of_standard_streams();
+    ::_exit(static_cast<int>(code));
   });
   options.watch = &watch;
   const auto failed = [&](const Error& error) {
