@@ -140,6 +140,11 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
     db = ReplicaDb::open(loop.clock(), path);
   }
   if (!db) return fail(db.error().within("this host keeps no replica of records in " + path));
+  // If others read for too long, the first note does it.
+  if (auto ok = (*db)->merge(); !ok) {
+    log.debug("what was left in the replica's -wal file is not merged yet",
+              {{"reason", ok.error().message}});
+  }
   auto live = (*db)->live_time();
   if (!live) return fail(live.error().within("this host keeps no replica of records in " + path));
   auto to_read = ReplicaDb::open(loop.clock(), path);

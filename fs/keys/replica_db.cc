@@ -180,6 +180,27 @@ Result<void> ReplicaDb::run(SqliteStatement& statement) {
   return {};
 }
 
+template <class T>
+Result<T> ReplicaDb::keep(const std::function<Result<T>()>& work) {
+  const TimePoint end = deadline();
+  auto done = db_->write<T>(end, [&]() -> Result<T> {
+    if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
+    return work();
+  });
+  if (!done) return done;
+  if (auto ok = merge(end); !ok) return fail(std::move(ok.error()));
+  return done;
+}
+
+Result<void> ReplicaDb::merge() { return merge(deadline()); }
+
+Result<void> ReplicaDb::merge(TimePoint deadline) {
+  if (auto ok = in_place(); !ok) return ok;
+  if (auto ok = db_->merge(deadline); !ok) return fail(told(std::move(ok.error())));
+  // Whoever found new files in the meantime does not know what was merged from the old ones.
+  return in_place();
+}
+
 Result<std::optional<ReplicaDb::Row>> ReplicaDb::get(const std::string& id) {
   return db_->read<std::optional<Row>>(deadline(), [&]() -> Result<std::optional<Row>> {
     const SqliteReset reset(find_);
@@ -258,8 +279,7 @@ Result<int64_t> ReplicaDb::misnamed() {
 
 Result<void> ReplicaDb::prove() {
   // A row that nobody sees: writing an unchanged value would write nothing.
-  return db_->write<void>(deadline(), [&]() -> Result<void> {
-    if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
+  return keep<void>([&]() -> Result<void> {
     const auto put_in = put({"", kSeenRkms, "", 0});
     if (!put_in) return fail(put_in.error());
     const SqliteReset reset(take_out_);
@@ -302,8 +322,7 @@ Result<bool> ReplicaDb::put(const Write& write) {
 
 Result<std::vector<std::string>> ReplicaDb::write(const std::vector<Write>& writes) {
   using Ids = std::vector<std::string>;
-  return db_->write<Ids>(deadline(), [&]() -> Result<Ids> {
-    if (auto ok = in_place(); !ok) return fail(std::move(ok.error()));
+  return keep<Ids>([&]() -> Result<Ids> {
     Ids refused;
     for (const Write& write : writes) {
       if (!write.json.empty()) {
@@ -332,7 +351,7 @@ Result<LiveTime> ReplicaDb::live_time() {
 }
 
 Result<void> ReplicaDb::set_live_time(LiveTime live) {
-  return db_->write<void>(deadline(), [&]() -> Result<void> {
+  return keep<void>([&]() -> Result<void> {
     const SqliteReset reset(set_live_);
     set_live_.bind(1, live.since);
     set_live_.bind(2, live.until);
@@ -341,7 +360,7 @@ Result<void> ReplicaDb::set_live_time(LiveTime live) {
 }
 
 Result<void> ReplicaDb::settle(LiveTime live) {
-  return db_->write<void>(deadline(), [&]() -> Result<void> {
+  return keep<void>([&]() -> Result<void> {
     const SqliteReset reset(settle_);
     settle_.bind(1, live.since);
     settle_.bind(2, live.until);

@@ -1,11 +1,29 @@
 // The replica's file: records by id with the time of last confirmation. See fs/keys/replica.h.
 //
 // Every new file gets its tables before its name: a file without them has lost them, and does not
-// mean that this host has seen nothing. After keyfs was killed, what is only in the -wal file is
-// lost without a trace if somebody deletes that file. This is not detected: anybody who can delete
-// the -wal can delete the replica, which makes this host forget everything, as the manual says. A
-// mark of the last note beside the database could be deleted as well, would cost each note a second
-// synced write, and would make each backup of the database restored without it look damaged.
+// mean that this host has seen nothing.
+//
+// What write() has written is in the main file. SQLite's -wal file is no place for a memory: after
+// keyfs was killed, one that is lost, or in which a bit has changed, is taken for an empty one,
+// without a word. So each transaction is merged into the main file, and the -wal emptied, before it
+// counts; a whole batch of notes is one transaction. Neither does a -wal with what is merged already
+// stay: cut short, it would lay old pages over the new ones. What is in the -wal of a keyfs that was
+// killed is what nobody was told is kept, and is merged by the next one. Two failures at once are
+// left: keyfs is killed within the milliseconds of a merge, and that -wal is lost afterwards. Then
+// some pages of the main file are newer than others; an id that this takes from one tree only is
+// told as damaged (below).
+//
+// A rollback journal in place of the -wal would also keep notes in the main file, at as many syncs,
+// but with each write every reader would wait for the disk, and a journal that is lost after a kill
+// leaves the same half of a change.
+//
+// A merge waits until nobody reads, which others do for milliseconds, and `keyfs check`, which reads
+// the whole file, a second or so for a million ids. If that takes longer than a call may, the note is
+// not written yet.
+//
+// While keyfs runs, somebody may remove or replace the -wal or the -shm file. Another process then
+// makes new ones and writes by those; so whoever has the old ones open neither writes nor merges any
+// more, and takes no id for one that was not seen.
 //
 // Each id is there twice, in two trees, and once more in its record: one that damage took from a row
 // is kCorrupt, and never an id that was not seen.
@@ -91,9 +109,12 @@ class ReplicaDb {
   // The origins of all records, each once, in order; records without one are left out. kCorrupt for a row
   // whose origin cannot be told. Reads the whole file.
   Result<std::vector<std::string>> origins();
+  // Puts into the main file what a keyfs that was killed, or an older one, has left in the -wal.
+  Result<void> merge();
   // Makes a test write and syncs it to disk.
   Result<void> prove();
-  // Writes all or none. Records that go back from what the file has (goes_back()) are skipped;
+  // Writes all or none, into the main file. On an error some may have been written: write them
+  // again. Records that go back from what the file has (goes_back()) are skipped;
   // returns their ids.
   Result<std::vector<std::string>> write(const std::vector<Write>& writes);
   Result<LiveTime> live_time();
@@ -115,8 +136,12 @@ class ReplicaDb {
   Result<std::vector<std::string>> texts_of(SqliteStatement& statement,
                                             const std::function<void()>& bind);
   Result<void> run(SqliteStatement& statement);
-  // The name still leads to the file that is open here.
+  // The names still lead to the files that are open here.
   Result<void> in_place() const;
+  // A transaction that is merged.
+  template <class T>
+  Result<T> keep(const std::function<Result<T>()>& work);
+  Result<void> merge(TimePoint deadline);
   // Damage of the file, told as such.
   Error told(Error error);
   // False: it goes back from what is there.

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <optional>
 #include <sstream>
@@ -50,13 +51,60 @@ std::string hex(uint64_t number) {
 
 std::string text_of(const FileId& file) { return hex(file.device) + "." + hex(file.inode); }
 
-// "keyfs/PLACE/": with the root, since a container may have a path of the same name.
-std::string place_of(const std::string& path) {
+// The names of a path, from the left, without those that say nothing.
+std::deque<std::string> names_in(const fs::path& path) {
+  std::deque<std::string> names;
+  for (const fs::path& name : path.relative_path()) {
+    if (!name.empty() && name != ".") names.push_back(name.string());
+  }
+  return names;
+}
+
+// The absolute path as it is spelled, and what is left to go after each link and each ".." in it,
+// down to the one without any: each may be led elsewhere, and others may begin at any of them.
+std::vector<std::string> ways_to(const std::string& path) {
+  constexpr size_t kMostLinks = 40;  // as in path_resolution(7)
   std::error_code error;
-  fs::path there = fs::weakly_canonical(path, error);
-  if (error) there = fs::path(path).lexically_normal();
+  const fs::path spelled = fs::absolute(path, error);
+  fs::path so_far = "/";
+  std::deque<std::string> rest = names_in(spelled);
+  std::vector<std::string> ways;
+  const auto add = [&] {
+    fs::path way = so_far;
+    for (const std::string& name : rest) way /= name;
+    if (std::find(ways.begin(), ways.end(), way.string()) == ways.end()) ways.push_back(way);
+  };
+  add();
+  for (size_t links = 0; !rest.empty();) {
+    const std::string name = rest.front();
+    rest.pop_front();
+    if (name == "..") {
+      so_far = so_far.parent_path();
+      add();
+      continue;
+    }
+    const fs::path target = fs::read_symlink(so_far / name, error);
+    if (error || ++links > kMostLinks) {
+      so_far /= name;
+      continue;
+    }
+    if (target.is_absolute()) so_far = "/";
+    const std::deque<std::string> inserted = names_in(target);
+    rest.insert(rest.begin(), inserted.begin(), inserted.end());
+    add();
+  }
+  return ways;
+}
+
+// "keyfs/PLACE/" for each way to the path: with the root, since a container may have a path of the
+// same name.
+std::vector<std::string> places_of(const std::string& path) {
   const auto root = file_at("/");
-  return "keyfs/" + hex(SipHash()((root ? text_of(*root) : "") + there.string())) + "/";
+  std::vector<std::string> places;
+  for (const std::string& way : ways_to(path)) {
+    places.push_back("keyfs/" + hex(SipHash()((root ? text_of(*root) : "") + way)) + "/");
+  }
+  return places;
 }
 
 struct flock whole(short type) {
@@ -108,16 +156,18 @@ std::vector<uid_t> who_may_say(const std::string& directory) {
   return all;
 }
 
-std::vector<std::string> names_of_sockets(const std::string& prefix) {
+// Those that begin with one of `places`.
+std::vector<std::string> names_of_sockets(const std::vector<std::string>& places) {
   std::vector<std::string> found;
   const auto text = read_to_end("/proc/self/net/unix", kMostSockets);
   if (!text) return found;
   std::istringstream lines(*text);
-  const std::string wanted = "@" + prefix;
   for (std::string line; std::getline(lines, line);) {
-    const size_t at = line.rfind(' ');
-    if (at == std::string::npos || line.compare(at + 1, wanted.size(), wanted) != 0) continue;
-    found.push_back(line.substr(at + 2));
+    const size_t at = line.rfind(" @keyfs/");
+    if (at == std::string::npos) continue;
+    const std::string name = line.substr(at + 2);
+    const auto begins = [&name](const std::string& place) { return name.starts_with(place); };
+    if (std::any_of(places.begin(), places.end(), begins)) found.push_back(name);
   }
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
@@ -128,8 +178,9 @@ tl::unexpected<Error> another(const std::string& path) {
   return fail(Code::kUnavailable,
               path +
                   ": a running keyfs has remembered in another file of that name what this host "
-                  "has seen; it was removed or replaced, or something is mounted over it. Put "
-                  "it back; or, if this host is to forget what it has seen, stop keyfs first");
+                  "has seen; it was removed or replaced, something is mounted over it, or a link "
+                  "in its path leads elsewhere now. Put it back; or, if this host is to forget "
+                  "what it has seen, stop keyfs first");
 }
 
 }  // namespace
@@ -147,12 +198,14 @@ Result<ReplicaMark> ReplicaMark::make(const std::string& path, Random& random) {
   if (!file) return fail(os_error(path, "can't be marked as in use"));
   std::array<uint8_t, 8> bytes{};
   if (auto ok = random.fill(bytes); !ok) return fail(ok.error());
-  const std::string name = place_of(path) + text_of(*file) + "/" + hex_encode(bytes);
-  mark.socket_ = new_socket();
-  const auto [address, size] = address_of(name);
-  if (!mark.socket_.is_open() || ::bind(mark.socket_.get(), generic(address), size) != 0 ||
-      ::listen(mark.socket_.get(), SOMAXCONN) != 0) {
-    return fail(os_error("a socket", "can't mark " + path + " as in use"));
+  for (const std::string& place : places_of(path)) {
+    Descriptor socket = new_socket();
+    const auto [address, size] = address_of(place + text_of(*file) + "/" + hex_encode(bytes));
+    if (!socket.is_open() || ::bind(socket.get(), generic(address), size) != 0 ||
+        ::listen(socket.get(), SOMAXCONN) != 0) {
+      return fail(os_error("a socket", "can't mark " + path + " as in use"));
+    }
+    mark.sockets_.push_back(std::move(socket));
   }
   return mark;
 }
@@ -167,11 +220,13 @@ Result<void> check_replica_is_the_one(const std::string& path) {
       return another(path);
     }
   }
-  const std::string place = place_of(path);
-  const std::string right = there ? place + text_of(*there) + "/" : "";
+  const std::string right = there ? "/" + text_of(*there) + "/" : "";
   std::vector<uid_t> believed;
-  for (const std::string& name : names_of_sockets(place)) {
-    if (there && name.starts_with(right)) continue;
+  for (const std::string& name : names_of_sockets(places_of(path))) {
+    // After "keyfs/PLACE".
+    if (there && name.compare(name.find('/', sizeof "keyfs/" - 1), right.size(), right) == 0) {
+      continue;
+    }
     const auto owner = owner_of_socket(name);
     if (!owner) continue;
     if (believed.empty()) believed = who_may_say(directory);

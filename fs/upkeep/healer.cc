@@ -96,8 +96,8 @@ Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
       if (entry.state == KeyState::kDeleted) continue;
       // The list shows the current version's regions; only records that may lack something are
       // read.
-      const bool whole = !options_.verify && !entry.corrupt && !entry.from_rkms &&
-                         wanting(entry.masters).empty();
+      const bool whole =
+          !options_.verify && !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
       if (whole) {
         ++report.keys;
         ++report.whole;
@@ -251,8 +251,8 @@ Task<void> Healer::take_calls(size_t calls, double per_second) {
   if (per_second <= 0) co_return;
   const TimePoint now = loop_.now();
   const TimePoint turn = std::max(now, next_call_);
-  next_call_ = turn + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
-                          static_cast<double>(calls) / per_second));
+  next_call_ = turn + std::chrono::duration_cast<Duration>(
+                          std::chrono::duration<double>(static_cast<double>(calls) / per_second));
   if (turn > now) co_await loop_.sleep_until(turn);
 }
 

@@ -79,9 +79,9 @@ struct HealReport {
   std::optional<size_t> rkms_left;
   std::vector<Missing> missing;
   std::vector<Missing> unverified;  // wraps that could not be verified, with reasons
-  std::vector<Failure> failures;  // unreadable, corrupt, or changed by others
-  std::vector<Failure> unnoted;   // healed, and this host's memory was not told
-  std::optional<Error> unseen;    // why it was not told of keys that were only looked at
+  std::vector<Failure> failures;    // unreadable, corrupt, or changed by others
+  std::vector<Failure> unnoted;     // healed, and this host's memory was not told
+  std::optional<Error> unseen;      // why it was not told of keys that were only looked at
 
   bool complete() const { return missing.empty() && unverified.empty() && failures.empty(); }
 };

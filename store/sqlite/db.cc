@@ -103,7 +103,13 @@ void SqliteStatement::reset() {
 
 void SqliteDb::Close::operator()(sqlite3* db) const { sqlite3_close_v2(db); }
 
-SqliteDb::~SqliteDb() = default;
+SqliteDb::~SqliteDb() {
+  // The last one to close merges the -wal that it has open. Others have gone on with another one
+  // since: what is in the main file by now is theirs.
+  if (db_ != nullptr && log_was_replaced()) {
+    sqlite3_db_config(db_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+}
 
 Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const Clock& clock, std::string path,
                                                  const Schema& schema, TimePoint deadline,
@@ -317,6 +323,31 @@ Result<std::array<SqliteDb::FileId, 3>> SqliteDb::files() const {
     ids[at++] = FileId{info.st_dev, info.st_ino};
   }
   return ids;
+}
+
+Result<void> SqliteDb::merge(TimePoint deadline) {
+  return until<void>(deadline, [&]() -> Result<void> {
+    int left = -1;
+    const int code =
+        sqlite3_wal_checkpoint_v2(db_.get(), "main", SQLITE_CHECKPOINT_TRUNCATE, &left, nullptr);
+    if (code != SQLITE_OK) return fail(error(code));
+    if (left == 0) return {};
+    return fail(Code::kUnavailable, path_ + ": its -wal file could not be merged into it");
+  });
+}
+
+// The main file is in place, and its -wal or -shm are not.
+bool SqliteDb::log_was_replaced() const {
+  if (files_[0] == FileId{}) return false;  // was never open for certain
+  for (size_t at = 0; const char* suffix : {"", "-wal", "-shm"}) {
+    struct stat info {};
+    const bool found = ::stat((path_ + suffix).c_str(), &info) == 0;
+    const bool same = found && FileId{info.st_dev, info.st_ino} == files_[at];
+    if (at == 0 && !same) return false;
+    if (!same) return true;
+    ++at;
+  }
+  return false;
 }
 
 Result<void> SqliteDb::check_in_place() const {

@@ -118,6 +118,11 @@ class SqliteDb {
   }
   void keep(bool keep) { keep_ = keep; }
 
+  // Puts everything that was committed, by this connection or another one, into the database's main
+  // file, syncs that, and empties the -wal file: after this, nothing is lost with the -wal. Waits
+  // until nobody reads what is in the -wal. On an error what was committed may be there in part.
+  Result<void> merge(TimePoint deadline);
+
   // kUnavailable if the path no longer refers to the open files: they were deleted, replaced or
   // moved. What is missing in the open files may exist in the new ones.
   Result<void> check_in_place() const;
@@ -156,6 +161,7 @@ class SqliteDb {
   Result<std::string> query(std::string_view sql);
   Error error(int code);
   Result<std::array<FileId, 3>> files() const;
+  bool log_was_replaced() const;
 
   const Clock& clock_;
   std::string path_;
