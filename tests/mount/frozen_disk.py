@@ -1,10 +1,12 @@
-"""A disk whose writers hang in the kernel (state D), where no signal reaches them: an ext4 on a loop device that is frozen. It is thawed whatever happens."""
+"""A disk whose writers hang in the kernel (state D), where no signal reaches them: an ext4 on a loop device that is frozen. It is thawed whatever happens: by a process of its
+own, when we say so, when the test run dies, even hanging on the disk itself, and after a minute."""
 import os
 import shutil
 import subprocess
 
 from support.process import eventually
 
+GUARD = 'echo; timeout 60 cat > /dev/null; exec fsfreeze -u "$1"'
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
 
 
@@ -19,7 +21,7 @@ class FrozenDisk:
         self.folder = os.path.join(str(folder), "frozen")
         self._image = self.folder + ".img"
         self.lacks = None
-        self._frozen = False
+        self._guard = None
 
     def _make(self):
         missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -42,15 +44,17 @@ class FrozenDisk:
         return None
 
     def freeze(self):
-        self._frozen = True
+        self._guard = subprocess.Popen(["sh", "-c", GUARD, "sh", self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        assert self._guard.stdout.readline() == b"\n"
         done = _run("fsfreeze", "-f", self.folder)
         assert done.returncode == 0, done
 
     def thaw(self):
-        if self._frozen:
-            done = _run("fsfreeze", "-u", self.folder)
-            assert done.returncode == 0, done
-            self._frozen = False
+        if self._guard:
+            guard, self._guard = self._guard, None
+            guard.stdin.close()
+            guard.stdout.close()
+            assert guard.wait(20) == 0, "it was thawed before: a test took a minute"
 
     def __enter__(self):
         try:
