@@ -102,6 +102,10 @@ Result<std::unique_ptr<ReplicaDb>> ReplicaDb::open(const Clock& clock, const std
   auto opened = SqliteDb::open(clock, path, {kApplicationId, 1, kSchema}, db->deadline(), empty);
   if (!opened) return fail(std::move(opened.error()));
   db->db_ = std::move(*opened);
+  // What counts is what merge() has synced: the -wal before it is copied, the main file after it.
+  auto sync = db->db_->prepare("PRAGMA synchronous = NORMAL");
+  if (!sync) return fail(std::move(sync.error()));
+  if (auto ok = db->run(*sync); !ok) return fail(std::move(ok.error()));
   const auto prepare = [&](SqliteStatement& statement, const char* sql) -> Result<void> {
     auto prepared = db->db_->prepare(sql);
     if (!prepared) return fail(std::move(prepared.error()));
