@@ -175,14 +175,14 @@ def test_a_directory_where_somebody_else_can_replace_it_is_refused_and_check_tel
     place.mkdir(mode=0o755)
     named = {"state_dir": str(place / "state")} if what == "state_dir" else {"audit": str(place / "audit.jsonl")} if what == "audit" else {}
     keyfs = launch(start=False, **named)
-    held = folder / "parts" if what in ("database", "master") else place
+    held = folder / "parts" if what == "master" else place
     if how == "another's":
         os.chown(held, 4711, -1)
     else:
         held.chmod(0o1777 if how == "sticky" else 0o777)
-    if what == "master":  # the database elsewhere
-        other = folder / "elsewhere"
-        other.mkdir(mode=0o700)
+    if what in ("database", "master"):  # they lie together otherwise
+        other = place if what == "database" else folder / "elsewhere"
+        other.mkdir(mode=0o700, exist_ok=True)
         with open(keyfs.config_file) as f:
             text = f.read().replace(db, str(other / "keys.db"))
         with open(keyfs.config_file, "w") as f:

@@ -25,7 +25,7 @@ def test_status_is_json_and_true(launch):
     assert all(region["state"] == "good" or region["state"] == "closed" for region in status["regions"]), status["regions"]
     assert status["cache"]["keys"] == 3 and status["memory"]["locked_bytes"] > 0
     assert status["keyring"]["waiting_opens"] == 0
-    eventually(lambda: seen.status(keyfs)["audit"]["lines"] == 3, what="its lines are written")
+    eventually(lambda: seen.status(keyfs)["audit"]["lines"] == 6, what="a line for each creation that begins, and one for each open, is written")
 
 
 def test_metrics_are_prometheus_text(launch):
