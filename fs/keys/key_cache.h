@@ -186,8 +186,7 @@ class KeyCache {
   };
   struct Peeked {
     Peek what = Peek::kAsk;
-    KeyState state =
-        KeyState::kEnabled;  // of kRevoked: the key's; kEnabled: only that version ended
+    KeyState state = KeyState::kEnabled;  // of kRevoked; kEnabled: only that version has ended
     SharedKey key;
   };
   // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one
