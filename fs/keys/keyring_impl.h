@@ -168,6 +168,7 @@ struct Keyring::Impl {
   enum class Check { kRight, kFailed, kUnproven };
   Task<Check> refresh(KeyRef entry);
   void check_behind(const KeyRef& entry);
+  Task<void> fetch_current(KeyRef entry);
   Task<void> cool_down(KeyRef entry, Check check);
 
   const KeyringParts parts;

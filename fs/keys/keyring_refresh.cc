@@ -134,6 +134,14 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
   }
 }
 
+// Ahead of the next reader, who asks again if it fails.
+Task<void> Keyring::Impl::fetch_current(KeyRef entry) {
+  const TimePoint deadline = now() + options.open_deadline;
+  OpenRequest wish(std::move(entry), false, deadline);
+  wish.strong = true;
+  (void)co_await fly(std::move(wish), deadline);
+}
+
 void Keyring::on_change(const std::string& id, const std::optional<Stored>& stored) {
   Impl& impl = *impl_;
   const auto [first, last] = impl.watches.equal_range(id);
@@ -159,7 +167,9 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
   if (!enabled) return impl.revoke(*entry, cache.epoch());
   cache.confirm(*entry, TimePoint::min(), cache.epoch());
   // A new version of a key that is being read is fetched now, any other by its next reader.
-  if (before.cached != 0 && before.used && cache.held(*entry) == nullptr) impl.check_behind(entry);
+  if (before.cached != 0 && before.used && cache.held(*entry) == nullptr) {
+    impl.loop().spawn(impl.fetch_current(entry));
+  }
 }
 
 // Each cached key is checked when it is next read, so that keys nobody reads any more do not delay
