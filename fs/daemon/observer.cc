@@ -48,7 +48,12 @@ void DaemonObserver::on_degraded(const std::string& id, bool suspect) {
   if (healer_ != nullptr) healer_->note_degraded(id, suspect);
 }
 
-void DaemonObserver::on_ended(const KeyEntry& entry) {
+void DaemonObserver::on_ended(const KeyEntry& entry, uint32_t /*version*/) {
+  if (ops_ != nullptr) ops_->key_ended(entry);
+}
+
+// Pages of the plain name are shared by all who map it: a new opener must not find the old ones.
+void DaemonObserver::on_current_changed(const KeyEntry& entry, uint32_t /*from*/, uint32_t /*to*/) {
   if (ops_ != nullptr) ops_->key_ended(entry);
 }
 

@@ -39,7 +39,8 @@ class DaemonObserver final : public RegionTelemetry, public KeyringObserver {
   void on_refreshed(bool ok) override;
   void on_lost_race() override;
   void on_degraded(const std::string& id, bool suspect) override;
-  void on_ended(const KeyEntry& entry) override;
+  void on_ended(const KeyEntry& entry, uint32_t version) override;
+  void on_current_changed(const KeyEntry& entry, uint32_t from, uint32_t to) override;
   void on_created(const std::string& id) override;
 
  private:

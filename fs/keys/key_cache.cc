@@ -20,7 +20,11 @@ std::string_view to_string(KeySource source) {
   return "none";
 }
 
-Error revoked(const std::string& id, KeyState state) {
+Error revoked(const std::string& id, KeyState state, uint32_t version) {
+  if (state == KeyState::kEnabled) {
+    return Error(Code::kRevoked, "version " + std::to_string(version) + " of key " + id +
+                                     " is retired or destroyed");
+  }
   return Error(Code::kRevoked, "key " + id + " is " + std::string(to_string(state)));
 }
 
@@ -126,17 +130,30 @@ TimePoint KeyCache::effective_check_locked(const KeyEntry& entry, TimePoint now)
 
 KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version) const {
   Peeked peeked;
-  TimePoint checked_at;
+  bool current = false;
   {
     std::lock_guard spin(entry.spin_);
-    if (entry.held_ == KeyEntry::Held::kNothing) return peeked;
-    checked_at = effective_check_locked(entry, now);
     if (entry.held_ == KeyEntry::Held::kRevoked) {
-      if (now - checked_at < kRevokedFor) peeked.what = Peek::kRevoked;
+      if (now - effective_check_locked(entry, now) < kRevokedFor) peeked.what = Peek::kRevoked;
       peeked.state = entry.memory_.deleted != 0 ? KeyState::kDeleted : KeyState::kDisabled;
       return peeked;
     }
-    if (version != 0 && entry.key_->version != version) return peeked;
+    const SharedKey* key = nullptr;
+    if (entry.key_ != nullptr && (version == 0 || entry.key_->version == version)) {
+      key = &entry.key_;
+      current = true;
+    } else if (version != 0 && entry.older_ != nullptr) {
+      if (version < entry.older_->min()) {
+        if (now - effective_check_locked(entry, now) < kRevokedFor) peeked.what = Peek::kRevoked;
+        return peeked;
+      }
+      if (OlderVersions::Slot* slot = entry.older_->find(version)) {
+        slot->used = true;
+        key = &slot->key;
+      }
+    }
+    if (key == nullptr) return peeked;
+    const TimePoint checked_at = effective_check_locked(entry, now);
     if (now - checked_at > options_.serve_stale_for) return peeked;
     // Marked as a gap: the epoch differs, and however recent the check, it may have come before the
     // change.
@@ -146,9 +163,9 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
     } else {
       peeked.what = Peek::kServeAndRefresh;
     }
-    peeked.key = entry.key_;
+    peeked.key = *key;
   }
-  if (!entry.used_.load(std::memory_order_relaxed)) {
+  if (current && !entry.used_.load(std::memory_order_relaxed)) {
     entry.used_.store(true, std::memory_order_relaxed);
   }
   if (peeked.what == Peek::kServeAndRefresh &&
@@ -159,53 +176,41 @@ KeyCache::Peeked KeyCache::peek(KeyEntry& entry, TimePoint now, uint32_t version
   return peeked;
 }
 
-void KeyCache::put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_t epoch) {
-  SharedKey before;  // wiped outside the locks
-  entry.bytes_.store(static_cast<uint32_t>(key->key.size()), std::memory_order_relaxed);
-  bool too_many = false;
-  {
-    Shard& shard = shard_of(entry.id());
-    std::lock_guard lock(shard.mutex);
-    std::lock_guard spin(entry.spin_);
-    if (entry.held_ != KeyEntry::Held::kKey) {
-      entry.place_ = static_cast<uint32_t>(shard.held.size());
-      shard.held.push_back(&entry);
-      too_many = held_count_.fetch_add(1, std::memory_order_relaxed) + 1 > options_.keys;
-    }
-    before = std::exchange(entry.key_, std::move(key));
-    entry.held_ = KeyEntry::Held::kKey;
-    entry.checked_at_ = checked_at;
-    entry.epoch_ = epoch;
-  }
-  // Not counted as a use: one pass over many ids must not evict the keys in use.
-  entry.used_.store(false, std::memory_order_relaxed);
-  if (too_many) evict(1, &entry);
-}
-
-bool KeyCache::confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch) {
+bool KeyCache::confirm(KeyEntry& entry, TimePoint checked_at, uint32_t epoch) {
   std::lock_guard spin(entry.spin_);
-  if (entry.held_ != KeyEntry::Held::kKey || entry.key_->version != version) return false;
+  if (entry.held_ == KeyEntry::Held::kRevoked) return false;
   entry.checked_at_ = std::max(entry.checked_at_, checked_at);
   entry.epoch_ = epoch;
-  return true;
+  return entry.held_ == KeyEntry::Held::kKey;
 }
 
-void KeyCache::forget_held_locked(Shard& shard, KeyEntry& entry) {
-  KeyEntry* last = shard.held.back();
-  shard.held[entry.place_] = last;
-  last->place_ = entry.place_;
-  shard.held.pop_back();
-  held_count_.fetch_sub(1, std::memory_order_relaxed);
+void KeyCache::recount_locked(Shard& shard, KeyEntry& entry, size_t before) {
+  const size_t now = entry.keys();
+  shard.keys += now - before;  // wraps around, as it should
+  held_count_.fetch_add(now - before, std::memory_order_relaxed);
+  if (before == 0 && now != 0) {
+    entry.place_ = static_cast<uint32_t>(shard.held.size());
+    shard.held.push_back(&entry);
+    entry.held_ = KeyEntry::Held::kKey;
+  } else if (before != 0 && now == 0) {
+    KeyEntry* last = shard.held.back();
+    shard.held[entry.place_] = last;
+    last->place_ = entry.place_;
+    shard.held.pop_back();
+    entry.held_ = KeyEntry::Held::kNothing;
+  }
 }
 
-SharedKey KeyCache::take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now) {
-  if (entry.held_ == KeyEntry::Held::kKey) forget_held_locked(shard, entry);
+KeyCache::Taken KeyCache::take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now) {
+  const size_t before = entry.keys();
+  Taken taken{std::exchange(entry.key_, nullptr), std::exchange(entry.older_, nullptr)};
+  recount_locked(shard, entry, before);
   entry.held_ = now;
-  return std::exchange(entry.key_, nullptr);
+  return taken;
 }
 
 void KeyCache::revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch) {
-  SharedKey before;
+  Taken before;
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
   std::lock_guard spin(entry.spin_);
@@ -215,7 +220,7 @@ void KeyCache::revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch) {
 }
 
 void KeyCache::drop(KeyEntry& entry) {
-  SharedKey before;
+  Taken before;
   Shard& shard = shard_of(entry.id());
   std::lock_guard lock(shard.mutex);
   std::lock_guard spin(entry.spin_);
@@ -229,32 +234,6 @@ void KeyCache::doubt(KeyEntry& entry) {
 
 void KeyCache::refreshed(KeyEntry& entry) {
   entry.refreshing_.store(false, std::memory_order_release);
-}
-
-SharedKey KeyCache::held(const KeyEntry& entry) const {
-  std::lock_guard spin(entry.spin_);
-  return entry.key_;
-}
-
-KeyCache::Known KeyCache::known(const KeyEntry& entry, TimePoint now) const {
-  std::lock_guard spin(entry.spin_);
-  Known known;
-  known.memory = entry.memory_;
-  if (entry.held_ == KeyEntry::Held::kKey) {
-    known.cached = entry.key_->version;
-    known.confirmed_at = effective_check_locked(entry, now);
-  } else if (entry.checked_at_ != TimePoint{}) {
-    known.confirmed_at = entry.checked_at_;
-  }
-  return known;
-}
-
-void KeyCache::remember(KeyEntry& entry, const Record& accepted) {
-  const Remembered memory = remembered(accepted);
-  std::lock_guard spin(entry.spin_);
-  // Whose key was not looked at now.
-  if (memory.rkms != 0 && memory.version == 0 && entry.memory_.rkms != 0) return;
-  entry.memory_ = memory;
 }
 
 void KeyCache::set_live(bool live, TimePoint as_of) {
@@ -276,51 +255,6 @@ void KeyCache::mark_gap() {
   epoch_.fetch_add(1, std::memory_order_acq_rel);
 }
 
-size_t KeyCache::evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
-                              std::vector<SharedKey>& gone) {
-  // Second chance: keys used since the hand's last pass are skipped once.
-  size_t evicted = 0;
-  while (evicted < keys && !shard.held.empty() && looks-- > 0) {
-    if (shard.hand >= shard.held.size()) shard.hand = 0;
-    KeyEntry* entry = shard.held[shard.hand];
-    if (entry == spare || entry->used_.exchange(false, std::memory_order_relaxed)) {
-      ++shard.hand;
-      continue;
-    }
-    {
-      std::lock_guard spin(entry->spin_);
-      gone.push_back(take_locked(shard, *entry, KeyEntry::Held::kNothing));
-    }
-    ++shard.evictions;
-    ++evicted;
-    destroy_if_idle_locked(shard, entry);
-  }
-  return evicted;
-}
-
-size_t KeyCache::evict(size_t keys, const KeyEntry* spare) {
-  // Starts at the shard of the key that needs room, so that every shard pays for its own; the other
-  // shards are used only if it has nothing to evict.
-  const size_t first =
-      spare == nullptr ? 0 : static_cast<size_t>(&shard_of(spare->id()) - &shards_[0]);
-  // First an even share of the unused keys of every shard, then anything left.
-  const size_t share = keys / kShards + 1;
-  size_t evicted = 0;
-  for (const bool all : {false, true}) {
-    const size_t most = all ? keys : share;
-    for (size_t i = 0; i < kShards && evicted < keys; ++i) {
-      Shard& shard = shards_[(first + i) % kShards];
-      std::vector<SharedKey> gone;  // wiped outside the lock
-      std::lock_guard lock(shard.mutex);
-      const size_t looks = shard.held.size() * (all ? 2 : 1);
-      evicted += evict_locked(shard, std::min(most, keys - evicted), spare, looks, gone);
-    }
-  }
-  return evicted;
-}
-
-size_t KeyCache::shrink(size_t keys) { return evict(keys, nullptr); }
-
 const std::string* KeyCache::region_name(const std::string& name) {
   std::lock_guard lock(names_mutex_);
   return &*names_.insert(name).first;
@@ -331,7 +265,7 @@ KeyCache::Usage KeyCache::usage() const {
   for (const Shard& shard : shards_) {
     std::lock_guard lock(shard.mutex);
     usage.entries += shard.entries.size();
-    usage.keys += shard.held.size();
+    usage.keys += shard.keys;
     usage.evictions += shard.evictions;
   }
   return usage;

@@ -23,8 +23,14 @@
 // answer that may be stale counts from when it was first served, or from an earlier confirmation,
 // and is checked immediately in the background.
 //
-// Eviction (cache_keys, or locked memory running out) wipes the bytes; the entry stays while it is
-// referenced, with what it remembers of the record. The next reader pays for a fetch.
+// Versions: an entry holds the key of the current version and of each older one that was served.
+// One confirmation of the record confirms them all, since the record says of each whether it is
+// still readable (follow()). A rotation moves the current key to the older ones. Versions below the
+// record's min are kRevoked for as long as that is known, as a disabled key is; the others go on.
+//
+// Eviction (cache_keys, or locked memory running out) wipes the bytes, of one version at a time;
+// the entry stays while it is referenced, with what it remembers of the record. The next reader
+// pays for a fetch.
 //
 // Thread-safety: everything here, from any thread. Ownership: the cache owns the entries, and must
 // outlive every KeyRef. Blocking: short locks only; acquire/put/drop take one of 64.
@@ -53,6 +59,7 @@
 #include "base/spin_lock.h"
 #include "fs/keys/data_key.h"
 #include "fs/keys/key_index.h"
+#include "fs/keys/older_versions.h"
 #include "fs/keys/record_memory.h"
 
 namespace keyfs {
@@ -97,6 +104,11 @@ class KeyEntry {
 
   enum class Held : uint8_t { kNothing, kKey, kRevoked };
 
+  // How many versions are cached. Under `spin_`.
+  size_t keys() const {
+    return (key_ != nullptr ? 1 : 0) + (older_ != nullptr ? older_->size() : 0);
+  }
+
   KeyCache& cache_;
   KeyEntry* next_ = nullptr;  // in the shard's index; guarded by the shard
   mutable KeyWords words_;
@@ -112,7 +124,8 @@ class KeyEntry {
   uint32_t epoch_ = 0;
   TimePoint checked_at_{};  // stays when the key goes
   Remembered memory_;
-  SharedKey key_;
+  SharedKey key_;                         // of the current version
+  std::unique_ptr<OlderVersions> older_;  // replaced only on the loop's thread
 };
 
 // Keeps an entry alive, at a stable address.
@@ -147,8 +160,8 @@ struct CacheOptions {
   SipHash hash{};           // with a key that callers do not know
 };
 
-// The error for a key that is disabled or deleted.
-Error revoked(const std::string& id, KeyState state);
+// The error for a key that is disabled or deleted; kEnabled: only that version of it is refused.
+Error revoked(const std::string& id, KeyState state, uint32_t version = 0);
 
 class KeyCache {
  public:
@@ -173,11 +186,11 @@ class KeyCache {
   };
   struct Peeked {
     Peek what = Peek::kAsk;
-    KeyState state = KeyState::kEnabled;  // of kRevoked: which other one
+    KeyState state = KeyState::kEnabled;  // of kRevoked; kEnabled: only that version has ended
     SharedKey key;
   };
   // What may be served of `entry` now. `version` 0: the current one; otherwise exactly that one
-  // (kAsk if another is cached). Takes the entry's own lock; no allocation, no system call.
+  // (kAsk if it is not cached). Takes the entry's own lock; no allocation, no system call.
   Peeked peek(KeyEntry& entry, TimePoint now, uint32_t version = 0) const;
 
   // The rest is for the keyring, on the loop's thread.
@@ -186,10 +199,14 @@ class KeyCache {
   // answer.
   uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   // The store (or the replica, as of the time it was confirmed) says that this is the current key.
+  // A cached one of another version becomes an older one.
   void put(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_t epoch);
-  // The cached key is still the current one. False if no key, or a different one, is cached.
-  // TimePoint::min() as `checked_at`: according to announcements only, which confirms nothing.
-  bool confirm(KeyEntry& entry, uint32_t version, TimePoint checked_at, uint32_t epoch);
+  // The same of a version that is readable and not the current one.
+  void put_older(KeyEntry& entry, SharedKey key, TimePoint checked_at, uint32_t epoch);
+  // The record that was followed last is still the current one, and each cached version the key
+  // that it speaks of. False if nothing is cached. TimePoint::min() as `checked_at`: according to
+  // announcements only, which confirms nothing.
+  bool confirm(KeyEntry& entry, TimePoint checked_at, uint32_t epoch);
   // The id is disabled or deleted: drops the bytes immediately.
   void revoke(KeyEntry& entry, TimePoint checked_at, uint32_t epoch);
   // Forgets everything known: the next read asks.
@@ -202,19 +219,32 @@ class KeyCache {
   bool begin_refresh(KeyEntry& entry) {
     return !entry.refreshing_.exchange(true, std::memory_order_acq_rel);
   }
-  // The cached key, however old, for serving stale. Do not keep it across a wait: a key that is
-  // revoked in the meantime must be wiped.
-  SharedKey held(const KeyEntry& entry) const;
+  // The cached key of a version (0: the current one), however old. Do not keep it across a wait: a
+  // key that is revoked in the meantime must be wiped.
+  SharedKey held(const KeyEntry& entry, uint32_t version = 0) const;
+  // Those of all versions. On the loop's thread, and not across a wait.
+  std::vector<SharedKey> all_held(const KeyEntry& entry) const;
 
   // What this process knows of an id, whether or not its key is cached.
   struct Known {
     Remembered memory;
     std::optional<TimePoint> confirmed_at;  // when its key was last known to be current
-    uint32_t cached = 0;                    // the version whose key is cached; 0: none
+    uint32_t cached = 0;   // the current version if its key is cached; 0: it is not
+    bool any = false;      // some version's key is cached
+    bool revoked = false;  // disabled or deleted
+    bool used = false;     // the current key was read lately
   };
   Known known(const KeyEntry& entry, TimePoint now) const;
-  // `accepted` was verified, and does not go back.
-  void remember(KeyEntry& entry, const Record& accepted);
+
+  struct Followed {
+    uint32_t from = 0;  // the current version changed from this one; 0: it did not, or is the first
+    uint32_t to = 0;
+    std::vector<uint32_t> ended;  // versions that are refused now and were not, or were cached
+  };
+  // `accepted` was verified. Remembers it, wipes the versions that it no longer lets be read, and
+  // makes current what it says: if that version is not cached, the next reader of the plain name
+  // asks for it. A record that goes back is ignored. The state of the key is revoke()'s.
+  Followed follow(KeyEntry& entry, const Record& accepted);
 
   // The state of a watch: while it is live, everything cached that was not announced as changed is
   // current; when it ends, all changes up to `as_of` have been announced.
@@ -233,7 +263,7 @@ class KeyCache {
   const CacheOptions& options() const { return options_; }
   struct Usage {
     size_t entries = 0;  // known ids
-    size_t keys = 0;     // with their key cached
+    size_t keys = 0;     // cached keys, each version counted
     uint64_t evictions = 0;
   };
   Usage usage() const;  // takes each shard's lock, one after the other
@@ -247,6 +277,7 @@ class KeyCache {
     mutable std::mutex mutex;
     KeyIndex entries;
     std::vector<KeyEntry*> held;  // those with a key, for eviction
+    size_t keys = 0;              // theirs, of all versions
     size_t hand = 0;
     uint64_t evictions = 0;
   };
@@ -254,12 +285,26 @@ class KeyCache {
   Shard& shard_of(std::string_view id);
   KeyRef find_locked(Shard& shard, std::string_view id);
   void release(KeyEntry* entry);
-  void forget_held_locked(Shard& shard, KeyEntry& entry);
-  // Returns what it held, to be wiped outside the locks.
-  SharedKey take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now);
-  size_t evict(size_t keys, const KeyEntry* spare);
-  size_t evict_locked(Shard& shard, size_t keys, const KeyEntry* spare, size_t looks,
+  // What was cached of an entry, to be wiped outside the locks.
+  struct Taken {
+    SharedKey key;
+    std::unique_ptr<OlderVersions> older;
+  };
+  // Which key is not to be evicted: the one that needs room.
+  struct Spare {
+    const KeyEntry* entry = nullptr;
+    uint32_t version = 0;
+  };
+  void insert(KeyEntry& entry, SharedKey key, bool current, TimePoint checked_at, uint32_t epoch);
+  // To be called with what keys() was before, after it may have changed.
+  void recount_locked(Shard& shard, KeyEntry& entry, size_t before);
+  Taken take_locked(Shard& shard, KeyEntry& entry, KeyEntry::Held now);
+  size_t evict(size_t keys, Spare spare);
+  size_t evict_locked(Shard& shard, size_t keys, Spare spare, size_t looks,
                       std::vector<SharedKey>& gone);
+  // Of one entry, those that were not used since the last time.
+  static size_t evict_unused_locked(KeyEntry& entry, size_t keys, Spare spare,
+                                    std::vector<SharedKey>& gone);
   void destroy_if_idle_locked(Shard& shard, KeyEntry* entry);
   TimePoint effective_check_locked(const KeyEntry& entry, TimePoint now) const;
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "fs/keys/keyring_impl.h"
-#include "fs/keys/record_memory.h"
+#include "store/record_versions.h"
 
 namespace keyfs {
 namespace {
@@ -12,18 +12,6 @@ namespace {
 // How much earlier than its waiters a flight gives up, so that they get its reasons.
 Duration margin(Duration left) {
   return std::min<Duration>(std::chrono::milliseconds(100), left / 20);
-}
-
-// True if a version by number is no longer served: retired, or permanently without wraps.
-bool is_retired(const Record& record, uint32_t asked) {
-  if (asked == 0) return false;
-  const auto found = record.versions.find(asked);
-  return asked < record.min || (found != record.versions.end() && !found->second.destroyed.empty());
-}
-
-std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {
-  const uint32_t version = asked != 0 ? asked : record.current;
-  return record.versions.contains(version) ? std::optional(version) : std::nullopt;
 }
 
 }  // namespace
@@ -75,7 +63,7 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     case KeyCache::Peek::kServe:
       co_return Opened{std::move(peeked.key), KeySource::kCache};
     case KeyCache::Peek::kRevoked:
-      co_return fail(revoked(id, peeked.state));
+      co_return fail(revoked(id, peeked.state, request.version));
     case KeyCache::Peek::kAsk:
       break;
   }
@@ -159,7 +147,6 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     }
     if (watch.changed && look < kLooks) continue;
     if (!seen->stored) {
-      if (request.version != 0) co_return Landed{};
       // A caller that waits for a disk, or for a turn to create, must not hold a reader's place.
       turn.give_back();
       const bool patiently = !flying_now->creators.empty();
@@ -193,6 +180,8 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       continue;
     }
     const Record& record = seen->stored->record;
+    // Another flight for the same id may have seen more in the meantime.
+    if (look < kLooks && contradiction(entry, record)) continue;
     // A stale answer was true once; it is checked again as soon as it is used.
     if (!seen->strong || watch.changed) epoch = 0;
     if (record.state != KeyState::kEnabled) {
@@ -200,19 +189,20 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       revoke(entry, epoch);
       co_return fail(revoked(id, record.state));
     }
-    if (is_retired(record, request.version)) {
-      accept(entry, *seen);
-      co_return fail(Code::kRevoked, "version " + std::to_string(request.version) + " of key " +
-                                         id + " is retired");
-    }
-    const auto version = wanted_version(record, request.version);
-    if (!version) {
-      if (request.version != 0) co_return Landed{};
+    const uint32_t version = request.version != 0 ? request.version : record.current;
+    const VersionState state = version_state(record, version);
+    if (state != VersionState::kReadable && request.version == 0) {
       const Error none(Code::kCorrupt, "the record of key " + id + " lacks its current version");
       condemn(entry, none);
       co_return fail(none);
     }
-    auto key = co_await unwrap(record, *version, deadline);
+    if (state == VersionState::kRetired || state == VersionState::kDestroyed) {
+      accept(entry, *seen);
+      if (seen->strong) parts.cache.confirm(entry, seen->confirmed_at, epoch);
+      co_return fail(revoked(id, KeyState::kEnabled, version));
+    }
+    if (state != VersionState::kReadable) co_return Landed{};
+    auto key = co_await unwrap(record, version, deadline);
     // The store may have come back in the meantime, and knows better than the memory: the record
     // may be damaged, revoked or gone.
     bool late = false;
@@ -221,7 +211,7 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
     if (!key) co_return fail(std::move(key.error()));
     if (watch.changed && look < kLooks) continue;
     if (record.from_rkms) {
-      auto proven = prove_rkms(seen->stored->record, *version, (*key)->key);
+      auto proven = prove_rkms(seen->stored->record, version, (*key)->key);
       if (!proven) co_return fail(std::move(proven.error()));
       if (goes_back(parts.cache.known(entry, now()).memory, record)) {
         const Error other = other_rkms_key(id);
@@ -229,19 +219,20 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
         co_return fail(other);
       }
     }
-    // Another flight for the same id may have seen more in the meantime.
-    if (const auto why = goes_back(parts.cache.known(entry, now()).memory, record)) {
+    // While the region was asked, too.
+    if (const auto damage = contradiction(entry, record)) {
       if (look < kLooks) continue;
-      const Error damage = went_back(id, *why, parts.memory.forget());
-      condemn(entry, damage);
-      co_return fail(damage);
+      condemn(entry, *damage);
+      co_return fail(*damage);
     }
     if (watch.changed) seen->strong = false;
     accept(entry, *seen);
-    if (*version == record.current) {
+    if (version == record.current) {
       parts.cache.put(entry, *key, seen->confirmed_at, epoch);
-      if (!seen->strong) check_behind(request.entry);
+    } else {
+      parts.cache.put_older(entry, *key, seen->confirmed_at, epoch);
     }
+    if (!seen->strong) check_behind(request.entry);
     Landed landed{std::move(*key), seen->from_memory ? KeySource::kReplica : KeySource::kRegion};
     co_return landed;
   }
@@ -292,7 +283,7 @@ Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inqu
   const std::string id(entry->id());
   const Recall recall = co_await inquiry.recall(!flying_now.creators.empty());
   const auto known = parts.cache.known(*entry, now());
-  const bool seen_here = known.cached != 0 || known.memory.known != 0 || known.memory.rkms != 0;
+  const bool seen_here = known.any || known.memory.known != 0 || known.memory.rkms != 0;
   if (flying_now.creators.empty() && !seen_here && recall.what != Recall::What::kKnown) {
     co_return std::optional<CreationPass>();
   }
@@ -330,6 +321,11 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   info.bytes = current->second.bytes;
   info.created = from_rfc3339(current->second.created).value_or(WallTime{});
   info.regions = impl_->region_list(current->second);
+  for (const uint32_t number : readable_versions(record)) {
+    const Version& version = record.versions.at(number);
+    info.versions[number] = {version.bytes, from_rfc3339(version.created).value_or(WallTime{}),
+                             impl_->region_list(version)};
+  }
   co_return info;
 }
 

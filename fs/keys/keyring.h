@@ -8,8 +8,12 @@
 // served only once the store has confirmed that its record is ours.
 //
 // Nothing goes back: a record is compared with what this host knows about it, in the entry and in
-// the replica (fs/keys/record_memory.h), before a key is served, confirmed or noted. A key whose
-// record is found damaged, or went back, is dropped from the cache.
+// the replica (fs/keys/record_memory.h), and with the cached keys of all its versions, before a key
+// is served, confirmed or noted. A key whose record is found damaged, or went back, is dropped from
+// the cache.
+//
+// Each version is read by its number until the record retires or destroys it. A record that was
+// accepted takes effect on all cached versions at once (KeyCache::follow()).
 //
 // Thread-safety: none; everything on the loop's thread (Loop::post is the way in). Ownership:
 // refers to the members of KeyringParts, which must outlive it; drop its tasks first, then call
@@ -74,8 +78,12 @@ class KeyringObserver {
   // A record that lacks a region, or has a wrong wrap: work for the healer.
   virtual void on_degraded(const std::string& id, bool suspect) = 0;
   // A key that was served is now known to be disabled or deleted, or can't be served any more
-  // because its record is damaged. Called each time.
-  virtual void on_ended(const KeyEntry& entry) = 0;
+  // because its record is damaged (`version` 0); or that version of it is now known to be retired
+  // or destroyed, whether it was served here or not. May be called again for the same.
+  virtual void on_ended(const KeyEntry& entry, uint32_t version) = 0;
+  // From now on the plain name gives `to`, never `from`. Of entries that somebody refers to, or
+  // whose key is cached.
+  virtual void on_current_changed(const KeyEntry& entry, uint32_t from, uint32_t to) = 0;
   // An id was created here: listings are out of date.
   virtual void on_created(const std::string& id) = 0;
 };
@@ -116,8 +124,8 @@ class Keyring final : public ChangeListener {
   Keyring& operator=(const Keyring&) = delete;
 
   // The key, for a caller who may read it; nullopt: there is no such key, and the caller may not
-  // create it. Checks the cache first, for callers whose key was fetched while they queued. Errors:
-  //   kRevoked     the key is disabled or deleted
+  // create it, or no such version that was ever current. Checks the cache first, for callers whose key was fetched while they queued. Errors:
+  //   kRevoked     the key is disabled or deleted, or the version was retired or destroyed
   //   kCorrupt     the record does not parse, is for another id, its wraps or check value are
   //                wrong, it contradicts what this host knows, or the store lost it; logged with
   //                its id, never repaired by creating a new key

@@ -149,8 +149,13 @@ struct Keyring::Impl {
   Task<Result<Created>> create(OpenRequest request, CreationPass pass, TimePoint deadline,
                                Flights::Flight* flight, uint32_t epoch,
                                std::shared_ptr<Creation> creation);
-  // The record was verified: later records must not go back from it.
+  // Why the record can't be a successor of what is known of the entry by now; or why it is not the
+  // record of the keys that are cached.
+  std::optional<Error> contradiction(const KeyEntry& entry, const Record& record);
+  // The record was verified: later records must not go back from it, and it takes effect.
   void accept(KeyEntry& entry, const Inquiry::Seen& seen);
+  // The same without noting it in the host's memory.
+  void follow(KeyEntry& entry, const Record& record);
   Task<Result<SharedKey>> unwrap(const Record& record, uint32_t version, TimePoint deadline);
   Result<void> make_room(size_t bytes);
   SharedKey make_data_key(SecretBytes key, const Record& record, uint32_t version,
@@ -169,6 +174,7 @@ struct Keyring::Impl {
   // Whether the cached key was unwrapped from these.
   bool has_same_wraps(const KeyEntry& entry, const Version& version) const;
   void check_behind(const KeyRef& entry);
+  Task<void> fetch_current(KeyRef entry);
   Task<void> cool_down(KeyRef entry, Check check);
 
   const KeyringParts parts;

@@ -3,6 +3,7 @@
 
 #include "fs/keys/key_maker.h"
 #include "fs/keys/keyring_impl.h"
+#include "fs/keys/record_memory.h"
 
 namespace keyfs {
 namespace {
@@ -64,7 +65,11 @@ Task<Result<Created>> Keyring::Impl::create(OpenRequest request, CreationPass pa
     co_return fail(why.code == Code::kTimeout ? Code::kUnavailable : why.code,
                    "key " + id + " was created but is not handed out yet: " + why.message);
   }
-  parts.cache.put(*request.entry, key, asked_at, epoch);
+  // Unless what was announced in the meantime has overtaken it.
+  const auto known = parts.cache.known(*request.entry, now());
+  if (!known.revoked && known.memory.version == key->version) {
+    parts.cache.put(*request.entry, key, asked_at, epoch);
+  }
   tell_degraded(record, record.current, false);
   if (parts.observer != nullptr) parts.observer->on_created(id);
   Created created{key, std::nullopt};
@@ -141,11 +146,37 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
 
 void Keyring::Impl::revoke(KeyEntry& entry, uint32_t epoch) {
   parts.cache.revoke(entry, now(), epoch);
-  if (parts.observer != nullptr) parts.observer->on_ended(entry);
+  if (parts.observer != nullptr) parts.observer->on_ended(entry, 0);
+}
+
+std::optional<Error> Keyring::Impl::contradiction(const KeyEntry& entry, const Record& record) {
+  const std::string id(entry.id());
+  if (const auto why = goes_back(parts.cache.known(entry, now()).memory, record)) {
+    return went_back(id, *why, parts.memory.forget());
+  }
+  if (record.state != KeyState::kEnabled) return std::nullopt;  // no key is served by it
+  // The same version must be the same key, or somebody has tampered with the record.
+  for (const SharedKey& key : parts.cache.all_held(entry)) {
+    const auto found = record.versions.find(key->version);
+    if (found == record.versions.end()) {
+      const std::string why = "version " + std::to_string(key->version) + " is gone";
+      return went_back(id, why, parts.memory.forget());
+    }
+    auto right = verify_key(key->key, id, key->version, found->second);
+    if (!right) return std::move(right.error());
+  }
+  return std::nullopt;
+}
+
+void Keyring::Impl::follow(KeyEntry& entry, const Record& record) {
+  const KeyCache::Followed news = parts.cache.follow(entry, record);
+  if (parts.observer == nullptr) return;
+  for (const uint32_t version : news.ended) parts.observer->on_ended(entry, version);
+  if (news.from != 0) parts.observer->on_current_changed(entry, news.from, news.to);
 }
 
 void Keyring::Impl::accept(KeyEntry& entry, const Inquiry::Seen& seen) {
-  parts.cache.remember(entry, seen.stored->record);
+  follow(entry, seen.stored->record);
   if (!pinned.empty()) pinned.erase(std::string(entry.id()));
   if (!seen.from_memory) parts.memory.note(*seen.stored, seen.strong);
 }
@@ -155,10 +186,11 @@ void Keyring::Impl::condemn(KeyEntry& entry, const Error& error, Sighting what) 
   tell_corrupt(id, error);
   // The record may be removed next, as the first thing that an operator tries.
   parts.memory.note_seen(id, what);
-  if (parts.cache.known(entry, now()).memory.rkms != 0) pinned[id] = parts.cache.find(id);
-  if (parts.cache.known(entry, now()).cached == 0) return;
+  const auto known = parts.cache.known(entry, now());
+  if (known.memory.rkms != 0) pinned[id] = parts.cache.find(id);
+  if (!known.any) return;
   parts.cache.drop(entry);
-  if (parts.observer != nullptr) parts.observer->on_ended(entry);
+  if (parts.observer != nullptr) parts.observer->on_ended(entry, 0);
 }
 
 void Keyring::Impl::tell_corrupt(const std::string& id, const Error& error) {

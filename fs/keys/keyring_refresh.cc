@@ -86,7 +86,7 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     }
     if (watch.changed && look < kLooks) continue;
     const auto known = parts.cache.known(*entry, now());
-    if (known.cached == 0) co_return Check::kRight;  // gone in the meantime; the next reader asks
+    if (!known.any) co_return Check::kRight;  // gone in the meantime; the next reader asks
     if (!seen->stored) {
       parts.log.error("key " + id +
                           " is served from the cache until serve_stale_for has passed, and then "
@@ -109,25 +109,30 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
       revoke(*entry, watch.changed ? 0 : epoch);
       co_return Check::kRight;
     }
-    const auto current = record.versions.find(record.current);
     // Without a check value, only the same wraps are sure to hold the same key.
-    if (record.current == known.cached && current != record.versions.end() &&
-        (!record.from_rkms || has_same_wraps(*entry, current->second))) {
-      // The same version must be the same key, or somebody has tampered with the record.
-      if (const SharedKey held = parts.cache.held(*entry); held != nullptr) {
-        if (auto right = verify_key(held->key, id, held->version, current->second); !right) {
-          condemn(*entry, right.error());
-          co_return Check::kFailed;
-        }
+    const auto current = record.versions.find(record.current);
+    const bool other_item =
+        record.from_rkms && known.cached != 0 &&
+        (current == record.versions.end() || !has_same_wraps(*entry, current->second));
+    if (!other_item) {
+      if (const auto damage = contradiction(*entry, record)) {
+        condemn(*entry, *damage);
+        co_return Check::kFailed;
       }
-      if (recall->what == Recall::What::kUnknown) {
+      const bool proven = recall->what != Recall::What::kUnknown;
+      if (proven) {
+        accept(*entry, *seen);
+        parts.cache.confirm(*entry, seen->confirmed_at, watch.changed ? 0 : epoch);
+      } else {
+        follow(*entry, record);  // what it refuses
+      }
+      // If only older versions are read, nobody needs the current one.
+      if (known.cached == 0 || parts.cache.held(*entry) != nullptr) {
+        if (proven) co_return Check::kRight;
         parts.log.warn("a cached key could not be checked against what this host has seen",
                        {{"id", id}, {"reason", recall->why ? recall->why->message : ""}});
         co_return Check::kUnproven;
       }
-      accept(*entry, *seen);
-      parts.cache.confirm(*entry, known.cached, seen->confirmed_at, watch.changed ? 0 : epoch);
-      co_return Check::kRight;
     }
     OpenRequest wish(entry, false, deadline);
     wish.strong = true;
@@ -145,29 +150,41 @@ bool Keyring::Impl::has_same_wraps(const KeyEntry& entry, const Version& version
   return held != nullptr && print && held->wraps == *print;
 }
 
+// Ahead of the next reader, who asks again if it fails.
+Task<void> Keyring::Impl::fetch_current(KeyRef entry) {
+  const TimePoint deadline = now() + options.open_deadline;
+  OpenRequest wish(std::move(entry), false, deadline);
+  wish.strong = true;
+  (void)co_await fly(std::move(wish), deadline);
+}
+
 void Keyring::on_change(const std::string& id, const std::optional<Stored>& stored) {
   Impl& impl = *impl_;
   const auto [first, last] = impl.watches.equal_range(id);
   for (auto watch = first; watch != last; ++watch) watch->second->changed = true;
   const KeyRef entry = impl.parts.cache.find(id);
   KeyCache& cache = impl.parts.cache;
-  const bool back =
-      stored && entry && goes_back(cache.known(*entry, impl.now()).memory, stored->record);
+  const bool back = stored && entry && impl.contradiction(*entry, stored->record);
   // A record that goes back is either an old announcement or damage: ask the store which.
   if (!stored || back) {
     impl.parts.memory.doubt(id);
     if (!entry) return;
     cache.doubt(*entry);
-    if (cache.known(*entry, impl.now()).cached != 0) impl.check_behind(entry);
+    if (cache.known(*entry, impl.now()).any) impl.check_behind(entry);
     return;
   }
   impl.parts.memory.note(*stored, cache.live());
   if (!entry) return;
-  cache.remember(*entry, stored->record);
-  if (stored->record.state != KeyState::kEnabled) {
-    impl.revoke(*entry, cache.epoch());
-  } else if (!cache.confirm(*entry, stored->record.current, TimePoint::min(), cache.epoch())) {
-    cache.drop(*entry);  // enabled again, or a new version: the next reader fetches it
+  const Record& record = stored->record;
+  const auto before = cache.known(*entry, impl.now());
+  const bool enabled = record.state == KeyState::kEnabled;
+  if (enabled && before.revoked) cache.drop(*entry);  // the next reader fetches it
+  impl.follow(*entry, record);
+  if (!enabled) return impl.revoke(*entry, cache.epoch());
+  cache.confirm(*entry, TimePoint::min(), cache.epoch());
+  // A new version of a key that is being read is fetched now, any other by its next reader.
+  if (before.cached != 0 && before.used && cache.held(*entry) == nullptr) {
+    impl.loop().spawn(impl.fetch_current(entry));
   }
 }
 

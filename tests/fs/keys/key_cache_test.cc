@@ -67,7 +67,7 @@ TEST_F(KeyCacheTest, older_than_fresh_it_is_served_and_one_reader_is_told_to_ref
   EXPECT_EQ(peek(entry), Peek::kServe);
   cache.refreshed(*entry);  // in vain
   EXPECT_EQ(peek(entry), Peek::kServeAndRefresh);
-  EXPECT_TRUE(cache.confirm(*entry, 1, clock.now(), cache.epoch()));
+  EXPECT_TRUE(cache.confirm(*entry, clock.now(), cache.epoch()));
   cache.refreshed(*entry);
   EXPECT_EQ(peek(entry), Peek::kServe);
 }
@@ -216,10 +216,10 @@ TEST_F(KeyCacheTest, after_a_gap_every_key_is_checked) {
   cache.mark_gap();
   EXPECT_EQ(peek(entry), Peek::kServeAndRefresh);
   // An answer that the store gave before the gap does not count.
-  cache.confirm(*entry, 1, clock.now(), before);
+  cache.confirm(*entry, clock.now(), before);
   cache.refreshed(*entry);
   EXPECT_EQ(peek(entry), Peek::kServeAndRefresh);
-  cache.confirm(*entry, 1, clock.now(), cache.epoch());
+  cache.confirm(*entry, clock.now(), cache.epoch());
   cache.refreshed(*entry);
   EXPECT_EQ(peek(entry), Peek::kServe);
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,10 +34,16 @@ struct Seen final : KeyringObserver {
   void on_refreshed(bool ok) override { ++(ok ? refreshed : refresh_failed); }
   void on_lost_race() override { ++lost_races; }
   void on_degraded(const std::string& id, bool) override { degraded.push_back(id); }
-  void on_ended(const KeyEntry& entry) override { ended.emplace_back(entry.id()); }
+  void on_ended(const KeyEntry& entry, uint32_t version) override {
+    ended.push_back(std::string(entry.id()) + (version != 0 ? "/" + std::to_string(version) : ""));
+  }
+  void on_current_changed(const KeyEntry& entry, uint32_t from, uint32_t to) override {
+    changed.push_back(std::string(entry.id()) + " " + std::to_string(from) + "-" +
+                      std::to_string(to));
+  }
   void on_created(const std::string&) override { ++made; }
   int created = 0, failed = 0, refreshed = 0, refresh_failed = 0, lost_races = 0, made = 0;
-  std::vector<std::string> degraded, ended;
+  std::vector<std::string> degraded, ended, changed;
 };
 
 // A host that has seen nothing and remembers nothing.
@@ -79,10 +86,12 @@ struct ScriptedMemory final : HostMemory {
     sightings.push_back(what);
   }
   Task<Result<void>> kept(std::string) override {
+    if (keeping > Duration::zero()) co_await loop.sleep_for(keeping);
     if (keeps) co_return Result<void>();
     co_return fail(Code::kUnavailable, "the disk is full");
   }
   bool keeps = true;
+  Duration keeping{};
   void doubt(const std::string&) override {}
   void on_live(bool) override {}
   void on_gap() override {}
@@ -169,6 +178,10 @@ struct Daemon {
   Result<std::optional<Opened>> open(const std::string& id, bool create, Duration time_left = 10s) {
     return world.time.loop.run_task(opening(id, create, time_left));
   }
+  // As a descriptor of that version is read, and a file of it opened.
+  std::string read_version(const std::string& id, uint32_t version) {
+    return told(world.time.loop.run_task(opening(id, false, 10s, version)));
+  }
   // The bytes, or what went wrong.
   std::string read(const std::string& id, bool create = true) { return told(open(id, create)); }
   static std::string told(const Result<std::optional<Opened>>& opened) {
@@ -230,6 +243,55 @@ struct KeyringTest : ::testing::Test {
     record.state = state;
     ++record.serial;
     rewrite(record);
+  }
+  // As an operator changes a record.
+  void change(const std::string& id, const std::function<void(Record&)>& how) {
+    Record record = stored(id);
+    how(record);
+    ++record.serial;
+    rewrite(record);
+  }
+  // A new version, made current at once; its bytes.
+  std::string rotate(Daemon& by, const std::string& id) {
+    Record record = stored(id);
+    const uint32_t number = record.versions.rbegin()->first + 1;
+    const auto making = [&]() -> Task<Result<CreatedKey>> {
+      EncryptionContext context = key_context(id, number, record.origin);
+      co_return co_await by.regions->create(32, context, now() + 10s);
+    };
+    auto made = world.time.loop.run_task(making());
+    EXPECT_TRUE(made) << made.error().message;
+    Version version = record.versions.at(1);
+    version.wrapped.clear();
+    version.check = *check_of(made->key, id, number);
+    version.token = "t" + std::to_string(number);
+    version.promoted = version.created;
+    for (const auto& [region, wrapped] : made->wrapped) {
+      version.wrapped[region] = {wrapped.master, wrapped.blob, version.created, ""};
+    }
+    record.versions[number] = version;
+    record.last = number;
+    record.current = number;
+    ++record.serial;
+    rewrite(record);
+    return std::string(made->key.reveal_text());
+  }
+  void retire(const std::string& id, uint32_t min) {
+    change(id, [&](Record& record) { record.min = min; });
+  }
+  void promote(const std::string& id, uint32_t version) {
+    change(id, [&](Record& record) { record.current = version; });
+  }
+  void destroy(const std::string& id, uint32_t number) {
+    change(id, [&](Record& record) {
+      Version& version = record.versions.at(number);
+      version.destroyed = version.created;
+      version.wrapped.clear();
+    });
+  }
+  void announce(Daemon& to, const std::string& id) {
+    to.keyring->on_change(id,
+                          Stored{stored(id), std::to_string(world.records->find(id)->revision)});
   }
   TimePoint now() { return world.time.loop.now(); }
 

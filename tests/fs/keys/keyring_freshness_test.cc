@@ -88,6 +88,7 @@ TEST_F(KeyringFreshness, a_new_version_is_fetched_by_the_refresh) {
   }
   record.versions[2] = version;
   record.current = 2;
+  ++record.serial;
   rewrite(record);
   wait(2min);
   one.read("orders");

@@ -10,14 +10,15 @@ using testing::KeyringTest;
 using testing::ScriptedMemory;
 using namespace std::chrono_literals;
 
-enum class Says { kHit, kMiss, kCorrupt, kError, kRevoked, kHang };
+enum class Says { kHit, kMiss, kCorrupt, kError, kRevoked, kHang, kRotated, kRetired };
 enum class When { kBefore, kDuring, kAfter };
 
 constexpr Duration kMemoryTakes = 100ms;
 constexpr Duration kRegionTakes = 300ms;
 
 const char* name(Says says) {
-  const char* const names[] = {"hit", "miss", "corrupt", "error", "revoked", "hang"};
+  const char* const names[] = {"hit",     "miss", "corrupt", "error",
+                               "revoked", "hang", "rotated", "retired"};
   return names[static_cast<int>(says)];
 }
 const char* name(When when) {
@@ -49,16 +50,27 @@ struct KeyringOrder : KeyringTest {
       case Says::kHang:
         daemon.store.fault.hang = true;
         break;
+      case Says::kRotated:
+        world.records->write_raw("orders", rotated);
+        break;
+      case Says::kRetired:
+        world.records->write_raw("orders", rotated);
+        retire("orders", 2);
+        break;
     }
   }
-  // What a read must give.
-  std::string wanted(Says says) const {
+  // What a read must give; `version` 0: of the plain name.
+  std::string wanted(Says says, uint32_t version = 0) const {
     switch (says) {
       case Says::kMiss:
       case Says::kCorrupt:
         return "corrupt";
       case Says::kRevoked:
         return "revoked";
+      case Says::kRotated:
+        return version == 0 ? second : key;
+      case Says::kRetired:
+        return version == 0 ? second : "revoked";
       default:
         return key;
     }
@@ -66,32 +78,39 @@ struct KeyringOrder : KeyringTest {
 
   const std::string key = Daemon(world).read("orders");
   const std::string json = world.records->find("orders")->json;
+  Daemon rotator{world};
+  const std::string second = rotate(rotator, "orders");
+  const std::string rotated = world.records->find("orders")->json;
 };
 
 TEST_F(KeyringOrder, the_stores_word_counts_in_every_order_of_events) {
   for (const bool was_out : {false, true}) {
-    for (const Says says :
-         {Says::kHit, Says::kMiss, Says::kCorrupt, Says::kError, Says::kRevoked, Says::kHang}) {
+    for (const Says says : {Says::kHit, Says::kMiss, Says::kCorrupt, Says::kError, Says::kRevoked,
+                            Says::kHang, Says::kRotated, Says::kRetired}) {
       for (const When when : {When::kBefore, When::kDuring, When::kAfter}) {
-        SCOPED_TRACE(std::string(name(says)) + " " + name(when) +
-                     (was_out ? " the copy, after an error" : " the copy"));
-        world.records->write_raw("orders", json);
-        ScriptedMemory memory(world.time.loop);
-        memory.knows(stored("orders"));
-        memory.delay = kMemoryTakes;
-        Daemon daemon(world, &memory);
-        for (auto* region : daemon.region) region->answer_after(kRegionTakes);
-        if (was_out) {  // then the copy is used at once
-          daemon.store.fail_with(Code::kUnavailable);
-          (void)daemon.open("other", false);
+        for (const uint32_t version : {0u, 1u}) {
+          SCOPED_TRACE(std::string(name(says)) + " " + name(when) +
+                       (was_out ? " the copy, after an error" : " the copy") +
+                       (version == 0 ? "" : ", by number"));
+          world.records->write_raw("orders", json);
+          ScriptedMemory memory(world.time.loop);
+          memory.knows(stored("orders"));
+          memory.delay = kMemoryTakes;
+          Daemon daemon(world, &memory);
+          for (auto* region : daemon.region) region->answer_after(kRegionTakes);
+          if (was_out) {  // then the copy is used at once
+            daemon.store.fail_with(Code::kUnavailable);
+            (void)daemon.open("other", false);
+          }
+          prepare(daemon, says, when);
+          const auto there = world.records->find("orders");
+          const std::string before = there ? there->json : "";
+          EXPECT_EQ(version == 0 ? daemon.read("orders") : daemon.read_version("orders", version),
+                    wanted(says, version));
+          EXPECT_EQ(daemon.store.calls.put, 0);
+          const auto after = world.records->find("orders");
+          EXPECT_EQ(after ? after->json : "", before);
         }
-        prepare(daemon, says, when);
-        const auto there = world.records->find("orders");
-        const std::string before = there ? there->json : "";
-        EXPECT_EQ(daemon.read("orders"), wanted(says));
-        EXPECT_EQ(daemon.store.calls.put, 0);
-        const auto after = world.records->find("orders");
-        EXPECT_EQ(after ? after->json : "", before);
       }
     }
   }
