@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,13 +20,20 @@ namespace keyfs {
 // Names of regions; keys that are wrapped in the same regions share one list.
 using RegionList = std::shared_ptr<const std::vector<std::string>>;
 
+struct VersionInfo {
+  uint32_t bytes = 0;
+  WallTime created{};
+  RegionList regions;  // where it is wrapped
+};
+
 // What is known about a key without unwrapping it (extended attributes, describe).
 struct KeyInfo {
   KeyState state = KeyState::kEnabled;
   uint32_t version = 0;  // the current one
   uint32_t bytes = 0;
   WallTime created{};
-  RegionList regions;  // where that version is wrapped
+  RegionList regions;                        // where that version is wrapped
+  std::map<uint32_t, VersionInfo> versions;  // those that can be read, if the key is enabled
 };
 
 struct DataKey {

@@ -5,6 +5,7 @@
 
 #include "fs/keys/keyring_impl.h"
 #include "fs/keys/record_memory.h"
+#include "store/record_versions.h"
 
 namespace keyfs {
 namespace {
@@ -16,14 +17,14 @@ Duration margin(Duration left) {
 
 // True if a version by number is no longer served: retired, or permanently without wraps.
 bool is_retired(const Record& record, uint32_t asked) {
-  if (asked == 0) return false;
-  const auto found = record.versions.find(asked);
-  return asked < record.min || (found != record.versions.end() && !found->second.destroyed.empty());
+  const VersionState state = version_state(record, asked);
+  return asked != 0 && (state == VersionState::kRetired || state == VersionState::kDestroyed);
 }
 
 std::optional<uint32_t> wanted_version(const Record& record, uint32_t asked) {
   const uint32_t version = asked != 0 ? asked : record.current;
-  return record.versions.contains(version) ? std::optional(version) : std::nullopt;
+  const bool readable = version_state(record, version) == VersionState::kReadable;
+  return readable ? std::optional(version) : std::nullopt;
 }
 
 }  // namespace
@@ -315,6 +316,11 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   info.bytes = current->second.bytes;
   info.created = from_rfc3339(current->second.created).value_or(WallTime{});
   info.regions = impl_->region_list(current->second);
+  for (const uint32_t number : readable_versions(record)) {
+    const Version& version = record.versions.at(number);
+    info.versions[number] = {version.bytes, from_rfc3339(version.created).value_or(WallTime{}),
+                             impl_->region_list(version)};
+  }
   co_return info;
 }
 

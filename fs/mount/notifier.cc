@@ -88,6 +88,13 @@ void FuseNotifier::work() {
       case Drop::kName:
         fuse_lowlevel_notify_inval_entry(session_, drop.id, drop.name.data(), drop.name.size());
         break;
+      case Drop::kReplaced:
+        fuse_lowlevel_notify_delete(session_, drop.id, drop.node, drop.name.data(),
+                                    drop.name.size());
+        break;
+      case Drop::kWake:
+        fuse_lowlevel_notify_poll(drop.poll.get());
+        break;
     }
     lock.lock();
     busy_ = false;

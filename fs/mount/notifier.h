@@ -1,4 +1,4 @@
-// Tells the kernel to drop pages, attributes and names.
+// Tells the kernel to drop pages, attributes and names, and to wake those who poll a file.
 //
 // Such a call waits for kernel locks that a request waiting for us may hold: never make it on a
 // thread that handles requests, or on the loop's. A dedicated thread makes the calls, in order.
@@ -16,6 +16,9 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
+
+#include "fs/mount/polled_files.h"
 
 struct fuse_session;
 
@@ -42,6 +45,13 @@ class FuseNotifier {
     push({Drop::kName, directory, std::move(name)});
   }
 
+  // The same as if somebody had deleted it, which inotify(7) tells those who watch that node, unless
+  // it is open. The name is looked up again.
+  void replace(uint64_t directory, std::string name, uint64_t node) {
+    push({Drop::kReplaced, directory, std::move(name), nullptr, node});
+  }
+  void wake(PollHandle file) { push({Drop::kWake, 0, {}, std::move(file)}); }
+
   // Returns memory that the kernel's FORGETs have freed to the system, a little later and at most
   // once per kTrimEvery.
   void trim();
@@ -58,9 +68,11 @@ class FuseNotifier {
 
  private:
   struct Drop {
-    enum What { kPages, kAttributes, kName } what;
+    enum What { kPages, kAttributes, kName, kReplaced, kWake } what;
     uint64_t id;
     std::string name;
+    PollHandle poll = nullptr;
+    uint64_t node = 0;
   };
   static constexpr auto kTrimEvery = std::chrono::seconds(1);
 
