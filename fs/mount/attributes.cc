@@ -103,6 +103,12 @@ FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& in
   }
   attributes.st_mode = S_IFREG | section.mode;
   attributes.st_nlink = 1;
+  if (inode.version() != 0 && known_bytes(ops, inode) == 0) {
+    const SharedKey held = ops.parts_.cache.held(entry);
+    if (held != nullptr && held->version == inode.version()) {
+      learn(inode, static_cast<uint32_t>(held->key.size()), held->created);
+    }
+  }
   set_times(attributes, created_at(ops, inode));
   // An OPEN may learn another size while this answer is on its way. It reads told_bytes after it
   // learned the size; we read the size after we noted what we tell: one of the two sees the other.

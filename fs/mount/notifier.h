@@ -16,7 +16,6 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <utility>
 
 #include "fs/mount/polled_files.h"
 
@@ -48,9 +47,8 @@ class FuseNotifier {
   // The same as if somebody had deleted it, which inotify(7) tells those who watch that node, unless
   // it is open. The name is looked up again.
   void replace(uint64_t directory, std::string name, uint64_t node) {
-    push({Drop::kReplaced, directory, std::move(name), nullptr, node});
+    push({Drop::kReplaced, directory, std::move(name), node});
   }
-  void wake(PollHandle file) { push({Drop::kWake, 0, {}, std::move(file)}); }
 
   // Returns memory that the kernel's FORGETs have freed to the system, a little later and at most
   // once per kTrimEvery.
@@ -61,6 +59,10 @@ class FuseNotifier {
   // flight with old attributes.
   void drop_attributes_now(uint64_t id);
 
+  // Wakes those who poll this open file, at once: the kernel waits for nothing there. From any
+  // thread.
+  void wake(const PollHandle& file);
+
   // Waits until all earlier requests are done. For tests.
   void drain();
   // The same, for at most this long. False: not done.
@@ -68,10 +70,9 @@ class FuseNotifier {
 
  private:
   struct Drop {
-    enum What { kPages, kAttributes, kName, kReplaced, kWake } what;
+    enum What { kPages, kAttributes, kName, kReplaced } what;
     uint64_t id;
     std::string name;
-    PollHandle poll = nullptr;
     uint64_t node = 0;
   };
   static constexpr auto kTrimEvery = std::chrono::seconds(1);

@@ -158,7 +158,7 @@ void FuseOps::current_changed(const KeyEntry& entry) {
     // Never a version's own file: a descriptor's path in /proc would end with "(deleted)".
     if (view.view() == View::kCurrent) notifier_.replace(view.parent(), view.name(), view.id);
   });
-  for (auto& poll : polled_.take_all_of(entry)) notifier_.wake(std::move(poll));
+  for (const auto& poll : polled_.take_all_of(entry)) notifier_.wake(poll);
 }
 
 MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size(), polled_.size()}; }
@@ -381,8 +381,8 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
     let_go(self, *inode, opener);
     if (self.polled_.size() != 0) {
       const size_t left = self.handles_.count(ino, opener);
-      for (auto& poll : self.polled_.released(ino, file->fh, left)) {
-        self.notifier_.wake(std::move(poll));
+      for (const auto& poll : self.polled_.released(ino, file->fh, left)) {
+        self.notifier_.wake(poll);
       }
     }
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {

@@ -61,8 +61,8 @@ Task<void> FuseHandlers::watch_polled(FuseOps& self) {
     for (const KeyRef& entry : self.polled_.entries()) {
       const uint32_t current = current_version(self, entry);
       if (current == 0) continue;
-      for (auto& poll : self.polled_.take_others(*entry, current)) {
-        self.notifier_.wake(std::move(poll));
+      for (const auto& poll : self.polled_.take_others(*entry, current)) {
+        self.notifier_.wake(poll);
       }
     }
   } while (!self.polled_.may_end());
