@@ -324,10 +324,9 @@ void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
     const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     if (section.hidden) return ENOENT;
     if ((mask & X_OK) != 0 && inode->view() != View::kVersions) return EACCES;
+    if ((mask & (R_OK | X_OK)) == 0) return 0;
     RequestGroups groups(req);
-    if ((mask & (R_OK | X_OK)) != 0 && !Policy::may_read(section, caller(req), groups))
-      return EACCES;
-    return 0;
+    return Policy::may_read(section, caller(req), groups) ? 0 : EACCES;
   };
   fuse_reply_err(req, answer());
 }
