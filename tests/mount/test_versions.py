@@ -241,7 +241,7 @@ def test_the_installed_header_is_c_and_works(rotated, folder):
     source = folder / "version.c"
     source.write_text('#include "keyfs.h"\n#include <fcntl.h>\n#include <stdio.h>\n'
                       'int main(int n, char **a) { uint32_t v; int fd = open(a[n - 1], O_RDONLY);\n'
-                      '  if (fd < 0 || ioctl(fd, KEYFS_IOC_VERSION, &v) != 0) return 1; printf("%u", v); return 0; }\n')
+                      '  if (fd < 0 || ioctl(fd, KEYFS_IOC_VERSION, &v) != 0) return 1;\n  printf("%u", v);\n  return 0; }\n')
     header = os.path.join(os.path.dirname(__file__), "..", "..", "fs", "mount")
     subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_GNU_SOURCE", "-I", header, "-o", folder / "version", source], check=True)
     for path, number in (("orders", "3"), (".keyfs/versions/orders/2", "2"), (".keyfs/hex/orders", "3")):
