@@ -134,6 +134,22 @@ Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view te
   return bytes;
 }
 
+Result<SecretBytes> hex_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes) {
+  auto text = arena.allocate(2 * bytes.size());
+  if (!text) return text;
+  const auto digit = [](uint32_t four_bits) {
+    const uint32_t letter = within(four_bits, 10, 15);
+    return static_cast<uint8_t>((letter & (four_bits - 10 + 'a')) |
+                                (~letter & 0xff & (four_bits + '0')));
+  };
+  auto out = text->reveal_mutable();
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    out[2 * i] = digit(bytes[i] >> 4);
+    out[2 * i + 1] = digit(bytes[i] & 15);
+  }
+  return text;
+}
+
 std::string hex_encode(std::span<const uint8_t> bytes) {
   std::string text;
   text.reserve(2 * bytes.size());

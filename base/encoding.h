@@ -5,9 +5,9 @@
 //
 // Base64: RFC 4648 section 4, the standard alphabet with padding, and nothing else. Decoding
 // accepts only what encoding would have written: no white space, no missing padding, no stray bits
-// in the last character. So every text has one value and every value one text. There are no
-// branches or table look-ups that depend on characters or bytes, so the time taken reveals only the
-// length.
+// in the last character. So every text has one value and every value one text. There, and in what is
+// for secrets, no branch or table look-up depends on characters or bytes: the time taken reveals only
+// the length.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +32,7 @@ Result<std::vector<uint8_t>> base64_decode(std::string_view text);
 // For secrets: the result is the only copy. Also SecretArena::allocate()'s errors.
 Result<SecretBytes> base64_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
 Result<SecretBytes> base64_decode_secret(SecretArena& arena, std::string_view text);
+Result<SecretBytes> hex_encode_secret(SecretArena& arena, std::span<const uint8_t> bytes);
 
 std::string hex_encode(std::span<const uint8_t> bytes);          // lower case
 Result<std::vector<uint8_t>> hex_decode(std::string_view text);  // either case

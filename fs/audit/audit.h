@@ -1,11 +1,12 @@
 // The audit log: one line of JSON for every open(2) of a key, allowed or denied.
 //
-//   {"time":"2026-11-22T03:46:00.123Z","event":"open","id":"orders","version":1,"uid":1000,
-//    "gid":1000,"pid":4711,"exe":"/usr/bin/cat","cgroup":"/user.slice","verdict":"allowed",
-//    "section":"[keys orders*]","line":12,"source":"region","region":"us-east-1","created":true,
-//    "us":1234,"errno":null,"reason":null,"count":1}
+//   {"time":"2026-11-22T03:46:00.123Z","event":"open","id":"orders","version":1,"asked":null,
+//    "view":null,"uid":1000,"gid":1000,"pid":4711,"exe":"/usr/bin/cat","cgroup":"/user.slice",
+//    "verdict":"allowed","section":"[keys orders*]","line":12,"source":"region",
+//    "region":"us-east-1","created":true,"us":1234,"errno":null,"reason":null,"count":1}
 // verdict: allowed | denied (the policy) | absent | failed; source: cache | region | replica |
-// null.
+// null; version: what was handed out; asked: the number that it was opened by, null for the current
+// one; view: hex | base64 | null.
 //
 // The creation of a key is told by the line of the one opener for whom it was done
 // ("created":true). If that one did not get the key, it has a line of its own, with "event":"created" and the same fields, of which those

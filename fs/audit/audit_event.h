@@ -48,8 +48,10 @@ struct AuditEvent {
   uint64_t after = 0;  // of a refusal: how many lines about keys came before it
   uid_t uid = 0;
   gid_t gid = 0;
-  uint32_t version = 0;
-  int error = 0;  // errno of the reply, 0 if it was opened
+  uint32_t version = 0;   // that was handed out, or created
+  uint32_t asked = 0;     // by number; 0: the current one
+  std::string_view view;  // "hex", "base64": the text of it; a constant, or empty
+  int error = 0;          // errno of the reply, 0 if it was opened
   Kind kind = Kind::kOpen;
   AuditVerdict verdict = AuditVerdict::kFailed;  // of an open
   KeySource source = KeySource::kNone;

@@ -153,6 +153,8 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   const bool open = event.kind == AuditEvent::Kind::kOpen;
   line.text_or_null(event_field(event.kind), event.key ? event.key->id() : std::string_view());
   line.number_or_null(R"(,"version":)", event.version);
+  line.number_or_null(R"(,"asked":)", event.asked);
+  line.word(R"(,"view":)", event.view);
   if (event.anybody) {
     line.fields(R"(,"uid":null)");
   } else {

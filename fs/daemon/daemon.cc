@@ -284,8 +284,8 @@ Result<void> Daemon::Parts::open_file_system() {
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
   fuse_options.open_deadline = settings.open_deadline;
-  ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, *policy, *audit, processes, files,
-                        metrics, *log, *ids},
+  ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, backends->arena(), *policy, *audit,
+                        processes, files, metrics, *log, *ids},
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;

@@ -54,7 +54,7 @@ void DaemonObserver::on_ended(const KeyEntry& entry, uint32_t /*version*/) {
 
 // Pages of the plain name are shared by all who map it: a new opener must not find the old ones.
 void DaemonObserver::on_current_changed(const KeyEntry& entry, uint32_t /*from*/, uint32_t /*to*/) {
-  if (ops_ != nullptr) ops_->key_ended(entry);
+  if (ops_ != nullptr) ops_->current_changed(entry);
 }
 
 void DaemonObserver::on_created(const std::string&) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <limits>
 
 #include "fs/mount/handlers.h"
 #include "fs/mount/key_words.h"
@@ -55,6 +57,30 @@ uint32_t FuseHandlers::largest_size(const FuseOps& ops) {
   return std::max(kMaxKeyBytes, ops.options_.key_bytes);
 }
 
+// The size of the key that is found there; 0: unknown.
+uint32_t FuseHandlers::known_bytes(FuseOps& ops, const Inode& inode) {
+  if (inode.view() == View::kVersion) return static_cast<const ViewInode&>(inode).bytes.load();
+  if (const uint32_t bytes = inode.entry->bytes_or(0); bytes != 0) return bytes;
+  return ops.parts_.backend.listed_bytes(inode.entry->id()).value_or(0);
+}
+
+void FuseHandlers::learn(Inode& inode, uint32_t bytes, WallTime created) {
+  if (inode.view() != View::kVersion) return;
+  auto& version = static_cast<ViewInode&>(inode);
+  version.created = created.time_since_epoch().count();
+  version.bytes = bytes;
+}
+
+WallTime FuseHandlers::created_at(FuseOps& ops, const Inode& inode) {
+  if (inode.view() == View::kVersion) {
+    const auto& version = static_cast<const ViewInode&>(inode);
+    if (version.bytes == 0) return ops.started_;
+    return WallTime(WallTime::duration(version.created.load()));
+  }
+  const SharedKey key = ops.parts_.cache.held(*inode.entry);
+  return key != nullptr ? key->created : ops.started_;
+}
+
 FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& inode,
                                                          uint32_t unknown_as) {
   KeyEntry& entry = *inode.entry;
@@ -62,24 +88,38 @@ FuseHandlers::KeyAttributes FuseHandlers::key_attributes(FuseOps& ops, Inode& in
   KeyAttributes told{};
   struct stat& attributes = told.what;
   attributes.st_ino = inode.file_number();
-  attributes.st_mode = S_IFREG | section.mode;
-  attributes.st_nlink = 1;
   attributes.st_uid = section.owner;
   attributes.st_gid = section.group;
-  const SharedKey key = ops.parts_.cache.held(entry);
-  set_times(attributes, key != nullptr ? key->created : ops.started_);
+  if (!is_file(inode.view())) {
+    const bool link = inode.view() == View::kCurrent;
+    attributes.st_mode =
+        link ? S_IFLNK | 0777 : S_IFDIR | section.mode | (section.mode & 0440) >> 2;
+    attributes.st_nlink = link ? 1 : 2;
+    set_times(attributes, ops.started_);
+    set_size(attributes, link ? std::numeric_limits<uint32_t>::digits10 + 1 : 0);
+    told.timeout = kLongTimeout;
+    told.size_known = true;
+    return told;
+  }
+  attributes.st_mode = S_IFREG | section.mode;
+  attributes.st_nlink = 1;
+  if (inode.version() != 0 && known_bytes(ops, inode) == 0) {
+    const SharedKey held = ops.parts_.cache.held(entry);
+    if (held != nullptr && held->version == inode.version()) {
+      learn(inode, static_cast<uint32_t>(held->key.size()), held->created);
+    }
+  }
+  set_times(attributes, created_at(ops, inode));
   // An OPEN may learn another size while this answer is on its way. It reads told_bytes after it
   // learned the size; we read the size after we noted what we tell: one of the two sees the other.
-  uint32_t guess = 0;
-  if (entry.bytes_or(0) == 0) guess = ops.parts_.backend.listed_bytes(entry.id()).value_or(0);
   uint32_t known = 0;
   uint32_t size = 0;
   do {
-    known = entry.bytes_or(guess);
-    size = known != 0 ? known : unknown_as;
+    known = known_bytes(ops, inode);
+    size = shown_bytes(inode.view(), known != 0 ? known : unknown_as);
     inode.told_bytes.store(size);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-  } while (entry.bytes_or(guess) != known);
+  } while (known_bytes(ops, inode) != known);
   set_size(attributes, size);
   told.size_known = known != 0;
   told.timeout = told.size_known ? kLongTimeout : 0;
@@ -96,8 +136,7 @@ void FuseHandlers::getattr_key(fuse_req_t req, Inode& inode) {
     RequestGroups groups(req);
     return !section.hidden && Policy::may_read(section, caller(req), groups);
   };
-  const bool known =
-      entry.bytes_or(0) != 0 || self.parts_.backend.listed_bytes(entry.id()).has_value();
+  const bool known = !is_file(inode.view()) || known_bytes(self, inode) != 0;
   if (!known && may_ask()) {
     auto asked = std::make_shared<const Asked>(self.sizes_asked_);
     if (++self.sizes_asked_ <= kSizesAtOnce) {
@@ -129,7 +168,16 @@ Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply>
     co_return;
   }
   uint32_t unknown_as = largest_size(self);
-  if (*seen && **seen) {
+  const bool by_number = inode.view() == View::kVersion;
+  if (by_number && *seen) {
+    const auto* versions = **seen ? &(**seen)->versions : nullptr;
+    if (versions == nullptr || versions->empty() || inode.version() > versions->rbegin()->first) {
+      fuse_reply_err(req, ENOENT);  // it was never made; of an ended one OPEN tells
+      co_return;
+    }
+    const auto found = versions->find(inode.version());
+    if (found != versions->end()) learn(inode, found->second.bytes, found->second.created);
+  } else if (*seen && **seen) {
     inode.entry->learn_bytes((**seen)->bytes);
   } else if (*seen) {
     unknown_as = self.options_.key_bytes;  // there is no key; the size that would be created
@@ -144,17 +192,12 @@ Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply>
 struct stat FuseHandlers::directory_attributes(FuseOps& ops, fuse_ino_t ino) {
   struct stat attributes {};
   attributes.st_ino = ino;
-  attributes.st_nlink = ino == FUSE_ROOT_ID ? 3 : 2;
-  if (ino == FUSE_ROOT_ID) {
-    attributes.st_mode = S_IFDIR | 0555;
-    attributes.st_uid = ::geteuid();
-    attributes.st_gid = ::getegid();
-  } else {
-    const PolicySection& admin = ops.parts_.policy.current().admin_section();
-    attributes.st_mode = S_IFDIR | (admin.mode == 0440 ? 0550 : 0500);
-    attributes.st_uid = admin.owner;
-    attributes.st_gid = admin.group;
-  }
+  attributes.st_nlink = 2;
+  if (ino == FUSE_ROOT_ID) attributes.st_nlink += 1;
+  if (ino == kDirectoryNode) attributes.st_nlink += kOwnDirectories.size();
+  attributes.st_mode = S_IFDIR | 0555;
+  attributes.st_uid = ::geteuid();
+  attributes.st_gid = ::getegid();
   set_times(attributes, ops.started_);
   attributes.st_blksize = kBlock;
   return attributes;

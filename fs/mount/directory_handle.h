@@ -46,14 +46,15 @@ class RememberedGroups final : public SupplementaryGroups {
 
 class DirectoryHandle {
  public:
-  // For .keyfs, which has no keys.
+  // For a directory that has no keys.
   DirectoryHandle() : complete_(true) {}
   explicit DirectoryHandle(std::shared_ptr<KeyListing> listing) : listing_(std::move(listing)) {}
 
   // Set before the handle is shared.
   Caller opener;
-  RememberedGroups groups;  // if there is more than one page
-  bool shows_own = false;   // .keyfs is listed
+  RememberedGroups groups;         // if there is more than one page
+  bool shows_own = false;          // .keyfs is listed, or the files in it
+  std::vector<uint32_t> versions;  // of a key's directory
 
   // On the loop's thread.
   KeyListing& listing() { return *listing_; }  // until complete

@@ -5,6 +5,7 @@
 #include <fuse_lowlevel.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -16,16 +17,38 @@
 #include "fs/mount/directory_handle.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/request_groups.h"
+#include "fs/mount/views.h"
 
 namespace keyfs {
-
-constexpr uint64_t kDirectoryNode = 2;  // .keyfs
-constexpr uint64_t kFirstFileNode = 3;
 
 // The kernel keeps names and attributes until they are invalidated: entries when the policy hides a
 // name, attributes when a size is learned or the policy changes. Attributes with an unknown size
 // are not kept.
 constexpr double kLongTimeout = 86'400;
+
+// How often keys are examined that have pages, or are polled, and so need not be read: a fraction of
+// fresh_for, so that a check is hardly later than one that a read would have started.
+inline Duration examined_every(Duration fresh_for) {
+  return std::clamp<Duration>(fresh_for / 8, std::chrono::milliseconds(50),
+                              std::chrono::seconds(5));
+}
+
+// The directories below .keyfs.
+struct OwnDirectory {
+  std::string_view name;
+  uint64_t node;
+  View view;  // of what is found there
+};
+inline constexpr std::array<OwnDirectory, 3> kOwnDirectories = {{
+    {"versions", kVersionsNode, View::kVersions},
+    {"hex", kHexNode, View::kHex},
+    {"base64", kBase64Node, View::kBase64},
+}};
+// With the root and .keyfs.
+constexpr bool is_own_directory(uint64_t node) {
+  return node == kRootNode || node == kDirectoryNode ||
+         (node >= kVersionsNode && node <= kBase64Node);
+}
 
 // A virtual file as seen by one open(2).
 struct FileHandle {
@@ -44,6 +67,9 @@ struct FuseHandlers {
   static void init(void* self, fuse_conn_info* connection);
   static void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
   static void lookup_key(fuse_req_t req, std::string_view name);
+  // Names are looked up faster than the kernel forgets; users who may use the key have priority.
+  static bool too_many_names(fuse_req_t req, const PolicySection& section);
+  static void forget_oldest_names(FuseOps& ops);
   static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
   static void note_forgotten(FuseOps& ops, size_t count);
   static void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets);
@@ -68,7 +94,7 @@ struct FuseHandlers {
   static void reply_bytes(fuse_req_t req, Access& access, const DataKey& key, size_t size,
                           off_t offset);
   // Its pages go into the page cache, or must be dropped from it.
-  static void note_pages(FuseOps& ops, Inode& inode);
+  static void note_pages(FuseOps& ops, Inode& inode, uint32_t version);
   static void drop_pages(FuseOps& ops, Inode& inode);
   // Checks the files with pages, as long as there are any.
   static Task<void> watch_pages(FuseOps& ops);
@@ -102,10 +128,37 @@ struct FuseHandlers {
   static void show_known(FuseOps& self, DirectoryHandle& handle, SupplementaryGroups& groups);
   static void tell_listed_size(FuseOps& self, const ListedKey& key);
 
+  // ops_version.cc: .keyfs/versions, .keyfs/hex, .keyfs/base64
+  static void lookup_view(fuse_req_t req, fuse_ino_t parent, std::string_view name);
+  static void readlink(fuse_req_t req, fuse_ino_t ino);
+  struct Looked {
+    int error = 0;
+    KeyInfo info;
+  };
+  static Task<Looked> look(FuseOps& ops, std::shared_ptr<PendingReply> reply, KeyRef entry,
+                           const char* what);
+  static Task<void> serve_readlink(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode);
+  static void opendir_versions(fuse_req_t req, Inode& inode, const fuse_file_info& file);
+  static Task<void> serve_versions(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
+                                   fuse_file_info file);
+  // Whether the key may be looked at; if not, the request is answered.
+  static bool may_look(fuse_req_t req, const Inode& inode);
+  // A key, or version, that exists: its name stays, and its directory's.
+  static void settle(FuseOps& ops, Inode& inode);
+
+  // ops_poll.cc
+  static void ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* argument,
+                    fuse_file_info* file, unsigned flags, const void* in, size_t in_size,
+                    size_t out_size);
+  static void poll(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file, fuse_pollhandle* handle);
+  // The version that this host serves now under the plain name; 0: unknown.
+  static uint32_t current_version(FuseOps& ops, const KeyRef& entry);
+  static Task<void> watch_polled(FuseOps& ops);
+
   // ops_xattr.cc
   static void getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size);
   static void listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
-  static Task<void> serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply, std::string id,
+  static Task<void> serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply, Inode& inode,
                                 std::string_view name, size_t size);
 
   // ops_refuse.cc: what a read-only file system refuses.
@@ -122,6 +175,10 @@ struct FuseHandlers {
   // At least as large as any key.
   static uint32_t largest_size(const FuseOps& ops);
   static void getattr_key(fuse_req_t req, Inode& inode);
+  static uint32_t known_bytes(FuseOps& ops, const Inode& inode);
+  static WallTime created_at(FuseOps& ops, const Inode& inode);
+  // What a version was found to be.
+  static void learn(Inode& inode, uint32_t bytes, WallTime created);
   // `turn` is held until the task is done.
   static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
                                std::shared_ptr<const void> turn);

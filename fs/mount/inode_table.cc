@@ -3,11 +3,22 @@
 #include "fs/mount/key_words.h"
 
 namespace keyfs {
+namespace {
+
+void destroy(Inode& inode) {
+  if (inode.view() == View::kKey) {
+    delete &inode;
+  } else {
+    delete static_cast<ViewInode*>(&inode);
+  }
+}
+
+}  // namespace
 
 InodeTable::InodeTable(InodeIds ids) : ids_(ids), top_(kTopSize) {}
 
 InodeTable::~InodeTable() {
-  for_each([](Inode& inode) { delete &inode; });
+  for_each([](Inode& inode) { destroy(inode); });
   for (auto& slot : top_) {
     const Middle* middle = slot.load();
     if (middle == nullptr) continue;
@@ -16,24 +27,27 @@ InodeTable::~InodeTable() {
   }
 }
 
-InodeTable::Stripe& InodeTable::stripe_of(const KeyRef& entry) {
+InodeTable::Stripe& InodeTable::stripe_of(const KeyEntry* entry) {
   // Entries are at least 64 bytes apart; the product's high bits spread them.
-  const auto address = reinterpret_cast<uintptr_t>(entry.get());
+  const auto address = reinterpret_cast<uintptr_t>(entry);
   return stripes_[(address >> 4) * 0x9e3779b97f4a7c15U >> 59];
 }
 
+// The kernel has one more reference.
+void InodeTable::again_locked(Inode& known) {
+  ++known.lookups_;
+  // The kernel was told to forget it, and has asked again: it may never hear of that twice.
+  if (known.known_.load(std::memory_order_relaxed) != Inode::Known::kLeaving) return;
+  std::lock_guard list(lone_mutex_);
+  if (known.known_ != Inode::Known::kLeaving) return;
+  --leaving_;
+  append_lone_locked(known);
+}
+
 Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
-  std::lock_guard lock(stripe_of(entry).mutex);
+  std::lock_guard lock(stripe_of(entry.get()).mutex);
   if (Inode* known = find(node_of(*entry)); known != nullptr) {
-    ++known->lookups_;
-    // The kernel was told to forget it, and has asked again: it may never hear of that twice.
-    if (known->known_.load(std::memory_order_relaxed) == Inode::Known::kLeaving) {
-      std::lock_guard list(lone_mutex_);
-      if (known->known_ == Inode::Known::kLeaving) {  // still
-        --leaving_;
-        append_lone_locked(*known);
-      }
-    }
+    again_locked(*known);
     return known;
   }
   uint64_t id = 0;
@@ -52,21 +66,50 @@ Inode* InodeTable::look_up(const KeyRef& entry, bool lone) {
   return inode;
 }
 
+ViewInode* InodeTable::look_up(const KeyRef& entry, View view, uint32_t version, uint64_t parent) {
+  Stripe& stripe = stripe_of(entry.get());
+  std::lock_guard lock(stripe.mutex);
+  const ViewKey key{entry.get(), view, version};
+  if (const auto known = stripe.views.find(key); known != stripe.views.end()) {
+    // Its directory may have been forgotten before it, and be another node now.
+    known->second->parent_ = parent;
+    again_locked(*known->second);
+    return known->second;
+  }
+  uint64_t id = 0;
+  std::atomic<Inode*>* slot = new_slot(id);
+  if (slot == nullptr) return nullptr;
+  const uint32_t number = file_number(path_of(view, entry->id(), version));
+  auto* inode = new ViewInode(id, entry, numbers_.take(number) ? number : 0, view, version, parent);
+  inode->lookups_ = 1;
+  slot->store(inode, std::memory_order_release);
+  stripe.views.emplace(key, inode);
+  ++size_;
+  std::lock_guard list(lone_mutex_);
+  append_lone_locked(*inode);
+  return inode;
+}
+
 void InodeTable::forget(uint64_t id, uint64_t count) {
   // The kernel still holds the references that it gives back here, so the inode is there.
   Inode* inode = find(id);
   if (inode == nullptr || count == 0) return;
   const KeyRef entry = inode->entry;  // released after the lock: it may be the last one
-  std::lock_guard lock(stripe_of(entry).mutex);
+  Stripe& stripe = stripe_of(entry.get());
+  std::lock_guard lock(stripe.mutex);
   if (count < inode->lookups_) {
     inode->lookups_ -= count;
     return;
   }
   settle(*inode);
-  set_node(*entry, 0);
+  if (inode->view() == View::kKey) {
+    set_node(*entry, 0);
+  } else {
+    stripe.views.erase({entry.get(), inode->view(), inode->version()});
+  }
   clear_slot(id);
   if (inode->number_ != 0) numbers_.give_back(inode->number_);
-  delete inode;
+  destroy(*inode);
   --size_;
 }
 
@@ -93,7 +136,12 @@ void InodeTable::settle_slowly(Inode& inode) {
   if (before == Inode::Known::kLeaving) --leaving_;
 }
 
-std::optional<std::string> InodeTable::take_oldest_lone(size_t most) {
+void InodeTable::make_lone(Inode& inode) {
+  std::lock_guard list(lone_mutex_);
+  if (inode.known_ == Inode::Known::kSettled) append_lone_locked(inode);
+}
+
+std::optional<LeavingName> InodeTable::take_oldest_lone(size_t most) {
   if (lone() <= most) return std::nullopt;
   std::lock_guard list(lone_mutex_);
   if (lone() <= most) return std::nullopt;
@@ -101,14 +149,30 @@ std::optional<std::string> InodeTable::take_oldest_lone(size_t most) {
   unlink_lone_locked(oldest);
   oldest.known_ = Inode::Known::kLeaving;
   ++leaving_;
-  return std::string(oldest.entry->id());
+  return LeavingName{oldest.parent(), oldest.name()};
 }
 
 void InodeTable::if_known(uint64_t id, const KeyRef& entry,
                           const std::function<void(Inode&)>& use) {
-  std::lock_guard lock(stripe_of(entry).mutex);
-  if (node_of(*entry) != id) return;
-  if (Inode* inode = find(id); inode != nullptr) use(*inode);
+  Stripe& stripe = stripe_of(entry.get());
+  std::lock_guard lock(stripe.mutex);
+  if (node_of(*entry) == id) {
+    if (Inode* inode = find(id); inode != nullptr) use(*inode);
+    return;
+  }
+  for (auto view = stripe.views.lower_bound({entry.get(), View::kKey, 0});
+       view != stripe.views.end() && std::get<0>(view->first) == entry.get(); ++view) {
+    if (view->second->id == id) return use(*view->second);
+  }
+}
+
+void InodeTable::for_each_view(const KeyEntry& entry, const std::function<void(ViewInode&)>& use) {
+  Stripe& stripe = stripe_of(&entry);
+  std::lock_guard lock(stripe.mutex);
+  for (auto view = stripe.views.lower_bound({&entry, View::kKey, 0});
+       view != stripe.views.end() && std::get<0>(view->first) == &entry; ++view) {
+    use(*view->second);
+  }
 }
 
 void InodeTable::for_each(const std::function<void(Inode&)>& use) {

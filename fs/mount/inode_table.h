@@ -2,7 +2,8 @@
 //
 // A key gets its node id at its first LOOKUP and keeps it until the kernel forgets it; an id is
 // never reused (fs/mount/inode_ids.h), not even for the same key when it is looked up again. A name
-// leads to its node through the key's entry in the cache, which each inode keeps alive.
+// leads to its node through the key's entry in the cache, which each inode keeps alive. So has each
+// other place where the key is found (fs/mount/views.h), which leads to its node through a map.
 //
 // Thread-safety: everything may be called from any thread. find() takes no lock: ids are indices
 // into a radix tree of atomic pointers. look_up() and forget() take one lock of 32, by entry.
@@ -10,7 +11,8 @@
 // as the kernel holds a reference: from look_up() to the forget() that gives the last one back,
 // which the kernel sends only when no request for the file is pending and no descriptor of it is
 // open. Only code that serves such a request may keep the pointer; all others keep the id.
-// Blocking: never. Errors: only look_up()'s. Cost: 8 bytes for the id and 64 for the inode.
+// Blocking: never. Errors: only look_up()'s. Cost: 8 bytes for the id and 64 for the inode; some 200
+// for a view's.
 //
 // Lone names: those that somebody looked up, and of which nothing else is known. Any user may look
 // up any number of names, and each costs memory here and more in the kernel. So they are in a
@@ -24,25 +26,35 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "fs/keys/key_cache.h"
 #include "fs/mount/file_numbers.h"
 #include "fs/mount/inode_ids.h"
+#include "fs/mount/views.h"
 
 namespace keyfs {
 
 class Inode {
  public:
   // `number` is its alone, or 0.
-  Inode(uint64_t node_id, KeyRef key_entry, uint32_t number)
-      : id(node_id), entry(std::move(key_entry)), number_(number) {}
+  Inode(uint64_t node_id, KeyRef key_entry, uint32_t number, View view = View::kKey)
+      : id(node_id), entry(std::move(key_entry)), view_(view), number_(number) {}
 
   const uint64_t id;
   const KeyRef entry;
+
+  View view() const { return view_; }
+  // Of View::kVersion; 0 elsewhere: the current one.
+  uint32_t version() const;
+  // The node of its directory, and its name there.
+  uint64_t parent() const;
+  std::string name() const { return name_of(view_, entry->id(), version()); }
 
   // What stat(2) shows; see fs/mount/file_numbers.h.
   uint64_t file_number() const { return number_ != 0 ? number_ : id; }
@@ -62,10 +74,42 @@ class Inode {
     kLeaving,  // the kernel is being told to forget it
   };
   std::atomic<Known> known_{Known::kSettled};  // changed under lone_mutex_
+  const View view_;
   const uint32_t number_;
   uint64_t lookups_ = 0;    // references that the kernel holds; guarded by the table
   Inode* older_ = nullptr;  // in the list of lone names
   Inode* newer_ = nullptr;
+};
+
+// Any but View::kKey.
+class ViewInode final : public Inode {
+ public:
+  ViewInode(uint64_t node_id, KeyRef key_entry, uint32_t number, View view, uint32_t version,
+            uint64_t parent)
+      : Inode(node_id, std::move(key_entry), number, view), version_(version), parent_(parent) {}
+
+  // What is known of a version; it never changes. 0: nothing yet.
+  std::atomic<uint32_t> bytes{0};
+  std::atomic<int64_t> created{0};
+
+ private:
+  friend class Inode;
+  friend class InodeTable;
+  const uint32_t version_;
+  std::atomic<uint64_t> parent_;
+};
+
+inline uint32_t Inode::version() const {
+  return view_ == View::kVersion ? static_cast<const ViewInode*>(this)->version_ : 0;
+}
+inline uint64_t Inode::parent() const {
+  return view_ == View::kKey ? kRootNode : static_cast<const ViewInode*>(this)->parent_.load();
+}
+
+// A name that the kernel is to forget.
+struct LeavingName {
+  uint64_t parent;
+  std::string name;
 };
 
 class InodeTable {
@@ -78,14 +122,19 @@ class InodeTable {
   // The inode of a key, created if necessary; the kernel gets one more reference. `lone`: a new
   // inode becomes a lone name. nullptr if the block of ids is used up.
   Inode* look_up(const KeyRef& entry, bool lone = false);
-  // It is no longer a lone name.
-  void settle(Inode& inode) {
-    if (inode.known_.load(std::memory_order_relaxed) == Inode::Known::kSettled) return;
+  // The same for a view, in the directory that the kernel knows as `parent`; a new one is lone.
+  ViewInode* look_up(const KeyRef& entry, View view, uint32_t version, uint64_t parent);
+  // It is no longer a lone name. False: it was none.
+  bool settle(Inode& inode) {
+    if (inode.known_.load(std::memory_order_relaxed) == Inode::Known::kSettled) return false;
     settle_slowly(inode);
+    return true;
   }
+  // It is one again: nothing was found under it. Only after a settle() that was true.
+  void make_lone(Inode& inode);
   // The oldest lone name if there are more than `most`: it is now leaving, and the kernel must be
   // told.
-  std::optional<std::string> take_oldest_lone(size_t most);
+  std::optional<LeavingName> take_oldest_lone(size_t most);
   // Leaving lone names that the kernel still holds.
   size_t leaving() const { return leaving_.load(std::memory_order_relaxed); }
   size_t lone() const { return lone_.load(std::memory_order_relaxed); }
@@ -105,6 +154,9 @@ class InodeTable {
   // Calls `use` with the inode of that id and entry, unless it is forgotten, with part of the table
   // locked, as in for_each(). For callers without a request for it.
   void if_known(uint64_t id, const KeyRef& entry, const std::function<void(Inode&)>& use);
+
+  // The key's views that the kernel knows, with part of the table locked, as in for_each().
+  void for_each_view(const KeyEntry& entry, const std::function<void(ViewInode&)>& use);
 
   // Calls `use` with every inode, in batches with the table locked: `use` must be quick and must
   // not call the table.
@@ -130,8 +182,10 @@ class InodeTable {
   struct Middle {
     std::array<std::atomic<Leaf*>, kMiddleSize> leaves{};
   };
+  using ViewKey = std::tuple<const KeyEntry*, View, uint32_t>;
   struct alignas(64) Stripe {
     std::mutex mutex;
+    std::map<ViewKey, ViewInode*> views;
   };
 
   const Leaf* leaf_at(uint64_t index) const {
@@ -139,7 +193,8 @@ class InodeTable {
     if (middle == nullptr) return nullptr;
     return middle->leaves[(index >> kLeafBits) & (kMiddleSize - 1)].load(std::memory_order_acquire);
   }
-  Stripe& stripe_of(const KeyRef& entry);
+  Stripe& stripe_of(const KeyEntry* entry);
+  void again_locked(Inode& known);
   std::atomic<Inode*>* new_slot(uint64_t& id);
   void clear_slot(uint64_t id);
   void settle_slowly(Inode& inode);

@@ -50,6 +50,11 @@ void FuseNotifier::drop_attributes_now(uint64_t id) {
   fuse_lowlevel_notify_inval_inode(session_, id, -1, 0);
 }
 
+void FuseNotifier::wake(const PollHandle& file) {
+  std::lock_guard lock(mutex_);
+  if (!closed_) fuse_lowlevel_notify_poll(file.get());
+}
+
 void FuseNotifier::drain() {
   std::unique_lock lock(mutex_);
   done_.wait(lock, [this] { return closed_ || (queue_.empty() && !busy_); });
@@ -87,6 +92,10 @@ void FuseNotifier::work() {
         break;
       case Drop::kName:
         fuse_lowlevel_notify_inval_entry(session_, drop.id, drop.name.data(), drop.name.size());
+        break;
+      case Drop::kReplaced:
+        fuse_lowlevel_notify_delete(session_, drop.id, drop.node, drop.name.data(),
+                                    drop.name.size());
         break;
     }
     lock.lock();

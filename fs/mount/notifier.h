@@ -1,4 +1,4 @@
-// Tells the kernel to drop pages, attributes and names.
+// Tells the kernel to drop pages, attributes and names, and to wake those who poll a file.
 //
 // Such a call waits for kernel locks that a request waiting for us may hold: never make it on a
 // thread that handles requests, or on the loop's. A dedicated thread makes the calls, in order.
@@ -16,6 +16,8 @@
 #include <optional>
 #include <string>
 #include <thread>
+
+#include "fs/mount/polled_files.h"
 
 struct fuse_session;
 
@@ -42,6 +44,12 @@ class FuseNotifier {
     push({Drop::kName, directory, std::move(name)});
   }
 
+  // The same as if somebody had deleted it, which inotify(7) tells those who watch that node, unless
+  // it is open. The name is looked up again.
+  void replace(uint64_t directory, std::string name, uint64_t node) {
+    push({Drop::kReplaced, directory, std::move(name), node});
+  }
+
   // Returns memory that the kernel's FORGETs have freed to the system, a little later and at most
   // once per kTrimEvery.
   void trim();
@@ -51,6 +59,10 @@ class FuseNotifier {
   // flight with old attributes.
   void drop_attributes_now(uint64_t id);
 
+  // Wakes those who poll this open file, at once: the kernel waits for nothing there. From any
+  // thread.
+  void wake(const PollHandle& file);
+
   // Waits until all earlier requests are done. For tests.
   void drain();
   // The same, for at most this long. False: not done.
@@ -58,9 +70,10 @@ class FuseNotifier {
 
  private:
   struct Drop {
-    enum What { kPages, kAttributes, kName } what;
+    enum What { kPages, kAttributes, kName, kReplaced } what;
     uint64_t id;
     std::string name;
+    uint64_t node = 0;
   };
   static constexpr auto kTrimEvery = std::chrono::seconds(1);
 

@@ -73,6 +73,13 @@ void OpenHandles::permit_locked(Stripe& stripe, Known::value_type& known) {
   if (--found->second == 0) stripe.refused.erase(found);
 }
 
+size_t OpenHandles::count(uint64_t node, uint32_t opener) const {
+  const Stripe& stripe = stripe_of(node);
+  std::lock_guard lock(stripe.mutex);
+  const auto found = stripe.known.find({node, opener});
+  return found == stripe.known.end() ? 0 : found->second.count;
+}
+
 bool OpenHandles::any_refused(uint64_t node) const {
   const Stripe& stripe = stripe_of(node);
   std::lock_guard lock(stripe.mutex);

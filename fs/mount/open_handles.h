@@ -39,6 +39,8 @@ class OpenHandles {
   // Call after the policy was replaced. Holds up adds and removes, a stripe at a time.
   void judge();
 
+  // How many handles this opener has of it.
+  size_t count(uint64_t node, uint32_t opener) const;
   // Whether a user who may no longer read has it open.
   bool any_refused(uint64_t node) const;
   // Whether this opener may read, by the current policy. Takes no lock.

@@ -74,7 +74,7 @@ FuseOps::~FuseOps() = default;
 const fuse_lowlevel_ops& FuseOps::table() {
   static const fuse_lowlevel_ops operations = [] {
     // No flush: the kernel learns once that there is none, and saves the upcall on each close.
-    // No poll, ioctl, lseek: the kernel's own answers are right for a file of constant size.
+    // No lseek: the kernel's own answer is right for a file of constant size.
     fuse_lowlevel_ops table{};
     table.init = &FuseHandlers::init;
     table.lookup = &FuseHandlers::lookup;
@@ -91,6 +91,9 @@ const fuse_lowlevel_ops& FuseOps::table() {
     table.releasedir = &FuseHandlers::releasedir;
     table.getxattr = &FuseHandlers::getxattr;
     table.listxattr = &FuseHandlers::listxattr;
+    table.readlink = &FuseHandlers::readlink;
+    table.ioctl = &FuseHandlers::ioctl;
+    table.poll = &FuseHandlers::poll;
     FuseHandlers::refuse(table);
     return table;
   }();
@@ -102,7 +105,7 @@ void FuseOps::attach(fuse_session* session) { notifier_.attach(session); }
 void FuseOps::end_pages() {
   ending_ = true;
   std::atomic_thread_fence(std::memory_order_seq_cst);  // as in policy_changed()
-  for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
+  for (const auto& file : paged_.all()) notifier_.drop_pages(file.id);
   if (notifier_.drain_for(kEndOfPages)) return;
   parts_.log.error(
       "the kernel did not drop all pages of keys in time: a program that has mapped such a key or "
@@ -113,39 +116,52 @@ void FuseOps::close() {
   replies_.close();
   // Handles that are still open will get no RELEASEDIR.
   parts_.loop.post([all = directories_.remove_all()] {});
+  polled_.close();
   notifier_.close();
 }
 
 void FuseOps::policy_changed() {
   struct Known {
     uint64_t id;
-    std::string hidden_name;  // empty if it is still visible
+    std::optional<LeavingName> hidden;
   };
   std::vector<Known> known;
   handles_.judge();
   const Policy& policy = parts_.policy.current();
   inodes_.for_each([&](Inode& inode) {
-    const bool hidden = section_of(*inode.entry, policy).hidden;
-    known.push_back({inode.id, hidden ? std::string(inode.entry->id()) : std::string()});
+    std::optional<LeavingName> hidden;
+    if (section_of(*inode.entry, policy).hidden) hidden = {inode.parent(), inode.name()};
+    known.push_back({inode.id, std::move(hidden)});
   });
   for (auto& inode : known) {
-    if (!inode.hidden_name.empty()) {
-      notifier_.drop_name(FUSE_ROOT_ID, std::move(inode.hidden_name));
-    }
+    if (inode.hidden) notifier_.drop_name(inode.hidden->parent, std::move(inode.hidden->name));
     notifier_.drop_attributes(inode.id);
   }
   // New reads of pages are checked again. A page that was permitted before is in the list, or its
   // reader sees the new judgement (FuseHandlers::may_page).
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (const auto& [id, entry] : paged_.all()) notifier_.drop_pages(id);
+  for (const auto& file : paged_.all()) notifier_.drop_pages(file.id);
 }
 
 void FuseOps::key_ended(const KeyEntry& entry) {
   // The inode knows whether there are such pages, but may be freed at any time.
   if (const uint64_t node = node_of(entry); node != 0) notifier_.drop_pages(node);
+  inodes_.for_each_view(entry, [this](ViewInode& view) {
+    if (is_file(view.view())) notifier_.drop_pages(view.id);
+  });
 }
 
-MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size()}; }
+void FuseOps::current_changed(const KeyEntry& entry) {
+  if (const uint64_t node = node_of(entry); node != 0) notifier_.drop_pages(node);
+  inodes_.for_each_view(entry, [this](ViewInode& view) {
+    if (is_text(view.view())) notifier_.drop_pages(view.id);
+    // Never a version's own file: a descriptor's path in /proc would end with "(deleted)".
+    if (view.view() == View::kCurrent) notifier_.replace(view.parent(), view.name(), view.id);
+  });
+  for (const auto& poll : polled_.take_all_of(entry)) notifier_.wake(poll);
+}
+
+MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size(), polled_.size()}; }
 
 bool FuseHandlers::is_admin(fuse_req_t req) {
   RequestGroups groups(req);
@@ -159,6 +175,8 @@ void FuseHandlers::init(void*, fuse_conn_info* connection) {
   // MAP_SHARED, which is read-only like the mount. Its pages are handled like all others.
   connection->want |= connection->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
 #endif
+  // What a link of .keyfs/versions says depends on the time, and on who asks.
+  connection->want &= ~static_cast<decltype(connection->want)>(FUSE_CAP_CACHE_SYMLINKS);
   // Never FUSE_CAP_ALLOW_IDMAP: without default_permissions, which would keep denials from us, the
   // kernel answers it by ending the mount.
 }
@@ -170,6 +188,13 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   entry.entry_timeout = kLongTimeout;
   const std::string_view text(name);
   if (parent == kDirectoryNode) {
+    for (const OwnDirectory& directory : kOwnDirectories) {
+      if (directory.name != text) continue;
+      entry.ino = directory.node;
+      entry.attr = directory_attributes(self, entry.ino);
+      fuse_reply_entry(req, &entry);
+      return;
+    }
     const size_t index = self.parts_.files.find(text);
     if (index == self.parts_.files.size()) {
       fuse_reply_err(req, text.size() > kMaxKeyId ? ENAMETOOLONG : ENOENT);
@@ -182,14 +207,13 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     return;
   }
   if (parent != FUSE_ROOT_ID) {
-    fuse_reply_err(req, ENOTDIR);
+    lookup_view(req, parent, text);
     return;
   }
   const NameKind kind = classify_name(text);
   if (kind == NameKind::kReserved && text == VirtualFiles::kDirectory) {
     entry.ino = kDirectoryNode;
     entry.attr = directory_attributes(self, kDirectoryNode);
-    entry.attr_timeout = 0;  // its owner depends on the policy
     fuse_reply_entry(req, &entry);
     return;
   }
@@ -214,14 +238,9 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   const bool lone = node_of(*key) == 0 && key->bytes_or(0) == 0 &&
                     self.parts_.cache.held(*key) == nullptr &&
                     !self.parts_.backend.listed_bytes(text);
-  if (lone && self.inodes_.leaving() > too_many(self.options_)) {
-    // Names are looked up faster than the kernel forgets. Users who may use the key have priority.
-    RequestGroups groups(req);
-    if (self.inodes_.leaving() > 2 * too_many(self.options_) ||
-        !Policy::may_read(section, caller(req), groups)) {
-      fuse_reply_err(req, EAGAIN);
-      return;
-    }
+  if (lone && too_many_names(req, section)) {
+    fuse_reply_err(req, EAGAIN);
+    return;
   }
   Inode* inode = self.inodes_.look_up(key, lone);
   if (inode == nullptr) {
@@ -237,9 +256,20 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   entry.entry_timeout = kLongTimeout;
   // The kernel did not accept the answer, so it holds no reference.
   if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
-  if (!lone) return;
+  if (lone) forget_oldest_names(self);
+}
+
+bool FuseHandlers::too_many_names(fuse_req_t req, const PolicySection& section) {
+  FuseOps& self = ops(req);
+  const size_t leaving = self.inodes_.leaving();
+  if (leaving <= too_many(self.options_)) return false;
+  RequestGroups groups(req);
+  return leaving > 2 * too_many(self.options_) || !Policy::may_read(section, caller(req), groups);
+}
+
+void FuseHandlers::forget_oldest_names(FuseOps& self) {
   while (auto oldest = self.inodes_.take_oldest_lone(self.options_.lone_names)) {
-    self.notifier_.drop_name(FUSE_ROOT_ID, std::move(*oldest));
+    self.notifier_.drop_name(oldest->parent, std::move(oldest->name));
   }
 }
 
@@ -263,9 +293,9 @@ void FuseHandlers::note_forgotten(FuseOps& self, size_t count) {
 
 void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   FuseOps& self = ops(req);
-  if (ino == FUSE_ROOT_ID || ino == kDirectoryNode) {
+  if (is_own_directory(ino)) {
     const struct stat attributes = directory_attributes(self, ino);
-    fuse_reply_attr(req, &attributes, ino == FUSE_ROOT_ID ? kLongTimeout : 0);
+    fuse_reply_attr(req, &attributes, kLongTimeout);
     return;
   }
   if (ino - kFirstFileNode < self.parts_.files.size()) {
@@ -284,19 +314,19 @@ void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
   FuseOps& self = ops(req);
   const auto answer = [&]() -> int {
     if ((mask & W_OK) != 0) return EROFS;
-    if (ino == FUSE_ROOT_ID) return 0;
-    if (ino == kDirectoryNode || ino - kFirstFileNode < self.parts_.files.size()) {
+    if (is_own_directory(ino)) return 0;
+    if (ino - kFirstFileNode < self.parts_.files.size()) {
       if (!is_admin(req)) return mask == F_OK ? 0 : EACCES;
-      return ino != kDirectoryNode && (mask & X_OK) != 0 ? EACCES : 0;
+      return (mask & X_OK) != 0 ? EACCES : 0;
     }
     const Inode* inode = self.inodes_.find(ino);
     if (inode == nullptr) return ENOENT;
     const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     if (section.hidden) return ENOENT;
-    if ((mask & X_OK) != 0) return EACCES;
+    if ((mask & X_OK) != 0 && inode->view() != View::kVersions) return EACCES;
+    if ((mask & (R_OK | X_OK)) == 0) return 0;
     RequestGroups groups(req);
-    if ((mask & R_OK) != 0 && !Policy::may_read(section, caller(req), groups)) return EACCES;
-    return 0;
+    return Policy::may_read(section, caller(req), groups) ? 0 : EACCES;
   };
   fuse_reply_err(req, answer());
 }
@@ -318,7 +348,7 @@ void FuseHandlers::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FuseOps& self = ops(req);
   if ((file->flags & O_ACCMODE) != O_RDONLY || (file->flags & O_TRUNC) != 0) {
     fuse_reply_err(req, EROFS);
-  } else if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+  } else if (Inode* inode = self.inodes_.find(ino); inode != nullptr && is_file(inode->view())) {
     open_key(req, *inode, *file);
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     open_virtual(req, ino, *file);
@@ -330,7 +360,7 @@ void FuseHandlers::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
 void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                         fuse_file_info* file) {
   FuseOps& self = ops(req);
-  if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+  if (Inode* inode = self.inodes_.find(ino); inode != nullptr && is_file(inode->view())) {
     read_key(req, *inode, size, offset, *file);
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     // Held: once the reply is out, a RELEASE may end the handle.
@@ -346,7 +376,14 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
   FuseOps& self = ops(req);
   if (Inode* inode = self.inodes_.find(ino); inode != nullptr) {
     drop_pages(self, *inode);
-    let_go(self, *inode, static_cast<uint32_t>(file->fh >> 32));
+    const auto opener = static_cast<uint32_t>(file->fh >> 32);
+    let_go(self, *inode, opener);
+    if (self.polled_.size() != 0) {
+      const size_t left = self.handles_.count(ino, opener);
+      for (const auto& poll : self.polled_.released(ino, file->fh, left)) {
+        self.notifier_.wake(poll);
+      }
+    }
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     delete reinterpret_cast<const FileHandle*>(file->fh);
     // The next reader must see its own snapshot, even through mmap.

@@ -11,7 +11,8 @@
 //                     longer permits the opener.
 //   READDIR           the keys that exist and that the user who opened the directory may read; it
 //                     waits for more of them, but never for long (fs/mount/ops_dir.cc says why).
-//   GETXATTR          for callers who may read.
+//   GETXATTR, READLINK, and READDIR of a key's versions: for callers who may read.
+//   IOCTL, POLL       of an open file: which version it is, and whether that is still the current one.
 // No byte of a key gets into a reply in any other way. errno values are chosen here (errno_of) and
 // nowhere else.
 //
@@ -24,8 +25,13 @@
 // File handles: for a key, the version that was opened, and its opener (fs/mount/openers.h); for
 // directories and virtual files, a pointer to what is read.
 //
-// Node ids: 1 the root, 2 .keyfs, 3... its files, from 2^38 on keys (fs/mount/inode_ids.h). st_ino
-// is a hash of the name, so that readdir and stat agree and it is stable.
+// Views (fs/mount/views.h): a key is also found by the number of a version, and as text. Each is a
+// node of its own, with its own pages, and otherwise like the key. The text is made for each READ,
+// in locked memory that is wiped when the reply is out.
+//
+// Node ids: 1 the root, 2 .keyfs, 3... its files, 32... its directories, from 2^38 on keys and their
+// views (fs/mount/inode_ids.h). st_ino is a hash of the name, so that readdir and stat agree and it
+// is stable.
 //
 // Thread-safety: the operations run on libfuse's threads; attach(), policy_changed() and close() on
 // any one thread. Ownership: refers to the members of FuseParts, which must outlive it. The session
@@ -59,6 +65,7 @@
 #include "fs/mount/openers.h"
 #include "fs/mount/paged_files.h"
 #include "fs/mount/pending_reply.h"
+#include "fs/mount/polled_files.h"
 #include "fs/mount/virtual_file.h"
 #include "fs/mount/virtual_files.h"
 #include "fs/policy/policy.h"
@@ -75,6 +82,7 @@ struct FuseParts {
   Loop& loop;
   FuseBackend& backend;
   KeyCache& cache;
+  SecretArena& arena;  // for text views
   const PolicyHolder& policy;
   Audit& audit;
   ProcessCache& processes;
@@ -121,6 +129,10 @@ class FuseOps {
   // A key was disabled or deleted: drops its pages from the page cache (mmap), even from existing
   // mappings. From any thread, until close().
   void key_ended(const KeyEntry& entry);
+  // Another version is served under its plain name from now on: wakes those who poll a file of
+  // another one, and drops pages that are no longer what that name shows. From any thread, until
+  // close().
+  void current_changed(const KeyEntry& entry);
 
   MountStatus status() const;
   const FuseOptions& options() const { return options_; }
@@ -153,6 +165,7 @@ class FuseOps {
   Openers openers_;
   OpenHandles handles_;
   PagedFiles paged_;
+  PolledFiles polled_;
   LateReads late_reads_;
   std::atomic<bool> ending_{false};        // pages of keys must no longer be read
   std::atomic<int64_t> sizes_not_before_;  // the store did not answer about sizes: not asked until

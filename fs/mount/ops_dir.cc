@@ -80,6 +80,40 @@ bool fill(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
   });
 }
 
+// Of .keyfs: the files, for who may read them, and the directories.
+void fill_own(EntryBuffer& buffer, const DirectoryHandle& handle, const VirtualFiles& files,
+              off_t offset) {
+  const auto from = static_cast<size_t>(offset - kOwn);
+  for (size_t i = from; i < files.size() + kOwnDirectories.size(); ++i) {
+    const off_t next = kOwn + static_cast<off_t>(i) + 1;
+    if (i >= files.size()) {
+      const OwnDirectory& own = kOwnDirectories[i - files.size()];
+      if (!buffer.add(own.name, own.node, S_IFDIR, next)) return;
+    } else if (handle.shows_own) {
+      if (!buffer.add(files.at(i).name(), kFirstFileNode + i, S_IFREG, next)) return;
+    }
+  }
+}
+
+// Of a key's directory: `current`, then the numbers.
+void fill_versions(EntryBuffer& buffer, const DirectoryHandle& handle, std::string_view id,
+                   off_t offset) {
+  for (auto i = static_cast<size_t>(offset - kOwn); i <= handle.versions.size(); ++i) {
+    const View view = i == 0 ? View::kCurrent : View::kVersion;
+    const uint32_t version = i == 0 ? 0 : handle.versions[i - 1];
+    const uint64_t number = file_number(path_of(view, id, version));
+    if (!buffer.add(name_of(view, id, version), number, i == 0 ? S_IFLNK : S_IFREG,
+                    kOwn + static_cast<off_t>(i) + 1)) {
+      return;
+    }
+  }
+}
+
+uint64_t parent_of(uint64_t node) {
+  if (node == kRootNode || node == kDirectoryNode) return kRootNode;
+  return node <= kBase64Node ? kDirectoryNode : kVersionsNode;
+}
+
 }  // namespace
 
 void FuseHandlers::show(FuseOps& self, DirectoryHandle& handle, const KeyPageRef& page,
@@ -158,17 +192,20 @@ bool FuseHandlers::may_read_any(const Policy& policy, const Caller& caller,
 
 void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FuseOps& self = ops(req);
-  if (ino == kDirectoryNode) {
-    if (!is_admin(req)) {
-      fuse_reply_err(req, EACCES);
-      return;
-    }
-    file->fh = self.directories_.add(std::make_shared<DirectoryHandle>());
+  if (ino != FUSE_ROOT_ID && is_own_directory(ino)) {
+    auto own = std::make_shared<DirectoryHandle>();
+    own->shows_own = ino == kDirectoryNode && is_admin(req);
+    file->fh = self.directories_.add(std::move(own));
     if (fuse_reply_open(req, file) != 0) self.directories_.remove(file->fh);
     return;
   }
   if (ino != FUSE_ROOT_ID) {
-    fuse_reply_err(req, ENOTDIR);
+    Inode* inode = self.inodes_.find(ino);
+    if (inode != nullptr && inode->view() == View::kVersions) {
+      opendir_versions(req, *inode, *file);
+    } else {
+      fuse_reply_err(req, ENOTDIR);
+    }
     return;
   }
   const Policy& policy = self.parts_.policy.current();
@@ -193,21 +230,20 @@ void FuseHandlers::readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
   FuseOps& self = ops(req);
   EntryBuffer buffer(size);
   bool room = true;
+  const Inode* inode = self.inodes_.find(ino);
+  const std::array<uint64_t, kDots.size()> numbers = {inode != nullptr ? inode->file_number() : ino,
+                                                      parent_of(ino)};
   for (; room && offset < static_cast<off_t>(kDots.size()); ++offset) {
-    const bool self_entry = offset == 0;
-    room = buffer.add(kDots[static_cast<size_t>(offset)], self_entry ? ino : FUSE_ROOT_ID, S_IFDIR,
-                      offset + 1);
+    const auto index = static_cast<size_t>(offset);
+    room = buffer.add(kDots[index], numbers[index], S_IFDIR, offset + 1);
   }
-  if (ino == kDirectoryNode) {
-    for (; room && offset - kOwn < static_cast<off_t>(self.parts_.files.size()); ++offset) {
-      const auto index = static_cast<size_t>(offset - kOwn);
-      room = buffer.add(self.parts_.files.at(index).name(), kFirstFileNode + index, S_IFREG,
-                        offset + 1);
-    }
+  const DirectoryHandle& handle = OpenDirectories::at(file->fh);
+  if (ino != FUSE_ROOT_ID) {
+    if (room && inode != nullptr) fill_versions(buffer, handle, inode->entry->id(), offset);
+    if (room && ino == kDirectoryNode) fill_own(buffer, handle, self.parts_.files, offset);
     buffer.reply(req);
     return;
   }
-  const DirectoryHandle& handle = OpenDirectories::at(file->fh);
   // Checked before the reply: then everything available is in the buffer.
   const bool complete = handle.complete();
   room = room && fill(buffer, handle, offset);

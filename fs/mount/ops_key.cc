@@ -16,6 +16,19 @@ namespace {
 // slow.
 constexpr Duration kLastResort = std::chrono::milliseconds(250);
 
+// As it stands in the audit.
+std::string_view view_word(View view) {
+  if (view == View::kHex) return "hex";
+  return view == View::kBase64 ? "base64" : "";
+}
+
+std::string why_ended(const Inode& inode, KeyState state) {
+  const std::string id(inode.entry->id());
+  if (inode.version() == 0 || state != KeyState::kEnabled) return revoked(id, state).message;
+  return "version " + std::to_string(inode.version()) + " of key " + id +
+         " is retired or destroyed";
+}
+
 }  // namespace
 
 // One pending OPEN or READ. Copied from the FUSE thread to the loop if it has to wait.
@@ -27,6 +40,7 @@ struct FuseHandlers::Access {
   std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
   std::shared_ptr<Creation> creation;  // of a key that was created for this open
+  bool settled = false;                // the version's name, while it is not known to be there
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
@@ -45,6 +59,8 @@ struct FuseHandlers::Access {
     event.section = &section;
     event.uid = context->uid;
     event.gid = context->gid;
+    event.asked = inode.version();
+    event.view = view_word(inode.view());
   }
   // Before the reply: notes in the audit what is handed out. False: it can't, but must.
   bool audit(AuditVerdict verdict, int error) {
@@ -79,6 +95,7 @@ struct FuseHandlers::Access {
     }
     audit(verdict, error);
     let_go();
+    if (settled) ops.inodes_.make_lone(inode);
     fuse_reply_err(req, error);
   }
 
@@ -88,7 +105,7 @@ struct FuseHandlers::Access {
   }
 
   void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
-    if (!created && is_to_look_again(req, key.key.size())) {
+    if (!created && is_to_look_again(req, shown(key))) {
       look_again(req);
       return;
     }
@@ -102,6 +119,7 @@ struct FuseHandlers::Access {
 
   void look_again(fuse_req_t req) {
     let_go();
+    if (settled) ops.inodes_.make_lone(inode);
     fuse_reply_err(req, ESTALE);
   }
 
@@ -142,11 +160,12 @@ struct FuseHandlers::Access {
         ops.counters_.from_cache.add();
         break;
     }
-    tell_size(key.key.size());
+    FuseHandlers::learn(inode, static_cast<uint32_t>(key.key.size()), key.created);
+    tell_size(shown(key));
     file.direct_io = 1;
     file.keep_cache = 0;
     file.fh = uint64_t{opener.value_or(0)} << 32 | key.version;
-    ops.inodes_.settle(inode);
+    FuseHandlers::settle(ops, inode);
     // The kernel did not accept it, so there will be no RELEASE.
     if (fuse_reply_open(req, &file) != 0) let_go();
   }
@@ -156,7 +175,7 @@ struct FuseHandlers::Access {
   // which the caller does not see. A file opened by descriptor (/proc/self/fd, a bind mount of the
   // file) is not looked up: the same thread comes back immediately and gets the file as it is,
   // which read(2) and fstat(2) still show correctly.
-  bool is_to_look_again(fuse_req_t req, size_t size) {
+  bool is_to_look_again(fuse_req_t req, uint32_t size) {
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told >= size) return false;
     const pid_t thread = fuse_req_ctx(req)->pid;
@@ -167,14 +186,19 @@ struct FuseHandlers::Access {
 
   // The kernel may keep the size that it was told before this one was known; a program that opens
   // the file and then asks for its size must get the true one. See key_attributes().
-  void tell_size(size_t size) {
+  void tell_size(uint32_t size) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const uint32_t told = inode.told_bytes.load();
     if (told == 0 || told == size) return;
     ops.notifier_.drop_attributes_now(inode.id);
     // No need to tell the kernel again; a size that another reply has told stays.
     uint32_t before = told;
-    if (told > size) inode.told_bytes.compare_exchange_strong(before, static_cast<uint32_t>(size));
+    if (told > size) inode.told_bytes.compare_exchange_strong(before, size);
+  }
+
+  // The size of the file that shows it.
+  uint32_t shown(const DataKey& key) const {
+    return shown_bytes(inode.view(), static_cast<uint32_t>(key.key.size()));
   }
 
   // A key that ended is also removed from mappings.
@@ -206,7 +230,18 @@ void FuseHandlers::reply_bytes(fuse_req_t req, Access& access, const DataKey& ke
       return;
     }
   }
-  const auto bytes = key.key.reveal();
+  SecretBytes text;
+  auto bytes = key.key.reveal();
+  if (is_text(access.inode.view())) {
+    auto made = text_of(access.inode.view(), access.ops.parts_.arena, bytes);
+    if (!made) {
+      access.tell("could not show a key as text", made.error());
+      fuse_reply_err(req, errno_of(made.error().code));
+      return;
+    }
+    text = std::move(*made);
+    bytes = text.reveal();
+  }
   if (static_cast<size_t>(offset) >= bytes.size()) {
     fuse_reply_buf(req, nullptr, 0);
     return;
@@ -222,7 +257,7 @@ Task<void> FuseHandlers::serve_noted(std::shared_ptr<PendingReply> reply,
                                      std::shared_ptr<Access> access, SharedKey key,
                                      KeySource source, bool created) {
   FuseOps& self = access->ops;
-  if (!created && access->is_to_look_again(reply->request(), key->key.size())) {
+  if (!created && access->is_to_look_again(reply->request(), access->shown(*key))) {
     if (fuse_req_t req = reply->take()) access->look_again(req);
     co_return;
   }
@@ -252,7 +287,7 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
                                     std::shared_ptr<Access> access, bool may_create) {
   FuseOps& self = access->ops;
   const TimePoint deadline = access->begin + self.options_.open_deadline;
-  OpenRequest request(access->inode.entry, may_create, deadline);
+  OpenRequest request(access->inode.entry, may_create, deadline, access->inode.version());
   request.caller = fuse_req_ctx(reply->request())->uid;
   if (may_create) request.witness = access->witness();
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
@@ -306,7 +341,7 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     // Refused by a newer policy, with pages that others may have read before.
     drop_pages(self, inode);
   }
-  const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin);
+  const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin, inode.version());
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
       access.refresh();
@@ -325,15 +360,18 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     case KeyCache::Peek::kRevoked:
       access.ended();
       if (self.parts_.audit.enabled()) {
-        access.event.reason = std::make_shared<const std::string>(
-            revoked(std::string(inode.entry->id()), peeked.state).message);
+        access.event.reason = std::make_shared<const std::string>(why_ended(inode, peeked.state));
       }
       access.refuse(req, AuditVerdict::kFailed, EKEYREVOKED);
       return;
     case KeyCache::Peek::kAsk:
       break;
   }
-  const bool may_create = decision.create && !policy.never_creates(inode.entry->id());
+  const bool may_create =
+      inode.version() == 0 && decision.create && !policy.never_creates(inode.entry->id());
+  // The kernel must not be told to forget a name that is being opened: its path in /proc, by which
+  // programs learn the number, would end with "(deleted)".
+  if (inode.version() != 0) access.settled = self.inodes_.settle(inode);
   auto reply = self.replies_.hold(req);
   auto waiting = std::make_shared<Access>(std::move(access));
   self.parts_.loop.post([&self, reply, waiting, may_create] {

@@ -37,8 +37,9 @@ void reply_value(fuse_req_t req, std::string_view value, size_t size) {
 }  // namespace
 
 Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply> reply,
-                                     std::string id, std::string_view name, size_t size) {
+                                     Inode& inode, std::string_view name, size_t size) {
   const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
+  const std::string id(inode.entry->id());
   auto task = before(self.parts_.loop, deadline, "could not look up the key",
                      self.parts_.backend.describe(id, deadline));
   const auto told = co_await reply->unless_given_up(std::move(task));
@@ -53,7 +54,18 @@ Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply
   } else if (!**told) {
     fuse_reply_err(req, ENODATA);  // there is no such key
   } else {
-    reply_value(req, value_of(name, ***told), size);
+    KeyInfo info = ***told;
+    if (inode.version() != 0) {
+      const auto found = info.versions.find(inode.version());
+      if (found == info.versions.end()) {
+        fuse_reply_err(req, ENODATA);
+        co_return;
+      }
+      info.version = inode.version();
+      info.created = found->second.created;
+      info.regions = found->second.regions;
+    }
+    reply_value(req, value_of(name, info), size);
   }
 }
 
@@ -66,8 +78,8 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
     return;
   }
   const auto* known = std::find(kNames.begin(), kNames.end(), wanted);
-  const Inode* inode = self.inodes_.find(ino);
-  if (known == kNames.end() || inode == nullptr) {
+  Inode* inode = self.inodes_.find(ino);
+  if (known == kNames.end() || inode == nullptr || !is_file(inode->view())) {
     fuse_reply_err(req, ENODATA);
     return;
   }
@@ -77,11 +89,12 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
     fuse_reply_err(req, section.hidden ? ENOENT : EACCES);
     return;
   }
-  const auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now());
+  const auto peeked =
+      self.parts_.cache.peek(*inode->entry, self.parts_.loop.now(), inode->version());
   if (peeked.what == KeyCache::Peek::kServe) {
     const DataKey& key = *peeked.key;
     const KeyInfo info{KeyState::kEnabled, key.version, static_cast<uint32_t>(key.key.size()),
-                       key.created, key.regions};
+                       key.created,        key.regions, {}};
     reply_value(req, value_of(*known, info), size);
     return;
   }
@@ -91,8 +104,8 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
         [&backend = self.parts_.backend, entry = inode->entry] { backend.refresh(entry); });
   }
   auto reply = self.replies_.hold(req);
-  self.parts_.loop.post([&self, reply, id = std::string(inode->entry->id()), name = *known, size] {
-    self.parts_.loop.spawn(serve_xattr(self, reply, id, name, size));
+  self.parts_.loop.post([&self, reply, inode, name = *known, size] {
+    self.parts_.loop.spawn(serve_xattr(self, reply, *inode, name, size));
   });
 }
 
@@ -101,7 +114,7 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
 void FuseHandlers::listxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
   FuseOps& self = ops(req);
   std::string names;
-  if (const Inode* inode = self.inodes_.find(ino); inode != nullptr) {
+  if (const Inode* inode = self.inodes_.find(ino); inode != nullptr && is_file(inode->view())) {
     const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     RequestGroups groups(req);
     if (!section.hidden && Policy::may_read(section, caller(req), groups)) {

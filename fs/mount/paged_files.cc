@@ -1,12 +1,17 @@
 #include "fs/mount/paged_files.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace keyfs {
 
-bool PagedFiles::add(Inode& inode) {
-  if (inode.paged.load(std::memory_order_acquire)) return false;
+bool PagedFiles::add(Inode& inode, uint32_t version) {
   std::lock_guard lock(mutex_);
   inode.paged.store(true, std::memory_order_release);
-  files_.try_emplace(inode.id, inode.entry);
+  File& file = files_.try_emplace(inode.id, File{inode.id, inode.entry, {}}).first->second;
+  if (std::find(file.versions.begin(), file.versions.end(), version) == file.versions.end()) {
+    file.versions.push_back(version);
+  }
   return !std::exchange(watched_, true);
 }
 
@@ -15,7 +20,7 @@ bool PagedFiles::remove(Inode& inode) {
   std::lock_guard lock(mutex_);
   if (!inode.paged.exchange(false)) return false;
   if (const auto found = files_.find(inode.id); found != files_.end()) {
-    gone = std::move(found->second);
+    gone = std::move(found->second.entry);
     files_.erase(found);
   }
   return true;
@@ -25,14 +30,17 @@ void PagedFiles::remove_forgotten(uint64_t id) {
   KeyRef gone;
   std::lock_guard lock(mutex_);
   if (const auto found = files_.find(id); found != files_.end()) {
-    gone = std::move(found->second);
+    gone = std::move(found->second.entry);
     files_.erase(found);
   }
 }
 
-PagedFiles::Files PagedFiles::all() const {
+std::vector<PagedFiles::File> PagedFiles::all() const {
   std::lock_guard lock(mutex_);
-  return {files_.begin(), files_.end()};
+  std::vector<File> files;
+  files.reserve(files_.size());
+  for (const auto& [id, file] : files_) files.push_back(file);
+  return files;
 }
 
 bool PagedFiles::may_end() {

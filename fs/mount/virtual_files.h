@@ -44,6 +44,7 @@ namespace keyfs {
 struct MountStatus {
   size_t known_keys = 0;
   size_t waiting_requests = 0;
+  size_t polled_files = 0;
 };
 
 struct StatusParts {

@@ -19,12 +19,14 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "base/config.h"
 #include "fs/audit/audit.h"
 #include "fs/audit/audit_line.h"
+#include "fs/mount/keyfs.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/session.h"
 #include "fs/policy/policy.h"
@@ -54,6 +56,7 @@ class FuzzBackend final : public FuseBackend {
     info.version = 1;
     info.bytes = bytes_of(id);
     info.regions = regions_;
+    for (const uint32_t version : {1U, 3U}) info.versions[version] = {info.bytes, {}, regions_};
     co_return info;
   }
   std::shared_ptr<KeyListing> list() override { return std::make_shared<Listing>(); }
@@ -210,8 +213,7 @@ class World {
 
   std::map<uint64_t, uint64_t> references;                // by node
   std::vector<std::pair<uint64_t, uint64_t>> open_files;  // node and handle
-  std::vector<uint64_t> open_directories;
-  std::vector<uint64_t> open_own;  // .keyfs
+  std::vector<std::pair<uint64_t, uint64_t>> open_directories;
 
  private:
   SystemClock clock_;
@@ -227,8 +229,8 @@ class World {
   ProcessCache processes_{audit_fields};
   VirtualFiles files_;
   Metrics metrics_;
-  FuseOps ops_{FuseParts{loop_, backend_, cache_, policy_, audit_, processes_, files_, metrics_,
-                         log_, InodeIds{uint64_t{7} << InodeIds::kBits}},
+  FuseOps ops_{FuseParts{loop_, backend_, cache_, arena_, policy_, audit_, processes_, files_,
+                         metrics_, log_, InodeIds{uint64_t{7} << InodeIds::kBits}},
                FuseOptions{}};
   std::thread runner_;
   std::unique_ptr<FuseSession> session_;
@@ -271,6 +273,7 @@ class Input {
 uint64_t pick_node(World& world, Input& input) {
   const uint8_t choice = input.byte();
   if (choice < 6) return choice;
+  if (choice < 9) return kVersionsNode + choice - 6;
   if (choice == 255) {
     uint64_t any = 0;
     input.fill(&any, sizeof any);
@@ -314,7 +317,7 @@ void open_file(World& world, Input& input, uint32_t opcode, uint64_t node, uint3
   if (opcode == FUSE_OPEN) {
     world.open_files.emplace_back(node, opened.fh);
   } else {
-    (node == FUSE_ROOT_ID ? world.open_directories : world.open_own).push_back(opened.fh);
+    world.open_directories.emplace_back(node, opened.fh);
   }
 }
 
@@ -336,15 +339,31 @@ void read_file(World& world, Input& input, uint32_t uid) {
 }
 
 void read_directory(World& world, Input& input, uint32_t uid) {
-  const bool own = input.byte() % 2 == 0;
-  const auto& handles = own ? world.open_own : world.open_directories;
-  if (handles.empty()) return;
+  input.byte();
+  if (world.open_directories.empty()) return;
   fuse_read_in body{};
   input.fill(&body, sizeof body);
-  body.fh = handles[input.byte() % handles.size()];
+  const auto& [node, handle] = world.open_directories[input.byte() % world.open_directories.size()];
+  body.fh = handle;
   body.size %= 200'000;
   body.offset &= INT64_MAX;
-  world.call(FUSE_READDIR, own ? 2 : FUSE_ROOT_ID, uid, &body, sizeof body);
+  world.call(FUSE_READDIR, node, uid, &body, sizeof body);
+}
+
+// IOCTL or POLL; what is asked is the fuzzer's, or what keyfs knows.
+template <class Body>
+void ask_open_file(World& world, Input& input, uint32_t opcode, uint32_t uid) {
+  if (world.open_files.empty()) return;
+  Body body{};
+  input.fill(&body, sizeof body);
+  const auto& [node, handle] = world.open_files[input.byte() % world.open_files.size()];
+  body.fh = handle;
+  if constexpr (std::is_same_v<Body, fuse_ioctl_in>) {
+    body.in_size = 0;  // nothing follows
+    if (input.byte() % 2 == 0) body.cmd = KEYFS_IOC_VERSION;
+    body.out_size %= 65'536;
+  }
+  world.call(opcode, node, uid, &body, sizeof body);
 }
 
 void release_one(World& world, Input& input, uint32_t uid) {
@@ -360,9 +379,11 @@ void forget(World& world, Input& input) {
   if (world.references.empty()) return;
   auto node = world.references.begin();
   std::advance(node, input.byte() % world.references.size());
-  const bool in_use = std::any_of(world.open_files.begin(), world.open_files.end(),
-                                  [&](const auto& file) { return file.first == node->first; });
-  if (in_use) return;
+  const auto is_it = [&](const auto& open) { return open.first == node->first; };
+  if (std::any_of(world.open_files.begin(), world.open_files.end(), is_it) ||
+      std::any_of(world.open_directories.begin(), world.open_directories.end(), is_it)) {
+    return;
+  }
   fuse_forget_in body{};
   body.nlookup = node->second;
   world.send(FUSE_FORGET, node->first, 0, &body, sizeof body);
@@ -415,7 +436,7 @@ void one_request(World& world, Input& input) {
   }
   // What a read-only file system refuses, and what it does not have.
   const uint64_t node = pick_node(world, input);
-  switch (input.byte() % 6) {
+  switch (input.byte() % 9) {
     case 0:
       return with_body<fuse_setattr_in>(world, input, FUSE_SETATTR, node, uid);
     case 1:
@@ -426,6 +447,13 @@ void one_request(World& world, Input& input) {
       return with_body<fuse_flush_in>(world, input, FUSE_FLUSH, node, uid);
     case 4:
       return with_body<fuse_fallocate_in>(world, input, FUSE_FALLOCATE, node, uid);
+    case 6:
+      world.call(FUSE_READLINK, node, uid, nullptr, 0);
+      return;
+    case 7:
+      return ask_open_file<fuse_ioctl_in>(world, input, FUSE_IOCTL, uid);
+    case 8:
+      return ask_open_file<fuse_poll_in>(world, input, FUSE_POLL, uid);
     default:
       return with_name(world, input, FUSE_REMOVEXATTR, 0, node, uid);
   }
@@ -444,16 +472,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     keyfs::Input none(&nothing, 0);
     keyfs::release_one(world, none, 0);
   }
-  for (const auto* handles : {&world.open_directories, &world.open_own}) {
-    for (const uint64_t handle : *handles) {
-      fuse_release_in body{};
-      body.fh = handle;
-      world.call(FUSE_RELEASEDIR, handles == &world.open_own ? 2 : FUSE_ROOT_ID, 0, &body,
-                 sizeof body);
-    }
+  for (const auto& [node, handle] : world.open_directories) {
+    fuse_release_in body{};
+    body.fh = handle;
+    world.call(FUSE_RELEASEDIR, node, 0, &body, sizeof body);
   }
   world.open_directories.clear();
-  world.open_own.clear();
   while (!world.references.empty()) {
     keyfs::Input none(&nothing, 0);
     keyfs::forget(world, none);

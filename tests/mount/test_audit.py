@@ -21,7 +21,7 @@ from support.users import run_as
 APP, OTHER = 4001, 4002
 POLICY = {"app-*": {"read": f"uid:{APP}, uid:0", "create": "uid:0"}, "*": {"read": "uid:0", "create": "uid:0", "admin": "uid:0"}}
 FIELDS = {"time", "event", "id", "version", "uid", "gid", "pid", "exe", "cgroup", "verdict", "section", "line", "source", "region", "created", "us", "errno",
-          "reason", "count"}
+          "reason", "count", "asked", "view"}
 
 
 @pytest.fixture

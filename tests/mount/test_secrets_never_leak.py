@@ -74,6 +74,17 @@ def test_a_cached_key_is_in_memory_once_and_in_locked_memory(launch):
         assert {"lo", "dd", "wf"} <= flags, f"{hit} lies in memory that is not locked, or would be dumped, or handed to a child"
 
 
+def test_a_keys_text_is_in_memory_only_while_it_is_handed_out(launch):
+    keyfs = launch()
+    needles = served(keyfs)
+    for view in ("hex", "base64"):
+        texts = served(keyfs, [f".keyfs/{view}/{ident}" for ident in SECRETS])
+        assert all(len(text) > 40 for text in texts.values())
+    hits = memory.scan_process(keyfs.pid, needles)
+    assert len([hit for hit in hits if hit.form == "raw"]) == len(needles)
+    assert [str(hit) for hit in hits if "half" not in hit.form and hit.form != "raw"] == []
+
+
 def _regions(smaps):
     found, span = [], None
     for line in smaps.splitlines():

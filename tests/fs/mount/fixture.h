@@ -83,6 +83,22 @@ class FakeBackend final : public FuseBackend {
     fail_from_ = page;
     page_error_ = std::move(error);
   }
+  // A new current version; the number that it has. Earlier ones stay.
+  uint32_t rotate(const std::string& id, std::string text) {
+    std::lock_guard lock(mutex_);
+    const uint32_t number = current_of(id);
+    old_[id][number] = std::exchange(keys_[id], std::move(text));
+    return current_[id] = number + 1;
+  }
+  // An old version that is retired.
+  void retire(const std::string& id, uint32_t version) {
+    std::lock_guard lock(mutex_);
+    old_[id][version].clear();
+  }
+  SharedKey make(const std::string& id, uint32_t version) {
+    std::lock_guard lock(mutex_);
+    return make_locked(id, version);
+  }
   bool exists(const std::string& id) {
     std::lock_guard lock(mutex_);
     return keys_.contains(id);
@@ -106,10 +122,15 @@ class FakeBackend final : public FuseBackend {
     const auto found = keys_.find(id);
     if (found == keys_.end()) co_return std::nullopt;
     KeyInfo info;
-    info.version = 1;
+    info.version = current_of(id);
     info.bytes = static_cast<uint32_t>(found->second.size());
-    info.created = kCreated;
+    info.created = created_of(info.version);
     info.regions = regions_;
+    info.versions[info.version] = {info.bytes, info.created, regions_};
+    for (const auto& [number, text] : old_[id]) {
+      const auto bytes = static_cast<uint32_t>(text.size());
+      if (bytes > 0) info.versions[number] = {bytes, created_of(number), regions_};
+    }
     co_return info;
   }
   std::shared_ptr<KeyListing> list() override {
@@ -201,22 +222,44 @@ class FakeBackend final : public FuseBackend {
       keys_[id] = "created-" + id;
       opened.created = true;
     }
-    auto key = std::make_shared<DataKey>();
-    key->key = *arena_.copy_of(keys_[id]);
-    key->version = 1;
-    key->created = kCreated;
-    key->regions = regions_;
-    key->region = &regions_->front();
-    cache_.put(*request.entry, key, loop_.now(), cache_.epoch());
+    const uint32_t current = current_of(id);
+    const uint32_t version = request.version == 0 ? current : request.version;
+    if (version != current) {
+      const auto old = old_[id].find(version);
+      if (old == old_[id].end()) return std::nullopt;
+      if (old->second.empty()) return fail(Code::kRevoked, "retired");
+    }
+    const SharedKey key = make_locked(id, version);
+    if (version == current) cache_.put(*request.entry, key, loop_.now(), cache_.epoch());
     opened.key = key;
     opened.source = KeySource::kRegion;
     return opened;
+  }
+
+  uint32_t current_of(const std::string& id) {
+    const auto found = current_.find(id);
+    return found == current_.end() ? 1 : found->second;
+  }
+  static WallTime created_of(uint32_t version) {
+    return kCreated + std::chrono::hours(24) * (version - 1);
+  }
+  SharedKey make_locked(const std::string& id, uint32_t version) {
+    auto key = std::make_shared<DataKey>();
+    const bool current = version == current_of(id);
+    key->key = *arena_.copy_of(current ? keys_.at(id) : old_.at(id).at(version));
+    key->version = version;
+    key->created = created_of(version);
+    key->regions = regions_;
+    key->region = &regions_->front();
+    return key;
   }
 
   Loop& loop_;
   KeyCache& cache_;
   SecretArena& arena_;
   mutable std::mutex mutex_;
+  std::map<std::string, uint32_t> current_;                     // if it is not 1
+  std::map<std::string, std::map<uint32_t, std::string>> old_;  // empty: retired
   std::map<std::string, std::string> keys_;
   std::map<std::string, uint32_t, std::less<>> listed_;
   std::optional<Error> error_;
@@ -306,8 +349,8 @@ class FuseSide {
  public:
   explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {})
       : cache(cache_options),
-        ops(FuseParts{loop, backend, cache, policy, audit, processes, files, metrics, log.log(),
-                      InodeIds{uint64_t{7} << InodeIds::kBits}},
+        ops(FuseParts{loop, backend, cache, arena, policy, audit, processes, files, metrics,
+                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}},
             std::move(options)) {
     files.add(std::make_unique<TextFile>("version", "keyfs test\n"));
     files.add(std::make_unique<TextFile>("status", "{}\n"));

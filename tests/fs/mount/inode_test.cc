@@ -149,6 +149,48 @@ TEST_F(InodeTableTest, no_two_names_that_are_known_have_the_same_number) {
   EXPECT_EQ(table.look_up(cache.acquire(other))->file_number(), file_number(other));
 }
 
+TEST_F(InodeTableTest, each_place_of_a_key_is_one_node_that_never_comes_again) {
+  const KeyRef key = cache.acquire("orders");
+  std::set<uint64_t> seen;
+  for (int i = 0; i < 100; ++i) {
+    Inode* plain = table.look_up(key);
+    std::vector<ViewInode*> views;
+    for (const View view : {View::kHex, View::kBase64, View::kVersions, View::kCurrent}) {
+      views.push_back(table.look_up(key, view, 0, kVersionsNode));
+    }
+    for (const uint32_t version : {1U, 2U, 4'294'967'295U}) {
+      views.push_back(table.look_up(key, View::kVersion, version, views[2]->id));
+      EXPECT_EQ(views.back()->version(), version);
+      EXPECT_EQ(views.back()->name(), std::to_string(version));
+      EXPECT_EQ(table.look_up(key, View::kVersion, version, views[2]->id), views.back());
+      table.forget(views.back()->id, 1);
+    }
+    size_t visited = 0;
+    table.for_each_view(*key, [&](ViewInode&) { ++visited; });
+    EXPECT_EQ(visited, views.size());
+    EXPECT_EQ(table.lone(), views.size());
+    EXPECT_TRUE(seen.insert(plain->id).second);
+    std::set<uint64_t> numbers{plain->file_number()};
+    for (ViewInode* view : views) {
+      EXPECT_TRUE(seen.insert(view->id).second);
+      EXPECT_TRUE(numbers.insert(view->file_number()).second);
+      EXPECT_EQ(table.find(view->id), view);
+      bool known = false;
+      table.if_known(view->id, key, [&](Inode& inode) { known = &inode == view; });
+      EXPECT_TRUE(known);
+    }
+    table.forget(plain->id, 1);
+    for (ViewInode* view : views) {
+      const uint64_t id = view->id;
+      table.forget(id, 1);
+      EXPECT_EQ(table.find(id), nullptr);
+      table.if_known(id, key, [](Inode&) { ADD_FAILURE(); });
+    }
+  }
+  EXPECT_EQ(table.size(), 0U);
+  EXPECT_EQ(table.lone(), 0U);
+}
+
 TEST_F(InodeTableTest, unknown_ids_are_nothing) {
   for (const uint64_t id : {uint64_t{0}, uint64_t{1}, uint64_t{5} << InodeIds::kBits,
                             (uint64_t{6} << InodeIds::kBits), UINT64_MAX}) {
@@ -176,7 +218,10 @@ TEST_F(InodeTableTest, lookups_and_forgets_of_many_threads_add_up) {
         const Inode* inode = table.look_up(key);
         EXPECT_EQ(table.find(inode->id), inode);
         EXPECT_EQ(inode->entry, key);
+        const Inode* view = table.look_up(key, View::kVersion, 1 + i % 3, kVersionsNode);
+        EXPECT_EQ(table.find(view->id), view);
         if (i % 1'000 == 0) table.for_each([](Inode&) {});
+        table.forget(view->id, 1);
         table.forget(inode->id, 1);
       }
     });
