@@ -133,3 +133,107 @@ def test_one_bit_of_an_id_that_changed_in_the_memory_makes_no_second_key(launch,
     assert seen.error_name(keyfs.read, "orders") == "EBADMSG"
     assert "orders" not in seen.texts(db)
     assert keyfs.read("new"), "the others are told as before"
+
+
+def lose(log, how):
+    """The write-ahead log, by a disk or a hand."""
+    if not os.path.exists(log):
+        return
+    if how == "removed":
+        os.remove(log)
+    elif how == "emptied":
+        os.truncate(log, 0)
+    elif how == "halved":
+        os.truncate(log, os.path.getsize(log) // 2)
+    elif os.path.getsize(log) > 40:
+        with open(log, "r+b") as f:
+            f.seek(40)
+            (byte,) = f.read(1)
+            f.seek(40)
+            f.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("how", ["flipped", "halved", "emptied", "removed"])
+def test_a_write_ahead_log_that_is_lost_after_kill_9_takes_no_memory_with_it(launch, db, how):
+    keyfs = launch()
+    for ident in ("orders", "invoices"):
+        keyfs.read(ident)
+    keyfs.kill()
+    lose(f"{keyfs.state_dir}/replica.db-wal", how)
+    for ident in ("orders", "invoices"):
+        seen.forget_row(db, ident)
+    checked = keyfs.cli("check")
+    assert checked.returncode == 3 and "lacks 2 of 2 keys" in checked.stdout, checked.stdout + checked.stderr
+    done = keyfs.cli("create", "orders")
+    assert done.returncode == 1 and "which this host has seen" in done.stderr, done.stdout + done.stderr
+    keyfs.start()
+    assert seen.error_name(keyfs.read, "invoices") == "EBADMSG"
+    assert seen.texts(db) == {}
+
+
+def test_what_a_command_has_noted_outlives_the_write_ahead_log_too(launch, db):
+    keyfs = launch()
+    assert keyfs.cli("create", "orders").returncode == 0
+    keyfs.kill()
+    lose(f"{keyfs.state_dir}/replica.db-wal", "removed")
+    seen.forget_row(db, "orders")
+    assert keyfs.cli("create", "orders").returncode == 1
+    assert seen.texts(db) == {}
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_without_its_write_ahead_log_a_running_keyfs_and_those_beside_it_forget_nothing(launch, db, how):
+    keyfs = launch()
+    key = keyfs.read("orders")
+    for end in ("-wal", "-shm"):
+        lose(f"{keyfs.state_dir}/replica.db{end}", how) if how == "removed" or end == "-wal" else None
+    seen.forget_row(db, "orders")
+    done = keyfs.cli("create", "orders")
+    assert done.returncode == 1 and "which this host has seen" in done.stderr, done.stdout + done.stderr
+    second = launch(name="second", state_dir=keyfs.state_dir)
+    assert seen.error_name(second.read, "orders") == "EBADMSG"
+    assert keyfs.read("orders") == key
+    # By files that the first one does not have open.
+    assert keyfs.cli("create", "new").returncode == 0
+    if how == "removed":
+        assert seen.error_name(keyfs.read, "newer") == "EIO"
+        eventually(lambda: "was removed or replaced while keyfs had it open" in keyfs.log(), 10, "the log tells it")
+    for ident in seen.texts(db):
+        seen.forget_row(db, ident)
+    keyfs.terminate()
+    second.terminate()
+    for ident in ("orders", "new"):
+        done = keyfs.cli("create", ident)
+        assert done.returncode == 1 and "which this host has seen" in done.stderr, (ident, done.stdout + done.stderr)
+    assert seen.texts(db) == {}
+
+
+@pytest.mark.parametrize("link", ["the directory itself", "one above it", "by way of another link"])
+def test_a_link_to_the_memory_that_is_led_elsewhere_makes_no_second_key(launch, db, folder, link):
+    for place in ("old/state", "new/state"):
+        os.makedirs(folder / place, mode=0o700)
+    name, target, state = {"the directory itself": ("state", "{}/state", "state"), "one above it": ("above", "{}", "above/state"),
+                           "by way of another link": ("inner", "{}/state", "outer")}[link]
+    if state == "outer":
+        os.symlink("inner", folder / "outer")
+    os.symlink(folder / target.format("old"), folder / name)
+    keyfs = launch(state_dir=str(folder / state))
+    key = keyfs.read("orders")
+    os.remove(folder / name)
+    os.symlink(folder / target.format("new"), folder / name)
+    seen.forget_row(db, "orders")
+    checked = keyfs.cli("check")
+    assert checked.returncode == 3 and "a running keyfs has remembered in another file" in checked.stdout, checked.stdout + checked.stderr
+    for spelled in (state, f"{os.path.dirname(state)}/./{os.path.basename(state)}", f"old/../{state}", name if state == "outer" else state):
+        other = launch(name="other", state_dir=f"{folder}/{spelled}", start=False)
+        for ident in ("orders", "new"):
+            done = other.cli("create", ident)
+            assert done.returncode == 1, (spelled, done.stdout + done.stderr)
+            assert "a running keyfs has remembered in another file" in done.stderr and "a link in its path leads elsewhere" in done.stderr, done.stderr
+    second = launch(name="second", state_dir=keyfs.state_dir)
+    assert seen.error_name(second.read, "orders") == "EIO"
+    assert seen.texts(db) == {}
+    assert keyfs.read("orders") == key
+    second.terminate()
+    keyfs.terminate()
+    assert keyfs.cli("create", "new").returncode == 0, "nothing runs that had another file: the new place counts"

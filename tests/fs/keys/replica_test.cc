@@ -2,6 +2,7 @@
 // after a restart.
 #include "fs/keys/replica.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -362,6 +363,71 @@ TEST_F(ReplicaTest, what_is_kept_is_found_by_the_next_process) {
   close();
   open();
   EXPECT_TRUE(age());
+}
+
+TEST_F(ReplicaTest, what_is_kept_is_in_the_main_file_alone) {
+  const testing::TemporaryDirectory saved;
+  const std::string copy = saved.file("replica.db");
+  for (const char* revision : {"1", "2", "3"}) {
+    replica->note(Stored{stored("orders"), revision});
+    const auto kept = time->loop.run_task(replica->kept("orders"));
+    ASSERT_TRUE(kept) << kept.error().message;
+    EXPECT_EQ(std::filesystem::file_size(dir.file("replica.db-wal")), 0u);
+    // The file is not opened here, which would drop SQLite's locks on it.
+    ASSERT_EQ(std::system(("cp '" + dir.file("replica.db") + "' '" + copy + "'").c_str()), 0);
+    const auto alone = ReplicaDb::open(time->clock, copy);
+    ASSERT_TRUE(alone) << alone.error().message;
+    const auto row = (*alone)->get("orders");
+    ASSERT_TRUE(row && *row);
+    EXPECT_EQ((*row)->stored.revision, revision);
+  }
+}
+
+TEST_F(ReplicaTest,
+       what_a_killed_keyfs_left_in_the_log_is_in_the_main_file_from_the_next_start_on) {
+  note();
+  close();
+  const std::string path = dir.file("replica.db");
+  const SystemClock clock;
+  const auto soon = clock.now() + 10s;
+  // Stands for the one that was killed: its log stays as it is.
+  const auto killed =
+      SqliteDb::open(clock, path, {0x6b667272, 1, ""}, soon, SqliteDb::Empty::kMissing);
+  ASSERT_TRUE(killed) << killed.error().message;
+  auto put = (*killed)->prepare("INSERT INTO records SELECT 'left', 'seen', '', 0, 0");
+  ASSERT_TRUE(put);
+  ASSERT_TRUE((*killed)->write<bool>(soon, [&] {
+    const SqliteReset reset(*put);
+    return put->step();
+  }));
+  ASSERT_GT(std::filesystem::file_size(path + "-wal"), 0u);
+  open();
+  EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 0u);
+  EXPECT_EQ(time->loop.run_task(replica->recall("left")).what, Recall::What::kKnown);
+}
+
+TEST_F(ReplicaTest, a_note_that_cannot_be_merged_while_others_read_is_not_written_yet) {
+  note();
+  const SystemClock clock;
+  const std::string path = dir.file("replica.db");
+  const auto db = ReplicaDb::open(clock, path);
+  ASSERT_TRUE(db) << db.error().message;
+  const auto other = SqliteDb::open(clock, path, {0x6b667272, 1, ""}, clock.now() + 10s,
+                                    SqliteDb::Empty::kMissing);
+  ASSERT_TRUE(other) << other.error().message;
+  auto read = (*other)->prepare("SELECT id FROM records");
+  ASSERT_TRUE(read);
+  const std::vector<ReplicaDb::Write> writes = {{"new", kSeenUnproven, "", 1}};
+  {
+    const SqliteReset reset(*read);
+    const auto row = read->step();
+    ASSERT_TRUE(row && *row);
+    const auto written = (*db)->write(writes);
+    ASSERT_FALSE(written);
+    EXPECT_EQ(written.error().code, Code::kTimeout) << written.error().message;
+  }
+  EXPECT_TRUE((*db)->write(writes));
+  EXPECT_EQ(std::filesystem::file_size(path + "-wal"), 0u);
 }
 
 TEST_F(ReplicaTest, a_file_that_lost_its_name_keeps_nothing_and_knows_no_id_for_certain) {
