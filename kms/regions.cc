@@ -250,6 +250,49 @@ Task<WrappedMore> Regions::wrap_missing(const SecretBytes& key, EncryptionContex
   co_return result;
 }
 
+Task<std::optional<Error>> Regions::test_one(std::string region, WrappedKey wrapped,
+                                             EncryptionContext context, KeyVerifier verify,
+                                             TimePoint deadline) {
+  Impl& self = *impl_;
+  RegionSlot* slot = self.find(region);
+  if (slot == nullptr) co_return Error(Code::kInvalid, "not configured here");
+  RegionRace<SecretBytes> race(
+      self.loop, self.options, self.random, RegionCall::kUnwrap, deadline,
+      [&](RegionSlot& asked) { return asked.region->unwrap(wrapped, context, deadline); },
+      [&](const SecretBytes& key) -> Result<void> {
+        if (key.empty()) return fail(Code::kCorrupt, "gave an empty key");
+        return verify ? verify(key) : Result<void>();
+      });
+  std::vector<RegionSlot*> alone(1, slot);
+  const auto won = co_await race.run(std::move(alone));
+  if (won) co_return std::nullopt;
+  if (race.failures().empty()) co_return Error(race.code(), "was not asked");
+  co_return race.failures().back().error;
+}
+
+Task<WrapsTested> Regions::test(WrappedKeys wrapped, EncryptionContext context, KeyVerifier verify,
+                                TimePoint deadline) {
+  TaskGroup<std::optional<Error>> group(impl_->loop);
+  std::map<size_t, std::string> asked;
+  for (auto& [region, wrap] : wrapped) {
+    asked.emplace(group.start(test_one(region, std::move(wrap), context, verify, deadline)),
+                  region);
+  }
+  WrapsTested tested;
+  while (auto finished = co_await group.next()) {
+    const std::string& region = asked.at(finished->number);
+    if (!finished->value) {
+      tested.good.push_back(region);
+    } else if (finished->value->code == Code::kCorrupt) {
+      tested.wrong.push_back({region, std::move(*finished->value)});
+    } else {
+      tested.untested.push_back({region, std::move(*finished->value)});
+    }
+  }
+  std::sort(tested.good.begin(), tested.good.end());
+  co_return tested;
+}
+
 Task<void> Regions::keep_warm() {
   TaskGroup<bool> group(impl_->loop);
   const auto warm = [](Region& region) -> Task<bool> {

@@ -116,6 +116,13 @@ struct WrappedMore {
   std::vector<RegionFailure> missing;
 };
 
+// What each of some regions says about its own wrap.
+struct WrapsTested {
+  std::vector<std::string> good;        // it gave the key
+  std::vector<RegionFailure> wrong;     // kCorrupt: its wrap is not what was wrapped
+  std::vector<RegionFailure> untested;  // it could not be asked now
+};
+
 // For status and metrics.
 struct RegionStatus {
   std::string name;
@@ -158,6 +165,12 @@ class Regions {
   Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
                                  std::vector<std::string> regions, TimePoint deadline);
 
+  // Has every wrap unwrapped by its own region, all at once: before a key depends on them. No other
+  // region stands in for it, not even another replica of its multi-Region key. Errors: per region;
+  // kInvalid, as untested, for one that is not configured here.
+  Task<WrapsTested> test(WrappedKeys wrapped, EncryptionContext context, KeyVerifier verify,
+                         TimePoint deadline);
+
   // Opens a connection, or keeps one open, to every region whose breaker is closed; ends after
   // probe_deadline.
   Task<void> keep_warm();
@@ -188,6 +201,9 @@ class Regions {
 
  private:
   struct Impl;
+  Task<std::optional<Error>> test_one(std::string region, WrappedKey wrapped,
+                                      EncryptionContext context, KeyVerifier verify,
+                                      TimePoint deadline);
   explicit Regions(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -7,7 +7,7 @@
 #include "base/retry.h"
 #include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
-#include "fs/upkeep/key_admin.h"
+#include "fs/upkeep/record_changes.h"
 
 namespace keyfs {
 namespace {
@@ -242,6 +242,7 @@ std::vector<std::string> Healer::wanting(const Wraps& wraps) const {
 Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   Attempt done;
   for (auto& [number, version] : record.versions) {
+    if (!version.destroyed.empty()) continue;
     WrappedKeys wraps = wraps_of(version);
     const auto wanting_in = wanting(wraps);
     if (wanting_in.empty()) {
