@@ -1,6 +1,8 @@
 // keyfs rotate, promote, retire, destroy.
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <ostream>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -82,7 +84,7 @@ std::string line_of(const Promotion& told, const std::string& id) {
   return line;
 }
 
-// What a rotation and a promotion answer.
+// What a rotation and a promotion answer. `what_next`: after a failure, or where nothing was to do.
 void answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
             const std::string& what_next) {
   Json json = {{"id", id},
@@ -101,7 +103,8 @@ void answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
                           what_next);
     return keys.failed(id, error, std::move(json));
   }
-  keys.report(id, line_of(told, id), std::move(json));
+  const bool already = told.outcome == Outcome::kAlready;
+  keys.report(id, line_of(told, id) + (already ? what_next : ""), std::move(json));
   noted&& told.missing.empty() ? keys.done() : keys.partial();
 }
 
@@ -112,6 +115,7 @@ class Rotations {
       : arguments_(arguments), output_(output) {}
 
   void rotate(KeyAnswers& keys, CommandContext& context, const std::string& id) {
+    if (!seen_.insert(id).second) return;  // named twice
     if (!keys.permitted(id, "rotate", "admin", &Permission::administer)) return;
     RotateRequest request{id, arguments_.token, arguments_.hold};
     std::optional<RotationToken> kept;
@@ -126,11 +130,17 @@ class Rotations {
     // kInvalid: refused before anything was done, so that there is nothing to go on with.
     const bool over = told ? !told->not_promoted : told.error().code == Code::kInvalid;
     if (told) {
-      answer(keys, id, *told, kGoOn);
+      const bool interrupted = kept && told->outcome == Outcome::kAlready;
+      answer(keys, id, *told, interrupted ? kAnother : told->not_promoted ? kGoOn : "");
     } else {
       keys.failed(id, over ? told.error() : Error(told.error().code, told.error().message + kGoOn));
     }
-    if (over && kept) over_.push_back(std::move(*kept));
+    if (!over || !kept) return;
+    if (output_.json()) {
+      over_.push_back(std::move(*kept));  // it is told with the others
+    } else if (output_.out().flush()) {
+      kept->forget();
+    }
   }
 
   void forget() {
@@ -138,6 +148,8 @@ class Rotations {
   }
 
  private:
+  static constexpr const char* kAnother =
+      " (by a rotation that was interrupted; the same command again makes another version)";
   static constexpr const char* kGoOn = " (the same command again goes on with this rotation)";
 
   Result<RotationToken> take(CommandContext& context, const std::string& id) {
@@ -155,6 +167,7 @@ class Rotations {
   const RotateArguments& arguments_;
   Output& output_;
   OsRandom random_;
+  std::set<std::string> seen_;
   std::vector<RotationToken> over_;
 };
 

@@ -128,6 +128,7 @@ def test_what_cannot_be_rotated_is_told_and_left(config, folder):
     c = ("-c", config)
     assert "there is no key nobody" in error_of(run("rotate", *c, "nobody"), FAILED)
     both = run("rotate", *c, "--json", "nobody", "orders")
+    assert len(run("rotate", *c, "--hold", "--token", "x", "orders", "orders").stdout.splitlines()) == 1, "named twice, rotated once"
     assert both.returncode == PARTIAL and [k.get("error") for k in json.loads(both.stdout)["keys"]] == ["absent", None]
     run("disable", *c, "orders")
     before = record(folder)
