@@ -48,6 +48,18 @@ struct Run {
   ExitCode operator()(const SetStateArguments& arguments) const {
     return run_set_state(arguments, common, output);
   }
+  ExitCode operator()(const RotateArguments& arguments) const {
+    return run_rotate(arguments, common, output);
+  }
+  ExitCode operator()(const PromoteArguments& arguments) const {
+    return run_promote(arguments, common, output);
+  }
+  ExitCode operator()(const RetireArguments& arguments) const {
+    return run_retire(arguments, common, output);
+  }
+  ExitCode operator()(const DestroyArguments& arguments) const {
+    return run_destroy(arguments, common, output);
+  }
   ExitCode operator()(const HealArguments& arguments) const {
     return run_heal(arguments, common, output);
   }

@@ -1,16 +1,14 @@
 // keyfs create, disable, enable, delete, heal.
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
+#include "fs/cli/key_answers.h"
 #include "fs/upkeep/healer.h"
 #include "fs/upkeep/key_admin.h"
 
@@ -19,147 +17,57 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json to_json(const std::vector<RegionFailure>& missing) {
-  Json all = Json::array();
-  for (const auto& failure : missing) {
-    all.push_back({{"region", failure.region},
-                   {"code", to_string(failure.error.code)},
-                   {"reason", failure.error.message}});
+// One for all ids: what it has found out about this host's memory holds for all.
+KeyAdmin& admin_of(std::optional<KeyAdmin>& admin, CommandContext& context) {
+  if (!admin) {
+    admin.emplace(context.backends->loop(), context.backends->store(), context.backends->regions(),
+                  context.memory(), context.notebook(), host_name());
   }
-  return all;
+  return *admin;
 }
 
-std::string text_of(const std::vector<RegionFailure>& missing) {
-  std::vector<std::string> all;
-  for (const auto& failure : missing) all.push_back(failure.region + ": " + failure.error.message);
-  return joined(all, "; ");
+void create(KeyAnswers& keys, CommandContext& context, KeyAdmin& admin, const std::string& id,
+            uint32_t bytes) {
+  if (!keys.permitted(id, "create", "both read and create, or in admin", &Permission::create)) {
+    return;
+  }
+  const auto made = context.run(admin.create(id, bytes, context.deadline()));
+  if (!made) return keys.failed(id, made.error());
+  if (made->state == KeyState::kDeleted) {
+    return keys.failed(id, Error(Code::kInvalid, "could not create key " + id +
+                                                     ": it was deleted, which is permanent"));
+  }
+  std::string line = made->created ? "created, version " : "already exists, version ";
+  line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
+  if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
+  if (!made->missing.empty()) line += "; missing: " + text_of(made->missing);
+  Json json = {{"id", id},
+               {"created", made->created},
+               {"state", to_string(made->state)},
+               {"version", made->version},
+               {"regions", made->regions},
+               {"missing", to_json(made->missing)}};
+  // A user without access to state_dir sees existing keys without it.
+  const bool only_looked =
+      !made->created && made->not_noted && made->not_noted->code == Code::kDenied;
+  const bool told = only_looked || keys.noted(id, to_string(made->state), made->not_noted, json);
+  keys.report(id, line, std::move(json));
+  told && made->missing.empty() ? keys.done() : keys.partial();
 }
 
-// This user has no access to state_dir, and has done what they could. A file system that nobody can
-// write to is no such case.
-bool without_access(const Error& why, const std::string& state_dir) {
-  return why.code == Code::kDenied && (::access(state_dir.c_str(), W_OK) == 0 || errno != EROFS);
-}
-
-// Does the same to each id and tells how it went.
-class PerKey {
- public:
-  PerKey(CommandContext& context, Output& output)
-      : context_(context),
-        output_(output),
-        admin_(context.backends->loop(), context.backends->store(), context.backends->regions(),
-               context.memory(), context.notebook(), host_name()) {}
-
-  void create(const std::string& id, uint32_t bytes) {
-    if (!permitted(id, "create", "both read and create, or in admin", &Permission::create)) return;
-    const auto made = context_.run(admin_.create(id, bytes, context_.deadline()));
-    if (!made) return failed(id, made.error());
-    if (made->state == KeyState::kDeleted) {
-      return failed(id, Error(Code::kInvalid, "could not create key " + id +
-                                                  ": it was deleted, which is permanent"));
-    }
-    std::string line = made->created ? "created, version " : "already exists, version ";
-    line += std::to_string(made->version) + ", wrapped in " + joined(made->regions);
-    if (made->state != KeyState::kEnabled) line += ", " + std::string(to_string(made->state));
-    if (!made->missing.empty()) line += "; missing: " + text_of(made->missing);
-    Json json = {{"id", id},
-                 {"created", made->created},
-                 {"state", to_string(made->state)},
-                 {"version", made->version},
-                 {"regions", made->regions},
-                 {"missing", to_json(made->missing)}};
-    // A user without access to state_dir sees existing keys without it.
-    const bool only_looked =
-        !made->created && made->not_noted && made->not_noted->code == Code::kDenied;
-    const bool told = only_looked || noted(id, made->state, made->not_noted, json);
-    report(id, line, std::move(json));
-    told && made->missing.empty() ? tally_.done() : tally_.partial();
-  }
-
-  void set_state(const std::string& id, KeyState state, std::string_view verb) {
-    if (!permitted(id, verb, "admin", &Permission::administer)) return;
-    const auto changed = context_.run(admin_.set_state(id, state, context_.deadline()));
-    if (!changed) return failed(id, changed.error());
-    const bool same = changed->before == changed->after;
-    Json json = {
-        {"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}};
-    const bool told =
-        noted(id, changed->after, changed->not_noted, json) ||
-        without_access(*changed->not_noted, context_.configuration.settings.state_dir);
-    report(id,
-           (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
-           std::move(json));
-    told ? tally_.done() : tally_.partial();
-  }
-
-  ExitCode finish() {
-    if (const std::string told = new_state_dir_.told(); !told.empty()) output_.error(told);
-    if (output_.json()) output_.write({{"keys", keys_}});
-    return tally_.code();
-  }
-
- private:
-  // False, after a message, if this host will not remember the change.
-  bool noted(const std::string& id, KeyState state, const std::optional<Error>& why_not,
-             Json& json) {
-    if (!why_not) return true;
-    output_.error(id + " is " + std::string(to_string(state)) +
-                  " in the store, but this host could not record the change, so it would not "
-                  "notice if the store reverted it: " +
-                  why_not->message);
-    json["not_noted"] = why_not->message;
-    return false;
-  }
-
-  bool permitted(const std::string& id, std::string_view verb, std::string_view entries,
-                 bool Permission::*what) {
-    const Permission permission = permission_for(*context_.configuration.policy, id, user_);
-    if (permission.*what) return true;
-    failed(id, refusal(permission, user_, verb, id, entries));
-    return false;
-  }
-
-  void report(const std::string& id, const std::string& line, Json json) {
-    if (output_.json()) {
-      keys_.push_back(std::move(json));
-    } else {
-      output_.out() << id << ": " << line << '\n';
-    }
-  }
-
-  void failed(const std::string& id, const Error& error) {
-    output_.error(error.message);
-    keys_.push_back({{"id", id}, {"error", word_of(error, id)}, {"reason", error.message}});
-    tally_.failed();
-  }
-
-  CommandContext& context_;
-  Output& output_;
-  const RootsStateDir new_state_dir_{
-      context_.configuration.embedded.empty() ? context_.configuration.settings.state_dir : ""};
-  KeyAdmin admin_;
-  const User user_ = invoking_user();
-  Tally tally_;
-  Json keys_ = Json::array();
-};
-
-ExitCode for_each_id(
-    const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
-    const std::function<void(PerKey&, const CommandContext&, const std::string&)>& act) {
-  if (!are_key_ids(ids, output)) return ExitCode::kUsage;
-  auto context = CommandContext::open(common, output, makes);
-  if (!context) {
-    output.error(context.error().message);
-    return exit_code_for(context.error());
-  }
-  PerKey keys(**context, output);
-  for (const auto& id : ids) act(keys, **context, id);
-  const ExitCode code = keys.finish();
-  // What was asked for is done, or said to be so, in a store that may have lost what others did.
-  const std::string trouble = (*context)->backends->store().trouble();
-  if (trouble.empty()) return code;
-  output.error("warning: " + trouble);
-  return code == ExitCode::kDone ? ExitCode::kPartial : code;
+void set_state(KeyAnswers& keys, CommandContext& context, KeyAdmin& admin, const std::string& id,
+               KeyState state, std::string_view verb) {
+  if (!keys.permitted(id, verb, "admin", &Permission::administer)) return;
+  const auto changed = context.run(admin.set_state(id, state, context.deadline()));
+  if (!changed) return keys.failed(id, changed.error());
+  const bool same = changed->before == changed->after;
+  Json json = {
+      {"id", id}, {"before", to_string(changed->before)}, {"state", to_string(changed->after)}};
+  const bool told = keys.noted_if_possible(id, to_string(changed->after), changed->not_noted, json);
+  keys.report(
+      id, (same ? "is " : "") + std::string(to_string(changed->after)) + (same ? " already" : ""),
+      std::move(json));
+  told ? keys.done() : keys.partial();
 }
 
 // Prints an error for each id that the user may not heal.
@@ -261,11 +169,12 @@ void print(const HealReport& report, Output& output) {
 
 ExitCode run_create(const CreateArguments& arguments, const CommonArguments& common,
                     Output& output) {
+  std::optional<KeyAdmin> admin;
   return for_each_id(arguments.ids, common, Makes::kAll, output,
-                     [&](PerKey& keys, const CommandContext& context, const std::string& id) {
-                       keys.create(id, arguments.bytes != 0
-                                           ? arguments.bytes
-                                           : context.configuration.settings.key_bytes);
+                     [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
+                       const uint32_t usual = context.configuration.settings.key_bytes;
+                       create(keys, context, admin_of(admin, context), id,
+                              arguments.bytes != 0 ? arguments.bytes : usual);
                      });
 }
 
@@ -285,9 +194,10 @@ ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments
   const std::string_view verb = arguments.verb == Verb::kDisable  ? "disable"
                                 : arguments.verb == Verb::kEnable ? "enable"
                                                                   : "delete";
+  std::optional<KeyAdmin> admin;
   return for_each_id(arguments.ids, common, Makes::kNothing, output,
-                     [&](PerKey& keys, const CommandContext&, const std::string& id) {
-                       keys.set_state(id, state, verb);
+                     [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
+                       set_state(keys, context, admin_of(admin, context), id, state, verb);
                      });
 }
 

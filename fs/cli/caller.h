@@ -37,7 +37,7 @@ Result<User> find_user(const std::string& name_or_number);
 struct Permission {
   bool see = false;  // list, describe
   bool create = false;
-  bool administer = false;  // disable, enable, delete, heal
+  bool administer = false;  // disable, enable, delete, heal, rotate, promote, retire, destroy
   const PolicySection* section = nullptr;
 };
 // Neither blocks nor fails.

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -13,18 +14,25 @@
 namespace keyfs {
 namespace {
 
-// The sizes that a record can have; key_bytes in the configuration ends at 1024.
-CLI::Validator key_size() {
-  const std::string range = std::to_string(kMinKeyBytes) + " to " + std::to_string(kMaxKeyBytes);
-  return {[range](std::string& typed) -> std::string {
-            uint32_t bytes = 0;
+// Nothing but digits, in a range.
+CLI::Validator number_from(uint32_t least, uint32_t most, const std::string& what) {
+  const std::string range = std::to_string(least) + " to " + std::to_string(most);
+  return {[=](std::string& typed) -> std::string {
+            uint32_t number = 0;
             const char* end = typed.data() + typed.size();
-            const auto [rest, error] = std::from_chars(typed.data(), end, bytes);
-            const bool fits = error == std::errc() && rest == end && bytes >= kMinKeyBytes &&
-                              bytes <= kMaxKeyBytes;
-            return fits ? "" : "must be a number of bytes, " + range + ", not " + typed;
+            const auto [rest, error] = std::from_chars(typed.data(), end, number);
+            const bool fits =
+                error == std::errc() && rest == end && number >= least && number <= most;
+            return fits ? "" : "must be " + what + ", " + range + ", not " + typed;
           },
           range};
+}
+
+// The sizes that a record can have; key_bytes in the configuration ends at 1024.
+CLI::Validator key_size() { return number_from(kMinKeyBytes, kMaxKeyBytes, "a number of bytes"); }
+
+CLI::Validator version_number() {
+  return number_from(1, std::numeric_limits<uint32_t>::max(), "the number of a version");
 }
 
 // Declares the commands. The one that was typed puts its arguments into `line`.
@@ -38,6 +46,8 @@ class Grammar {
     add_check();
     add_explain();
     add_keys();
+    add_versions();
+    add_heal();
     add_rest();
   }
 
@@ -131,13 +141,58 @@ class Grammar {
     add_state("enable", "serve disabled keys again", SetStateArguments::Verb::kEnable);
     add_state("delete", "permanently remove all wrapped copies of keys; their ids are not reused",
               SetStateArguments::Verb::kDelete);
+  }
+
+  void add_versions() {
+    {
+      auto [sub, arguments] = command<RotateArguments>(
+          "rotate", "make a new version of keys and serve it; old versions stay readable");
+      add_common(sub, true);
+      sub->add_flag("--hold", arguments->hold, "make and test it only; keyfs promote serves it");
+      sub->add_option("--token", arguments->token,
+                      "names this rotation: the same one again makes no second version")
+          ->type_name("NAME");
+      add_ids(sub, arguments->ids, true);
+    }
     {
       auto [sub, arguments] =
-          command<HealArguments>("heal", "wrap keys in the regions where they are missing");
+          command<PromoteArguments>("promote", "make a held or an older version the current one");
       add_common(sub, true);
-      sub->add_flag("--adopt", arguments->adopt, "also convert records that RKMS wrote");
-      add_ids(sub, arguments->ids, false);
+      add_id(sub, arguments->id);
+      sub->add_option("version", arguments->version, "the version's number")
+          ->required()
+          ->type_name("")
+          ->check(version_number());
     }
+    {
+      auto [sub, arguments] =
+          command<RetireArguments>("retire", "refuse old versions of a key; reversible");
+      add_common(sub, true);
+      sub->add_option("--below", arguments->below, "lower versions are refused, others are not")
+          ->required()
+          ->type_name("N")
+          ->check(version_number());
+      add_id(sub, arguments->id);
+    }
+    {
+      auto [sub, arguments] = command<DestroyArguments>(
+          "destroy", "permanently remove all wrapped copies of retired versions");
+      add_common(sub, true);
+      sub->add_flag("--yes", arguments->yes, "confirm: nothing brings the versions back");
+      add_id(sub, arguments->id);
+      sub->add_option("versions", arguments->versions, "the versions' numbers")
+          ->required()
+          ->type_name("")
+          ->check(version_number());
+    }
+  }
+
+  void add_heal() {
+    auto [sub, arguments] =
+        command<HealArguments>("heal", "wrap keys in the regions where they are missing");
+    add_common(sub, true);
+    sub->add_flag("--adopt", arguments->adopt, "also convert records that RKMS wrote");
+    add_ids(sub, arguments->ids, false);
   }
 
   void add_rest() {
@@ -159,6 +214,10 @@ class Grammar {
       sub->add_flag("--yes", arguments->yes, "confirm: nothing brings the keys back");
     }
     add_ids(sub, arguments->ids, true);
+  }
+
+  static void add_id(CLI::App* sub, std::string& id) {
+    sub->add_option("id", id, "a key's id")->required()->type_name("");
   }
 
   static void add_ids(CLI::App* sub, std::vector<std::string>& ids, bool required) {

@@ -46,6 +46,24 @@ struct SetStateArguments {
   bool yes = false;  // kDelete: confirmed
   std::vector<std::string> ids;
 };
+struct RotateArguments {
+  std::vector<std::string> ids;
+  bool hold = false;  // made and tested, not made current
+  std::string token;  // empty: this host keeps one until the rotation is done
+};
+struct PromoteArguments {
+  std::string id;
+  uint32_t version = 0;
+};
+struct RetireArguments {
+  std::string id;
+  uint32_t below = 0;
+};
+struct DestroyArguments {
+  std::string id;
+  std::vector<uint32_t> versions;
+  bool yes = false;  // confirmed
+};
 struct HealArguments {
   std::vector<std::string> ids;  // empty: all
   bool adopt = false;
@@ -61,7 +79,8 @@ struct HelpArguments {
 struct CommandLine {
   CommonArguments common;
   std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments,
-               ListArguments, DescribeArguments, CreateArguments, SetStateArguments, HealArguments,
+               ListArguments, DescribeArguments, CreateArguments, SetStateArguments,
+               RotateArguments, PromoteArguments, RetireArguments, DestroyArguments, HealArguments,
                StatusArguments>
       command;
 };

@@ -20,6 +20,14 @@ ExitCode run_create(const CreateArguments& arguments, const CommonArguments& com
                     Output& output);
 ExitCode run_set_state(const SetStateArguments& arguments, const CommonArguments& common,
                        Output& output);
+ExitCode run_rotate(const RotateArguments& arguments, const CommonArguments& common,
+                    Output& output);
+ExitCode run_promote(const PromoteArguments& arguments, const CommonArguments& common,
+                     Output& output);
+ExitCode run_retire(const RetireArguments& arguments, const CommonArguments& common,
+                    Output& output);
+ExitCode run_destroy(const DestroyArguments& arguments, const CommonArguments& common,
+                     Output& output);
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output);
 ExitCode run_status(const StatusArguments& arguments, Output& output);
 ExitCode run_version(Output& output);

@@ -134,8 +134,11 @@ Json to_json(const KeyDescription& key) {
       wrapped.push_back({{"region", wrap.region}, {"master", wrap.master}, {"at", wrap.at}});
     }
     versions.push_back({{"version", version.version},
+                        {"state", to_string(version.state)},
                         {"created", version.created},
                         {"creator", version.creator},
+                        {"promoted", version.promoted},
+                        {"destroyed", version.destroyed},
                         {"bytes", version.bytes},
                         {"check", version.has_check},
                         {"wrapped", wrapped},
@@ -143,18 +146,38 @@ Json to_json(const KeyDescription& key) {
                         {"other_master", version.other_master}});
   }
   return {{"id", key.id},           {"state", to_string(key.state)},
-          {"current", key.current}, {"degraded", key.degraded()},
+          {"current", key.current}, {"pending", key.pending != 0 ? Json(key.pending) : Json()},
+          {"min", key.min},         {"degraded", key.degraded()},
           {"rkms", key.from_rkms},  {"versions", versions}};
+}
+
+// What is special about a version.
+std::string remark(const KeyDescription& key, const KeyDescription::VersionInfo& version) {
+  if (version.version == key.current) return " (current)";
+  if (version.version == key.pending) return " (pending)";
+  switch (version.state) {
+    case VersionState::kRetired:
+      return " (retired)";
+    case VersionState::kDestroyed:
+      return key.state == KeyState::kDeleted ? "" : " (destroyed)";
+    case VersionState::kPending:
+      return " (never current)";
+    case VersionState::kReadable:
+    case VersionState::kNever:
+      break;
+  }
+  return "";
 }
 
 void print(const KeyDescription& key, std::ostream& out) {
   out << key.id << "\n  state    " << to_string(key.state)
       << (key.from_rkms ? ", written by RKMS" : "") << '\n';
   for (const auto& version : key.versions) {
-    out << "  version  " << version.version << (version.version == key.current ? " (current)" : "")
-        << ", " << version.bytes << " bytes";
+    out << "  version  " << version.version << remark(key, version) << ", " << version.bytes
+        << " bytes";
     if (!version.created.empty()) out << ", created " << Output::printable(version.created);
     if (!version.creator.empty()) out << " on " << Output::printable(version.creator);
+    if (!version.promoted.empty()) out << ", promoted " << Output::printable(version.promoted);
     out << '\n';
     std::vector<std::vector<std::string>> rows;
     for (const auto& wrap : version.wrapped) {
@@ -163,6 +186,9 @@ void print(const KeyDescription& key, std::ostream& out) {
     }
     if (key.state == KeyState::kDeleted && version.wrapped.empty()) {
       rows.push_back({"   ", "wrapped nowhere: it was deleted, permanently"});
+    } else if (version.state == VersionState::kDestroyed) {
+      rows.push_back({"   ", "wrapped nowhere: it was destroyed, permanently, at " +
+                                 Output::printable(version.destroyed)});
     }
     for (const auto& region : version.missing)
       rows.push_back({"   ", region, "missing: keyfs heal " + key.id});

@@ -51,6 +51,9 @@ struct Recall {
   }
 };
 
+// Recall::why for a record that was seen, and not proven: any other reason is damage.
+Error seen_unproven(const std::string& id);
+
 class HostMemory {
  public:
   virtual ~HostMemory() = default;

@@ -3,27 +3,14 @@
 #include <utility>
 
 #include "base/crypto.h"
-#include "fs/keys/key_check.h"
+#include "fs/keys/version_maker.h"
 
 namespace keyfs {
 namespace {
 
 constexpr uint32_t kFirst = 1;
 
-Record first_record(const MakeRequest& request, const CreatedKey& made, const KeyCheck& check,
-                    const std::string& origin, const std::string& now) {
-  Version version;
-  version.created = now;
-  version.creator = request.creator;
-  version.bytes = request.bytes;
-  version.check = check;
-  for (const auto& [region, wrapped] : made.wrapped) {
-    Wrap wrap;
-    wrap.master = wrapped.master;
-    wrap.blob = wrapped.blob;
-    wrap.at = now;
-    version.wrapped[region] = std::move(wrap);
-  }
+Record first_record(const MakeRequest& request, Version version, const std::string& origin) {
   Record record;
   record.id = request.id;
   record.current = kFirst;
@@ -48,25 +35,12 @@ bool holds(const Record& stored, const Record& ours) {
 
 Task<Result<MadeKey>> make_key(Loop& loop, Store& store, Regions& regions, MakeRequest request) {
   const std::string what = "could not create key " + request.id;
-  if (request.bytes < kMinKeyBytes) {
-    co_return fail(Code::kInvalid, what + ": a key has at least " + std::to_string(kMinKeyBytes) +
-                                       " bytes; the check value, which is not secret, would let a "
-                                       "shorter one be found by brute force");
-  }
   const auto origin = co_await store.identity(request.deadline);
   if (!origin) co_return fail(as_outage(origin.error()).within(what));
-  EncryptionContext context = key_context(request.id, kFirst, *origin);
-  auto made = co_await regions.create(request.bytes, std::move(context), request.deadline);
+  VersionWish wish{request.id, kFirst, request.bytes, *origin, request.creator};
+  auto made = co_await make_version(loop, regions, std::move(wish), request.deadline);
   if (!made) co_return fail(made.error().within(what));
-  if (made->key.size() != request.bytes) {
-    co_return fail(Code::kCorrupt, what + ": region " + made->region + " gave a key of " +
-                                       std::to_string(made->key.size()) + " bytes instead of " +
-                                       std::to_string(request.bytes));
-  }
-  const auto check = check_of(made->key, request.id, kFirst);
-  if (!check) co_return fail(check.error().within(what));
-  const std::string now = to_rfc3339(loop.clock().wall());
-  const Record record = first_record(request, *made, *check, *origin, now);
+  const Record record = first_record(request, std::move(made->version), *origin);
   if (request.may_write) {
     auto asked = request.may_write();
     auto allowed = co_await std::move(asked);

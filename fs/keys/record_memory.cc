@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "store/record_versions.h"
+
 namespace keyfs {
 namespace {
 
@@ -17,12 +19,6 @@ uint64_t half(const KeyCheck& check) {
   return first;
 }
 
-// The highest version ever.
-uint32_t last_version(const Record& record) {
-  const uint32_t there = record.versions.empty() ? 0 : record.versions.rbegin()->first;
-  return std::max(record.last, there);
-}
-
 std::string from_to(const std::string& what, uint64_t from, uint64_t to) {
   return what + " went back from " + std::to_string(from) + " to " + std::to_string(to);
 }
@@ -33,6 +29,8 @@ std::string other_key(uint32_t version) {
 
 constexpr const char* kRkms = "an RKMS item has replaced the record that keyfs wrote";
 constexpr const char* kLives = "it was deleted, which is permanent, and exists again";
+constexpr const char* kSameSerial =
+    "its state, current version or min changed, but its serial did not";
 
 // Versions must be the same as before. A deleted record gives no key any more.
 std::optional<std::string> versions_go_back(const Record& before, const Record& now) {
@@ -42,7 +40,15 @@ std::optional<std::string> versions_go_back(const Record& before, const Record& 
       if (number == before.pending) continue;  // abandoned before anybody was served with it
       return "version " + std::to_string(number) + " is gone";
     }
-    if (version.check && found->second.check != version.check) return other_key(number);
+    const Version& later = found->second;
+    if (version.check && later.check != version.check) return other_key(number);
+    if (!version.destroyed.empty() && later.destroyed.empty()) {
+      return "version " + std::to_string(number) +
+             " was destroyed, which is permanent, and is back";
+    }
+    if (!version.promoted.empty() && later.promoted.empty()) {
+      return "version " + std::to_string(number) + " was current once, and now never was";
+    }
   }
   return std::nullopt;
 }
@@ -59,11 +65,11 @@ std::optional<std::string> goes_back(const Record& before, const Record& now) {
            (now.origin.empty() ? "none" : now.origin);
   }
   if (now.state == KeyState::kDeleted) return std::nullopt;
-  if (now.serial == before.serial && now.serial != 0) {
-    // A change that permits more than before must raise the serial.
-    if (now.state < before.state || now.min < before.min || now.current != before.current) {
-      return "its state, current version or min changed, but its serial did not";
-    }
+  if (now.serial == before.serial) {
+    // Only a keyfs that knows serials changes these.
+    if (now.min != before.min || now.current != before.current) return kSameSerial;
+    // One that knows none may have disabled it: what permits more must raise the serial.
+    if (now.serial != 0 && now.state < before.state) return kSameSerial;
   }
   if (last_version(now) < last_version(before)) {
     return from_to("its highest version", last_version(before), last_version(now));
@@ -93,6 +99,8 @@ std::optional<std::string> goes_back(const Remembered& before, const Record& now
   if (!found->second.check || half(*found->second.check) != before.check) {
     return other_key(before.version);
   }
+  const bool exact = serial != std::numeric_limits<uint32_t>::max();
+  if (exact && serial == before.serial && now.current != before.version) return kSameSerial;
   return std::nullopt;
 }
 

@@ -1,8 +1,9 @@
 // Which changes of a record are impossible, given what this host knows about it ("nothing goes
 // back").
 //
-// An accepted record is binding: the check value of each version, its serial, its deletion, the
-// store that it was created in, and that keyfs wrote it. Two places remember this: the replica, in
+// An accepted record is binding: the check value of each version, which ones were destroyed, its
+// serial (without which neither current nor min change), its deletion, the store that it was created
+// in, and that keyfs wrote it. Two places remember this: the replica, in
 // full and across restarts, and each known id in memory (Remembered), which needs no disk. A record
 // that contradicts either is damaged, unless the answer may be stale.
 //

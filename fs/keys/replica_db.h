@@ -70,8 +70,6 @@ bool tells_more(std::string_view before, std::string_view now);
 // Parses a row's text; a record that was only seen has but its id and from_rkms, since nothing of
 // it binds. kCorrupt as parse_record().
 Result<Record> record_of_row(std::string_view json, const std::string& id);
-// Recall::why for a record that was seen, and not proven.
-Error seen_unproven(const std::string& id);
 
 // The error for a damaged file, and what to do about it. (Not SQLite's advice to restore a backup:
 // that would forget what was seen since.)

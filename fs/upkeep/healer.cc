@@ -6,7 +6,7 @@
 #include "base/race.h"
 #include "base/retry.h"
 #include "fs/keys/in_keeping.h"
-#include "fs/upkeep/key_admin.h"
+#include "fs/upkeep/record_changes.h"
 
 namespace keyfs {
 namespace {

@@ -37,6 +37,7 @@ template std::vector<std::string> Healer::wanting(
 Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   Attempt done;
   for (auto& [number, version] : record.versions) {
+    if (!version.destroyed.empty()) continue;
     WrappedKeys wraps = wraps_of(version);
     const auto wanting_in = wanting(wraps);
     if (wanting_in.empty()) continue;

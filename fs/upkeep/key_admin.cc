@@ -7,22 +7,9 @@
 #include "fs/keys/in_keeping.h"
 #include "fs/keys/key_check.h"
 #include "fs/keys/key_maker.h"
-#include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {
-
-// How often a change is retried because another process changed the record.
-constexpr int kTries = 5;
-// How long a change that was made at the end of its time still waits until it is noted.
-constexpr Duration kNotePatience = std::chrono::seconds(1);
-// How long a command that only looks waits for it: the answer does not depend on it.
-constexpr Duration kSeePatience = std::chrono::milliseconds(500);
-
-Result<void> check_id(const std::string& id) {
-  if (is_key_id(id)) return {};
-  return fail(Code::kInvalid, "this is not a valid key id: " + std::string(kKeyIdRule));
-}
 
 std::string_view verb_of(KeyState state) {
   switch (state) {
@@ -80,15 +67,10 @@ void make_tombstone(Record& record, const std::string& now) {
 
 }  // namespace
 
-Error no_such_key(const std::string& id) { return {Code::kInvalid, "there is no key " + id}; }
-
-std::string_view word_of(const Error& error, const std::string& id) {
-  return error.message == no_such_key(id).message ? "absent" : to_string(error.code);
-}
-
 bool KeyDescription::degraded() const {
-  return std::any_of(versions.begin(), versions.end(), [this](const VersionInfo& info) {
-    return info.version == current && state != KeyState::kDeleted &&
+  if (state == KeyState::kDeleted) return false;
+  return std::any_of(versions.begin(), versions.end(), [](const VersionInfo& info) {
+    return info.state == VersionState::kReadable &&
            !(info.missing.empty() && info.other_master.empty());
   });
 }
@@ -100,13 +82,14 @@ KeyAdmin::KeyAdmin(Loop& loop, Store& store, Regions& regions, HostMemory& memor
       regions_(regions),
       memory_(memory),
       notebook_(notebook),
-      creator_(std::move(creator)) {}
+      creator_(std::move(creator)),
+      records_(loop, store, memory, notebook) {}
 
 Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   auto found = co_await store_.get(id, Read::kAny, deadline);
   if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id, sighting_of(found.error()));
+    if (found.error().code == Code::kCorrupt) co_await records_.see(id, sighting_of(found.error()));
     co_return fail(found.error().within("could not create key " + id));
   }
   if (*found) co_return co_await already_there(std::move(**found), found->strong, deadline);
@@ -131,7 +114,7 @@ Task<Result<AdminCreated>> KeyAdmin::create(std::string id, uint32_t bytes, Time
   AdminCreated created = existing(made->stored.record);
   created.created = made->ours;
   created.missing = std::move(made->missing);
-  created.not_noted = co_await note(std::move(made->stored), true, deadline);
+  created.not_noted = co_await records_.note(std::move(made->stored), true, deadline);
   co_return created;
 }
 
@@ -149,90 +132,47 @@ Task<Result<AdminCreated>> KeyAdmin::already_there(Stored found, bool strong, Ti
   AdminCreated there = existing(stored.record);
   there.missing = co_await lacking_in(regions_, stored.record);
   strong = strong || stored.revision != revision;  // asked once more
-  there.not_noted = co_await note(std::move(stored), strong, deadline);
+  there.not_noted = co_await records_.note(std::move(stored), strong, deadline);
   co_return there;
 }
 
 Task<Result<StateChange>> KeyAdmin::set_state(std::string id, KeyState state, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   const std::string what = "could not " + std::string(verb_of(state)) + " key " + id;
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    auto found = co_await look_up(id, what, deadline);
-    if (!found) co_return fail(std::move(found.error()));
-    Stored stored = std::move(*found);
-    StateChange change{stored.record.state, state, std::nullopt};
+  KeyState before = state;
+  RecordChanges::Edit edit = [&](Record& record) -> Result<bool> {
+    before = record.state;
     // An older keyfs left the wraps in the records of deleted keys.
-    const bool done =
-        state == KeyState::kDeleted ? is_tombstone(stored.record) : change.before == state;
-    if (done) {
-      change.not_noted = co_await note(std::move(stored), true, deadline);
-      co_return change;
+    if (state == KeyState::kDeleted ? is_tombstone(record) : before == state) return false;
+    if (state != KeyState::kDeleted || record.from_rkms) {
+      if (auto ok = check_may_change(record); !ok) return fail(std::move(ok.error()));
     }
-    if (change.before == KeyState::kDeleted && state != KeyState::kDeleted) {
-      co_return fail(Code::kInvalid, what + ": it was deleted, which is permanent");
-    }
-    if (stored.record.from_rkms) {
-      co_return fail(Code::kInvalid, what +
-                                         ": RKMS wrote its record, which has no state; adopt it "
-                                         "first (keyfs heal --adopt)");
-    }
-    stored.record.state = state;
-    ++stored.record.serial;
-    if (state == KeyState::kDeleted) {
-      make_tombstone(stored.record, to_rfc3339(loop_.clock().wall()));
-    }
-    auto replaced = co_await store_.replace(std::move(stored.record), stored.revision, deadline);
-    if (!replaced) co_return fail(replaced.error().within(what));
-    if (*replaced) {
-      change.not_noted = co_await note(std::move(**replaced), true, deadline);
-      co_return change;
-    }
-  }
-  co_return fail(Code::kUnavailable, what + ": others keep changing its record; try again");
-}
-
-Task<Result<Stored>> KeyAdmin::look_up(std::string id, std::string what, TimePoint deadline) {
-  auto found = co_await store_.get(id, Read::kStrong, deadline);
-  if (!found) {
-    if (found.error().code == Code::kCorrupt) co_await see(id, sighting_of(found.error()));
-    co_return fail(found.error().within(what));
-  }
-  if (!*found) co_return fail(no_such_key(id));
-  auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline);
-  if (!right) co_return fail(std::move(right.error()));
-  if (!*right) co_return fail(no_such_key(id));
-  co_return std::move(**right);
-}
-
-Task<std::optional<Error>> KeyAdmin::note(Stored stored, bool strong, TimePoint deadline) {
-  auto noting = notebook_.write_down(std::move(stored), strong);
-  const TimePoint until = std::max(deadline, loop_.now() + kNotePatience);
-  co_return co_await done_by(loop_, std::move(noting), until);
-}
-
-Task<std::optional<Error>> KeyAdmin::see(std::string id, Sighting what) {
-  if (unheard_) co_return unheard_;
-  std::vector<SeenKey> seen(1, SeenKey{std::move(id), what});
-  auto noting = notebook_.write_seen(std::move(seen));
-  auto why_not = co_await done_by(loop_, std::move(noting), loop_.now() + kSeePatience);
-  if (why_not && why_not->code == Code::kTimeout) unheard_ = why_not;
-  co_return why_not;
+    record.state = state;
+    ++record.serial;
+    if (state == KeyState::kDeleted) make_tombstone(record, to_rfc3339(loop_.clock().wall()));
+    return true;
+  };
+  auto changed = co_await records_.change(id, what, std::move(edit), deadline);
+  if (!changed) co_return fail(std::move(changed.error()));
+  co_return StateChange{before, state, std::move(changed->not_noted)};
 }
 
 Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadline) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   // Do not describe a key that would not be served as if it were good.
   std::string what = "could not describe key " + id;
-  const auto found = co_await look_up(id, std::move(what), deadline);
+  const auto found = co_await records_.look_up(id, std::move(what), deadline);
   if (!found) co_return fail(found.error());
   const Record& record = found->record;
 
   KeyDescription told;
   // Its key was not unwrapped, so nothing else of the record is taken for true.
-  told.not_noted = co_await see(id, sighting_of(record));
+  told.not_noted = co_await records_.see(id, sighting_of(record));
   told.id = record.id;
   told.state = record.state;
   told.current = record.current;
+  told.pending = record.pending;
+  told.min = std::max(record.min, 1u);
   told.from_rkms = record.from_rkms;
   for (const auto& [number, version] : record.versions) {
     KeyDescription::VersionInfo info;
@@ -244,7 +184,11 @@ Task<Result<KeyDescription>> KeyAdmin::describe(std::string id, TimePoint deadli
     for (const auto& [region, wrap] : version.wrapped) {
       info.wrapped.push_back({region, wrap.master, wrap.at});
     }
-    if (record.state != KeyState::kDeleted) {  // a deleted key is to be wrapped nowhere
+    info.state = version_state(record, number);
+    info.promoted = version.promoted;
+    info.destroyed = version.destroyed;
+    // A deleted key is to be wrapped nowhere, and neither is a destroyed version.
+    if (record.state != KeyState::kDeleted && info.state != VersionState::kDestroyed) {
       const WrappedKeys wraps = wraps_of(version);
       info.missing = regions_.lacking(wraps);
       info.other_master = regions_.under_other_masters(wraps);

@@ -25,7 +25,9 @@
 #include "base/secret.h"
 #include "fs/keys/host_memory.h"
 #include "fs/keys/notebook.h"
+#include "fs/upkeep/record_changes.h"
 #include "kms/regions.h"
+#include "store/record_versions.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -51,7 +53,9 @@ struct KeyDescription {
   };
   struct VersionInfo {
     uint32_t version = 0;
+    VersionState state = VersionState::kReadable;
     std::string created, creator;
+    std::string promoted, destroyed;  // when, or empty
     uint32_t bytes = 0;
     bool has_check = false;
     std::vector<Wrapped> wrapped;
@@ -62,17 +66,14 @@ struct KeyDescription {
   std::string id;
   KeyState state = KeyState::kEnabled;
   uint32_t current = 0;
+  uint32_t pending = 0;  // 0: none
+  uint32_t min = 1;
   bool from_rkms = false;
   std::vector<VersionInfo> versions;
   std::optional<Error> not_noted;  // why this host will not remember that it was seen
 
-  bool degraded() const;  // the current version lacks a region's present master
+  bool degraded() const;  // a readable version lacks a region's present master
 };
-
-// The error for an id that is not in the store.
-Error no_such_key(const std::string& id);
-// Its word for scripts: "absent", as in the audit, or the code's.
-std::string_view word_of(const Error& error, const std::string& id);
 
 class KeyAdmin {
  public:
@@ -93,21 +94,13 @@ class KeyAdmin {
  private:
   // What create() tells of a key that the store has: kCorrupt if this host's memory contradicts it.
   Task<Result<AdminCreated>> already_there(Stored found, bool strong, TimePoint deadline);
-  // The record, in keeping with this host's memory; kInvalid when there is none.
-  Task<Result<Stored>> look_up(std::string id, std::string what, TimePoint deadline);
-  // The error for a failed change.
-  Task<std::optional<Error>> note(Stored stored, bool strong, TimePoint deadline);
-  // Notes that the store has a record; the error if that can't be done soon.
-  Task<std::optional<Error>> see(std::string id, Sighting what);
-
   Loop& loop_;
   Store& store_;
   Regions& regions_;
   HostMemory& memory_;
   Notebook& notebook_;
   const std::string creator_;
-  std::optional<Error>
-      unheard_;  // the notebook did not answer in time, and is not waited for again
+  RecordChanges records_;
 };
 
 }  // namespace keyfs

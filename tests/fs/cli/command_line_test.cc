@@ -57,12 +57,50 @@ TEST(CommandLine, the_verbs_of_a_state_differ) {
   }
 }
 
+TEST(CommandLine, versions_are_numbers_from_1) {
+  const auto rotate = parse({"rotate", "--hold", "--token", "t1", "a", "b"});
+  ASSERT_TRUE(rotate) << rotate.error().message;
+  const auto& rotating = std::get<RotateArguments>(rotate->command);
+  EXPECT_TRUE(rotating.hold);
+  EXPECT_EQ(rotating.token, "t1");
+  EXPECT_EQ(rotating.ids, (std::vector<std::string>{"a", "b"}));
+  const auto promote = parse({"promote", "a", "4294967295"});
+  ASSERT_TRUE(promote) << promote.error().message;
+  EXPECT_EQ(std::get<PromoteArguments>(promote->command).id, "a");
+  EXPECT_EQ(std::get<PromoteArguments>(promote->command).version, 4294967295u);
+  const auto retire = parse({"retire", "a", "--below", "3"});
+  ASSERT_TRUE(retire) << retire.error().message;
+  EXPECT_EQ(std::get<RetireArguments>(retire->command).id, "a");
+  EXPECT_EQ(std::get<RetireArguments>(retire->command).below, 3u);
+  const auto destroy = parse({"destroy", "a", "1", "2", "--yes"});
+  ASSERT_TRUE(destroy) << destroy.error().message;
+  const auto& destroying = std::get<DestroyArguments>(destroy->command);
+  EXPECT_EQ(destroying.id, "a");
+  EXPECT_EQ(destroying.versions, (std::vector<uint32_t>{1, 2}));
+  EXPECT_TRUE(destroying.yes);
+  for (const char* number : {"0", "-1", "1x", "4294967296", "b"}) {
+    EXPECT_FALSE(parse({"promote", "a", number})) << number;
+    EXPECT_FALSE(parse({"destroy", "--yes", "a", "1", number})) << number;
+    EXPECT_FALSE(parse({"retire", "a", "--below", number})) << number;
+  }
+}
+
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
 
-      {"mount"},   {"mount", "--nope", "/mnt"}, {"describe"},   {"create", "--bytes", "15", "a"},
-      {"disable"}, {"mount", "/a", "/b"},       {"list", "-c"}, {"status", "--embedded", "/d"},
+      {"mount"},
+      {"mount", "--nope", "/mnt"},
+      {"describe"},
+      {"create", "--bytes", "15", "a"},
+      {"disable"},
+      {"mount", "/a", "/b"},
+      {"list", "-c"},
+      {"status", "--embedded", "/d"},
+      {"rotate"},
+      {"promote", "a"},
+      {"retire", "a"},
+      {"destroy", "a", "--yes"},
   };
   for (const auto& words : wrong) {
     const auto line = parse(words);
@@ -108,8 +146,9 @@ TEST(CommandLine, help_is_that_of_the_command) {
   EXPECT_NE(text.find("Usage: keyfs mount "), std::string::npos) << text;
   const auto all = parse({"--help"});
   ASSERT_TRUE(all);
-  for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable",
-                           "enable", "delete", "heal", "status", "version"}) {
+  for (const char* name :
+       {"mount", "check", "explain", "list", "describe", "create", "disable", "enable", "delete",
+        "rotate", "promote", "retire", "destroy", "heal", "status", "version"}) {
     EXPECT_NE(std::get<HelpArguments>(all->command).text.find(name), std::string::npos) << name;
   }
 }

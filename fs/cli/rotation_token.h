@@ -1,0 +1,41 @@
+// The token of a rotation that this host has begun, in STATE_DIR/rotations/ID until its end was
+// told: the same command after a kill goes on with the same rotation, and makes no second version.
+// Locked while its process lives, so that two commands at once are two rotations, one after the
+// other.
+//
+// Thread-safety: one thread. Ownership: holds the file open and locked; dropping it leaves the
+// token for the next command. Blocking: on the disk; take() also while another command holds the
+// lock. Errors: kDenied for a state_dir or a file that is not this user's alone, kUnavailable for a
+// lock that was not released in time; otherwise those of base/file.h.
+#pragma once
+
+#include <string>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/file.h"
+#include "base/result.h"
+
+namespace keyfs {
+
+class RotationToken {
+ public:
+  // On disk when this returns. Makes `state_dir` if it is not there.
+  static Result<RotationToken> take(const std::string& state_dir, const std::string& id,
+                                    Random& random, Duration patience);
+
+  const std::string& text() const { return text_; }
+  // The rotation is done, and that was told.
+  void forget();
+
+ private:
+  RotationToken(std::string path, Descriptor file)
+      : path_(std::move(path)), file_(std::move(file)) {}
+  Result<void> read_or_make(Random& random);
+
+  std::string path_;
+  Descriptor file_;
+  std::string text_;
+};
+
+}  // namespace keyfs

@@ -1,0 +1,103 @@
+#include "fs/cli/rotation_token.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <optional>
+
+#include "support/fake_random.h"
+#include "support/temporary_directory.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct RotationTokenTest : ::testing::Test {
+  Result<RotationToken> take(Duration patience = 0s, const std::string& id = "orders") {
+    return RotationToken::take(state_dir, id, random, patience);
+  }
+  const testing::TemporaryDirectory folder;
+  const std::string state_dir = folder.file("state");
+  const std::string file = state_dir + "/rotations/orders";
+  FakeRandom random;
+};
+
+TEST_F(RotationTokenTest, is_the_same_until_the_rotation_is_done_and_then_another) {
+  std::string token;
+  {
+    const auto first = take();  // the process is killed
+    ASSERT_TRUE(first) << first.error().message;
+    token = first->text();
+    EXPECT_EQ(token.size(), 32u);
+  }
+  auto again = take();
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->text(), token);
+  again->forget();
+  EXPECT_FALSE(std::filesystem::exists(file));
+  const auto next = take();
+  ASSERT_TRUE(next);
+  EXPECT_NE(next->text(), token);
+  EXPECT_NE(take(0s, "bills")->text(), next->text()) << "each key has its own";
+}
+
+TEST_F(RotationTokenTest, is_this_users_alone) {
+  ASSERT_TRUE(take());
+  struct stat about {};
+  ASSERT_EQ(::stat(file.c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0600u);
+  ASSERT_EQ(::stat((state_dir + "/rotations").c_str(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0777, 0700u);
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink(folder.file("elsewhere"), file);
+  EXPECT_EQ(take().error().code, Code::kDenied);
+  EXPECT_FALSE(std::filesystem::exists(folder.file("elsewhere")));
+}
+
+TEST_F(RotationTokenTest, a_second_command_waits_for_the_first_and_is_a_rotation_of_its_own) {
+  auto first = take();
+  ASSERT_TRUE(first);
+  const std::string token = first->text();
+  const auto busy = take();
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.error().code, Code::kUnavailable);
+  EXPECT_NE(busy.error().message.find("another keyfs rotate"), std::string::npos);
+  FakeRandom other(2);
+  auto second = std::async(std::launch::async,
+                           [&] { return RotationToken::take(state_dir, "orders", other, 30s); });
+  first->forget();
+  const auto got = second.get();
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_NE(got->text(), token);
+  EXPECT_TRUE(std::filesystem::exists(file)) << "locked is what the next one finds";
+  EXPECT_FALSE(take());
+}
+
+TEST_F(RotationTokenTest, a_token_that_was_cut_short_never_began_and_is_made_anew) {
+  const std::string token = take()->text();
+  for (const std::string& text : {std::string(), token, token.substr(0, 20) + "\n",
+                                  std::string("../../etc/passwd/012345678901234\n")}) {
+    std::ofstream(file, std::ios::trunc) << text;
+    const auto anew = take();
+    ASSERT_TRUE(anew) << anew.error().message;
+    EXPECT_EQ(anew->text().size(), 32u);
+    EXPECT_NE(anew->text(), token);
+    EXPECT_EQ(take(0s, "bills")->text().size(), 32u);
+  }
+  const std::string last = take()->text();
+  EXPECT_EQ(take()->text(), last);
+}
+
+TEST_F(RotationTokenTest, a_directory_that_others_may_write_to_is_refused) {
+  ASSERT_TRUE(take());
+  ::chmod((state_dir + "/rotations").c_str(), 0777);
+  EXPECT_EQ(take().error().code, Code::kDenied);
+}
+
+}  // namespace
+}  // namespace keyfs
