@@ -74,6 +74,34 @@ def test_heal_of_a_key_with_no_right_wrap_left_fails_and_changes_nothing(store):
     assert blobs(store) == before
 
 
+def exchange(store, *regions):
+    """Each has the wrap of the next one."""
+    with sqlite3.connect(store / "keys.db") as db:
+        record = json.loads(db.execute("SELECT record FROM records WHERE id = 'orders'").fetchone()[0])
+        wraps = record["versions"]["1"]["wrapped"]
+        wraps.update(dict(zip(regions, [wraps[region] for region in regions[1:] + regions[:1]])))
+        db.execute("UPDATE records SET record = ?, revision = revision + 1 WHERE id = 'orders'", (json.dumps(record),))
+    db.close()
+
+
+@pytest.mark.parametrize("ids", [[], ["orders"]], ids=["all keys", "by id"])
+def test_wraps_that_two_regions_have_exchanged_are_made_anew(store, place, ids):
+    key = read(store, place)
+    exchange(store, "local-a", "local-b")
+    healed = run("heal", "--embedded", store, *ids)
+    assert healed.returncode == DONE and "0 whole" in healed.stdout and "1 mended" in healed.stdout, healed
+    only(store, "local-a")
+    assert read(store, place) == key
+
+
+def test_a_key_that_cannot_be_read_because_its_wraps_were_exchanged_is_not_whole(store):
+    exchange(store, *ALL)
+    before = blobs(store)
+    healed = run("heal", "--embedded", store)
+    assert healed.returncode == FAILED and "orders" in healed.stderr, healed
+    assert blobs(store) == before
+
+
 def test_a_region_that_cannot_be_asked_is_not_verified_and_its_wrap_stays(store):
     damage(store, "local-a", "local-b")
     before = blobs(store)
