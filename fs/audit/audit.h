@@ -9,9 +9,10 @@
 // one; view: hex | base64 | null.
 //
 // The creation of a key is told by the line of the one opener for whom it was done
-// ("created":true). If that one did not get the key, it has a line of its own, with "event":"created" and the same fields, of which those
-// that say how an open ended (verdict, errno) are null; "created" is null there if the store did
-// not say whether it saved the record. "event":"creating" comes before the record is saved.
+// ("created":true). If that one did not get the key, it has a line of its own, with
+// "event":"created" and the same fields, of which those that say how an open ended (verdict, errno)
+// are null; "created" is null there if the store did not say whether it saved the record.
+// "event":"creating" comes before the record is saved.
 //
 // A count above 1 sums up refusals; the rest of the line is from the last one
 // (fs/audit/refusals.h); id and uid are null if several are summed up.
@@ -19,9 +20,8 @@
 // write() is on the path of a warm read: an open of a key that is handed out (or created) goes as a
 // small struct into a bounded ring, without a lock; the audit's own thread formats and writes. That
 // thread lingers after each batch, so that a busy file system never has to wake it; only after a
-// quiet period does write() cost one futex call, and for an event with a receipt, for which somebody
-// waits. All other opens go to a separate table, and take
-// no room from these.
+// quiet period does write() cost one futex call, and for an event with a receipt, for which
+// somebody waits. All other opens go to a separate table, and take no room from these.
 //
 // Losing the log's disk, or more events than can be written, never holds up a read: events that
 // found no room and lines that could not be written are counted, told in the log and in status(),

@@ -1,7 +1,8 @@
 // How commands answer: text for people or one JSON document, and errors on one line.
 //
-// Thread-safety: one thread. leave(): any, while no other uses it. Ownership: refers to its streams. Blocking: as the streams do. Errors:
-// none; a stream that fails keeps its state, which the caller checks at the end.
+// Thread-safety: one thread. leave(): any, while no other uses it. Ownership: refers to its streams.
+// Blocking: as the streams do. Errors: none; a stream that fails keeps its state, which the caller
+// checks at the end.
 #pragma once
 
 #include <functional>

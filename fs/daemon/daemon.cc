@@ -158,7 +158,9 @@ Result<std::string> Daemon::Parts::open_state_dir() {
   auto prepared = StateDir::prepare(configuration.settings.state_dir);
   if (!prepared) return fail(prepared.error());
   state = std::move(*prepared);
-  return state->for_known_store();
+  std::string known = state->for_known_store();
+  step("opening the store", store_file(configuration));
+  return known;
 }
 
 Result<InodeIds> Daemon::Parts::number_files() {

@@ -88,7 +88,7 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
 }
 
 Task<void> Healer::mend(Record& record, TimePoint deadline, Attempt& done) {
-  WrapMending parts{loop_, regions_, {}, {}, {}, {}};
+  WrapMending parts{loop_, regions_, {}, {}, {}, {}, options_.rewrap};
   const double pace = options_.verify && options_.verify_calls_per_second > 0
                           ? options_.verify_calls_per_second
                           : options_.calls_per_second;

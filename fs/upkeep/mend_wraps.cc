@@ -34,7 +34,7 @@ class Mending {
       if (wrap.state == WrapState::kUnknown) {
         if (may_pass(wrap.why->code)) parts_.silent(region, *wrap.why);
         result_.unverified.push_back({region, std::move(*wrap.why)});
-      } else if (wrap.state == WrapState::kWrong) {
+      } else if (wrap.state == WrapState::kWrong || parts_.rewrap) {
         broken.push_back({region, std::move(*wrap.why)});
       }
     }

@@ -3,9 +3,11 @@
 // For each version, every region that is configured here unwraps its own wrap, and the check value
 // says which plaintext is the right one. A wrap is broken only if that is certain
 // (WrapState::kWrong): a region that is out of reach, throttled or not permitted says nothing about
-// its wrap, and neither does one whose master was replaced. A broken wrap gives way to a new one of
-// the key that another region gave, once its region has unwrapped the new one as well: what a region
-// answers wrongly for again and again is not the wrap's fault, and stays as it is.
+// its wrap. One under another master than its region's is replaced at an operator's word only
+// (`rewrap`), even if that master is another region's: reading would not try it there. A broken wrap
+// gives way to a new one of the key that another region gave, once its region has unwrapped the new
+// one as well: what a region answers wrongly for again and again is not the wrap's fault, and stays
+// as it is.
 //
 // Thread-safety: none; on the loop's thread. Ownership: `parts` and `record` outlive the task.
 // Blocking: never. Errors: in the result.
@@ -36,6 +38,8 @@ struct WrapMending {
   std::function<std::optional<Error>(const std::string&)> out;
   // A region does not answer, or not now.
   std::function<void(const std::string&, const Error&)> silent;
+  // Also replaces wraps by a master that is not the region's now, even if it is another region's.
+  bool rewrap = false;
 };
 
 struct MendedWrap {

@@ -1,5 +1,6 @@
 """Wraps that were damaged in the SQLite file: the daemon mends what it sees, and `keyfs heal` verifies every wrap of every key."""
 import base64
+import contextlib
 import json
 import os
 import sqlite3
@@ -20,16 +21,28 @@ def store(folder):
     return where
 
 
-def damage(store, *regions):
+@contextlib.contextmanager
+def wraps_of(store):
+    """The wraps of its version 1 by region, to be changed in the store."""
     with sqlite3.connect(store / "keys.db") as db:
         record = json.loads(db.execute("SELECT record FROM records WHERE id = 'orders'").fetchone()[0])
-        for region in regions:
-            wrap = record["versions"]["1"]["wrapped"][region]
-            blob = bytearray(base64.b64decode(wrap["blob"]))
-            blob[-1] ^= 1
-            wrap["blob"] = base64.b64encode(blob).decode()
+        yield record["versions"]["1"]["wrapped"]
         db.execute("UPDATE records SET record = ?, revision = revision + 1 WHERE id = 'orders'", (json.dumps(record),))
     db.close()
+
+
+def damage(store, *regions):
+    with wraps_of(store) as wraps:
+        for region in regions:
+            blob = bytearray(base64.b64decode(wraps[region]["blob"]))
+            blob[-1] ^= 1
+            wraps[region]["blob"] = base64.b64encode(blob).decode()
+
+
+def exchange(store, *regions):
+    """Each has the wrap of the next one."""
+    with wraps_of(store) as wraps:
+        wraps.update(dict(zip(regions, [wraps[region] for region in regions[1:] + regions[:1]])))
 
 
 def blobs(store):
@@ -66,12 +79,23 @@ def test_heal_replaces_broken_wraps_and_the_key_is_read_with_only_that_region_le
     assert read(store, place) == key
 
 
-def test_heal_of_a_key_with_no_right_wrap_left_fails_and_changes_nothing(store):
-    damage(store, *ALL)
+@pytest.mark.parametrize("spoil", [damage, exchange])
+def test_heal_of_a_key_with_no_right_wrap_left_fails_and_changes_nothing(store, spoil):
+    spoil(store, *ALL)
     before = blobs(store)
     healed = run("heal", "--embedded", store)
     assert healed.returncode == FAILED and "orders" in healed.stderr, healed
     assert blobs(store) == before
+
+
+@pytest.mark.parametrize("ids", [[], ["orders"]], ids=["all keys", "by id"])
+def test_wraps_that_two_regions_have_exchanged_are_made_anew(store, place, ids):
+    key = read(store, place)
+    exchange(store, "local-a", "local-b")
+    healed = run("heal", "--embedded", store, *ids)
+    assert healed.returncode == DONE and "0 whole" in healed.stdout and "1 mended" in healed.stdout, healed
+    only(store, "local-a")
+    assert read(store, place) == key
 
 
 def test_a_region_that_cannot_be_asked_is_not_verified_and_its_wrap_stays(store):
