@@ -138,6 +138,8 @@ def test_a_ciphertext_names_no_other_file(keyfs, program, language):
     for line in (b"../other/1", b"/etc/passwd", b"-1", b"current", b"", b"1/../1"):
         done = ran(words, keyfs, "decrypt", line + b"\n" + os.urandom(64))
         assert done.returncode != 0 and done.stdout == b"", line
+    keyfs.read("last")
+    eventually(lambda: any(line["id"] == "last" for line in keyfs.audit()), what="the lines of all that came before")
     assert not [line for line in keyfs.audit() if line["id"] == "other" and line["asked"] is not None]
 
 
