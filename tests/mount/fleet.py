@@ -48,6 +48,16 @@ class Fleet:
         assert done.returncode in codes, done
         return json.loads(done.stdout)["keys"][0]
 
+    def at_once(self, *commands):
+        """commands: (host, words...), all started before any is waited for. What each ended with: [(code, what it printed)]."""
+        started = []
+        for host, *words in commands:
+            daemon = self.daemons[host]
+            argv = [daemon.program, words[0], *daemon.source, *words[1:]]
+            started.append(spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=daemon.env))
+        ended = [process.communicate(timeout=60)[0] for process in started]
+        return [(process.returncode, text) for process, text in zip(started, ended)]
+
     def rotate(self, ident="orders"):
         """The number of the new version. A busy machine may leave a region to the healer."""
         told = self.command("rotate", ident, codes=(DONE, PARTIAL))

@@ -8,6 +8,7 @@ import pytest
 import seen
 from aws import cloud
 from fleet import PROMISED, Fleet, Readers, Watched, sections_of, version_at
+from support.cli import DONE, PARTIAL
 from support.process import eventually
 
 ROTATIONS, OPENS = 50, 10_000
@@ -152,3 +153,36 @@ def test_a_disabled_key_is_refused_in_every_place_on_all_daemons(fleet):
     for daemon in hosts.daemons:
         for place in places:
             eventually(lambda x=daemon, p=place: seen.error_name(x.read, p) is None and x.read(p) == keys[p], 10, f"{place} is served again")
+
+
+def test_rotations_on_three_hosts_at_once_make_one_version_each(fleet):
+    hosts = fleet()
+    for rounds in range(1, 5):
+        ended = hosts.at_once(*((host, "rotate", "orders") for host in range(3)))
+        assert all(code in (DONE, PARTIAL) for code, _ in ended), ended
+        told = hosts.command("describe", "orders", codes=(DONE, PARTIAL))
+        assert (told["current"], told["pending"], len(told["versions"])) == (1 + 3 * rounds, None, 1 + 3 * rounds)
+        hosts.await_version(told["current"])
+    # A number that another rotation has overtaken was never current, and is not there.
+    readable = [version["version"] for version in told["versions"] if version["state"] == "readable"]
+    assert len({hosts.one(f".keyfs/versions/orders/{n}") for n in readable}) == len(readable)
+
+
+def test_commands_of_all_kinds_at_once_change_no_version(fleet):
+    """The 1,000 rounds are in tests/fs/upkeep/key_versions_heal_test.cc; here are the commands and the real stores."""
+    hosts = fleet()
+    keys = {1: hosts.one("orders")}
+    for rounds in range(6):
+        rotation = ("rotate", "--token", f"round-{rounds}", "orders")
+        hosts.at_once((0, *rotation), (1, "heal", "orders"), (2, "disable", "orders"), (1, "enable", "orders"), (2, "heal", "orders"))
+        assert hosts.daemons[0].cli("enable", "orders").returncode == DONE
+        done = hosts.daemons[0].cli(*rotation)
+        assert done.returncode in (DONE, PARTIAL), done
+        number = len(keys) + 1
+        for daemon in hosts.daemons:
+            eventually(lambda x=daemon: seen.error_name(x.read, f".keyfs/versions/orders/{number}") is None, what="the key is enabled, and the version known")
+        for n in range(1, number + 1):
+            key = hosts.one(f".keyfs/versions/orders/{n}")
+            assert keys.setdefault(n, key) == key, n
+    assert len(set(keys.values())) == len(keys) == 7
+    assert hosts.daemons[0].cli("heal", "orders").returncode == DONE
