@@ -133,12 +133,13 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
   Watch watch(*this, id);
   Inquiry inquiry(source, id, deadline);
   std::optional<Stored> winner;  // of a race that we lost
+  bool strong = request.strong;
   for (int look = 1;; ++look) {
     watch.reset();
     uint32_t epoch = parts.cache.epoch();
     Result<Inquiry::Seen> seen = Inquiry::Seen{std::exchange(winner, {}), false, true, now()};
     if (!seen->stored) {
-      seen = co_await inquiry.look(parts.cache.known(entry, now()), request.strong);
+      seen = co_await inquiry.look(parts.cache.known(entry, now()), strong);
     }
     if (!seen) {
       if (seen.error().code == Code::kCorrupt)
@@ -196,12 +197,20 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
       condemn(entry, none);
       co_return fail(none);
     }
+    // An answer that may be old knows neither the newest versions nor which are permitted again.
+    if (state != VersionState::kReadable && !seen->strong && !std::exchange(strong, true)) continue;
     if (state == VersionState::kRetired || state == VersionState::kDestroyed) {
       accept(entry, *seen);
       if (seen->strong) parts.cache.confirm(entry, seen->confirmed_at, epoch);
       co_return fail(revoked(id, KeyState::kEnabled, version));
     }
-    if (state != VersionState::kReadable) co_return Landed{};
+    if (state != VersionState::kReadable) {
+      if (seen->strong) co_return Landed{};
+      co_return fail(Code::kUnavailable, "could not read version " + std::to_string(version) +
+                                             " of key " + id +
+                                             ": the store does not answer, and this host's copy of "
+                                             "the record may be older than that version");
+    }
     auto key = co_await unwrap(record, version, deadline);
     // The store may have come back in the meantime, and knows better than the memory: the record
     // may be damaged, revoked or gone.

@@ -376,6 +376,32 @@ TEST_F(KeyringVersions, a_version_that_was_never_made_or_never_current_is_absent
   EXPECT_EQ(one.store.calls.put, 1);
 }
 
+TEST_F(KeyringVersions, a_version_that_a_lagging_replica_region_does_not_know_yet_is_read) {
+  Daemon maker(world);
+  const std::string first = maker.read("orders");
+  Daemon one(world);
+  one.behind->fall_behind(*world.records, "orders");
+  const std::string second = rotate(maker, "orders");
+  EXPECT_EQ(one.read_version("orders", 2), second);
+  EXPECT_EQ(one.read_version("orders", 1), first);
+  EXPECT_EQ(one.read_version("orders", 7), "absent") << "according to a strong answer";
+}
+
+TEST_F(KeyringVersions, a_version_is_not_absent_because_the_store_is_out) {
+  auto records = open_replica();
+  {
+    Daemon one(world, records.get(), kShort);
+    one.read("orders");
+    flush(*records);
+  }
+  Daemon maker(world);
+  rotate(maker, "orders");
+  Daemon next(world, records.get(), kShort);
+  next.store.fail_with(Code::kUnavailable);
+  EXPECT_EQ(next.read_version("orders", 2), to_string(Code::kUnavailable));
+  EXPECT_EQ(next.read_version("orders", 1).size(), 32u);
+}
+
 TEST_F(KeyringVersions, a_record_that_the_store_lost_is_corrupt_by_number_too) {
   auto records = open_replica();
   {
