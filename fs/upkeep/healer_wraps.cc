@@ -52,7 +52,7 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
     if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
     if (wanted.empty()) continue;
 
-    co_await take_calls(1 + wanted.size(), options_.calls_per_second);
+    co_await pace_.take(1 + wanted.size(), options_.calls_per_second);
     const TimePoint until = call_until(deadline);
     // Named, since g++ 12 may destroy a temporary in a co_await twice.
     EncryptionContext context = context_of(record, number);
@@ -92,7 +92,7 @@ Task<void> Healer::mend(Record& record, TimePoint deadline, Attempt& done) {
   const double pace = options_.verify && options_.verify_calls_per_second > 0
                           ? options_.verify_calls_per_second
                           : options_.calls_per_second;
-  parts.take_calls = [this, pace](size_t calls) { return take_calls(calls, pace); };
+  parts.take_calls = [this, pace](size_t calls) { return pace_.take(calls, pace); };
   parts.until = [this, deadline] { return call_until(deadline); };
   parts.out = [this](const std::string& region) -> std::optional<Error> {
     if (!is_out(region)) return std::nullopt;
