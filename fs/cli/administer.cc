@@ -211,7 +211,7 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
   CommandContext& context = **opened;
   if (!may_heal(arguments.ids, *context.configuration.policy, output)) return ExitCode::kFailed;
   HealOptions options;
-  options.calls_per_second = context.configuration.settings.heal_calls_per_second;
+  options.calls_per_second = context.configuration.settings.background_calls_per_second;
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
   options.rewrap = true;

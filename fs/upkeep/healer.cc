@@ -58,7 +58,7 @@ class Healer::Healing final : public RecordOperation {
   bool wants(const ListPage::Entry& entry) override {
     listed_rkms_ = entry.from_rkms;
     const bool whole =
-        !verify_ && !entry.corrupt && !entry.from_rkms && healer_.wanting(entry.masters).empty();
+        !verify_ && !entry.corrupt && !entry.from_rkms && healer_.lacks_nothing(entry);
     if (whole) {
       ++report_.keys;
       ++report_.whole;

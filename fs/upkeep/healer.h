@@ -4,9 +4,10 @@
 // It is an operation of a pass over records (fs/upkeep/pass.h). For each record: unwrap from any region, compare the check value, wrap in the missing regions,
 // replace the record by its revision. The plaintext never changes. A wrap that exists gives way to
 // a new one only if it is certainly broken (fs/upkeep/mend_wraps.h), which is looked for where a wrap
-// was seen to be, and with `verify` in every key. Only with `rewrap`, an operator's word, so does a
-// wrap by a master that is no longer its region's: two daemons of which one has other masters would
-// undo each other's work for ever. A region lacks nothing that another
+// was seen to be, and with `verify` in every key. So does a wrap by a master that the configuration
+// calls a previous one of its region, and, only with `rewrap`, an operator's word, by any that is no
+// longer its region's: two daemons of which one has other masters would undo each other's work for
+// ever. A wrap that takes another's place is unwrapped by its region first. A region lacks nothing that another
 // replica of its multi-Region key has wrapped. A record that another writer changed meanwhile is
 // looked at again. A record that took back what this host's memory knows of it is left alone, and
 // what was filled in is noted there. With `adopt`, what RKMS wrote is taken over too
@@ -152,7 +153,11 @@ class Healer {
   // The regions that `wraps` should be made in: WrappedKeys, or the masters' names by region.
   template <typename Wraps>
   std::vector<std::string> wanting(const Wraps& wraps) const;
+  bool lacks_nothing(const ListPage::Entry& entry) const;  // in any version
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
+  // Wraps anew where the wrap's master is not the region's any more.
+  Task<void> replace_outdated(Record& record, uint32_t number, const SecretBytes& key,
+                              std::vector<std::string> regions, TimePoint deadline, Attempt& done);
   // Mends the broken wraps of `record`, and adds to `done` what became of them.
   Task<void> mend(Record& record, TimePoint deadline, Attempt& done);
   Task<Attempt> take_over(Record& record, TimePoint deadline);

@@ -54,6 +54,9 @@ class FaultyRegion final : public Region {
   void heal() { fault = Fault{}; }
 
   const std::string& name() const override { return real_->name(); }
+  bool had_master(const std::string& master) const override { return real_->had_master(master); }
+  std::string master() const override { return real_->master(); }
+  bool is_charged() const override { return real_->is_charged(); }
 
   Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
                                       TimePoint deadline) override {

@@ -102,7 +102,7 @@ TEST(Settings, every_key_is_read) {
   EXPECT_EQ(settings->waiting_opens, 20u);
   EXPECT_EQ(settings->creates_per_second, 5u);
   EXPECT_EQ(settings->list_cache_for, 3s);
-  EXPECT_EQ(settings->heal_calls_per_second, 7u);
+  EXPECT_EQ(settings->background_calls_per_second, 7u);
   EXPECT_EQ(settings->log_level, LogLevel::kDebug);
   EXPECT_EQ(settings->log_format, LogFormat::kJson);
 }
