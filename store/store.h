@@ -70,8 +70,8 @@ struct ListPage {
     // The same of the other versions that are not destroyed, where they differ from the current
     // one's: each combination once, so that most lists carry none.
     std::set<std::map<std::string, std::string>> others;
-    bool corrupt = false;                        // the record does not parse; only `id` is known
-    bool from_rkms = false;                      // written by RKMS and not adopted
+    bool corrupt = false;    // the record does not parse; only `id` is known
+    bool from_rkms = false;  // written by RKMS and not adopted
   };
   std::vector<Entry> entries;
   std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end

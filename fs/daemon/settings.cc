@@ -87,8 +87,7 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
     in.mistake("heal_calls_per_second",
                "is the old name of background_calls_per_second, which is set as well");
   }
-  settings.background_calls_per_second =
-      static_cast<unsigned>(paced.value_or(healing.value_or(5)));
+  settings.background_calls_per_second = static_cast<unsigned>(paced.value_or(healing.value_or(5)));
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   return settings;
 }

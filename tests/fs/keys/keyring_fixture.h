@@ -145,9 +145,8 @@ struct Daemon {
     const char* names[] = {"a", "b", "c"};
     for (size_t i = 0; i < 3; ++i) {
       auto faulty = std::make_unique<FaultyRegion>(
-          world.time.loop,
-          memory_region(world.time.loop, arena, world.random, names[i], world.masters[i],
-                        world.previous[i]));
+          world.time.loop, memory_region(world.time.loop, arena, world.random, names[i],
+                                         world.masters[i], world.previous[i]));
       region.push_back(faulty.get());
       all.push_back(std::move(faulty));
     }

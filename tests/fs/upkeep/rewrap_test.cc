@@ -113,6 +113,20 @@ TEST_F(RewrapTest, a_dry_run_counts_what_the_run_does_asks_no_region_and_writes_
   EXPECT_EQ(done.calls, 3u + 2 * 9u);
 }
 
+TEST_F(RewrapTest, a_dry_run_tells_which_calls_are_charged_for) {
+  Daemon(world).read("orders");
+  change_masters();
+  Daemon daemon(world);
+  daemon.region[0]->charged = daemon.region[1]->charged = true;
+  options.dry_run = true;
+  const RewrapReport planned = rewrap(daemon);
+  EXPECT_EQ(planned.calls, 7u);
+  EXPECT_EQ(planned.charged, 5u) << "an unwrap, and in two regions a wrap and its test";
+  world.time.loop.run_task(daemon.regions->keep_warm_uncharged());
+  EXPECT_EQ(daemon.region[0]->calls.keep_warm, 0);
+  EXPECT_EQ(daemon.region[2]->calls.keep_warm, 1);
+}
+
 TEST_F(RewrapTest, a_wrap_that_its_region_does_not_unwrap_leaves_the_old_one_in_place) {
   const std::string key = Daemon(world).read("orders");
   change_masters();
