@@ -4,12 +4,16 @@
 #include <map>
 #include <utility>
 
+#include "base/retry.h"
 #include "fs/keys/key_check.h"
 #include "fs/upkeep/new_wraps.h"
 #include "fs/upkeep/record_changes.h"
 
 namespace keyfs {
 namespace {
+
+// How long a region that did not answer is not asked.
+constexpr Duration kOutFor = std::chrono::seconds(30);
 
 PassOptions pass_options(const RewrapOptions& options) {
   PassOptions pass;
@@ -181,7 +185,15 @@ Task<void> Rewrap::carry_out(const Plan& plan, Record& record, TimePoint deadlin
   }
   size_t proven = 0;
   size_t changes = done.wraps + done.dropped;
-  if (!plan.wrap_in.empty()) {
+  std::vector<std::string> wrap_in;
+  for (const auto& region : plan.wrap_in) {
+    if (auto why = why_out(region)) {
+      add(done.left, {region, std::move(*why)});
+    } else {
+      wrap_in.push_back(region);
+    }
+  }
+  if (!wrap_in.empty()) {
     co_await pace_.take(1, options_.calls_per_second);
     // Named, since g++ 12 may destroy a temporary in a co_await twice.
     WrappedKeys wraps = wraps_of(record.versions.at(plan.version));
@@ -199,12 +211,14 @@ Task<void> Rewrap::carry_out(const Plan& plan, Record& record, TimePoint deadlin
       return pace_.take(number, options_.calls_per_second);
     };
     parts.until = [this, deadline] { return call_until(deadline); };
-    auto regions = plan.wrap_in;
     NewWraps made =
-        co_await make_new_wraps(parts, record, plan.version, unwrapped->key, std::move(regions));
+        co_await make_new_wraps(parts, record, plan.version, unwrapped->key, std::move(wrap_in));
     proven = made.made.size();
     done.wraps += proven;
-    for (auto& failure : made.left) add(done.left, std::move(failure));
+    for (auto& failure : made.left) {
+      learn(failure.region, failure.error);
+      add(done.left, std::move(failure));
+    }
   }
   if (plan.drop) co_await drop(plan, proven, record, deadline, done);
   if (done.wraps + done.dropped != changes) ++done.versions;
@@ -214,10 +228,15 @@ Task<void> Rewrap::drop(const Plan& plan, size_t proven, Record& record, TimePoi
                         Attempt& done) {
   Version& version = record.versions.at(plan.version);
   std::string reasons;
-  if (!plan.prove.empty()) {
-    co_await pace_.take(plan.prove.size(), options_.calls_per_second);
-    WrappedKeys wraps = wraps_of(version);
-    std::erase_if(wraps, [&](const auto& wrap) { return !contains(plan.prove, wrap.first); });
+  WrappedKeys wraps = wraps_of(version);
+  std::erase_if(wraps, [&](const auto& wrap) {
+    if (!contains(plan.prove, wrap.first)) return true;
+    const auto why = why_out(wrap.first);
+    if (why) reasons += "; " + wrap.first + ": " + why->message;
+    return why.has_value();
+  });
+  if (!wraps.empty()) {
+    co_await pace_.take(wraps.size(), options_.calls_per_second);
     EncryptionContext context = context_of(record, plan.version);
     KeyVerifier verifier = verifier_of(record, plan.version);
     const auto examined = co_await regions_.examine(std::move(wraps), std::move(context),
@@ -227,6 +246,7 @@ Task<void> Rewrap::drop(const Plan& plan, size_t proven, Record& record, TimePoi
         ++proven;
       } else {
         reasons += "; " + region + ": " + wrap.why->message;
+        learn(region, *wrap.why);
       }
     }
   }
@@ -275,6 +295,17 @@ void Rewrap::tell(const std::string& id, const PassEnd& end, Attempt& done) {
   } else if (end.what != What::kWritten && !planned) {
     ++report_.whole;
   }
+}
+
+std::optional<Error> Rewrap::why_out(const std::string& region) const {
+  const auto found = outages_.find(region);
+  if (found == outages_.end() || found->second.until <= loop_.now()) return std::nullopt;
+  return found->second.error;
+}
+
+void Rewrap::learn(const std::string& region, const Error& error) {
+  if (!may_pass(error.code)) return;
+  outages_.insert_or_assign(region, Outage{error, loop_.now() + kOutFor});
 }
 
 TimePoint Rewrap::call_until(TimePoint deadline) const {

@@ -120,6 +120,9 @@ class Rewrap {
   // Removes the region's wrap if the remaining ones are good.
   Task<void> drop(const Plan& plan, size_t proven, Record& record, TimePoint deadline,
                   Attempt& done);
+  // Regions that did not answer are left alone for a while: each would cost every key a deadline.
+  std::optional<Error> why_out(const std::string& region) const;
+  void learn(const std::string& region, const Error& error);
   void tell(const std::string& id, const PassEnd& end, Attempt& done);
   TimePoint call_until(TimePoint deadline) const;
 
@@ -128,6 +131,11 @@ class Rewrap {
   const RewrapOptions options_;
   Pass pass_;
   CallPace pace_;
+  struct Outage {
+    Error error;
+    TimePoint until;
+  };
+  std::map<std::string, Outage> outages_;
   RewrapReport report_;
 };
 

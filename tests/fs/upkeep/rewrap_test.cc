@@ -142,6 +142,21 @@ TEST_F(RewrapTest, a_wrap_that_its_region_does_not_unwrap_leaves_the_old_one_in_
   EXPECT_EQ(Daemon(world).read("orders", false), key);
 }
 
+TEST_F(RewrapTest, a_region_that_hangs_costs_one_deadline_and_not_one_for_each_key) {
+  {
+    Daemon maker(world);
+    for (const char* id : {"a", "b", "c"}) maker.read(id);
+  }
+  change_masters();
+  Daemon daemon(world);
+  daemon.region[0]->hang();
+  const TimePoint begin = now();
+  const RewrapReport report = rewrap(daemon);
+  EXPECT_EQ(report.left.size(), 3u);
+  EXPECT_EQ(report.wraps, 6u) << "the others have theirs";
+  EXPECT_LT(now() - begin, 2 * options.call_deadline);
+}
+
 TEST_F(RewrapTest, older_than_wraps_anew_what_was_wrapped_before_and_only_once) {
   Daemon daemon(world);
   const std::string key = daemon.read("orders");
