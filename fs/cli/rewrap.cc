@@ -102,18 +102,27 @@ void print(const RewrapReport& report, bool dry_run, bool resumed, Output& outpu
   }
 }
 
-// The masters, as far as they can be told without asking KMS for a dry run.
-void learn_masters(CommandContext& context, bool dry_run, Output& output) {
+// The masters, as far as they can be told without asking KMS for a dry run. False where one should
+// be known and is not: its region's wraps may be by another master, which is not seen.
+bool learn_masters(CommandContext& context, bool dry_run, Output& output) {
   Regions& regions = context.backends->regions();
-  if (!dry_run) return context.run(regions.keep_warm());
-  context.run(regions.keep_warm_uncharged());
+  context.run(dry_run ? regions.keep_warm_uncharged() : regions.keep_warm());
+  bool all = true;
   for (const auto& [region, master] : regions.masters()) {
-    if (!master.empty() || !regions.is_charged(region)) continue;
+    if (!master.empty()) continue;
+    if (!dry_run || !regions.is_charged(region)) {
+      output.error("the master of [region " + region +
+                   "] could not be read or asked for: whether keys are wrapped by it or by one "
+                   "before can't be told, so run this again when it is there");
+      all = false;
+      continue;
+    }
     output.error(
         "a dry run asks KMS nothing, so it can't tell which master stands behind the key "
         "of [region " +
         region + "], and counts the wraps there as made by it; an ARN as key tells");
   }
+  return all;
 }
 
 // What a cursor is of.
@@ -202,7 +211,7 @@ ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& com
   }
   const RootsStateDir new_state_dir(
       context.configuration.embedded.empty() && !options.dry_run ? settings.state_dir : "");
-  learn_masters(context, options.dry_run, output);
+  const bool known = learn_masters(context, options.dry_run, output);
   Rewrap rewrap(context.backends->loop(), context.backends->store(), regions, context.log, options,
                 context.memory(), context.notebook());
   bool resumed = false;
@@ -218,7 +227,8 @@ ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& com
                                              : ""));
     return ExitCode::kFailed;
   }
-  return code_of(rewrap.report(), settings.state_dir);
+  const ExitCode code = code_of(rewrap.report(), settings.state_dir);
+  return code == ExitCode::kDone && !known ? ExitCode::kPartial : code;
 }
 
 }  // namespace keyfs

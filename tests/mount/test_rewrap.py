@@ -163,6 +163,14 @@ def test_a_region_is_not_dropped_while_too_few_others_unwrap(site):
     assert seen.texts(site.db) == rows
 
 
+def test_a_master_that_is_missing_is_told_and_nothing_counts_as_done(site):
+    site.change_masters()
+    site.rewrap()
+    os.remove(site.region("local-b")["key_file"])
+    done = site.run("rewrap")
+    assert done.returncode == PARTIAL and "the master of [region local-b] could not be read" in done.stderr, done
+
+
 def test_older_than_wraps_anew_under_the_same_master_once(site):
     masters, rows = site.masters(), seen.texts(site.db)
     assert site.rewrap("--older-than", "2020-01-01")["wraps"] == 0 and seen.texts(site.db) == rows
