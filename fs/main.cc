@@ -63,6 +63,9 @@ struct Run {
   ExitCode operator()(const HealArguments& arguments) const {
     return run_heal(arguments, common, output);
   }
+  ExitCode operator()(const RewrapArguments& arguments) const {
+    return run_rewrap(arguments, common, output);
+  }
   ExitCode operator()(const StatusArguments& arguments) const {
     return run_status(arguments, output);
   }

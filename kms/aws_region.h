@@ -59,6 +59,8 @@ class AwsRegion final : public Region {
   bool unwraps(const std::string& master) const override;
   bool covered_by(const std::string& master) const override;
   bool is_other_master(const std::string& master) const override;
+  std::string master() const override { return own_text_; }
+  bool is_charged() const override { return true; }
   Task<void> keep_warm() override;
   Task<RegionCheck> check(TimePoint deadline) override;
 

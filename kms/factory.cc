@@ -20,8 +20,15 @@ Result<std::unique_ptr<Region>> local_from(const ConfigSection& section, const R
   if (!key_file.empty() && key_file.front() != '/') {
     in.mistake("key_file", "must be an absolute path");
   }
+  std::vector<std::string> previous = in.list("previous_key_files");
+  for (const std::string& file : previous) {
+    if (file.front() != '/') in.mistake("previous_key_files", file + " must be an absolute path");
+    if (file == key_file) {
+      in.mistake("previous_key_files", "names key_file itself, which holds the present master");
+    }
+  }
   if (auto ok = in.finish(); !ok) return fail(std::move(ok.error()));
-  return make_local_region(parts, section.argument(), key_file);
+  return make_local_region(parts, section.argument(), key_file, std::move(previous));
 }
 
 Result<std::unique_ptr<Region>> aws_from(const ConfigSection& section, const RegionParts& parts) {
@@ -87,10 +94,15 @@ Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& conf
 }
 
 std::unique_ptr<Region> make_local_region(const RegionParts& parts, std::string name,
-                                          std::string key_file) {
+                                          std::string key_file, std::vector<std::string> previous) {
+  std::vector<std::unique_ptr<MasterSource>> before;
+  for (std::string& file : previous) {
+    before.push_back(std::make_unique<MasterFile>(parts.loop, parts.arena, std::move(file)));
+  }
   return std::make_unique<LocalRegion>(
       parts.loop, parts.arena, parts.random, std::move(name),
-      std::make_unique<MasterFile>(parts.loop, parts.arena, std::move(key_file)));
+      std::make_unique<MasterFile>(parts.loop, parts.arena, std::move(key_file)),
+      std::move(before));
 }
 
 }  // namespace keyfs

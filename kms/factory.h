@@ -7,11 +7,14 @@
 //   type = local          ; local | aws
 //   key_file = FILE       ; local: the master key, 32 raw bytes, mode 0600, owned by the daemon's
 //                         ; user
+//   previous_key_files = FILE, FILE...
+//                         ; local: masters that it had before, in the same form; they unwrap only
 //   ...                   ; aws: kms/aws_region.h
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/config.h"
@@ -37,8 +40,10 @@ struct RegionParts {
 Result<std::vector<std::unique_ptr<Region>>> make_regions(const ConfigFile& config,
                                                           const RegionParts& parts);
 
-// The region of `--embedded`: local, with its master key in `key_file`.
+// A local region with its master key in `key_file`, and those it had before in `previous`; also the
+// regions of `--embedded`.
 std::unique_ptr<Region> make_local_region(const RegionParts& parts, std::string name,
-                                          std::string key_file);
+                                          std::string key_file,
+                                          std::vector<std::string> previous = {});
 
 }  // namespace keyfs

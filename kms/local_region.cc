@@ -1,7 +1,9 @@
 #include "kms/local_region.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -57,18 +59,42 @@ Result<void> check_size(size_t bytes) {
 }  // namespace
 
 LocalRegion::LocalRegion(Loop& loop, SecretArena& arena, Random& random, std::string name,
-                         std::unique_ptr<MasterSource> master)
+                         std::unique_ptr<MasterSource> master,
+                         std::vector<std::unique_ptr<MasterSource>> previous)
     : loop_(loop),
       arena_(arena),
       random_(random),
       name_(std::move(name)),
-      master_(std::move(master)) {}
+      master_(std::move(master)),
+      previous_(std::move(previous)) {}
 
-Task<Result<std::shared_ptr<const MasterKey>>> LocalRegion::load_master(TimePoint deadline) {
+Task<LocalRegion::Master> LocalRegion::load_master(TimePoint deadline) {
+  return load(*master_, deadline);
+}
+
+Task<LocalRegion::Master> LocalRegion::load(MasterSource& source, TimePoint deadline) {
   if (loop_.now() >= deadline) {
     co_return fail(Code::kTimeout, "no time was left to read the master key");
   }
-  co_return co_await before(loop_, deadline, "reading the master key", master_->load());
+  co_return co_await before(loop_, deadline, "reading the master key", source.load());
+}
+
+Task<LocalRegion::Master> LocalRegion::master_named(std::string name, TimePoint deadline) {
+  const auto present = co_await load_master(deadline);
+  if (present && (*present)->name == name) co_return present;
+  // A master that can't be read may be the one.
+  std::optional<Error> unread;
+  if (!present) unread = present.error();
+  for (const auto& source : previous_) {
+    const auto master = co_await load(*source, deadline);
+    if (master && (*master)->name == name) co_return master;
+    if (!master && !unread) unread = master.error().within("a previous master key");
+  }
+  if (unread) co_return fail(std::move(*unread));
+  co_return fail(Code::kCorrupt, "wrapped by a different master key (" + name +
+                                     ") than "
+                                     "here (" +
+                                     (*present)->name + ")");
 }
 
 Result<WrappedKey> LocalRegion::seal_under(const MasterKey& master, const SecretBytes& key,
@@ -111,8 +137,10 @@ Task<Result<WrappedKey>> LocalRegion::wrap(const SecretBytes& key, EncryptionCon
 
 Task<Result<SecretBytes>> LocalRegion::unwrap(WrappedKey wrapped, EncryptionContext context,
                                               TimePoint deadline) {
-  const auto master = co_await load_master(deadline);
-  if (!master) co_return fail(master.error());
+  if (previous_.empty()) {
+    const auto present = co_await load_master(deadline);
+    if (!present) co_return fail(present.error());
+  }
   const auto blob = bytes_of(wrapped.blob);
   if (blob.size() < kHeaderBytes + kSealOverhead + 1) {
     co_return fail(Code::kCorrupt, "the wrapped key was cut short");
@@ -120,16 +148,12 @@ Task<Result<SecretBytes>> LocalRegion::unwrap(WrappedKey wrapped, EncryptionCont
   if (blob[0] != kBlobVersion) {
     co_return fail(Code::kCorrupt, "the wrapped key has a format that this version does not know");
   }
+  std::string made_by = std::string(kMasterPrefix) + hex_encode(blob.subspan(1, kFingerprintBytes));
+  std::string name = made_by;
+  const auto master = co_await master_named(std::move(name), deadline);
+  if (!master) co_return fail(master.error());
   const auto header = header_of(**master);
   if (!header) co_return fail(header.error());
-  const std::string made_by =
-      std::string(kMasterPrefix) + hex_encode(blob.subspan(1, kFingerprintBytes));
-  if (made_by != (*master)->name) {
-    co_return fail(Code::kCorrupt, "wrapped by a different master key (" + made_by +
-                                       ") than "
-                                       "here (" +
-                                       (*master)->name + ")");
-  }
   if (wrapped.master != made_by) {
     co_return fail(Code::kCorrupt, "the record does not name the master key that wrapped it");
   }
@@ -143,6 +167,10 @@ Task<Result<SecretBytes>> LocalRegion::unwrap(WrappedKey wrapped, EncryptionCont
 }
 
 bool LocalRegion::unwraps(const std::string& master) const {
+  return covered_by(master) || had_master(master);
+}
+
+bool LocalRegion::covered_by(const std::string& master) const {
   const auto last = master_->last();
   return last != nullptr && last->name == master;
 }
@@ -152,7 +180,23 @@ bool LocalRegion::is_other_master(const std::string& master) const {
   return last != nullptr && master.starts_with(kMasterPrefix) && last->name != master;
 }
 
-Task<void> LocalRegion::keep_warm() { co_await master_->load(); }
+bool LocalRegion::had_master(const std::string& master) const {
+  return !covered_by(master) &&
+         std::any_of(previous_.begin(), previous_.end(), [&](const auto& source) {
+           const auto last = source->last();
+           return last != nullptr && last->name == master;
+         });
+}
+
+std::string LocalRegion::master() const {
+  const auto last = master_->last();
+  return last == nullptr ? "" : last->name;
+}
+
+Task<void> LocalRegion::keep_warm() {
+  co_await master_->load();
+  for (const auto& source : previous_) co_await source->load();
+}
 
 Task<RegionCheck> LocalRegion::check(TimePoint deadline) {
   RegionCheck checked;
@@ -181,6 +225,15 @@ Task<RegionCheck> LocalRegion::check(TimePoint deadline) {
     works.remedy = "check whether something changes the file, and whether memory can be locked";
   }
   checked.items.push_back(std::move(works));
+  for (const auto& source : previous_) {
+    const auto old = co_await load(*source, deadline);
+    if (old) continue;
+    CheckItem unread{"previous master key readable", false, old.error().message,
+                     "repair the file; or, if keyfs rewrap has nothing left to do, remove it from "
+                     "previous_key_files"};
+    unread.essential = false;
+    checked.items.push_back(std::move(unread));
+  }
   co_return checked;
 }
 

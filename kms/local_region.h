@@ -1,4 +1,5 @@
-// A region on this machine: AES-256-GCM under a master key from a file.
+// A region on this machine: AES-256-GCM under a master key from a file. Previous masters, if any,
+// only unwrap what they wrapped.
 //
 // Thread-safety, blocking, deadlines, ownership: as kms/region.h; the arena, the random source and
 // the loop must outlive it.
@@ -21,6 +22,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/crypto.h"
 #include "base/loop.h"
@@ -32,7 +34,8 @@ namespace keyfs {
 class LocalRegion final : public Region {
  public:
   LocalRegion(Loop& loop, SecretArena& arena, Random& random, std::string name,
-              std::unique_ptr<MasterSource> master);
+              std::unique_ptr<MasterSource> master,
+              std::vector<std::unique_ptr<MasterSource>> previous = {});
 
   const std::string& name() const override { return name_; }
   Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
@@ -41,14 +44,22 @@ class LocalRegion final : public Region {
                                 TimePoint deadline) override;
   Task<Result<SecretBytes>> unwrap(WrappedKey wrapped, EncryptionContext context,
                                    TimePoint deadline) override;
-  // True for the master in the file, once it has been read.
+  // True for the master in the file and for previous ones, once they have been read.
   bool unwraps(const std::string& master) const override;
+  // For the master in the file alone.
+  bool covered_by(const std::string& master) const override;
   bool is_other_master(const std::string& master) const override;
+  bool had_master(const std::string& master) const override;
+  std::string master() const override;
   Task<void> keep_warm() override;
   Task<RegionCheck> check(TimePoint deadline) override;
 
  private:
-  Task<Result<std::shared_ptr<const MasterKey>>> load_master(TimePoint deadline);
+  using Master = Result<std::shared_ptr<const MasterKey>>;
+  Task<Master> load_master(TimePoint deadline);
+  Task<Master> load(MasterSource& source, TimePoint deadline);
+  // The present or a previous one; kCorrupt if none has that name.
+  Task<Master> master_named(std::string name, TimePoint deadline);
   Result<WrappedKey> seal_under(const MasterKey& master, const SecretBytes& key,
                                 const EncryptionContext& context);
 
@@ -57,6 +68,7 @@ class LocalRegion final : public Region {
   Random& random_;
   const std::string name_;
   const std::unique_ptr<MasterSource> master_;
+  const std::vector<std::unique_ptr<MasterSource>> previous_;
 };
 
 }  // namespace keyfs

@@ -89,6 +89,17 @@ class Region {
   // master is not known (see keep_warm()), and for names of a kind that this region does not know.
   virtual bool is_other_master(const std::string& master) const = 0;
 
+  // True when the configuration says that `master` was this region's before (previous_key_files): it
+  // still unwraps, and what it wrapped is to be wrapped anew under the present one.
+  virtual bool had_master(const std::string& master) const {
+    (void)master;
+    return false;
+  }
+  // The present master's name or ARN; empty while it is not known (see keep_warm()).
+  virtual std::string master() const { return ""; }
+  // Whether calls go to a service that charges for them.
+  virtual bool is_charged() const { return false; }
+
   // Opens or keeps a connection, so that the next call pays no handshake. Not counted as a failure.
   virtual Task<void> keep_warm() = 0;
 

@@ -261,13 +261,17 @@ Task<WrappedMore> Regions::wrap_missing(const SecretBytes& key, EncryptionContex
   co_return result;
 }
 
-Task<void> Regions::keep_warm() {
+Task<void> Regions::keep_warm() { return keep_warm(true); }
+Task<void> Regions::keep_warm_uncharged() { return keep_warm(false); }
+
+Task<void> Regions::keep_warm(bool charged) {
   TaskGroup<bool> group(impl_->loop);
   const auto warm = [](Region& region) -> Task<bool> {
     co_await region.keep_warm();
     co_return true;
   };
   for (const auto& slot : impl_->slots) {
+    if (!charged && slot->region->is_charged()) continue;
     if (slot->closed()) group.start(warm(*slot->region));
   }
   const TimePoint until = impl_->loop.now() + impl_->options.probe_deadline;
@@ -359,6 +363,30 @@ std::vector<std::string> Regions::under_other_masters(
     if (!covered(*slot->region, masters)) names.push_back(slot->name);
   }
   return names;
+}
+
+std::vector<std::string> Regions::under_previous_masters(const WrappedKeys& wrapped) const {
+  return under_previous_masters(masters_of(wrapped));
+}
+
+std::vector<std::string> Regions::under_previous_masters(
+    const std::map<std::string, std::string>& masters) const {
+  std::vector<std::string> names = under_other_masters(masters);
+  std::erase_if(names, [&](const std::string& name) {
+    return !impl_->find(name)->region->had_master(masters.at(name));
+  });
+  return names;
+}
+
+std::map<std::string, std::string> Regions::masters() const {
+  std::map<std::string, std::string> masters;
+  for (const auto& slot : impl_->slots) masters.emplace(slot->name, slot->region->master());
+  return masters;
+}
+
+bool Regions::is_charged(const std::string& region) const {
+  const RegionSlot* slot = impl_->find(region);
+  return slot != nullptr && slot->region->is_charged();
 }
 
 bool Regions::has(const std::string& name) const { return impl_->find(name) != nullptr; }

@@ -187,6 +187,8 @@ class Regions {
   // Opens a connection, or keeps one open, to every region whose breaker is closed; ends after
   // probe_deadline.
   Task<void> keep_warm();
+  // The same for regions that charge for nothing: no service is asked.
+  Task<void> keep_warm_uncharged();
 
   // Region::check() of all regions at once, for `keyfs check`; results are in the configured order.
   Task<std::vector<std::pair<std::string, RegionCheck>>> check(TimePoint deadline);
@@ -204,6 +206,17 @@ class Regions {
   std::vector<std::string> under_other_masters(
       const std::map<std::string, std::string>& masters) const;
 
+  // The configured regions, in their order, whose wrap among these was made by a master that the
+  // configuration calls a previous one of theirs (Region::had_master): it still unwraps, and the
+  // present one is to take its place. A part of under_other_masters().
+  std::vector<std::string> under_previous_masters(const WrappedKeys& wrapped) const;
+  std::vector<std::string> under_previous_masters(
+      const std::map<std::string, std::string>& masters) const;
+
+  // Of every configured region: Region::master().
+  std::map<std::string, std::string> masters() const;
+  bool is_charged(const std::string& region) const;
+
   // In the order in which they would be asked now.
   std::vector<RegionStatus> status();
   // In the configured order.
@@ -214,6 +227,7 @@ class Regions {
 
  private:
   struct Impl;
+  Task<void> keep_warm(bool charged);
   explicit Regions(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -66,8 +67,11 @@ struct ListPage {
     uint32_t current = 0;
     uint32_t bytes = 0;                          // of the current version's key
     std::map<std::string, std::string> masters;  // by region: what wrapped the current version
-    bool corrupt = false;                        // the record does not parse; only `id` is known
-    bool from_rkms = false;                      // written by RKMS and not adopted
+    // The same of the other versions that are not destroyed, where they differ from the current
+    // one's: each combination once, so that most lists carry none.
+    std::set<std::map<std::string, std::string>> others;
+    bool corrupt = false;    // the record does not parse; only `id` is known
+    bool from_rkms = false;  // written by RKMS and not adopted
   };
   std::vector<Entry> entries;
   std::optional<std::string> next;  // pass as `after` for the next page; nullopt at the end

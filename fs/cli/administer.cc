@@ -70,25 +70,6 @@ void set_state(KeyAnswers& keys, CommandContext& context, KeyAdmin& admin, const
   told ? keys.done() : keys.partial();
 }
 
-// Prints an error for each id that the user may not heal.
-bool may_heal(const std::vector<std::string>& ids, const Policy& policy, Output& output) {
-  const User user = invoking_user();
-  if (ids.empty()) {
-    KnownGroups groups(user.groups);
-    if (policy.is_admin(user.caller, groups)) return true;
-    output.error(user.text() + " may not heal all keys: [admin] does not name them in read");
-    return false;
-  }
-  bool all = true;
-  for (const auto& id : ids) {
-    const Permission permission = permission_for(policy, id, user);
-    if (permission.administer) continue;
-    output.error(refusal(permission, user, "heal", id, "admin").message);
-    all = false;
-  }
-  return all;
-}
-
 // One line for each region: while it is out, it is the same for every key.
 void tell_unverified(const std::vector<HealReport::Missing>& keys, Output& output) {
   std::map<std::string, std::pair<size_t, std::string>> by_region;
@@ -209,9 +190,11 @@ ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common,
     return exit_code_for(opened.error());
   }
   CommandContext& context = **opened;
-  if (!may_heal(arguments.ids, *context.configuration.policy, output)) return ExitCode::kFailed;
+  if (!may_administer(arguments.ids, "heal", *context.configuration.policy, output)) {
+    return ExitCode::kFailed;
+  }
   HealOptions options;
-  options.calls_per_second = context.configuration.settings.heal_calls_per_second;
+  options.calls_per_second = context.configuration.settings.background_calls_per_second;
   options.call_deadline = context.configuration.settings.open_deadline;
   options.adopt = arguments.adopt;
   options.rewrap = true;

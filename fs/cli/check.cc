@@ -227,7 +227,8 @@ Part check_keys(CommandContext& context) {
     ++looked_at;
     const auto found = regions.under_other_masters(entry.masters);
     for (const auto& region : found) ++other[region];
-    if (!found.empty() && found.size() == entry.masters.size()) ++unreadable;
+    const bool all = !found.empty() && found.size() == entry.masters.size();
+    if (all && regions.under_previous_masters(entry.masters).empty()) ++unreadable;
   }
   item.detail = std::to_string(looked_at) + (looked_at == 1 ? " key" : " keys") +
                 (page->next ? " examined; there are more" : " examined");
@@ -240,8 +241,8 @@ Part check_keys(CommandContext& context) {
   item.remedy = unreadable != 0
                     ? "no master here may be able to unwrap " + std::to_string(unreadable) +
                           " of them: put the right masters back; nothing else can read these keys"
-                    : "put the right master back; if it was changed on purpose, keyfs heal wraps "
-                      "the keys under the new one";
+                    : "put the right master back; if it was changed on purpose, keyfs rewrap wraps "
+                      "the keys under the new one (keyfs heal does so as well)";
   return {"keys", {item}};
 }
 

@@ -48,6 +48,7 @@ class Grammar {
     add_keys();
     add_versions();
     add_heal();
+    add_rewrap();
     add_rest();
   }
 
@@ -192,6 +193,18 @@ class Grammar {
         command<HealArguments>("heal", "wrap keys in the regions where they are missing");
     add_common(sub, true);
     sub->add_flag("--adopt", arguments->adopt, "also convert records that RKMS wrote");
+    add_ids(sub, arguments->ids, false);
+  }
+
+  void add_rewrap() {
+    auto [sub, arguments] = command<RewrapArguments>(
+        "rewrap", "wrap all versions of keys anew under today's masters and regions");
+    add_common(sub, true);
+    sub->add_option("--older-than", arguments->older_than,
+                    "also where it was wrapped before: 2026-01-31, or 2026-01-31T12:00:00Z")
+        ->type_name("DATE");
+    sub->add_option("--drop", arguments->drop, "remove the wraps of a region")->type_name("REGION");
+    sub->add_flag("--dry-run", arguments->dry_run, "count what would be done, and its price");
     add_ids(sub, arguments->ids, false);
   }
 

@@ -68,6 +68,12 @@ struct HealArguments {
   std::vector<std::string> ids;  // empty: all
   bool adopt = false;
 };
+struct RewrapArguments {
+  std::vector<std::string> ids;  // empty: all
+  std::string older_than;        // a date or a time; empty: none
+  std::string drop;              // a region; empty: none
+  bool dry_run = false;
+};
 struct StatusArguments {
   std::string mountpoint;  // empty: every keyfs mounted on this host
 };
@@ -81,7 +87,7 @@ struct CommandLine {
   std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments,
                ListArguments, DescribeArguments, CreateArguments, SetStateArguments,
                RotateArguments, PromoteArguments, RetireArguments, DestroyArguments, HealArguments,
-               StatusArguments>
+               RewrapArguments, StatusArguments>
       command;
 };
 

@@ -29,6 +29,8 @@ ExitCode run_retire(const RetireArguments& arguments, const CommonArguments& com
 ExitCode run_destroy(const DestroyArguments& arguments, const CommonArguments& common,
                      Output& output);
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output);
+ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& common,
+                    Output& output);
 ExitCode run_status(const StatusArguments& arguments, Output& output);
 ExitCode run_version(Output& output);
 

@@ -30,6 +30,26 @@ bool without_access(const Error& why, const std::string& state_dir) {
   return why.code == Code::kDenied && (::access(state_dir.c_str(), W_OK) == 0 || errno != EROFS);
 }
 
+bool may_administer(const std::vector<std::string>& ids, std::string_view verb,
+                    const Policy& policy, Output& output) {
+  const User user = invoking_user();
+  if (ids.empty()) {
+    KnownGroups groups(user.groups);
+    if (policy.is_admin(user.caller, groups)) return true;
+    output.error(user.text() + " may not " + std::string(verb) +
+                 " all keys: [admin] does not name them in read");
+    return false;
+  }
+  bool all = true;
+  for (const auto& id : ids) {
+    const Permission permission = permission_for(policy, id, user);
+    if (permission.administer) continue;
+    output.error(refusal(permission, user, verb, id, "admin").message);
+    all = false;
+  }
+  return all;
+}
+
 KeyAnswers::KeyAnswers(CommandContext& context, Output& output)
     : context_(context),
       output_(output),

@@ -28,6 +28,11 @@ std::string text_of(const std::vector<RegionFailure>& failures);
 // write to is no such case.
 bool without_access(const Error& why, const std::string& state_dir);
 
+// Whether the user may do `verb` to all of these keys, or, if there are none, to every key. Otherwise
+// tells which not.
+bool may_administer(const std::vector<std::string>& ids, std::string_view verb,
+                    const Policy& policy, Output& output);
+
 class KeyAnswers {
  public:
   using Json = nlohmann::ordered_json;

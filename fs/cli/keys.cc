@@ -1,7 +1,10 @@
 // keyfs list, keyfs describe.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "fs/cli/caller.h"
@@ -57,16 +60,35 @@ class Listing {
   }
 
  private:
-  // What the healer would fill in; it ignores deleted keys.
-  std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
+  using Masters = std::map<std::string, std::string>;
+  // The regions that `what` gives for a version of the entry, in their configured order. The healer
+  // ignores deleted keys.
+  template <typename What>
+  std::vector<std::string> in_any_version(const ListPage::Entry& entry, What what) const {
     if (entry.state == KeyState::kDeleted) return {};
-    return context_.backends->regions().lacking(entry.masters);
+    std::vector<std::string> regions = what(entry.masters);
+    if (entry.others.empty()) return regions;
+    std::set<std::string> found(regions.begin(), regions.end());
+    for (const Masters& masters : entry.others) {
+      for (auto& region : what(masters)) found.insert(std::move(region));
+    }
+    regions = context_.backends->regions().names();
+    std::erase_if(regions, [&](const std::string& region) { return !found.contains(region); });
+    return regions;
+  }
+
+  // What the healer would fill in.
+  std::vector<std::string> missing_from(const ListPage::Entry& entry) const {
+    return in_any_version(entry, [this](const Masters& masters) {
+      return context_.backends->regions().lacking(masters);
+    });
   }
 
   // Regions whose master is not the one that wrapped it any more.
   std::vector<std::string> other_master_of(const ListPage::Entry& entry) const {
-    if (entry.state == KeyState::kDeleted) return {};
-    return context_.backends->regions().under_other_masters(entry.masters);
+    return in_any_version(entry, [this](const Masters& masters) {
+      return context_.backends->regions().under_other_masters(masters);
+    });
   }
 
   std::string remark(const ListPage::Entry& entry) const {

@@ -108,7 +108,7 @@ std::string settings_text(const Settings& s) {
   text += "waiting_opens = " + std::to_string(s.waiting_opens) + "\n";
   text += "creates_per_second = " + std::to_string(s.creates_per_second) + "\n";
   text += "list_cache_for = " + milliseconds(s.list_cache_for) + "\n";
-  text += "heal_calls_per_second = " + std::to_string(s.heal_calls_per_second) + "\n";
+  text += "background_calls_per_second = " + std::to_string(s.background_calls_per_second) + "\n";
   return text;
 }
 

@@ -254,7 +254,7 @@ Result<void> Daemon::Parts::open_keys() {
                   keyring_options);
   list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
-  heal_options.calls_per_second = settings.heal_calls_per_second;
+  heal_options.calls_per_second = settings.background_calls_per_second;
   heal_options.call_deadline = settings.open_deadline;
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);

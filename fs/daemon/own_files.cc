@@ -5,6 +5,8 @@
 #include <system_error>
 #include <vector>
 
+#include "base/config_reader.h"
+
 namespace keyfs {
 namespace {
 
@@ -45,6 +47,11 @@ std::vector<Place> places_of(const Configuration& configuration, const std::stri
       const auto* entry = section.find(name);
       if (entry == nullptr || !entry->value.starts_with('/')) continue;
       all.push_back({section.title() + " " + name, entry->value});
+    }
+    if (section.find("previous_key_files") == nullptr) continue;
+    ConfigReader in(section);
+    for (std::string& file : in.list("previous_key_files")) {
+      all.push_back({section.title() + " previous_key_files", std::move(file)});
     }
   }
   return all;

@@ -80,8 +80,14 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
   settings.waiting_opens = static_cast<size_t>(in.integer("waiting_opens", 16'384, 1, 1'000'000));
   settings.creates_per_second =
       static_cast<unsigned>(in.integer("creates_per_second", 50, 1, 100'000));
-  settings.heal_calls_per_second =
-      static_cast<unsigned>(in.integer("heal_calls_per_second", 5, 1, 10'000));
+  // The second is its old name.
+  const auto paced = in.integer("background_calls_per_second", 1, 10'000);
+  const auto healing = in.integer("heal_calls_per_second", 1, 10'000);
+  if (paced && healing) {
+    in.mistake("heal_calls_per_second",
+               "is the old name of background_calls_per_second, which is set as well");
+  }
+  settings.background_calls_per_second = static_cast<unsigned>(paced.value_or(healing.value_or(5)));
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   return settings;
 }

@@ -47,8 +47,8 @@ struct Settings {
   unsigned creates_per_second = 50;
   // How long a directory listing is reused.
   Milliseconds list_cache_for = std::chrono::seconds(2);
-  // The healer's calls per second to all regions together.
-  unsigned heal_calls_per_second = 5;
+  // Calls per second to all regions together that nobody waits for: healing, rewrapping.
+  unsigned background_calls_per_second = 5;
 };
 
 // [keyfs] of the file, or the defaults if it has none. A create_min_regions above `regions`, the

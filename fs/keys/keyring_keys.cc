@@ -140,7 +140,9 @@ void Keyring::Impl::tell_degraded(const Record& record, uint32_t version, bool s
                     {{"id", record.id}, {"version", version}});
   }
   if (parts.observer == nullptr) return;
-  const bool whole = parts.regions.lacking(wraps_of(record.versions.at(version))).empty();
+  const WrappedKeys wraps = wraps_of(record.versions.at(version));
+  const bool whole =
+      parts.regions.lacking(wraps).empty() && parts.regions.under_previous_masters(wraps).empty();
   if (suspect || !whole) parts.observer->on_degraded(record.id, suspect);
 }
 

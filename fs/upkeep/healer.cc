@@ -5,15 +5,11 @@
 
 #include "base/race.h"
 #include "base/retry.h"
-#include "fs/keys/in_keeping.h"
 #include "fs/upkeep/record_changes.h"
 
 namespace keyfs {
 namespace {
 
-constexpr size_t kPage = 200;
-// How often a record that others keep changing is retried.
-constexpr int kTries = 3;
 // Keys noted beyond this number are left to the next scan.
 constexpr size_t kMostWaiting = 100'000;
 
@@ -42,7 +38,95 @@ bool concerns_all(const Error& error) {
          error.code == Code::kThrottled;
 }
 
+PassOptions pass_options(const HealOptions& options) {
+  PassOptions pass;
+  pass.call_deadline = options.call_deadline;
+  return pass;
+}
+
 }  // namespace
+
+// What is done to each record, and the report of all.
+class Healer::Healing final : public RecordOperation {
+ public:
+  Healing(Healer& healer, bool verify, HealReport& report)
+      : healer_(healer), verify_(verify), report_(report) {}
+
+  const Attempt& done() const { return done_; }
+
+  // Only records that may lack something are read.
+  bool wants(const ListPage::Entry& entry) override {
+    listed_rkms_ = entry.from_rkms;
+    const bool whole =
+        !verify_ && !entry.corrupt && !entry.from_rkms && healer_.lacks_nothing(entry);
+    if (whole) {
+      ++report_.keys;
+      ++report_.whole;
+      return false;
+    }
+    if (!entry.from_rkms || healer_.options_.adopt) return true;
+    ++report_.keys;
+    ++report_.rkms;
+    return false;
+  }
+
+  void begin() override { done_ = Attempt(); }
+
+  bool takes(const Record& record) override { return !record.from_rkms || healer_.options_.adopt; }
+
+  Task<void> apply(Record& record, TimePoint deadline) override {
+    const bool keyfs_own = !record.from_rkms;
+    auto filled =
+        keyfs_own ? healer_.fill_in(record, deadline) : healer_.take_over(record, deadline);
+    done_ = co_await std::move(filled);
+    if (keyfs_own && (verify_ || done_.suspect)) co_await healer_.mend(record, deadline, done_);
+  }
+
+  void finished(const std::string& id, const PassEnd& end) override {
+    conclude(id, end);
+    healer_.tell(id, done_, report_);
+    const bool failed = done_.outcome == Outcome::kFailed;
+    if (listed_rkms_ && failed && !done_.adopted && report_.rkms_left) ++*report_.rkms_left;
+  }
+
+ private:
+  void conclude(const std::string& id, const PassEnd& end) {
+    switch (end.what) {
+      case PassEnd::What::kAbsent:
+        done_.outcome = Outcome::kAbsent;
+        break;
+      case PassEnd::What::kNotTaken:
+        done_.outcome = Outcome::kRkms;
+        break;
+      case PassEnd::What::kFailed:
+        done_.outcome = Outcome::kFailed;
+        done_.adopted = false;
+        done_.mended.clear();
+        done_.error = end.error;
+        break;
+      case PassEnd::What::kDeleted:  // needs no more copies
+      case PassEnd::What::kUnchanged:
+        break;
+      case PassEnd::What::kWritten:
+        if (!end.not_noted) break;
+        if (done_.adopted) {
+          done_.outcome = Outcome::kFailed;
+          done_.error.emplace(end.not_noted->code,
+                              "key " + id + " was adopted, and this host's memory was not told: " +
+                                  end.not_noted->message);
+        } else {
+          done_.not_noted = end.not_noted;
+        }
+        break;
+    }
+  }
+
+  Healer& healer_;
+  const bool verify_;
+  HealReport& report_;
+  bool listed_rkms_ = false;
+  Attempt done_;
+};
 
 Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions options,
                HostMemory* memory, Notebook* notebook)
@@ -53,88 +137,39 @@ Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions
       options_(options),
       memory_(memory),
       notebook_(notebook),
+      pass_(loop, store, log, pass_options(options), memory, notebook),
+      pace_(loop),
       next_scan_(loop.now() + options.first_scan) {}
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
   const auto gone = co_await go_through(std::move(ids), deadline, report);
-  co_await write_seen(deadline);
-  report.unseen = std::exchange(unseen_, std::nullopt);
+  report.unseen = co_await pass_.end(deadline);
   if (!gone) co_return fail(gone.error());
   co_return report;
 }
 
 Task<Result<void>> Healer::go_through(std::vector<std::string> ids, TimePoint deadline,
                                       HealReport& report) {
+  Healing healing(*this, options_.verify, report);
   if (ids.empty()) {
     if (options_.adopt) report.rkms_left = 0;
-    co_return co_await scan(deadline, report);
+    std::string from_the_start;
+    co_return co_await pass_.all(std::move(from_the_start), healing, deadline);
   }
-  // A store that is silent would cost a whole deadline for each key.
-  std::optional<Error> silent;
-  for (auto& id : ids) {
-    if (silent) {
-      ++report.keys;
-      ++failed_;
-      report.failures.push_back({std::move(id), *silent});
-      continue;
-    }
-    const Attempt done = co_await heal(std::move(id), options_.verify, deadline, report);
-    if (done.store_silent) {
-      silent.emplace(Code::kTimeout, "was not tried, since the store does not answer");
-    }
-  }
+  co_await pass_.named(std::move(ids), healing, deadline);
   co_return Result<void>();
 }
 
-Task<Result<void>> Healer::scan(TimePoint deadline, HealReport& report) {
-  std::string after;
-  for (;;) {
-    auto page = co_await store_.list(after, kPage, call_until(deadline));
-    if (!page) co_return fail(page.error().within("could not go through the keys"));
-    for (const auto& entry : page->entries) {
-      if (entry.state == KeyState::kDeleted) continue;
-      // The list shows the current version's regions; only records that may lack something are
-      // read.
-      const bool whole =
-          !options_.verify && !entry.corrupt && !entry.from_rkms && wanting(entry.masters).empty();
-      if (whole) {
-        ++report.keys;
-        ++report.whole;
-      } else if (entry.from_rkms && !options_.adopt) {
-        ++report.keys;
-        ++report.rkms;
-      } else {
-        const Attempt done = co_await heal(entry.id, options_.verify, deadline, report);
-        const bool failed = done.outcome == Outcome::kFailed || done.outcome == Outcome::kConflict;
-        if (entry.from_rkms && failed && !done.adopted && report.rkms_left) ++*report.rkms_left;
-        if (done.store_silent) co_return fail(done.error->within("could not go through the keys"));
-      }
-      if (loop_.now() >= deadline) {
-        co_return fail(Code::kTimeout, "could not read all keys: the deadline passed after " +
-                                           std::to_string(report.keys));
-      }
-    }
-    if (!page->next) break;
-    after = std::move(*page->next);
-  }
-  co_return Result<void>();
-}
-
-// Repeats until no other process changes the record in between; counts and reports.
 Task<Healer::Attempt> Healer::heal(std::string id, bool verify, TimePoint deadline,
                                    HealReport& report) {
+  Healing healing(*this, verify, report);
+  co_await pass_.one(std::move(id), healing, deadline);
+  co_return healing.done();
+}
+
+void Healer::tell(const std::string& id, const Attempt& done, HealReport& report) {
   ++report.keys;
-  Attempt done;
-  for (int tries = 0; tries < kTries; ++tries) {
-    done = co_await attempt(id, verify, deadline);
-    if (done.outcome != Outcome::kConflict) break;
-    log_.info("the record of key " + id + " was changed by another process", {{"id", id}});
-  }
-  if (done.outcome == Outcome::kConflict) {
-    done.outcome = Outcome::kFailed;
-    done.error.emplace(Code::kUnavailable, "other processes keep changing the record of key " + id);
-  }
   if (done.adopted) {
     ++report.adopted;
     log_.info("key " + id + " was converted from an RKMS record", {{"id", id}});
@@ -167,93 +202,14 @@ Task<Healer::Attempt> Healer::heal(std::string id, bool verify, TimePoint deadli
       report.failures.push_back({id, no_such_key(id)});
       break;
     case Outcome::kFailed:
-    case Outcome::kConflict:
       ++failed_;
       report.failures.push_back({id, *done.error});
       break;
   }
-  co_return done;
-}
-
-Task<Healer::Attempt> Healer::attempt(std::string id, bool verify, TimePoint deadline) {
-  Attempt done;
-  auto found = co_await store_.get(id, Read::kStrong, call_until(deadline));
-  if (!found || !*found) {
-    done.outcome = found ? Outcome::kAbsent : Outcome::kFailed;
-    if (!found) {
-      done.error = found.error().within("could not heal key " + id);
-      done.store_silent = found.error().code == Code::kTimeout;
-      if (found.error().code == Code::kCorrupt) {
-        co_await see(id, sighting_of(found.error()), deadline);
-      }
-    }
-    co_return done;
-  }
-  Stored stored = std::move(**found);
-  co_await see(id, sighting_of(stored.record), deadline);
-  Record& record = stored.record;
-  // Deleted keys need no more copies.
-  if (record.state == KeyState::kDeleted) co_return done;
-  if (record.from_rkms && !options_.adopt) {
-    done.outcome = Outcome::kRkms;
-    co_return done;
-  }
-  if (memory_ != nullptr && !record.from_rkms) {
-    auto right =
-        co_await in_keeping(loop_, store_, *memory_, std::move(stored), call_until(deadline));
-    if (!right || !*right) {
-      done.outcome = right ? Outcome::kAbsent : Outcome::kFailed;
-      if (!right) done.error = right.error().within("key " + id + " is left as it is");
-      co_return done;
-    }
-    stored = std::move(**right);
-    if (record.state == KeyState::kDeleted) co_return done;
-  }
-  const Record before = record;
-  auto filled = record.from_rkms ? take_over(record, deadline) : fill_in(record, deadline);
-  done = co_await std::move(filled);
-  const bool keyfs_own = !before.from_rkms;
-  if (keyfs_own && (verify || done.suspect)) co_await mend(record, deadline, done);
-  if (record == before) co_return done;
-
-  // Keeps what succeeded, even if another version failed.
-  auto replaced = co_await store_.replace(std::move(record), stored.revision, call_until(deadline));
-  if (!replaced) {
-    done.outcome = Outcome::kFailed;
-    done.adopted = false;
-    done.mended.clear();
-    done.error = replaced.error().within("could not heal key " + id);
-  } else if (!*replaced) {
-    done.outcome = Outcome::kConflict;
-    done.adopted = false;
-    done.mended.clear();
-  } else {
-    auto untold = co_await note(std::move(**replaced), deadline);
-    if (!untold) co_return done;
-    if (done.adopted) {
-      done.outcome = Outcome::kFailed;
-      done.error.emplace(
-          untold->code,
-          "key " + id + " was adopted, and this host's memory was not told: " + untold->message);
-    } else {
-      done.not_noted = std::move(untold);
-    }
-  }
-  co_return done;
 }
 
 TimePoint Healer::call_until(TimePoint deadline) const {
   return std::min(deadline, loop_.now() + options_.call_deadline);
-}
-
-// Spreads calls over time: each delays the following ones by its share of a second.
-Task<void> Healer::take_calls(size_t calls, double per_second) {
-  if (per_second <= 0) co_return;
-  const TimePoint now = loop_.now();
-  const TimePoint turn = std::max(now, next_call_);
-  next_call_ = turn + std::chrono::duration_cast<Duration>(
-                          std::chrono::duration<double>(static_cast<double>(calls) / per_second));
-  if (turn > now) co_await loop_.sleep_until(turn);
 }
 
 bool Healer::is_out(const std::string& region) const {
@@ -372,7 +328,9 @@ Task<void> Healer::work_off() {
 
 Task<void> Healer::scan_all() {
   HealReport report;
-  auto scanned = co_await scan(TimePoint::max(), report);
+  Healing healing(*this, options_.verify, report);
+  std::string from_the_start;  // named, since g++ 12 may destroy a temporary in a co_await twice
+  auto scanned = co_await pass_.all(std::move(from_the_start), healing, TimePoint::max());
   scanned_at_ = loop_.now();
   next_scan_ = *scanned_at_ + options_.scan_every;
   Attempt attempt;

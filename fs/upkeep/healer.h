@@ -1,12 +1,13 @@
 // Fills in a key's missing wraps: in regions that were down when it was created, or that were added
 // to the configuration later.
 //
-// For each record: unwrap from any region, compare the check value, wrap in the missing regions,
+// It is an operation of a pass over records (fs/upkeep/pass.h). For each record: unwrap from any region, compare the check value, wrap in the missing regions,
 // replace the record by its revision. The plaintext never changes. A wrap that exists gives way to
 // a new one only if it is certainly broken (fs/upkeep/mend_wraps.h), which is looked for where a wrap
-// was seen to be, and with `verify` in every key. Only with `rewrap`, an operator's word, so does a
-// wrap by a master that is no longer its region's: two daemons of which one has other masters would
-// undo each other's work for ever. A region lacks nothing that another
+// was seen to be, and with `verify` in every key. So does a wrap by a master that the configuration
+// calls a previous one of its region, and, only with `rewrap`, an operator's word, by any that is no
+// longer its region's: two daemons of which one has other masters would undo each other's work for
+// ever. A wrap that takes another's place is unwrapped by its region first. A region lacks nothing that another
 // replica of its multi-Region key has wrapped. A record that another writer changed meanwhile is
 // looked at again. A record that took back what this host's memory knows of it is left alone, and
 // what was filled in is noted there. With `adopt`, what RKMS wrote is taken over too
@@ -36,7 +37,9 @@
 #include "base/result.h"
 #include "fs/keys/host_memory.h"
 #include "fs/keys/notebook.h"
+#include "fs/upkeep/call_pace.h"
 #include "fs/upkeep/mend_wraps.h"
+#include "fs/upkeep/pass.h"
 #include "kms/regions.h"
 #include "store/store.h"
 
@@ -115,7 +118,8 @@ class Healer {
   Status status() const;
 
  private:
-  enum class Outcome { kWhole, kHealed, kMissing, kFailed, kConflict, kAbsent, kRkms };
+  class Healing;  // the operation
+  enum class Outcome { kWhole, kHealed, kMissing, kFailed, kAbsent, kRkms };
   struct Attempt {
     Outcome outcome = Outcome::kWhole;
     std::optional<Error> error;          // kFailed
@@ -125,7 +129,6 @@ class Healer {
     bool suspect = false;  // a wrap was seen to be wrong
     bool adopted = false;
     std::optional<Error> not_noted;  // of what was filled in
-    bool store_silent = false;       // kFailed: the store did not answer in time
   };
   // A region that could not wrap: paused until then.
   struct Outage {
@@ -142,29 +145,26 @@ class Healer {
   };
 
   Task<Attempt> heal(std::string id, bool verify, TimePoint deadline, HealReport& report);
-  Task<Attempt> attempt(std::string id, bool verify, TimePoint deadline);
+  // Counts and reports what became of a key.
+  void tell(const std::string& id, const Attempt& done, HealReport& report);
   void tell_mended(const std::string& id, const Attempt& done);
-  // The memory is told what was written: why it could not be.
-  Task<std::optional<Error>> note(Stored written, TimePoint deadline);
-  // The memory is told that the store has a record, where that can be done; the notebook together
-  // with others.
-  Task<void> see(std::string id, Sighting what, TimePoint deadline);
-  Task<void> write_seen(TimePoint deadline);
   Task<Result<void>> go_through(std::vector<std::string> ids, TimePoint deadline,
                                 HealReport& report);
   // The regions that `wraps` should be made in: WrappedKeys, or the masters' names by region.
   template <typename Wraps>
   std::vector<std::string> wanting(const Wraps& wraps) const;
+  bool lacks_nothing(const ListPage::Entry& entry) const;  // in any version
   Task<Attempt> fill_in(Record& record, TimePoint deadline);
+  // Wraps anew where the wrap's master is not the region's any more.
+  Task<void> replace_outdated(Record& record, uint32_t number, const SecretBytes& key,
+                              std::vector<std::string> regions, TimePoint deadline, Attempt& done);
   // Mends the broken wraps of `record`, and adds to `done` what became of them.
   Task<void> mend(Record& record, TimePoint deadline, Attempt& done);
   Task<Attempt> take_over(Record& record, TimePoint deadline);
   // Why the RKMS record `record` must not be converted on this host.
   Task<std::optional<Error>> not_ours_to_adopt(const Record& record, TimePoint deadline);
-  Task<Result<void>> scan(TimePoint deadline, HealReport& report);
   Task<void> work_off();
   Task<void> scan_all();
-  Task<void> take_calls(size_t calls, double per_second);
   Task<void> wait_for_work(TimePoint until);
 
   TimePoint call_until(TimePoint deadline) const;
@@ -186,10 +186,8 @@ class Healer {
   const HealOptions options_;
   HostMemory* const memory_;
   Notebook* const notebook_;
-  std::vector<SeenKey> seen_;    // and not in the notebook yet
-  std::optional<Error> unseen_;  // why the notebook was not told what was seen
-  bool notebook_out_ = false;    // it did not answer in time, and is told no more of that
-  TimePoint next_call_{};
+  Pass pass_;
+  CallPace pace_;
   std::map<std::string, Waiting> waiting_;
   std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids point into `waiting_`
   std::map<std::string, Outage> outages_;

@@ -1,4 +1,4 @@
-// Healer: what is adopted, and what this host's memory is asked and told.
+// Healer: what is adopted, and what this host's memory is asked about that.
 #include <utility>
 
 #include "base/race.h"
@@ -7,36 +7,6 @@
 #include "fs/upkeep/healer.h"
 
 namespace keyfs {
-namespace {
-
-// A write of its own, and synced, for each key would slow down a pass over many.
-constexpr size_t kSeenAtOnce = 200;
-
-}  // namespace
-
-Task<std::optional<Error>> Healer::note(Stored written, TimePoint deadline) {
-  if (memory_ != nullptr) memory_->note(written, true);
-  if (notebook_ == nullptr) co_return std::nullopt;
-  auto noting = notebook_->write_down(std::move(written), true);
-  co_return co_await done_by(loop_, std::move(noting), call_until(deadline));
-}
-
-Task<void> Healer::see(std::string id, Sighting what, TimePoint deadline) {
-  if (memory_ != nullptr) memory_->note_seen(id, what);
-  if (notebook_ == nullptr || notebook_out_) co_return;
-  seen_.push_back({std::move(id), what});
-  if (seen_.size() >= kSeenAtOnce) co_await write_seen(deadline);
-}
-
-Task<void> Healer::write_seen(TimePoint deadline) {
-  if (seen_.empty()) co_return;
-  auto noting = notebook_->write_seen(std::exchange(seen_, {}));
-  const auto why_not = co_await done_by(loop_, std::move(noting), call_until(deadline));
-  if (!why_not) co_return;
-  unseen_ = why_not;
-  notebook_out_ = why_not->code == Code::kTimeout;
-}
-
 Task<std::optional<Error>> Healer::not_ours_to_adopt(const Record& record, TimePoint deadline) {
   const std::string what = "could not adopt key " + record.id + ", which is left as it was";
   if (memory_ == nullptr || notebook_ == nullptr) {
@@ -85,7 +55,7 @@ Task<Healer::Attempt> Healer::take_over(Record& record, TimePoint deadline) {
   }
   size_t calls = regions_.size();
   for (const auto& [number, version] : record.versions) calls += version.wrapped.size();
-  co_await take_calls(calls, options_.calls_per_second);
+  co_await pace_.take(calls, options_.calls_per_second);
   auto origin = co_await store_.identity(call_until(deadline));
   if (!origin) {
     done.outcome = Outcome::kFailed;

@@ -5,6 +5,7 @@
 
 #include "fs/keys/key_check.h"
 #include "fs/upkeep/healer.h"
+#include "fs/upkeep/new_wraps.h"
 
 namespace keyfs {
 namespace {
@@ -23,10 +24,16 @@ void add(std::vector<RegionFailure>& all, std::vector<RegionFailure> more) {
 template <typename Wraps>
 std::vector<std::string> Healer::wanting(const Wraps& wraps) const {
   auto regions = regions_.lacking(wraps);
-  if (options_.rewrap) {
-    for (auto& region : regions_.under_other_masters(wraps)) regions.push_back(std::move(region));
-  }
+  auto outdated = options_.rewrap ? regions_.under_other_masters(wraps)
+                                  : regions_.under_previous_masters(wraps);
+  for (auto& region : outdated) regions.push_back(std::move(region));
   return regions;
+}
+
+bool Healer::lacks_nothing(const ListPage::Entry& entry) const {
+  return wanting(entry.masters).empty() &&
+         std::all_of(entry.others.begin(), entry.others.end(),
+                     [this](const auto& masters) { return wanting(masters).empty(); });
 }
 
 template std::vector<std::string> Healer::wanting(const WrappedKeys& wraps) const;
@@ -41,18 +48,18 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
     WrappedKeys wraps = wraps_of(version);
     const auto wanting_in = wanting(wraps);
     if (wanting_in.empty()) continue;
-    std::vector<std::string> wanted;
+    std::vector<std::string> wanted, outdated;
     for (const auto& region : wanting_in) {
       if (is_out(region)) {
         done.missing.push_back({region, outages_.at(region).error});
       } else {
-        wanted.push_back(region);
+        (wraps.contains(region) ? outdated : wanted).push_back(region);
       }
     }
     if (done.outcome == Outcome::kWhole) done.outcome = Outcome::kHealed;
-    if (wanted.empty()) continue;
+    if (wanted.empty() && outdated.empty()) continue;
 
-    co_await take_calls(1 + wanted.size(), options_.calls_per_second);
+    co_await pace_.take(1 + wanted.size(), options_.calls_per_second);
     const TimePoint until = call_until(deadline);
     // Named, since g++ 12 may destroy a temporary in a co_await twice.
     EncryptionContext context = context_of(record, number);
@@ -70,8 +77,10 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
                      " is not what was wrapped; another region gave the key",
                  {{"id", record.id}, {"version", number}});
     }
+    co_await replace_outdated(record, number, unwrapped->key, std::move(outdated), deadline, done);
+    if (wanted.empty()) continue;
     auto more = co_await regions_.wrap_missing(unwrapped->key, std::move(context),
-                                               std::move(wanted), until);
+                                               std::move(wanted), call_until(deadline));
     learn(more);
     const std::string now = to_rfc3339(loop_.clock().wall());
     for (auto& [region, wrapped] : more.wrapped) {
@@ -87,12 +96,27 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
   co_return done;
 }
 
+Task<void> Healer::replace_outdated(Record& record, uint32_t number, const SecretBytes& key,
+                                    std::vector<std::string> regions, TimePoint deadline,
+                                    Attempt& done) {
+  if (regions.empty()) co_return;
+  NewWrapParts parts{loop_, regions_, {}, {}};
+  parts.take_calls = [this](size_t calls) { return pace_.take(calls, options_.calls_per_second); };
+  parts.until = [this, deadline] { return call_until(deadline); };
+  NewWraps made = co_await make_new_wraps(parts, record, number, key, std::move(regions));
+  for (const auto& region : made.made) outages_.erase(region);
+  for (auto& failure : made.left) {
+    if (failure.error.code != Code::kInvalid) note_outage(failure.region, failure.error);
+    done.missing.push_back(std::move(failure));
+  }
+}
+
 Task<void> Healer::mend(Record& record, TimePoint deadline, Attempt& done) {
   WrapMending parts{loop_, regions_, {}, {}, {}, {}, options_.rewrap};
   const double pace = options_.verify && options_.verify_calls_per_second > 0
                           ? options_.verify_calls_per_second
                           : options_.calls_per_second;
-  parts.take_calls = [this, pace](size_t calls) { return take_calls(calls, pace); };
+  parts.take_calls = [this, pace](size_t calls) { return pace_.take(calls, pace); };
   parts.until = [this, deadline] { return call_until(deadline); };
   parts.out = [this](const std::string& region) -> std::optional<Error> {
     if (!is_out(region)) return std::nullopt;

@@ -1,9 +1,11 @@
 #include "fs/upkeep/mend_wraps.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/retry.h"
 #include "fs/keys/key_check.h"
+#include "fs/upkeep/new_wraps.h"
 
 namespace keyfs {
 namespace {
@@ -60,28 +62,13 @@ class Mending {
   Task<void> replace(const SecretBytes& key, std::vector<RegionFailure> broken) {
     std::vector<std::string> regions;
     for (const auto& failure : broken) regions.push_back(failure.region);
-    co_await parts_.take_calls(regions.size());
-    EncryptionContext context = context_of(record_, number_);
-    WrappedMore made = co_await parts_.regions.wrap_missing(key, std::move(context),
-                                                            std::move(regions), parts_.until());
-    for (auto& failure : made.missing) leave(failure.region, failure.error);
-    if (made.wrapped.empty()) co_return;
-    WrappedKeys fresh = made.wrapped;
-    const ExaminedWraps proof = co_await examine(std::move(fresh));
-    const std::string now = to_rfc3339(parts_.loop.clock().wall());
+    const NewWrapParts making{parts_.loop, parts_.regions, parts_.take_calls, parts_.until};
+    NewWraps made = co_await make_new_wraps(making, record_, number_, key, std::move(regions));
+    for (const auto& failure : made.left) leave(failure.region, failure.error);
     for (auto& failure : broken) {
-      const auto wrapped = made.wrapped.find(failure.region);
-      if (wrapped == made.wrapped.end()) continue;
-      const ExaminedWrap& proven = proof.wraps.at(failure.region);
-      if (proven.state != WrapState::kRight) {
-        leave(failure.region, *proven.why);
+      if (std::find(made.made.begin(), made.made.end(), failure.region) == made.made.end()) {
         continue;
       }
-      Wrap wrap;
-      wrap.master = std::move(wrapped->second.master);
-      wrap.blob = std::move(wrapped->second.blob);
-      wrap.at = now;
-      record_.versions.at(number_).wrapped.insert_or_assign(failure.region, std::move(wrap));
       result_.mended.push_back({number_, failure.region, std::move(failure.error)});
     }
   }

@@ -69,6 +69,15 @@ TEST_F(FactoryTest, two_regions_of_one_master_are_a_mistake) {
       "region needs one of its own");
 }
 
+TEST_F(FactoryTest, previous_masters_are_other_files_with_absolute_paths) {
+  EXPECT_TRUE(make("[region a]\ntype = local\nkey_file = /k\nprevious_key_files = /old, /older\n"));
+  expect_mistake("[region a]\ntype = local\nkey_file = /k\nprevious_key_files = /old, k\n",
+                 "keyfs.ini:4: [region a] previous_key_files: k must be an absolute path");
+  expect_mistake("[region a]\ntype = local\nkey_file = /k\nprevious_key_files = /k\n",
+                 "keyfs.ini:4: [region a] previous_key_files: names key_file itself, which holds "
+                 "the present master");
+}
+
 TEST_F(FactoryTest, a_local_region_without_key_file_is_a_mistake) {
   const auto made = make("[region a]\ntype = local\n");
   ASSERT_FALSE(made);

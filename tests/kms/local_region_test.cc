@@ -4,6 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "base/encoding.h"
 #include "kms/local_fixture.h"
 #include "kms/region_contract.h"
@@ -120,6 +125,77 @@ TEST_F(LocalRegionTest, a_blob_of_another_master_is_corrupt_and_told_apart_from_
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, Code::kCorrupt);
   EXPECT_THAT(other.error().message, HasSubstr("wrapped by a different master key (local:"));
+}
+
+struct PreviousMasters : LocalRegionTest {
+  // The master becomes a previous one, in `old`, and another one takes its place.
+  void change_master(const std::string& old) {
+    std::filesystem::rename(at.file, old);
+    ASSERT_TRUE(create_master_file(at.file, at.arena(), at.random).value());
+    previous.push_back(old);
+    const RegionParts parts{at.loop(), at.arena(), at.random, {}};
+    region = make_local_region(parts, "local-a", at.file, previous);
+  }
+  Result<SecretBytes> unwrap_now(const WrappedKey& wrapped) {
+    return at.loop().run_task(region->unwrap(wrapped, context, soon()));
+  }
+  Result<WrappedKey> wrap_now(const SecretBytes& key) {
+    return at.loop().run_task(region->wrap(key, context, soon()));
+  }
+
+  std::vector<std::string> previous;
+  std::unique_ptr<Region> region;
+};
+
+TEST_F(PreviousMasters, unwrap_what_they_wrapped_and_wrap_nothing) {
+  const auto first = generate();
+  ASSERT_TRUE(first);
+  change_master(at.folder + "/old1.key");
+  const auto second = at.loop().run_task(region->generate(32, context, soon()));
+  ASSERT_TRUE(second);
+  change_master(at.folder + "/old2.key");
+  for (const auto* generated : {&*first, &*second}) {
+    const auto key = unwrap_now(generated->wrapped);
+    ASSERT_TRUE(key) << key.error().message;
+    EXPECT_TRUE(key->equals(generated->key.reveal()));
+    EXPECT_TRUE(region->unwraps(generated->wrapped.master));
+    EXPECT_TRUE(region->had_master(generated->wrapped.master));
+    EXPECT_TRUE(region->is_other_master(generated->wrapped.master));
+    EXPECT_FALSE(region->covered_by(generated->wrapped.master));
+  }
+  const auto wrapped = wrap_now(first->key);
+  ASSERT_TRUE(wrapped);
+  EXPECT_EQ(wrapped->master, region->master());
+  EXPECT_TRUE(region->covered_by(wrapped->master));
+  EXPECT_FALSE(region->had_master(wrapped->master));
+  EXPECT_FALSE(region->is_other_master(wrapped->master));
+}
+
+TEST_F(PreviousMasters, one_that_is_missing_takes_only_its_own_wraps_away) {
+  const auto first = generate();
+  ASSERT_TRUE(first);
+  change_master(at.folder + "/old.key");
+  const auto second = wrap_now(first->key);
+  ASSERT_TRUE(second);
+  std::filesystem::remove(at.folder + "/old.key");
+  EXPECT_TRUE(unwrap_now(*second));
+  const auto lost = unwrap_now(first->wrapped);
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().code, Code::kUnavailable) << "it may come back: nothing is corrupt";
+  const auto checked = at.loop().run_task(region->check(soon()));
+  const auto& item = checked.items.back();
+  EXPECT_EQ(item.what, "previous master key readable");
+  EXPECT_FALSE(item.ok);
+  EXPECT_FALSE(item.essential);
+}
+
+TEST_F(PreviousMasters, still_unwrap_while_the_present_one_is_missing) {
+  const auto first = generate();
+  ASSERT_TRUE(first);
+  change_master(at.folder + "/old.key");
+  std::filesystem::remove(at.file);
+  EXPECT_TRUE(unwrap_now(first->wrapped));
+  EXPECT_FALSE(wrap_now(first->key));
 }
 
 TEST_F(LocalRegionTest, a_record_that_names_another_master_is_corrupt) {

@@ -223,6 +223,35 @@ TEST_P(StoreContract, a_list_shows_what_is_there_and_marks_the_corrupt) {
   EXPECT_TRUE(entries[2].corrupt);
 }
 
+TEST_P(StoreContract, a_list_shows_the_masters_of_versions_that_differ_from_the_current_one) {
+  using Masters = std::map<std::string, std::string>;
+  Record record = example_record("orders");
+  const Version first = record.versions.at(1);
+  Masters current;
+  for (const auto& [region, wrap] : first.wrapped) current.emplace(region, wrap.master);
+  Masters fewer = current;
+  fewer.erase("us-east-1");
+  Masters other = current;
+  other["us-west-2"] = "arn:aws:kms:us-west-2:111122223333:key/old";
+  for (uint32_t number = 2; number <= 5; ++number) record.versions[number] = first;
+  record.versions[2].wrapped.erase("us-east-1");
+  record.versions[3].wrapped.erase("us-east-1");
+  record.versions[4].wrapped["us-west-2"].master = other["us-west-2"];
+  record.versions[5].wrapped.clear();
+  record.versions[5].destroyed = record.versions[5].created;
+  record.last = 5;
+  ASSERT_TRUE(put(record));
+  ASSERT_TRUE(put(example_record("plain")));
+  for (const auto& entry : list_all(10)) {
+    EXPECT_EQ(entry.masters, current);
+    if (entry.id == "plain") {
+      EXPECT_TRUE(entry.others.empty());
+    } else {
+      EXPECT_EQ(entry.others, (std::set<Masters>{fewer, other}));
+    }
+  }
+}
+
 TEST_P(StoreContract, the_list_of_an_empty_store_is_one_empty_page) {
   const auto page = loop().run_task(store_->list("", 10, deadline()));
   ASSERT_TRUE(page) << page.error().message;

@@ -38,6 +38,7 @@ class FaultyRegion final : public Region {
 
   Fault fault;
   Calls calls;
+  bool charged = false;  // is_charged()
 
   void fail_with(Code code, std::string message = "told to fail") {
     fault = Fault{};
@@ -54,6 +55,9 @@ class FaultyRegion final : public Region {
   void heal() { fault = Fault{}; }
 
   const std::string& name() const override { return real_->name(); }
+  bool had_master(const std::string& master) const override { return real_->had_master(master); }
+  std::string master() const override { return real_->master(); }
+  bool is_charged() const override { return charged; }
 
   Task<Result<GeneratedKey>> generate(size_t bytes, EncryptionContext context,
                                       TimePoint deadline) override {
@@ -101,6 +105,7 @@ class FaultyRegion final : public Region {
   }
 
   bool unwraps(const std::string& master) const override { return real_->unwraps(master); }
+  bool covered_by(const std::string& master) const override { return real_->covered_by(master); }
 
   bool is_other_master(const std::string& master) const override {
     return real_->is_other_master(master);

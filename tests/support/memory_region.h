@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/crypto.h"
 #include "base/loop.h"
@@ -26,13 +27,18 @@ class MemoryMaster final : public MasterSource {
   std::shared_ptr<const MasterKey> key_;
 };
 
-// With `master`, several regions share one, as the replicas of a multi-Region key do.
+// With `master`, several regions share one, as the replicas of a multi-Region key do. `before`: a
+// previous master, which only unwraps.
 inline std::unique_ptr<Region> memory_region(Loop& loop, SecretArena& arena, Random& random,
                                              std::string name,
-                                             std::shared_ptr<const MasterKey> master = nullptr) {
+                                             std::shared_ptr<const MasterKey> master = nullptr,
+                                             std::shared_ptr<const MasterKey> before = nullptr) {
   if (master == nullptr) master = MemoryMaster::random_key(arena, random);
+  std::vector<std::unique_ptr<MasterSource>> previous;
+  if (before != nullptr) previous.push_back(std::make_unique<MemoryMaster>(std::move(before)));
   return std::make_unique<LocalRegion>(loop, arena, random, std::move(name),
-                                       std::make_unique<MemoryMaster>(std::move(master)));
+                                       std::make_unique<MemoryMaster>(std::move(master)),
+                                       std::move(previous));
 }
 
 }  // namespace keyfs::testing

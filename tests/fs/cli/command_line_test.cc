@@ -85,6 +85,21 @@ TEST(CommandLine, versions_are_numbers_from_1) {
   }
 }
 
+TEST(CommandLine, a_rewrap_needs_no_ids) {
+  const auto all = parse({"rewrap"});
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_TRUE(std::get<RewrapArguments>(all->command).ids.empty());
+  EXPECT_FALSE(std::get<RewrapArguments>(all->command).dry_run);
+  const auto some =
+      parse({"rewrap", "--older-than", "2026-01-31", "--drop", "us-west-2", "--dry-run", "a"});
+  ASSERT_TRUE(some) << some.error().message;
+  const auto& arguments = std::get<RewrapArguments>(some->command);
+  EXPECT_EQ(arguments.older_than, "2026-01-31");
+  EXPECT_EQ(arguments.drop, "us-west-2");
+  EXPECT_TRUE(arguments.dry_run);
+  EXPECT_EQ(arguments.ids, (std::vector<std::string>{"a"}));
+}
+
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},

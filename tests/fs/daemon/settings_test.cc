@@ -86,7 +86,7 @@ TEST(Settings, every_key_is_read) {
       "open_deadline = 2s\ncreate_min_regions = 3\naudit = /a/b.jsonl\n"
       "audit_group_readable = yes\naudit_required = yes\ncache_keys = 10\nwaiting_opens = "
       "20\ncreates_per_second = 5\nlist_cache_for = 3s\n"
-      "heal_calls_per_second = 7\nlog_level = debug\nlog_format = json\n");
+      "background_calls_per_second = 7\nlog_level = debug\nlog_format = json\n");
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_EQ(settings->state_dir, "/s");
   EXPECT_EQ(settings->key_bytes, 64u);
@@ -102,9 +102,19 @@ TEST(Settings, every_key_is_read) {
   EXPECT_EQ(settings->waiting_opens, 20u);
   EXPECT_EQ(settings->creates_per_second, 5u);
   EXPECT_EQ(settings->list_cache_for, 3s);
-  EXPECT_EQ(settings->heal_calls_per_second, 7u);
+  EXPECT_EQ(settings->background_calls_per_second, 7u);
   EXPECT_EQ(settings->log_level, LogLevel::kDebug);
   EXPECT_EQ(settings->log_format, LogFormat::kJson);
+}
+
+TEST(Settings, the_old_name_of_the_background_pace_is_accepted_alone) {
+  const auto settings = read("[keyfs]\nheal_calls_per_second = 7\n");
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->background_calls_per_second, 7u);
+  EXPECT_EQ(read("[store]\ntype = x\n")->background_calls_per_second, 5u);
+  const auto both = read("[keyfs]\nheal_calls_per_second = 7\nbackground_calls_per_second = 7\n");
+  ASSERT_FALSE(both);
+  EXPECT_NE(both.error().message.find("old name"), std::string::npos) << both.error().message;
 }
 
 TEST(Settings, a_mistake_is_one_line_with_file_and_line) {

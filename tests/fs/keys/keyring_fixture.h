@@ -123,6 +123,7 @@ struct ScriptedMemory final : HostMemory {
 struct World {
   World() {
     for (int i = 0; i < 3; ++i) masters.push_back(MemoryMaster::random_key(arena, random));
+    previous.resize(3);
   }
   FakeTimeLoop time;
   SecretArena arena;
@@ -130,6 +131,7 @@ struct World {
   LogCapture log{time.clock};
   std::shared_ptr<MemoryRecords> records = std::make_shared<MemoryRecords>();
   std::vector<std::shared_ptr<const MasterKey>> masters;
+  std::vector<std::shared_ptr<const MasterKey>> previous;  // null: none
 };
 
 struct Daemon {
@@ -143,8 +145,8 @@ struct Daemon {
     const char* names[] = {"a", "b", "c"};
     for (size_t i = 0; i < 3; ++i) {
       auto faulty = std::make_unique<FaultyRegion>(
-          world.time.loop,
-          memory_region(world.time.loop, arena, world.random, names[i], world.masters[i]));
+          world.time.loop, memory_region(world.time.loop, arena, world.random, names[i],
+                                         world.masters[i], world.previous[i]));
       region.push_back(faulty.get());
       all.push_back(std::move(faulty));
     }

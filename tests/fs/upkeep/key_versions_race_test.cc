@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fs/upkeep/key_versions_fixture.h"
+#include "fs/upkeep/rewrap.h"
 
 namespace keyfs {
 namespace {
@@ -131,7 +132,7 @@ TEST_F(KeyVersionsRace, two_rotations_at_once_make_two_versions_and_the_higher_i
   EXPECT_GT(outcomes[Outcome::kSuperseded], 0) << "the seeds cover both orders";
 }
 
-// Hosts rotate, disable, enable, promote and retire one key, lose answers and are killed. The store
+// Hosts rotate, rewrap, disable, enable, promote and retire one key, lose answers and are killed. The store
 // checks every write (WatchedStore).
 TEST_F(KeyVersionsRace, whatever_races_every_version_keeps_its_key_and_each_rotation_makes_one) {
   Dice dice(20260101);
@@ -164,6 +165,22 @@ TEST_F(KeyVersionsRace, whatever_races_every_version_keeps_its_key_and_each_rota
         if (retire) co_return (co_await with.versions.retire(std::move(key), number)).has_value();
         co_return (co_await with.versions.promote(std::move(key), number)).has_value();
       };
+      // Every wrap anew: all of them are older than tomorrow.
+      const auto rewrapping = [](testing::World& in, Host& with, std::string key) -> Task<bool> {
+        RewrapOptions options;
+        options.calls_per_second = 0;
+        options.older_than = in.time.loop.clock().wall() + 24h;
+        Rewrap rewrap(in.time.loop, with.store, *with.daemon.regions, in.log.log(), options,
+                      with.daemon.no_memory, with.notebook);
+        std::vector<std::string> ids;
+        ids.push_back(std::move(key));
+        std::string from_the_start;
+        Rewrap::PageDone nobody;
+        const auto gone = co_await rewrap.run(std::move(ids), std::move(from_the_start),
+                                              std::move(nobody), in.time.loop.now() + 10s);
+        co_return gone.has_value();
+      };
+      if (round % 4 == 0) group.start(rewrapping(world, *hosts[dice.below(3)], id));
       for (auto& with : hosts) {
         tokens.push_back("t" + std::to_string(round) + "-" + std::to_string(tokens.size()));
         RotateRequest request{id, tokens.back(), false};
