@@ -46,6 +46,14 @@ uint32_t last_version(const Record& record) {
   return std::max(record.last, there);
 }
 
+uint32_t newest_promoted(const Record& record) {
+  uint32_t newest = record.current;
+  for (const auto& [number, version] : record.versions) {
+    if (!version.promoted.empty()) newest = std::max(newest, number);
+  }
+  return newest;
+}
+
 uint32_t version_of_token(const Record& record, std::string_view token) {
   if (token.empty()) return 0;
   for (const auto& [number, version] : record.versions) {

@@ -33,6 +33,9 @@ std::vector<uint32_t> readable_versions(const Record& record);
 // The highest version ever, which is never used again; 0 for a record without any.
 uint32_t last_version(const Record& record);
 
+// The highest version that is current or was; 0 for a record without any.
+uint32_t newest_promoted(const Record& record);
+
 // The version that the rotation with this token has made; 0: it has made none.
 uint32_t version_of_token(const Record& record, std::string_view token);
 

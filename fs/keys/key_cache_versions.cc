@@ -88,9 +88,14 @@ KeyCache::Followed KeyCache::follow(KeyEntry& entry, const Record& accepted) {
   auto next = std::make_unique<OlderVersions>();
   next->reserve(count);
   next->set_min(accepted.min);
+  const auto destroyed = std::count_if(
+      accepted.versions.begin(), accepted.versions.end(),
+      [](const auto& version) { return !version.second.destroyed.empty(); });
+  next->set_destroyed(static_cast<size_t>(destroyed));
   std::vector<SharedKey> gone;
   gone.reserve(count);
   uint32_t min_before = 0;
+  size_t destroyed_before = 0;
   {
     Shard& shard = shard_of(entry.id());
     std::lock_guard lock(shard.mutex);
@@ -111,6 +116,7 @@ KeyCache::Followed KeyCache::follow(KeyEntry& entry, const Record& accepted) {
     if (entry.key_ != nullptr) sort(entry.key_, used);
     if (entry.older_ != nullptr) {
       min_before = entry.older_->min();
+      destroyed_before = entry.older_->destroyed();
       for (const OlderVersions::Slot& slot : entry.older_->slots()) sort(slot.key, slot.used);
     }
     entry.key_ = std::move(now);
@@ -121,7 +127,12 @@ KeyCache::Followed KeyCache::follow(KeyEntry& entry, const Record& accepted) {
     const VersionState state = version_state(accepted, number);
     if (state != VersionState::kRetired && state != VersionState::kDestroyed) continue;
     const auto is_it = [number = number](const SharedKey& key) { return key->version == number; };
-    if (number >= min_before || std::any_of(gone.begin(), gone.end(), is_it)) {
+    // Destroyed is for good, so that their number tells whether one has come since. It may be above
+    // `min` again: told each time, pages would be dropped at each refresh.
+    const bool new_here = state == VersionState::kRetired
+                              ? number >= min_before
+                              : static_cast<size_t>(destroyed) != destroyed_before;
+    if (new_here || std::any_of(gone.begin(), gone.end(), is_it)) {
       news.ended.push_back(number);
     }
   }

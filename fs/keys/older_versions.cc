@@ -31,6 +31,7 @@ void OlderVersions::take_over(OlderVersions& other) {
   for (Slot& slot : other.slots_) slots_.push_back(std::move(slot));
   other.slots_.clear();
   min_ = other.min_;
+  destroyed_ = other.destroyed_;
 }
 
 size_t OlderVersions::evict(size_t most, uint32_t spare, std::vector<SharedKey>& gone) {

@@ -39,6 +39,9 @@ class OlderVersions {
   // Lower versions are refused; 0: none.
   uint32_t min() const { return min_; }
   void set_min(uint32_t min) { min_ = min; }
+  // How many of the record were destroyed when it was looked at last.
+  size_t destroyed() const { return destroyed_; }
+  void set_destroyed(size_t count) { destroyed_ = count; }
 
   // Moves up to `most` versions that were not used since the last time to `gone`, `spare` never.
   // Returns how many.
@@ -47,6 +50,7 @@ class OlderVersions {
  private:
   std::vector<Slot> slots_;
   uint32_t min_ = 0;
+  size_t destroyed_ = 0;
 };
 
 }  // namespace keyfs

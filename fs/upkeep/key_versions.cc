@@ -226,7 +226,7 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
                                      !version->second.promoted.empty());
     if (was_current && record.state != KeyState::kDeleted) {
       told.outcome = Outcome::kAlready;
-    } else if (way == Way::kRotate && record.current > number) {
+    } else if (way == Way::kRotate && newest_promoted(record) > number) {
       told.outcome = Outcome::kSuperseded;
     } else {
       auto may = check_may_promote(record, number);

@@ -62,6 +62,9 @@ TEST(RecordVersions, a_number_is_never_free_again_and_a_token_names_its_version)
   record.last = 0;  // of the first release
   EXPECT_EQ(last_version(record), 5u);
   EXPECT_EQ(last_version(Record()), 0u);
+  EXPECT_EQ(newest_promoted(record), 4u);
+  record.current = 1;
+  EXPECT_EQ(newest_promoted(record), 4u) << "it was current once";
   EXPECT_EQ(version_of_token(record, "t3"), 3u);
   EXPECT_EQ(version_of_token(record, "t1"), 0u);
   EXPECT_EQ(version_of_token(record, ""), 0u) << "version 1 has none";

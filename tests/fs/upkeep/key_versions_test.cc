@@ -105,6 +105,14 @@ TEST_F(KeyVersionsTest, a_rotation_that_comes_late_never_lowers_current) {
       << "an operator may";
 }
 
+TEST_F(KeyVersionsTest, a_rotation_that_comes_late_does_not_undo_an_operators_way_back) {
+  ASSERT_TRUE(rotate("t1", true));
+  ASSERT_TRUE(rotate("t2"));
+  ASSERT_TRUE(run(host.versions.promote("orders", 1)));
+  EXPECT_EQ(rotate("t1")->outcome, Outcome::kSuperseded);
+  EXPECT_EQ(orders().current, 1u);
+}
+
 TEST_F(KeyVersionsTest, with_too_few_regions_nothing_is_made) {
   const Record before = orders();
   host.daemon.region[0]->fail_with(Code::kUnavailable, "is down");
