@@ -32,6 +32,12 @@ def test_one_that_failed_and_passed_alone_is_a_failure(run):
     assert done.returncode == 1 and "  flaky\n" in done.stderr, done
 
 
+def test_what_it_said_when_it_failed_is_told_at_the_end(run):
+    says = 'add_test(flaky sh -c "mkdir {0}/seen || exit 0; echo a_test.cc:7: Failure; echo Expected: one, seen: two; exit 1")\n'
+    done = run(GOOD.replace("good", "other") + says)
+    assert done.stderr.endswith("  flaky\n    a_test.cc:7: Failure\n    Expected: one, seen: two\n"), done
+
+
 def test_what_is_run_again_is_what_failed_whatever_is_left_out(run):
     done = run(GOOD + 'add_test(left.out true)\n' + BROKEN.replace("broken", "Suite/of.broken/0"), "", "-E", "good|left")
     assert done.stdout.count("Suite/of.broken/0 ") >= 2 and "good" not in done.stdout, done
