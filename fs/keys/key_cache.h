@@ -232,7 +232,6 @@ class KeyCache {
     uint32_t cached = 0;   // the current version if its key is cached; 0: it is not
     bool any = false;      // some version's key is cached
     bool revoked = false;  // disabled or deleted
-    bool used = false;     // the current key was read lately
   };
   Known known(const KeyEntry& entry, TimePoint now) const;
 

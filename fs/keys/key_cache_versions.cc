@@ -88,9 +88,9 @@ KeyCache::Followed KeyCache::follow(KeyEntry& entry, const Record& accepted) {
   auto next = std::make_unique<OlderVersions>();
   next->reserve(count);
   next->set_min(accepted.min);
-  const auto destroyed = std::count_if(
-      accepted.versions.begin(), accepted.versions.end(),
-      [](const auto& version) { return !version.second.destroyed.empty(); });
+  const auto destroyed =
+      std::count_if(accepted.versions.begin(), accepted.versions.end(),
+                    [](const auto& version) { return !version.second.destroyed.empty(); });
   next->set_destroyed(static_cast<size_t>(destroyed));
   std::vector<SharedKey> gone;
   gone.reserve(count);
@@ -167,7 +167,6 @@ KeyCache::Known KeyCache::known(const KeyEntry& entry, TimePoint now) const {
   known.memory = entry.memory_;
   known.any = entry.held_ == KeyEntry::Held::kKey;
   known.revoked = entry.held_ == KeyEntry::Held::kRevoked;
-  known.used = entry.used_.load(std::memory_order_relaxed);
   if (known.any) {
     if (entry.key_ != nullptr) known.cached = entry.key_->version;
     known.confirmed_at = effective_check_locked(entry, now);

@@ -169,12 +169,14 @@ struct Keyring::Impl {
 
   void start_refresh(KeyRef entry);
   Task<void> run_refreshes();
-  enum class Check { kRight, kFailed, kUnproven };
+  enum class Check { kRight, kFailed, kUnproven, kBehind };
   Task<Check> refresh(KeyRef entry);
   // Whether the cached key was unwrapped from these.
   bool has_same_wraps(const KeyEntry& entry, const Version& version) const;
   void check_behind(const KeyRef& entry);
-  Task<void> fetch_current(KeyRef entry);
+  // Whether another version than the one that the plain name gives is now the record's current one,
+  // and can be fetched before it takes its place.
+  bool is_overtaken(const KeyEntry& entry, const Record& record) const;
   Task<void> cool_down(KeyRef entry, Check check);
 
   const KeyringParts parts;

@@ -4,12 +4,15 @@
 
 #include "fs/keys/keyring_impl.h"
 #include "fs/keys/record_memory.h"
+#include "store/record_versions.h"
 
 namespace keyfs {
 namespace {
 
 // The least time before a failed background check is retried.
 constexpr Duration kRetryRefresh = std::chrono::seconds(5);
+// The same while a new version can be had from no region. Nobody has to read the key for it.
+constexpr Duration kRetryBehind = std::chrono::seconds(20);
 
 }  // namespace
 
@@ -48,14 +51,17 @@ Task<void> Keyring::Impl::run_refreshes() {
 Task<void> Keyring::Impl::cool_down(KeyRef entry, Check check) {
   const Duration fresh_for =
       std::max<Duration>(parts.cache.options().fresh_for, std::chrono::milliseconds(100));
+  const Duration least = check == Check::kBehind ? kRetryBehind : kRetryRefresh;
   const Duration pause =
-      check == Check::kUnproven ? fresh_for : std::min<Duration>(kRetryRefresh, fresh_for);
+      check == Check::kUnproven ? fresh_for : std::min<Duration>(least, fresh_for);
   co_await loop().sleep_for(pause);
   parts.cache.refreshed(*entry);
+  if (check == Check::kBehind && parts.cache.held(*entry) != nullptr) check_behind(entry);
 }
 
-// kRight: the cache is now up to date with the store. Do not hold a key across a wait: if it is
-// revoked in the meantime it must be wiped.
+// kRight: the cache is now up to date with the store. kBehind: but for a new version that no region
+// unwraps now: the one before is served on, until serve_stale_for. Do not hold a key across a wait:
+// if it is revoked in the meantime it must be wiped.
 //
 // The store's answer is also compared with this host's memory, which may know more than this
 // process: commands note there what they delete and disable. If the memory does not answer, nothing
@@ -114,11 +120,14 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     const bool other_item =
         record.from_rkms && known.cached != 0 &&
         (current == record.versions.end() || !has_same_wraps(*entry, current->second));
+    const bool overtaken = !other_item && is_overtaken(*entry, record);
     if (!other_item) {
       if (const auto damage = contradiction(*entry, record)) {
         condemn(*entry, *damage);
         co_return Check::kFailed;
       }
+    }
+    if (!other_item && !overtaken) {
       const bool proven = recall->what != Recall::What::kUnknown;
       if (proven) {
         accept(*entry, *seen);
@@ -140,7 +149,11 @@ Task<Keyring::Impl::Check> Keyring::Impl::refresh(KeyRef entry) {
     if (!landed && landed.error().code == Code::kCorrupt && record.from_rkms) {
       condemn(*entry, landed.error(), Sighting::kRkms);
     }
-    co_return landed && landed->key != nullptr ? Check::kRight : Check::kFailed;
+    if (landed && landed->key != nullptr) co_return Check::kRight;
+    if (landed || !overtaken) co_return Check::kFailed;
+    parts.log.warn("a new version of a key cannot be fetched; the one before is served",
+                   {{"id", id}, {"reason", landed.error().message}});
+    co_return Check::kBehind;
   }
 }
 
@@ -150,12 +163,15 @@ bool Keyring::Impl::has_same_wraps(const KeyEntry& entry, const Version& version
   return held != nullptr && print && held->wraps == *print;
 }
 
-// Ahead of the next reader, who asks again if it fails.
-Task<void> Keyring::Impl::fetch_current(KeyRef entry) {
-  const TimePoint deadline = now() + options.open_deadline;
-  OpenRequest wish(std::move(entry), false, deadline);
-  wish.strong = true;
-  (void)co_await fly(std::move(wish), deadline);
+// A cached version that is refused by the record must end at once, whatever comes in its place.
+bool Keyring::Impl::is_overtaken(const KeyEntry& entry, const Record& record) const {
+  const SharedKey current = parts.cache.held(entry);
+  if (current == nullptr || current->version == record.current) return false;
+  const auto all = parts.cache.all_held(entry);
+  return std::all_of(all.begin(), all.end(), [&](const SharedKey& key) {
+    return key->version != record.current &&
+           version_state(record, key->version) == VersionState::kReadable;
+  });
 }
 
 void Keyring::on_change(const std::string& id, const std::optional<Stored>& stored) {
@@ -179,13 +195,14 @@ void Keyring::on_change(const std::string& id, const std::optional<Stored>& stor
   const auto before = cache.known(*entry, impl.now());
   const bool enabled = record.state == KeyState::kEnabled;
   if (enabled && before.revoked) cache.drop(*entry);  // the next reader fetches it
+  if (enabled && impl.is_overtaken(*entry, record)) {
+    // It was right until now; serve_stale_for counts from here while no region unwraps the new one.
+    cache.confirm(*entry, before.confirmed_at.value_or(TimePoint::min()), 0);
+    return impl.check_behind(entry);
+  }
   impl.follow(*entry, record);
   if (!enabled) return impl.revoke(*entry, cache.epoch());
   cache.confirm(*entry, TimePoint::min(), cache.epoch());
-  // A new version of a key that is being read is fetched now, any other by its next reader.
-  if (before.cached != 0 && before.used && cache.held(*entry) == nullptr) {
-    impl.loop().spawn(impl.fetch_current(entry));
-  }
 }
 
 // Each cached key is checked when it is next read, so that keys nobody reads any more do not delay

@@ -165,6 +165,7 @@ struct Daemon {
   // Background checks refer to the keyring: they end first.
   ~Daemon() {
     store.heal();
+    regions_heal();  // nothing goes on trying
     const auto sleep = [](Loop& loop) -> Task<bool> {
       co_await loop.sleep_for(1min);
       co_return true;

@@ -82,7 +82,7 @@ class WatchedStore final : public Store {
         now.state != before.state || now.current != before.current || now.min != before.min;
     EXPECT_EQ(now.serial, before.serial + (changed ? 1 : 0));
     EXPECT_GE(now.current, now.min);
-    EXPECT_GE(now.last, last_version(before));
+    EXPECT_GE(last_version(now), last_version(before));
     if (now.state == KeyState::kDeleted) return;
     EXPECT_EQ(version_state(now, now.current), VersionState::kReadable);
     EXPECT_GE(now.versions.at(now.current).wrapped.size(), 2u);
