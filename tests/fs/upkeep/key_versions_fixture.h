@@ -11,6 +11,7 @@
 #include "fs/keys/record_memory.h"
 #include "fs/upkeep/key_admin.h"
 #include "fs/upkeep/key_versions.h"
+#include "fs/upkeep/rewrap.h"
 #include "fs/upkeep/scripted_notebook.h"
 #include "store/record_versions.h"
 
@@ -124,6 +125,21 @@ struct KeyVersionsTest : KeyringTest {
   }
   Result<Promotion> rotate(const std::string& token, bool hold = false) {
     return rotate(host, token, hold);
+  }
+  // Every wrap anew: all of them are older than tomorrow.
+  Task<bool> rewrapping(Host& with, std::string id) {
+    RewrapOptions options;
+    options.calls_per_second = 0;
+    options.older_than = world.time.loop.clock().wall() + std::chrono::hours(24);
+    Rewrap rewrap(world.time.loop, with.store, *with.daemon.regions, world.log.log(), options,
+                  with.daemon.no_memory, with.notebook);
+    std::vector<std::string> ids(1, std::move(id));
+    std::string from_the_start;
+    Rewrap::PageDone nobody;
+    const TimePoint until = now() + std::chrono::seconds(10);
+    const auto done =
+        co_await rewrap.run(std::move(ids), std::move(from_the_start), std::move(nobody), until);
+    co_return done.has_value();
   }
   // The record, and what it was before.
   Record orders() { return stored("orders"); }
