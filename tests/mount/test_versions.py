@@ -159,8 +159,9 @@ def test_a_view_creates_the_key_like_its_plain_name(launch, db):
     text = keyfs.read(".keyfs/hex/orders")
     assert bytes.fromhex(text.decode()) == keyfs.read("orders")
     assert list(seen.records(db)) == ["orders"]
-    eventually(lambda: len(keyfs.audit()) == 2, what="both lines")
-    line = keyfs.audit()[0]
+    eventually(lambda: len(keyfs.audit()) == 3, what="all lines")
+    announced, line, _ = keyfs.audit()
+    assert announced["event"] == "creating"
     assert (line["view"], line["asked"], line["version"], line["created"], line["verdict"]) == ("hex", None, 1, True, "allowed")
 
 
