@@ -134,8 +134,8 @@ class Store {
 
   // Whether watch() can announce changes.
   virtual bool can_watch() const { return false; }
-  // Announces changes to `listener` until dropped; reconnects automatically, and so has no errors.
-  // Only if can_watch().
+  // Announces changes to `listener` until dropped; reconnects automatically, and so has no errors. A
+  // feed that may lack some is never live. Only if can_watch().
   virtual Task<void> watch(ChangeListener& listener);
 
   // Tries everything that keyfs needs of the store, for `keyfs check`, and leaves nothing behind;

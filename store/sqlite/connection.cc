@@ -46,6 +46,8 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Clock& cl
       {&connection->find_, "SELECT record, revision FROM records WHERE id = ?1"},
       {&connection->list_, "SELECT id, record FROM records WHERE id > ?1 ORDER BY id LIMIT ?2"},
       {&connection->last_revision_, "SELECT coalesce(max(revision), 0) FROM records"},
+      {&connection->changes_,
+       "SELECT id, record, revision FROM records WHERE revision > ?1 ORDER BY revision LIMIT ?2"},
       {&connection->insert_, "INSERT INTO records(id, record, revision) VALUES(?1, ?2, ?3)"},
       {&connection->update_,
        "UPDATE records SET record = ?2, revision = ?3 WHERE id = ?1 AND revision = ?4 "
@@ -195,6 +197,45 @@ Result<ListPage> SqliteConnection::list(const std::string& after, size_t limit,
   if (!page) return page;
   if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
   return page;
+}
+
+Result<int64_t> SqliteConnection::last_revision(TimePoint deadline) {
+  auto last = db_->read<int64_t>(deadline, [&]() -> Result<int64_t> {
+    const auto next = next_revision();
+    if (!next) return fail(next.error());
+    return *next - 1;
+  });
+  if (!last) return last;
+  if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
+  return last;
+}
+
+Result<std::vector<SqliteConnection::Change>> SqliteConnection::changes(int64_t after, size_t limit,
+                                                                        TimePoint deadline) {
+  using Changes = std::vector<Change>;
+  auto changes = db_->read<Changes>(deadline, [&]() -> Result<Changes> {
+    Changes found;
+    SqliteReset reset(changes_);
+    changes_.bind(1, after);
+    changes_.bind(2, static_cast<int64_t>(limit));
+    for (;;) {
+      const auto row = changes_.step();
+      if (!row) return fail(row.error());
+      if (!*row) return found;
+      Change change;
+      change.revision = changes_.number(2);
+      change.id = changes_.text(0).value_or(std::string_view());
+      const auto text = changes_.text(1);
+      if (auto record = parse_column(text, change.id, own_id_)) {
+        change.stored =
+            Stored{std::move(*record), std::to_string(change.revision), std::string(*text)};
+      }
+      found.push_back(std::move(change));
+    }
+  });
+  if (!changes) return changes;
+  if (auto ok = db_->check_in_place(); !ok) return fail(std::move(ok.error()));
+  return changes;
 }
 
 Result<int64_t> SqliteConnection::count(TimePoint deadline) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "store/sqlite/db.h"
 #include "store/store.h"
@@ -35,6 +36,16 @@ class SqliteConnection {
   Result<std::optional<Stored>> replace(const Record& record, const std::string& json,
                                         int64_t revision, TimePoint deadline);
   Result<ListPage> list(const std::string& after, size_t limit, TimePoint deadline);
+  // The highest revision there is; 0 without a record.
+  Result<int64_t> last_revision(TimePoint deadline);
+  // What was written after `after` and still is what was written last, at most `limit` of it, in
+  // the order of the writes.
+  struct Change {
+    int64_t revision = 0;
+    std::string id;
+    std::optional<Stored> stored;  // nullopt: the record does not parse
+  };
+  Result<std::vector<Change>> changes(int64_t after, size_t limit, TimePoint deadline);
   // How many records there are; walks all of them.
   Result<int64_t> count(TimePoint deadline);
   // Takes the write lock, writes, and rolls back.
@@ -52,6 +63,7 @@ class SqliteConnection {
   SqliteStatement find_;
   SqliteStatement list_;
   SqliteStatement last_revision_;
+  SqliteStatement changes_;
   SqliteStatement insert_;
   SqliteStatement update_;
   SqliteStatement count_;

@@ -49,6 +49,9 @@ CheckItem check_space(const std::string& path) {
           ok ? "" : "make room on the file system of " + path};
 }
 
+// How long a look at what was written waits for others' locks.
+constexpr Duration kLookPatience = std::chrono::seconds(1);
+
 }  // namespace
 
 struct SqliteStore::Thread {
@@ -143,6 +146,45 @@ Task<Result<ListPage>> SqliteStore::list(std::string after, size_t limit, TimePo
         return db.list(after, limit, until);
       };
   co_return co_await run(*reader_, path_ + ": could not be listed", deadline, std::move(work));
+}
+
+Task<void> SqliteStore::watch(ChangeListener& listener) {
+  std::optional<int64_t> last;
+  for (;;) {
+    co_await look(listener, last);
+    co_await loop_.sleep_for(kWatchEvery);
+  }
+}
+
+// Without a deadline of its own: a look that hangs in the disk must not have others queue behind it.
+Task<void> SqliteStore::look(ChangeListener& listener, std::optional<int64_t>& last) {
+  struct News {
+    int64_t last = 0;
+    std::vector<SqliteConnection::Change> changes;
+  };
+  for (;;) {
+    std::function<Result<News>()> job = [this, after = last]() -> Result<News> {
+      SqliteConnection& db = *reader_->connection;
+      News news;
+      auto newest = db.last_revision(loop_.now() + kLookPatience);
+      if (!newest) return fail(std::move(newest.error()));
+      news.last = *newest;
+      if (!after || *newest <= *after) return news;
+      auto changes = db.changes(*after, kMaxPage, loop_.now() + kLookPatience);
+      if (!changes) return fail(std::move(changes.error()));
+      news.changes = std::move(*changes);
+      return news;
+    };
+    auto looking = reader_->worker.run<Result<News>>(std::move(job));
+    const auto news = co_await std::move(looking);
+    if (!news) co_return;  // those who read are told why
+    // Revisions only grow, so rows were taken away: a backup was put in its place.
+    if (last && news->last < *last) listener.on_gap();
+    for (const auto& change : news->changes) listener.on_change(change.id, change.stored);
+    const bool more = news->changes.size() == kMaxPage;
+    last = more ? news->changes.back().revision : news->last;
+    if (!more) co_return;
+  }
 }
 
 Task<StoreCheck> SqliteStore::check(TimePoint deadline) {

@@ -13,8 +13,11 @@
 // another database was written over it, misses and writes fail with kInvalid.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/loop.h"
@@ -42,6 +45,11 @@ class SqliteStore final : public Store {
                                               TimePoint deadline) override;
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
   Task<StoreCheck> check(TimePoint deadline) override;
+  // Announces what keyfs has written, this process or another one, within kWatchEvery. It is never
+  // live: a row that somebody edits or removes by other means may not be seen here.
+  bool can_watch() const override { return true; }
+  Task<void> watch(ChangeListener& listener) override;
+  static constexpr Duration kWatchEvery = std::chrono::seconds(1);
 
  private:
   struct Thread;
@@ -50,6 +58,8 @@ class SqliteStore final : public Store {
   template <class T>
   Task<Result<T>> run(Thread& thread, std::string what, TimePoint deadline,
                       std::function<Result<T>(SqliteConnection&, TimePoint)> work);
+  // Announces what was written after `last`, if that is known, and sets it to the newest.
+  Task<void> look(ChangeListener& listener, std::optional<int64_t>& last);
 
   Loop& loop_;
   std::string path_;

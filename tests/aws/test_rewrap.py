@@ -7,6 +7,7 @@ from mount import seen
 from support.cli import DONE
 
 IDS = ["orders", "bills", "users"]
+VERSIONS = [".keyfs/versions/orders/1", ".keyfs/versions/orders/2", ".keyfs/versions/bills/1", ".keyfs/versions/users/1"]
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def masters(aws, table):
 
 
 def test_to_new_masters_is_one_decrypt_a_version_and_two_calls_a_wrap_as_the_dry_run_says(keyfs, launch, aws, table, calls):
-    before = {ident: keyfs.read(ident) for ident in IDS}
+    before = {path: keyfs.read(path) for path in VERSIONS}
     new, arns = with_new_masters(launch, aws)
     items = cloud.items(aws, table)
     calls.reset()
@@ -51,5 +52,5 @@ def test_to_new_masters_is_one_decrypt_a_version_and_two_calls_a_wrap_as_the_dry
     assert made["Decrypt"] >= 16, "one for each version and each new wrap; a slow one is hedged"
     assert set(masters(aws, table)) == arns and len(masters(aws, table)) == 12
     assert rewrap(new)["wraps"] == 0
-    assert {ident: new.read(ident) for ident in IDS} == before
+    assert {path: new.read(path) for path in VERSIONS} == before
     assert seen.error_name(new.read, ".keyfs/versions/orders/3") == "ENOENT"
