@@ -16,9 +16,9 @@ from support.cli import DONE, PARTIAL
 from support.process import eventually, spawn, stop
 from version_reader import KEYFS_IOC_VERSION
 
-# fresh_for of the daemons, and within how many seconds all of them serve what was changed: SQLite and DynamoDB are asked again by the first read after
-# fresh_for, etcd tells.
-PROMISED = {"sqlite": ("1s", 2), "dynamodb": ("1s", 2), "etcd": ("5m", 1)}
+# fresh_for of the daemons, and within how many seconds all of them serve what was changed: DynamoDB is asked again by the first read after fresh_for, the
+# others announce it.
+PROMISED = {"sqlite": ("5m", 2), "dynamodb": ("1s", 2), "etcd": ("5m", 1)}
 READER = os.path.join(os.path.dirname(__file__), "version_reader.py")
 
 
