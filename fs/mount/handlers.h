@@ -67,6 +67,8 @@ struct FuseHandlers {
   static void init(void* self, fuse_conn_info* connection);
   static void lookup(fuse_req_t req, fuse_ino_t parent, const char* name);
   static void lookup_key(fuse_req_t req, std::string_view name);
+  // The answer to a LOOKUP that has found `inode`; nullptr: there are no node ids left.
+  static void reply_entry(fuse_req_t req, Inode* inode);
   // Names are looked up faster than the kernel forgets; users who may use the key have priority.
   static bool too_many_names(fuse_req_t req, const PolicySection& section);
   static void forget_oldest_names(FuseOps& ops);

@@ -242,7 +242,12 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
     fuse_reply_err(req, EAGAIN);
     return;
   }
-  Inode* inode = self.inodes_.look_up(key, lone);
+  reply_entry(req, self.inodes_.look_up(key, lone));
+  if (lone) forget_oldest_names(self);
+}
+
+void FuseHandlers::reply_entry(fuse_req_t req, Inode* inode) {
+  FuseOps& self = ops(req);
   if (inode == nullptr) {
     self.parts_.log.error("no node ids are left: restart keyfs to get new ones");
     fuse_reply_err(req, ENFILE);
@@ -256,7 +261,6 @@ void FuseHandlers::lookup_key(fuse_req_t req, std::string_view text) {
   entry.entry_timeout = kLongTimeout;
   // The kernel did not accept the answer, so it holds no reference.
   if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
-  if (lone) forget_oldest_names(self);
 }
 
 bool FuseHandlers::too_many_names(fuse_req_t req, const PolicySection& section) {

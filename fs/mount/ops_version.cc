@@ -55,20 +55,7 @@ void FuseHandlers::lookup_view(fuse_req_t req, fuse_ino_t parent, std::string_vi
     return;
   }
   if (!key) key = self.parts_.cache.acquire(id);
-  Inode* inode = self.inodes_.look_up(key, view, version, parent);
-  if (inode == nullptr) {
-    self.parts_.log.error("no node ids are left: restart keyfs to get new ones");
-    fuse_reply_err(req, ENFILE);
-    return;
-  }
-  const KeyAttributes told = key_attributes(self, *inode, largest_size(self));
-  fuse_entry_param entry{};
-  entry.ino = inode->id;
-  entry.attr = told.what;
-  entry.attr_timeout = told.timeout;
-  entry.entry_timeout = kLongTimeout;
-  // The kernel did not accept the answer, so it holds no reference.
-  if (fuse_reply_entry(req, &entry) != 0) self.inodes_.forget(entry.ino, 1);
+  reply_entry(req, self.inodes_.look_up(key, view, version, parent));
   forget_oldest_names(self);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/crypto.h"
 #include "fs/keys/key_check.h"
+#include "fs/keys/version_maker.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -93,10 +94,7 @@ Task<Result<Adopted>> adopt(Loop& loop, Regions& regions, Record record, TimePoi
   version.check = *check;
   version.wrapped.clear();
   for (auto& [region, wrapped] : more.wrapped) {
-    Wrap& wrap = version.wrapped[region];
-    wrap.master = std::move(wrapped.master);
-    wrap.blob = std::move(wrapped.blob);
-    wrap.at = now;
+    version.wrapped[region] = to_wrap(std::move(wrapped), now);
   }
   record.from_rkms = false;
   ++record.serial;

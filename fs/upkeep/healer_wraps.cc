@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "fs/keys/key_check.h"
+#include "fs/keys/version_maker.h"
 #include "fs/upkeep/healer.h"
 #include "fs/upkeep/new_wraps.h"
 
@@ -84,11 +85,7 @@ Task<Healer::Attempt> Healer::fill_in(Record& record, TimePoint deadline) {
     learn(more);
     const std::string now = to_rfc3339(loop_.clock().wall());
     for (auto& [region, wrapped] : more.wrapped) {
-      Wrap wrap;
-      wrap.master = std::move(wrapped.master);
-      wrap.blob = std::move(wrapped.blob);
-      wrap.at = now;
-      version.wrapped.insert_or_assign(region, std::move(wrap));
+      version.wrapped.insert_or_assign(region, to_wrap(std::move(wrapped), now));
     }
     for (auto& failure : more.missing) done.missing.push_back(std::move(failure));
   }

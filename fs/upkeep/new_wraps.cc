@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fs/keys/key_check.h"
+#include "fs/keys/version_maker.h"
 
 namespace keyfs {
 
@@ -28,11 +29,7 @@ Task<NewWraps> make_new_wraps(const NewWrapParts& parts, Record& record, uint32_
       result.left.push_back({region, std::move(*proven.why)});
       continue;
     }
-    Wrap wrap;
-    wrap.master = std::move(wrapped.master);
-    wrap.blob = std::move(wrapped.blob);
-    wrap.at = now;
-    record.versions.at(version).wrapped.insert_or_assign(region, std::move(wrap));
+    record.versions.at(version).wrapped.insert_or_assign(region, to_wrap(std::move(wrapped), now));
     result.made.push_back(region);
   }
   co_return result;
