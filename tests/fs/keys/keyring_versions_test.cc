@@ -8,7 +8,7 @@ namespace {
 using testing::Daemon;
 using testing::ScriptedMemory;
 using namespace std::chrono_literals;
-using Told = std::vector<std::string>;
+using Lines = std::vector<std::string>;
 
 struct KeyringVersions : testing::ReplicatedTest {
   // The next read has the key checked, and it is.
@@ -41,7 +41,7 @@ TEST_F(KeyringVersions, after_an_announced_rotation_version_1_costs_no_call_with
   const std::string second = rotate(one, "orders");
   announce(one, "orders");
   wait(1s);
-  EXPECT_EQ(one.seen.changed, Told{"orders 1-2"});
+  EXPECT_EQ(one.seen.changed, Lines{"orders 1-2"});
   EXPECT_EQ(one.read("orders"), second);
   one.regions_fail(Code::kUnavailable);
   one.forget();
@@ -90,10 +90,10 @@ TEST_F(KeyringVersions, while_no_region_unwraps_a_new_version_the_one_before_is_
       ASSERT_EQ(one.read(id), first) << i;
       ASSERT_EQ(one.read_version(id, 1), first) << i;
     }
-    EXPECT_EQ(one.seen.changed, Told{});
+    EXPECT_EQ(one.seen.changed, Lines{});
     one.regions_heal();
     wait(61s);  // nobody reads it
-    EXPECT_EQ(one.seen.changed, Told{id + " 1-2"});
+    EXPECT_EQ(one.seen.changed, Lines{id + " 1-2"});
     EXPECT_EQ(one.read(id), second);
   }
 }
@@ -203,7 +203,7 @@ TEST_F(KeyringVersions, a_retired_version_ends_by_refresh_and_the_others_go_on) 
   wait(30s);
   EXPECT_EQ(one.read_version("orders", 1), keys.first) << "within fresh_for";
   check(one, 1);
-  EXPECT_EQ(one.seen.ended, Told{"orders/1"});
+  EXPECT_EQ(one.seen.ended, Lines{"orders/1"});
   EXPECT_EQ(one.arena.usage().secrets, 1u);
   EXPECT_EQ(one.read_version("orders", 1), "revoked");
   EXPECT_EQ(one.read("orders"), keys.second);
@@ -227,7 +227,7 @@ TEST_F(KeyringVersions, an_announced_retirement_ends_a_version_at_the_next_read)
   EXPECT_EQ(one.read_version("orders", 1), first);
   retire("orders", 2);
   announce(one, "orders");
-  EXPECT_EQ(one.seen.ended, Told{"orders/1"});
+  EXPECT_EQ(one.seen.ended, Lines{"orders/1"});
   EXPECT_EQ(one.arena.usage().secrets, 1u);
   EXPECT_EQ(one.cache.peek(*held, now(), 1).what, KeyCache::Peek::kRevoked);
   one.forget();
@@ -255,7 +255,7 @@ TEST_F(KeyringVersions, a_destroyed_version_ends_and_leaves_the_replica) {
       one.read(id);
       wait(1s);
     }
-    EXPECT_EQ(one.seen.ended, Told{id + "/1"});
+    EXPECT_EQ(one.seen.ended, Lines{id + "/1"});
     EXPECT_EQ(one.read_version(id, 1), "revoked");
     EXPECT_EQ(one.read(id), second);
     flush(*records);
@@ -305,7 +305,7 @@ TEST_F(KeyringVersions, disabling_ends_all_versions_and_enabling_brings_all_back
       one.read_version(id, 1);
       wait(1s);
     }
-    EXPECT_EQ(one.seen.ended, Told{id});
+    EXPECT_EQ(one.seen.ended, Lines{id});
     EXPECT_EQ(one.arena.usage().secrets, 0u);
     EXPECT_EQ(one.read_version(id, 1), "revoked");
     EXPECT_EQ(one.read(id), "revoked");
@@ -342,7 +342,7 @@ TEST_F(KeyringVersions, a_check_value_of_an_older_version_that_was_tampered_with
       one.read_version(id, 1);
     }
     wait(1s);
-    EXPECT_EQ(one.seen.ended, Told{id});
+    EXPECT_EQ(one.seen.ended, Lines{id});
     EXPECT_EQ(one.read_version(id, 1), "corrupt");
   }
 }
@@ -393,7 +393,7 @@ TEST_F(KeyringVersions, an_older_version_that_is_promoted_is_served_without_a_re
   announce(one, "orders");
   EXPECT_EQ(one.read("orders"), first);
   EXPECT_EQ(one.read_version("orders", 2), second);
-  EXPECT_EQ(one.seen.changed, (Told{"orders 1-2", "orders 2-1"}));
+  EXPECT_EQ(one.seen.changed, (Lines{"orders 1-2", "orders 2-1"}));
   promote("orders", 2);
   wait(1s);
   one.keyring->on_live(false, now());
@@ -468,7 +468,7 @@ TEST_F(KeyringVersions, describe_tells_of_all_readable_versions) {
   ASSERT_EQ((*info)->versions.size(), 2u);
   EXPECT_EQ((*info)->versions.begin()->first, 2u);
   EXPECT_EQ((*info)->versions.at(2).bytes, 32u);
-  EXPECT_EQ(*(*info)->versions.at(2).regions, (Told{"a", "b", "c"}));
+  EXPECT_EQ(*(*info)->versions.at(2).regions, (Lines{"a", "b", "c"}));
   EXPECT_EQ(one.region_calls(), 0);
 }
 
