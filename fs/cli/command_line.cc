@@ -265,6 +265,20 @@ Result<void> check_command(const CLI::App& app, const std::string& word) {
                   (near ? " (did you mean " + std::string(*near) + "?)" : " (see keyfs --help)"));
 }
 
+// CLI11 would take the next argument as the value of --token=, and "--token ''" for no --token: a
+// shell's variable that is not set must not change what a command works on.
+Result<void> check_not_empty(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--") return {};
+    if (word.empty()) return fail(Code::kInvalid, "an argument is empty; nothing was done");
+    if (word.starts_with("--") && word.ends_with('=')) {
+      return fail(Code::kInvalid, std::string(word) + ": its value is empty; nothing was done");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
@@ -272,6 +286,7 @@ Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   Grammar grammar(line);
   CLI::App& app = grammar.app();
   if (auto known = check_command(app, argc > 1 ? argv[1] : ""); !known) return fail(known.error());
+  if (auto given = check_not_empty(argc, argv); !given) return fail(given.error());
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

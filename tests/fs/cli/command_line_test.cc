@@ -100,6 +100,18 @@ TEST(CommandLine, a_rewrap_needs_no_ids) {
   EXPECT_EQ(arguments.ids, (std::vector<std::string>{"a"}));
 }
 
+TEST(CommandLine, an_empty_value_is_refused_and_takes_no_other_argument_with_it) {
+  const std::vector<std::vector<const char*>> all = {
+      {"rotate", "--token=", "orders", "bills"}, {"rotate", "--token", "", "orders"},
+      {"rewrap", "--drop=", "orders"},           {"rewrap", "--older-than", ""},
+      {"retire", "--below=", "orders"},          {"disable", ""}};
+  for (const auto& words : all) {
+    const auto line = parse(words);
+    ASSERT_FALSE(line) << words[0] << " " << words[1];
+    EXPECT_NE(line.error().message.find("empty"), std::string::npos) << line.error().message;
+  }
+}
+
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
