@@ -67,7 +67,8 @@ Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
     case KeyCache::Peek::kAsk:
       break;
   }
-  if (auto admitted = admit(request); !admitted) co_return fail(std::move(admitted.error()));
+  if (auto admitted = admit(request.caller, id); !admitted)
+    co_return fail(std::move(admitted.error()));
   const WaitingPlaces::Place place(places, request.caller);
   const std::string what = "could not read key " + id;
   bool again = false;
@@ -247,18 +248,17 @@ Task<Result<Landed>> Keyring::Impl::fetch(OpenRequest request, TimePoint deadlin
   }
 }
 
-Result<void> Keyring::Impl::admit(const OpenRequest& request) {
+Result<void> Keyring::Impl::admit(ForUser caller, const std::string& id) {
   const auto refuse = [&](const std::string& why) {
-    return fail(Code::kThrottled,
-                "could not read key " + std::string(request.entry->id()) + ": " + why);
+    return fail(Code::kThrottled, "could not read key " + id + ": " + why);
   };
-  switch (places.judge(request.caller)) {
+  switch (places.judge(caller)) {
     case WaitingPlaces::Verdict::kAdmitted:
       return {};
     case WaitingPlaces::Verdict::kAllTaken:
       return refuse(std::to_string(places.taken()) + " opens are already waiting (waiting_opens)");
     case WaitingPlaces::Verdict::kShareTaken:
-      return refuse(std::to_string(places.taken_by(request.caller)) +
+      return refuse(std::to_string(places.taken_by(caller)) +
                     " opens of this user are already waiting, its share of waiting_opens");
   }
   return {};
@@ -305,7 +305,12 @@ Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inqu
   co_return std::optional<CreationPass>(std::move(*judged));
 }
 
-Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint deadline) {
+Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint deadline,
+                                                       ForUser caller) {
+  if (auto admitted = impl_->admit(caller, id); !admitted) co_return fail(admitted.error());
+  const WaitingPlaces::Place place(impl_->places, caller);
+  FairTurns::Ticket ticket(caller);
+  const FairTurns::Turn turn = co_await impl_->fetches.take(ticket);
   Inquiry inquiry(impl_->source, id, deadline);
   KeyCache::Known known;
   if (const KeyRef entry = impl_->parts.cache.find(id)) {

@@ -143,7 +143,8 @@ class Keyring final : public ChangeListener {
 
   // What the store (or, if it is down, this host's memory) says about an id, without unwrapping;
   // nullopt: absent. Errors: the store's, and kCorrupt as open()'s.
-  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline);
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline,
+                                                ForUser caller = {});
 
   // Opens that are waiting now.
   size_t waiting() const;

@@ -139,7 +139,7 @@ struct Keyring::Impl {
   Task<Result<Landed>> fetch(OpenRequest request, TimePoint deadline,
                              std::shared_ptr<Flying> flying_now, Flights::Flight* flight,
                              FlightEnd end);
-  Result<void> admit(const OpenRequest& request);
+  Result<void> admit(ForUser caller, const std::string& id);
   // Waits until one of the waiters may create one more key; kThrottled if that is too late.
   Task<Result<void>> keep_to_rate(std::string id, std::shared_ptr<Flying> flying_now,
                                   TimePoint deadline);

@@ -158,8 +158,9 @@ Task<void> FuseHandlers::serve_size(FuseOps& self, std::shared_ptr<PendingReply>
   const TimePoint deadline =
       self.parts_.loop.now() + std::min<Duration>(kSizePatience, self.options_.open_deadline);
   std::string id(inode.entry->id());
-  auto task = before(self.parts_.loop, deadline, "could not look up the key",
-                     self.parts_.backend.describe(std::move(id), deadline));
+  auto task = before(
+      self.parts_.loop, deadline, "could not look up the key",
+      self.parts_.backend.describe(std::move(id), deadline, fuse_req_ctx(reply->request())->uid));
   const auto seen = co_await reply->unless_given_up(std::move(task));
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;

@@ -25,7 +25,8 @@ class FuseBackend {
   // See Keyring::open(), refresh() and describe().
   virtual Task<Result<std::optional<Opened>>> open(OpenRequest request) = 0;
   virtual void refresh(KeyRef entry) = 0;
-  virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) = 0;
+  virtual Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline,
+                                                        ForUser caller) = 0;
   // See KeyList::open().
   virtual std::shared_ptr<KeyListing> list() = 0;
   // The size of a key that was listed; see KeyList::listed_bytes().
@@ -40,8 +41,9 @@ class KeyringBackend final : public FuseBackend {
     return keyring_.open(std::move(request));
   }
   void refresh(KeyRef entry) override { keyring_.refresh(std::move(entry)); }
-  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline) override {
-    return keyring_.describe(std::move(id), deadline);
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint deadline,
+                                                ForUser caller) override {
+    return keyring_.describe(std::move(id), deadline, caller);
   }
   std::shared_ptr<KeyListing> list() override { return list_.open(); }
   std::optional<uint32_t> listed_bytes(std::string_view id) const override {

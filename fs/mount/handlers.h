@@ -135,16 +135,23 @@ struct FuseHandlers {
   static void readlink(fuse_req_t req, fuse_ino_t ino);
   struct Looked {
     int error = 0;
+    std::string reason;
     KeyInfo info;
   };
   static Task<Looked> look(FuseOps& ops, std::shared_ptr<PendingReply> reply, KeyRef entry,
                            const char* what);
-  static Task<void> serve_readlink(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode);
+  static Task<void> serve_readlink(FuseOps& ops, std::shared_ptr<PendingReply> reply,
+                                   std::shared_ptr<Access> access, Inode& inode);
+  // `current` is the way to a key: who is refused there does not come to OPEN, and is noted in the
+  // audit as if it had. In ops_key.cc.
+  static std::shared_ptr<Access> begin_looking(fuse_req_t req, Inode& inode);
+  static void refuse_looking(fuse_req_t req, Access& access, AuditVerdict verdict, int error,
+                             const std::string& reason = "");
   static void opendir_versions(fuse_req_t req, Inode& inode, const fuse_file_info& file);
   static Task<void> serve_versions(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
                                    fuse_file_info file);
-  // Whether the key may be looked at; if not, the request is answered.
-  static bool may_look(fuse_req_t req, const Inode& inode);
+  // 0, or the errno for a caller who may not look at the key.
+  static int why_not_look(fuse_req_t req, const Inode& inode);
   // A key, or version, that exists: its name stays, and its directory's.
   static void settle(FuseOps& ops, Inode& inode);
 

@@ -19,6 +19,7 @@ constexpr Duration kLastResort = std::chrono::milliseconds(250);
 // As it stands in the audit.
 std::string_view view_word(View view) {
   if (view == View::kHex) return "hex";
+  if (view == View::kCurrent) return "current";
   return view == View::kBase64 ? "base64" : "";
 }
 
@@ -446,6 +447,19 @@ void FuseHandlers::read_key(fuse_req_t req, Inode& inode, size_t size, off_t off
   self.parts_.loop.post([&self, reply, waiting, size, offset] {
     self.parts_.loop.spawn(serve_read(reply, waiting, size, offset));
   });
+}
+
+std::shared_ptr<FuseHandlers::Access> FuseHandlers::begin_looking(fuse_req_t req, Inode& inode) {
+  FuseOps& self = ops(req);
+  auto access = std::make_shared<Access>(self, inode, fuse_file_info{});
+  access->identify(req, section_of(*inode.entry, self.parts_.policy.current()));
+  return access;
+}
+
+void FuseHandlers::refuse_looking(fuse_req_t req, Access& access, AuditVerdict verdict, int error,
+                                  const std::string& reason) {
+  if (!reason.empty()) access.event.reason = std::make_shared<const std::string>(reason);
+  access.refuse(req, verdict, error);
 }
 
 }  // namespace keyfs

@@ -67,12 +67,11 @@ void FuseHandlers::settle(FuseOps& self, Inode& inode) {
   }
 }
 
-bool FuseHandlers::may_look(fuse_req_t req, const Inode& inode) {
+int FuseHandlers::why_not_look(fuse_req_t req, const Inode& inode) {
   const PolicySection& section = section_of(*inode.entry, ops(req).parts_.policy.current());
   RequestGroups groups(req);
-  if (!section.hidden && Policy::may_read(section, caller(req), groups)) return true;
-  fuse_reply_err(req, section.hidden ? ENOENT : EACCES);
-  return false;
+  if (!section.hidden && Policy::may_read(section, caller(req), groups)) return 0;
+  return section.hidden ? ENOENT : EACCES;
 }
 
 void FuseHandlers::readlink(fuse_req_t req, fuse_ino_t ino) {
@@ -82,7 +81,10 @@ void FuseHandlers::readlink(fuse_req_t req, fuse_ino_t ino) {
     fuse_reply_err(req, inode == nullptr ? ENOENT : EINVAL);
     return;
   }
-  if (!may_look(req, *inode)) return;
+  if (const int error = why_not_look(req, *inode); error != 0) {
+    refuse_looking(req, *begin_looking(req, *inode), AuditVerdict::kDenied, error);
+    return;
+  }
   const auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now());
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
@@ -94,14 +96,17 @@ void FuseHandlers::readlink(fuse_req_t req, fuse_ino_t ino) {
       fuse_reply_readlink(req, std::to_string(peeked.key->version).c_str());
       return;
     case KeyCache::Peek::kRevoked:
-      fuse_reply_err(req, EKEYREVOKED);
+      refuse_looking(req, *begin_looking(req, *inode), AuditVerdict::kFailed, EKEYREVOKED,
+                     revoked(std::string(inode->entry->id()), peeked.state).message);
       return;
     case KeyCache::Peek::kAsk:
       break;
   }
+  auto access = begin_looking(req, *inode);
   auto reply = self.replies_.hold(req);
-  self.parts_.loop.post(
-      [&self, reply, inode] { self.parts_.loop.spawn(serve_readlink(self, reply, *inode)); });
+  self.parts_.loop.post([&self, reply, access, inode] {
+    self.parts_.loop.spawn(serve_readlink(self, reply, access, *inode));
+  });
 }
 
 // What the record says, or the errno to answer with.
@@ -109,7 +114,9 @@ Task<FuseHandlers::Looked> FuseHandlers::look(FuseOps& self, std::shared_ptr<Pen
                                               KeyRef entry, const char* what) {
   const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
   std::string id(entry->id());
-  auto task = before(self.parts_.loop, deadline, what, self.parts_.backend.describe(id, deadline));
+  const uid_t caller = fuse_req_ctx(reply->request())->uid;
+  auto task =
+      before(self.parts_.loop, deadline, what, self.parts_.backend.describe(id, deadline, caller));
   auto told = co_await reply->unless_given_up(std::move(task));
   Looked looked;
   if (!told) {
@@ -117,10 +124,12 @@ Task<FuseHandlers::Looked> FuseHandlers::look(FuseOps& self, std::shared_ptr<Pen
   } else if (!*told) {
     self.parts_.log.warn(what, {{"id", id}, {"reason", told->error().message}});
     looked.error = errno_of(told->error().code);
+    looked.reason = told->error().message;
   } else if (!**told) {
     looked.error = ENOENT;
   } else if ((**told)->state != KeyState::kEnabled) {
     looked.error = EKEYREVOKED;
+    looked.reason = revoked(id, (**told)->state).message;
   } else {
     looked.info = std::move(***told);
   }
@@ -128,13 +137,14 @@ Task<FuseHandlers::Looked> FuseHandlers::look(FuseOps& self, std::shared_ptr<Pen
 }
 
 Task<void> FuseHandlers::serve_readlink(FuseOps& self, std::shared_ptr<PendingReply> reply,
-                                        Inode& inode) {
+                                        std::shared_ptr<Access> access, Inode& inode) {
   auto looking = look(self, reply, inode.entry, "could not look up a key's current version");
   const Looked looked = co_await std::move(looking);
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;
   if (looked.error != 0) {
-    fuse_reply_err(req, looked.error);
+    const auto verdict = looked.error == ENOENT ? AuditVerdict::kAbsent : AuditVerdict::kFailed;
+    refuse_looking(req, *access, verdict, looked.error, looked.reason);
     co_return;
   }
   settle(self, inode);
@@ -142,7 +152,10 @@ Task<void> FuseHandlers::serve_readlink(FuseOps& self, std::shared_ptr<PendingRe
 }
 
 void FuseHandlers::opendir_versions(fuse_req_t req, Inode& inode, const fuse_file_info& file) {
-  if (!may_look(req, inode)) return;
+  if (const int error = why_not_look(req, inode); error != 0) {
+    fuse_reply_err(req, error);
+    return;
+  }
   FuseOps& self = ops(req);
   auto reply = self.replies_.hold(req);
   self.parts_.loop.post([&self, reply, &inode, file] {

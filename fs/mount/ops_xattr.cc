@@ -40,8 +40,9 @@ Task<void> FuseHandlers::serve_xattr(FuseOps& self, std::shared_ptr<PendingReply
                                      Inode& inode, std::string_view name, size_t size) {
   const TimePoint deadline = self.parts_.loop.now() + self.options_.open_deadline;
   const std::string id(inode.entry->id());
-  auto task = before(self.parts_.loop, deadline, "could not look up the key",
-                     self.parts_.backend.describe(id, deadline));
+  auto task =
+      before(self.parts_.loop, deadline, "could not look up the key",
+             self.parts_.backend.describe(id, deadline, fuse_req_ctx(reply->request())->uid));
   const auto told = co_await reply->unless_given_up(std::move(task));
   fuse_req_t req = reply->take();
   if (req == nullptr) co_return;

@@ -49,7 +49,7 @@ class FuzzBackend final : public FuseBackend {
     co_return find(request);
   }
   void refresh(KeyRef entry) override { cache_.refreshed(*entry); }
-  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint) override {
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint, ForUser) override {
     if (id.back() == '1') co_return fail(Code::kUnavailable, "fuzz");
     if (id.back() == '2') co_return std::nullopt;
     KeyInfo info;

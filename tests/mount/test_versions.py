@@ -175,6 +175,21 @@ def test_the_audit_tells_which_version_was_asked_for_and_served(rotated):
                                             (None, 9, None, "absent")], key=str)
 
 
+def test_who_is_refused_at_the_link_is_in_the_audit_as_at_any_other_door(launch):
+    keyfs = launch(policy={"app-*": {"read": f"uid:{APP}", "create": f"uid:{APP}"}, "*": seen.EVERYTHING})
+    keyfs.read("orders")
+    assert keyfs.cli("disable", "orders").returncode == 0
+    keyfs.restart()
+    for path, error in (("app-1", "EACCES"), ("orders", "EKEYREVOKED"), ("absent", "ENOENT")):
+        assert seen.error_name(keyfs.read, f".keyfs/versions/{path}/current") == error
+
+    def told():
+        return [(line["id"], line["verdict"], line["errno"]) for line in keyfs.audit() if line.get("view") == "current"]
+
+    eventually(lambda: len(told()) == 3, what="a line for each")
+    assert told() == [("app-1", "denied", "EACCES"), ("orders", "failed", "EKEYREVOKED"), ("absent", "absent", "ENOENT")]
+
+
 def test_attributes_are_of_the_version(launch, db, masters):
     maker = launch()
     maker.read("orders")

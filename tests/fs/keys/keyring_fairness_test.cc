@@ -39,6 +39,26 @@ TEST_F(KeyringFairness, one_user_takes_at_most_half_of_the_waiting_places) {
   EXPECT_EQ(one.keyring->waiting(), 51u);
 }
 
+TEST_F(KeyringFairness, who_only_looks_at_records_takes_places_and_turns_like_who_opens) {
+  KeyringOptions options;
+  options.waiting_opens = 100;
+  options.fetches_at_once = 16;
+  Daemon one(world, nullptr, {}, options);
+  one.store.hang();
+  TaskGroup<Result<std::optional<KeyInfo>>> group(world.time.loop);
+  for (int i = 0; i < 200; ++i) {
+    group.start(one.keyring->describe("id" + std::to_string(i), now() + 10s, kGreedy));
+  }
+  turns(20);
+  EXPECT_EQ(one.keyring->waiting(), 50u);
+  EXPECT_LE(one.store.calls.get, 8) << "the rest of the turns is for others";
+  const auto refused =
+      world.time.loop.run_task(one.keyring->describe("more", now() + 10s, kGreedy));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kThrottled);
+  one.store.heal();
+}
+
 TEST_F(KeyringFairness, a_cold_open_does_not_wait_behind_another_users_thousand_creations) {
   Daemon maker(world);
   const std::string key = maker.read("orders");

@@ -114,7 +114,7 @@ class FakeBackend final : public FuseBackend {
     ++refreshes;
     cache_.refreshed(*entry);
   }
-  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint) override {
+  Task<Result<std::optional<KeyInfo>>> describe(std::string id, TimePoint, ForUser) override {
     ++describes;
     while (hang_) co_await loop_.sleep_for(std::chrono::milliseconds(5));
     std::lock_guard lock(mutex_);
