@@ -97,6 +97,11 @@ class ChangeListener {
   virtual void on_live(bool live, TimePoint as_of) = 0;
 };
 
+class Store;
+// Whether this is the store that this host knows: kInvalid if not, otherwise the store's errors. A
+// list tells nothing of that, since one of another store is short, or empty, and not wrong.
+Task<Result<void>> check_same_store(Store& store, TimePoint deadline);
+
 struct TableMade {
   std::string done;              // in one line
   std::optional<Error> missing;  // the table exists but lacks something that it should have

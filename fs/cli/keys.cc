@@ -39,8 +39,12 @@ class Listing {
 
   Result<void> read() {
     std::string after;
+    Store& store = context_.backends->store();
+    if (auto same = context_.run(check_same_store(store, context_.deadline())); !same) {
+      return fail(same.error().within("could not list keys"));
+    }
     for (;;) {
-      auto page = context_.run(context_.backends->store().list(after, kPage, context_.deadline()));
+      auto page = context_.run(store.list(after, kPage, context_.deadline()));
       if (!page) return fail(page.error().within("could not list keys"));
       for (auto& entry : page->entries) take(std::move(entry));
       if (!page->next) break;

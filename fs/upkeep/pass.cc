@@ -40,6 +40,9 @@ Pass::Pass(Loop& loop, Store& store, Log& log, PassOptions options, HostMemory* 
 
 Task<Result<void>> Pass::all(std::string after, RecordOperation& operation, TimePoint deadline) {
   size_t seen = 0;
+  // A list is no miss, so that a store that lost all it held, or is another one, would look whole.
+  auto same = co_await check_same_store(store_, call_until(deadline));
+  if (!same) co_return fail(same.error().within("could not go through the keys"));
   for (;;) {
     auto page = co_await store_.list(after, kPage, call_until(deadline));
     if (!page) co_return fail(page.error().within("could not go through the keys"));
@@ -113,9 +116,10 @@ Task<std::optional<PassEnd>> Pass::attempt(const std::string& id, RecordOperatio
   Record& record = stored.record;
   if (record.state == KeyState::kDeleted) co_return ended(What::kDeleted);
   if (!operation.takes(record)) co_return ended(What::kNotTaken);
+  std::optional<Error> unsure;
   if (memory_ != nullptr && !record.from_rkms) {
-    auto right =
-        co_await in_keeping(loop_, store_, *memory_, std::move(stored), call_until(deadline));
+    auto right = co_await in_keeping(loop_, store_, *memory_, std::move(stored),
+                                     call_until(deadline), &unsure);
     if (!right) co_return failed(right.error().within("key " + id + " is left as it is"));
     if (!*right) co_return ended(What::kAbsent);
     stored = std::move(**right);
@@ -130,6 +134,8 @@ Task<std::optional<PassEnd>> Pass::attempt(const std::string& id, RecordOperatio
   if (!*replaced) co_return std::nullopt;
   PassEnd end = ended(What::kWritten);
   end.not_noted = co_await note(std::move(**replaced), deadline);
+  // What a command notes is not where what was seen is.
+  if (!end.not_noted && notebook_ != nullptr && unsure) end.not_noted = std::move(unsure);
   co_return end;
 }
 

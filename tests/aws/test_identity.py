@@ -22,6 +22,9 @@ def test_a_table_made_anew_gets_no_second_key_until_the_operator_accepts_it(laun
     created = host.cli("create", "orders")
     assert created.returncode != 0 and "not the store that this host has used so far" in created.stderr, created
     assert cloud.items(aws, table) == {}
+    for command in ("heal", "rewrap", "list"):
+        done = host.cli(command)
+        assert done.returncode == 1 and "not the store that this host has used so far" in done.stderr, done
     checked = host.cli("check")
     assert checked.returncode == 1 and "keyfs check --accept-store" in checked.stdout, checked
 

@@ -67,7 +67,7 @@ TEST_F(PassTest, reads_only_what_is_wanted_and_writes_only_what_is_taken) {
   ASSERT_TRUE(all());
   EXPECT_EQ(operation.ids, (std::vector<std::string>{"b", "c"}));
   EXPECT_EQ(operation.ends, (std::vector<What>{What::kNotTaken, What::kWritten}));
-  EXPECT_EQ(daemon.store.calls.get, 2);
+  EXPECT_EQ(daemon.store.calls.get, 3) << "and once whether it is the store";
   EXPECT_TRUE(!marked("a") && !marked("b") && marked("c"));
   EXPECT_TRUE(notebook.noted.contains("c"));
   EXPECT_TRUE(notebook.seen.contains("b")) << "it was read";
