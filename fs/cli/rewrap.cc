@@ -80,8 +80,12 @@ void tell_failures(const RewrapReport& report, Output& output) {
   }
 }
 
-void print(const RewrapReport& report, bool dry_run, bool resumed, Output& output) {
+void print(const RewrapReport& report, bool dry_run, bool resumed, const std::string& drop,
+           Output& output) {
   tell_failures(report, output);
+  if (!drop.empty() && report.dropped == 0 && report.complete()) {
+    output.error("no key that was examined has a wrap in region " + Output::printable(drop));
+  }
   if (output.json()) return output.write(to_json(report, dry_run, resumed));
   std::ostream& out = output.out();
   out << report.keys << " examined" << (resumed ? " (after those of the interrupted run)" : "")
@@ -220,7 +224,7 @@ ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& com
                         ? run_all(context, rewrap, arguments, resumed, output)
                         : context.run(rewrap.run(std::move(ids), "", nullptr, TimePoint::max()));
   if (const std::string told = new_state_dir.told(); !told.empty()) output.error(told);
-  print(rewrap.report(), options.dry_run, resumed, output);
+  print(rewrap.report(), options.dry_run, resumed, options.drop, output);
   if (!gone) {
     output.error(gone.error().message + (arguments.ids.empty() && !options.dry_run
                                              ? " (the same command again goes on from here)"

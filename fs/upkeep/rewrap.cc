@@ -41,22 +41,12 @@ class Rewrap::Operation final : public RecordOperation {
   Operation(Rewrap& rewrap, PageDone page_done)
       : rewrap_(rewrap), page_done_(std::move(page_done)) {}
 
+  // Also what a list shows to be whole: only the record itself is compared with what this host has
+  // seen, and masters are taken away after this.
   bool wants(const ListPage::Entry& entry) override {
-    RewrapReport& report = rewrap_.report_;
-    if (entry.corrupt) return true;
-    if (entry.from_rkms) {
-      ++report.keys;
-      ++report.rkms;
-      return false;
-    }
-    // A list does not tell when a wrap was made.
-    if (rewrap_.options_.older_than) return true;
-    const bool whole = rewrap_.lacks_nothing(entry.masters) &&
-                       std::all_of(entry.others.begin(), entry.others.end(),
-                                   [&](const auto& one) { return rewrap_.lacks_nothing(one); });
-    if (!whole) return true;
-    ++report.keys;
-    ++report.whole;
+    if (!entry.from_rkms) return true;
+    ++rewrap_.report_.keys;
+    ++rewrap_.report_.rkms;
     return false;
   }
 
@@ -107,13 +97,6 @@ Task<Result<void>> Rewrap::run(std::vector<std::string> ids, std::string after, 
   co_return gone;
 }
 
-bool Rewrap::lacks_nothing(const std::map<std::string, std::string>& masters) const {
-  if (!options_.drop.empty() && masters.contains(options_.drop)) return false;
-  auto lacking = regions_.lacking(masters);
-  std::erase(lacking, options_.drop);
-  return lacking.empty() && regions_.under_other_masters(masters).empty();
-}
-
 // A time that can't be read tells nothing of when it was: such a wrap counts as old.
 bool Rewrap::is_old(const Wrap& wrap) const {
   if (!options_.older_than) return false;
@@ -153,6 +136,18 @@ std::vector<Rewrap::Plan> Rewrap::plan(const Record& record) const {
   return plans;
 }
 
+// As far as the configuration tells: KMS finds its master by the wrap.
+bool Rewrap::can_unwrap(const Version& version) const {
+  const WrappedKeys wraps = wraps_of(version);
+  const auto other = regions_.under_other_masters(wraps);
+  const auto previous = regions_.under_previous_masters(wraps);
+  return std::any_of(wraps.begin(), wraps.end(), [&](const auto& wrap) {
+    const std::string& region = wrap.first;
+    if (!regions_.has(region)) return false;
+    return regions_.is_charged(region) || !contains(other, region) || contains(previous, region);
+  });
+}
+
 // One unwrap gives the key, and each new wrap is unwrapped once.
 Rewrap::Calls Rewrap::calls_of(const Plan& plan, const Version& version) const {
   Calls calls;
@@ -178,6 +173,12 @@ Task<void> Rewrap::carry_out(const Plan& plan, Record& record, TimePoint deadlin
   done.calls.all += calls.all;
   done.calls.charged += calls.charged;
   if (options_.dry_run) {
+    if (!plan.wrap_in.empty() && !can_unwrap(record.versions.at(plan.version))) {
+      done.error.emplace(Code::kInvalid, "version " + std::to_string(plan.version) + " of key " +
+                                             record.id +
+                                             " is wrapped by no master that is configured here");
+      co_return;
+    }
     ++done.versions;
     done.wraps += plan.wrap_in.size();
     if (plan.drop) ++done.dropped;

@@ -111,8 +111,7 @@ class Rewrap {
   };
 
   std::vector<Plan> plan(const Record& record) const;
-  // The regions that these masters' wraps leave something to do in, going by names alone.
-  bool lacks_nothing(const std::map<std::string, std::string>& masters) const;
+  bool can_unwrap(const Version& version) const;
   std::vector<std::string> wanting(const WrappedKeys& wraps, const Version& version) const;
   bool is_old(const Wrap& wrap) const;
   Calls calls_of(const Plan& plan, const Version& version) const;

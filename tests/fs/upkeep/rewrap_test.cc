@@ -177,6 +177,26 @@ TEST_F(RewrapTest, older_than_wraps_anew_what_was_wrapped_before_and_only_once) 
   EXPECT_EQ(Daemon(world).read("orders", false), key);
 }
 
+TEST_F(RewrapTest, a_dry_run_counts_nothing_that_no_configured_master_unwraps) {
+  Daemon(world).read("orders");
+  change_masters();
+  forget_previous();
+  Daemon daemon(world);
+  options.dry_run = true;
+  const RewrapReport report = rewrap(daemon);
+  EXPECT_EQ(report.wraps, 0u);
+  ASSERT_EQ(report.failures.size(), 1u);
+  EXPECT_NE(report.failures[0].error.message.find("no master"), std::string::npos);
+}
+
+TEST_F(RewrapTest, a_store_that_is_another_one_is_not_called_whole) {
+  Daemon daemon(world);
+  daemon.store.fail_with(Code::kInvalid);
+  rewrap(daemon);
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->code, Code::kInvalid);
+}
+
 TEST_F(RewrapTest, a_region_is_dropped_once_enough_others_have_unwrapped_theirs) {
   Daemon daemon(world);
   const std::string key = daemon.read("orders");
