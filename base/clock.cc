@@ -75,7 +75,11 @@ std::optional<WallTime> from_rfc3339(std::string_view text) {
       utc.tm_min > 59 || utc.tm_sec < 0 || utc.tm_sec > 60 || thousandths < 0) {
     return std::nullopt;
   }
-  return WallTime(std::chrono::seconds(timegm(&utc)) + std::chrono::milliseconds(thousandths));
+  const int day = utc.tm_mday;
+  const std::time_t whole = timegm(&utc);
+  // There is no 30th of February; a leap second may end a day.
+  if (utc.tm_mday != day && number(17, 2) != 60) return std::nullopt;
+  return WallTime(std::chrono::seconds(whole) + std::chrono::milliseconds(thousandths));
 }
 
 std::string to_text(Duration duration) {

@@ -21,6 +21,7 @@ namespace {
 
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr size_t kTokenBytes = 16;
+constexpr const char* kHeld = " hold\n";
 
 Result<void> make_directory(const std::string& state_dir, const std::string& directory) {
   if (auto ok = make_state_dir(state_dir); !ok) return ok;
@@ -43,7 +44,7 @@ bool still_there(const std::string& path, const Descriptor& file) {
 }  // namespace
 
 Result<RotationToken> RotationToken::take(const std::string& state_dir, const std::string& id,
-                                          Random& random, Duration patience) {
+                                          bool hold, Random& random, Duration patience) {
   const std::string directory = state_dir + "/rotations";
   if (auto ok = make_directory(state_dir, directory); !ok) return fail(std::move(ok.error()));
   const std::string path = directory + "/" + id;
@@ -54,7 +55,7 @@ Result<RotationToken> RotationToken::take(const std::string& state_dir, const st
     if (::flock(file->get(), LOCK_EX | LOCK_NB) == 0) {
       if (!still_there(path, *file)) continue;
       RotationToken token(path, std::move(*file));
-      if (auto ok = token.read_or_make(random); !ok) return fail(std::move(ok.error()));
+      if (auto ok = token.read_or_make(hold, random); !ok) return fail(std::move(ok.error()));
       if (!sync_directory(directory)) return fail(os_error(directory, "could not be written"));
       return token;
     }
@@ -67,29 +68,32 @@ Result<RotationToken> RotationToken::take(const std::string& state_dir, const st
   }
 }
 
-Result<void> RotationToken::read_or_make(Random& random) {
+Result<void> RotationToken::read_or_make(bool hold, Random& random) {
   std::array<char, 256> old{};
   const ssize_t got = ::pread(file_.get(), old.data(), old.size(), 0);
   if (got < 0) return fail(os_error(path_, "could not be read"));
   text_.assign(old.data(), static_cast<size_t>(got));
-  // A line that is whole; the rotation of one cut short has not begun.
-  if (text_.size() == 2 * kTokenBytes + 1 && text_.back() == '\n') {
-    text_.pop_back();
+  // A line that is whole, of such a rotation; the rotation of one cut short has not begun.
+  const std::string end = hold ? kHeld : "\n";
+  if (text_.size() == 2 * kTokenBytes + end.size() && text_.ends_with(end)) {
+    text_.resize(2 * kTokenBytes);
     if (is_rotation_token(text_)) return {};
   }
   std::array<uint8_t, kTokenBytes> bytes{};
   if (auto ok = random.fill(bytes); !ok) return ok;
   text_ = hex_encode(bytes);
   const bool written = ::ftruncate(file_.get(), 0) == 0 && ::lseek(file_.get(), 0, SEEK_SET) == 0 &&
-                       write_all(file_.get(), text_ + "\n") && ::fsync(file_.get()) == 0;
+                       write_all(file_.get(), text_ + end) && ::fsync(file_.get()) == 0;
   if (!written) return fail(os_error(path_, "could not be written"));
   return {};
 }
 
-void RotationToken::forget() {
-  // Where that fails the next command finds the rotation done, and says so.
-  ::unlink(path_.c_str());
+Result<void> RotationToken::forget() {
+  const bool gone = ::unlink(path_.c_str()) == 0 || errno == ENOENT;
+  Result<void> done;
+  if (!gone) done = fail(os_error(path_, "could not be removed"));
   file_.reset();
+  return done;
 }
 
 }  // namespace keyfs

@@ -20,18 +20,20 @@ namespace keyfs {
 
 class RotationToken {
  public:
-  // On disk when this returns. Makes `state_dir` if it is not there.
-  static Result<RotationToken> take(const std::string& state_dir, const std::string& id,
+  // On disk when this returns. Makes `state_dir` if it is not there. `hold`: a rotation that only
+  // makes and tests a version is another one than one that makes it current.
+  static Result<RotationToken> take(const std::string& state_dir, const std::string& id, bool hold,
                                     Random& random, Duration patience);
 
   const std::string& text() const { return text_; }
-  // The rotation is done, and that was told.
-  void forget();
+  // The rotation is done, and that was told. On an error the next command finds it done, and makes
+  // nothing.
+  Result<void> forget();
 
  private:
   RotationToken(std::string path, Descriptor file)
       : path_(std::move(path)), file_(std::move(file)) {}
-  Result<void> read_or_make(Random& random);
+  Result<void> read_or_make(bool hold, Random& random);
 
   std::string path_;
   Descriptor file_;

@@ -73,8 +73,10 @@ std::string line_of(const Promotion& told, const std::string& id) {
              " stays current until: keyfs promote " + id + " " + std::to_string(told.version);
       break;
     case Outcome::kSuperseded:
-      line = version + " was made, and another rotation has made " + numbered(told.current) +
-             " current meanwhile";
+      line = version +
+             " was made and is not current: a higher version had become current before; "
+             "now it is " +
+             numbered(told.current);
       break;
     case Outcome::kNot:
       break;
@@ -140,12 +142,12 @@ class Rotations {
     if (output_.json()) {
       over_.push_back(std::move(*kept));  // it is told with the others
     } else if (output_.out().flush()) {
-      kept->forget();
+      forget(*kept);
     }
   }
 
   void forget() {
-    for (RotationToken& token : over_) token.forget();
+    for (RotationToken& token : over_) forget(token);
   }
 
  private:
@@ -153,12 +155,20 @@ class Rotations {
       " (by a rotation that was interrupted; the same command again makes another version)";
   static constexpr const char* kGoOn = " (the same command again goes on with this rotation)";
 
+  void forget(RotationToken& token) {
+    if (auto ok = token.forget(); !ok) {
+      output_.error(
+          "the next keyfs rotate of this key will find this rotation, and make nothing: " +
+          ok.error().message);
+    }
+  }
+
   Result<RotationToken> take(CommandContext& context, const std::string& id) {
     const std::string& state_dir = context.configuration.settings.state_dir;
     const Duration patience = context.configuration.settings.open_deadline;
     const Overdue overdue(output_, "noting the rotation in state_dir (" + state_dir + ")",
                           2 * patience);
-    auto taken = RotationToken::take(state_dir, id, random_, patience);
+    auto taken = RotationToken::take(state_dir, id, arguments_.hold, random_, patience);
     if (taken) return taken;
     return fail(taken.error().within("could not rotate key " + id +
                                      ": this host could not note which rotation it has begun, to "

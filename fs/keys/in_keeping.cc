@@ -17,12 +17,16 @@ constexpr Duration kMemoryPatience = std::chrono::milliseconds(500);
 }  // namespace
 
 Task<Result<std::optional<Stored>>> in_keeping(Loop& loop, Store& store, HostMemory& memory,
-                                               Stored found, TimePoint deadline) {
+                                               Stored found, TimePoint deadline,
+                                               std::optional<Error>* unsure) {
   const std::string id = found.record.id;
   TaskGroup<Recall> asked(loop);
   asked.start(memory.recall(id));
   const TimePoint until = std::min(deadline, loop.now() + kMemoryPatience);
   const auto told = co_await asked.next(until);
+  if (told && told->value.what == Recall::What::kUnknown && unsure != nullptr) {
+    *unsure = told->value.why;
+  }
   if (!told || !told->value.stored) co_return std::optional<Stored>(std::move(found));
   const Record& before = told->value.stored->record;
   if (!goes_back(before, found.record)) co_return std::optional<Stored>(std::move(found));

@@ -19,7 +19,13 @@ constexpr size_t kReserve = size_t{8} << 10;
 
 std::string numbered(uint32_t version) { return "version " + std::to_string(version); }
 
-std::string how_to_make_room(const std::string& id) {
+// A destroyed version keeps its check value and its numbers, so that a record ends after some
+// thousand of them.
+std::string how_to_make_room(const Record& record) {
+  const std::string& id = record.id;
+  const auto live = std::count_if(record.versions.begin(), record.versions.end(),
+                                  [](const auto& one) { return one.second.destroyed.empty(); });
+  if (live < 2) return "; all its old versions are destroyed already, so use a key of another id";
   return "; retire and destroy versions that nothing needs any more (keyfs retire " + id +
          " --below N, then keyfs destroy " + id + " N... --yes)";
 }
@@ -36,7 +42,7 @@ Result<void> check_may_rotate(const Record& record) {
   if (static_cast<size_t>(live) >= kMaxLiveVersions) {
     return fail(Code::kInvalid, "it has " + std::to_string(live) +
                                     " versions, and a record holds no more" +
-                                    how_to_make_room(record.id));
+                                    how_to_make_room(record));
   }
   if (last_version(record) == std::numeric_limits<uint32_t>::max()) {
     return fail(Code::kInvalid, "its version numbers are used up");
@@ -50,7 +56,7 @@ Result<void> check_fits(const Record& record) {
   if (text->size() + kReserve <= kMaxRecordBytes) return {};
   return fail(Code::kInvalid, "its record would be larger than " +
                                   std::to_string(kMaxRecordBytes >> 10) + " KiB" +
-                                  how_to_make_room(record.id));
+                                  how_to_make_room(record));
 }
 
 // Why a version can't be made current.
@@ -221,12 +227,14 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
     Record& record = stored.record;
     told.before = told.current = record.current;
     const auto version = record.versions.find(number);
+    const bool is_over = record.state == KeyState::kDeleted ||
+                         version_state(record, number) == VersionState::kDestroyed;
     const bool was_current =
         record.current == number || (way != Way::kPromote && version != record.versions.end() &&
                                      !version->second.promoted.empty());
     if (was_current && record.state != KeyState::kDeleted) {
       told.outcome = Outcome::kAlready;
-    } else if (way == Way::kRotate && newest_promoted(record) > number) {
+    } else if (way == Way::kRotate && newest_promoted(record) > number && !is_over) {
       told.outcome = Outcome::kSuperseded;
     } else {
       auto may = check_may_promote(record, number);

@@ -1,9 +1,11 @@
 #include "fs/upkeep/record_changes.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "base/race.h"
 #include "fs/keys/in_keeping.h"
 #include "fs/policy/key_id.h"
 
@@ -31,7 +33,15 @@ std::string_view word_of(const Error& error, const std::string& id) {
   return error.message == no_such_key(id).message ? "absent" : to_string(error.code);
 }
 
+Result<void> check_serial(const Record& record) {
+  if (record.serial != std::numeric_limits<uint64_t>::max()) return {};
+  return fail(Code::kInvalid,
+              "the serial of its record is at its end, which no change by keyfs has led to; "
+              "restore the record");
+}
+
 Result<void> check_may_change(const Record& record) {
+  if (auto ok = check_serial(record); !ok) return ok;
   if (record.state == KeyState::kDeleted) {
     return fail(Code::kInvalid, "it was deleted, which is permanent");
   }
@@ -63,8 +73,12 @@ Task<Result<Stored>> RecordChanges::look_up(std::string id, std::string what, Ti
     if (found.error().code == Code::kCorrupt) co_await see(id, sighting_of(found.error()));
     co_return fail(found.error().within(what));
   }
-  if (!*found) co_return fail(no_such_key(id));
-  auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline);
+  unsure_.reset();
+  if (!*found) {
+    if (auto lost = co_await lost_by_store(id); !lost) co_return fail(lost.error().within(what));
+    co_return fail(no_such_key(id));
+  }
+  auto right = co_await in_keeping(loop_, store_, memory_, std::move(**found), deadline, &unsure_);
   if (!right) co_return fail(std::move(right.error()));
   if (!*right) co_return fail(no_such_key(id));
   co_return std::move(**right);
@@ -77,6 +91,7 @@ Task<Result<RecordChanges::Changed>> RecordChanges::change(std::string id, std::
     auto found = co_await look_up(id, what, deadline);
     if (!found) co_return fail(std::move(found.error()));
     Changed changed;
+    if (auto ok = check_serial(found->record); !ok) co_return fail(ok.error().within(what));
     auto to_write = edit(found->record);
     if (!to_write) co_return fail(to_write.error().within(what));
     if (!*to_write) {
@@ -99,7 +114,21 @@ Task<Result<RecordChanges::Changed>> RecordChanges::change(std::string id, std::
 Task<std::optional<Error>> RecordChanges::note(Stored stored, bool strong, TimePoint deadline) {
   auto noting = notebook_.write_down(std::move(stored), strong);
   const TimePoint until = std::max(deadline, loop_.now() + kNotePatience);
-  co_return co_await done_by(loop_, std::move(noting), until);
+  auto why_not = co_await done_by(loop_, std::move(noting), until);
+  if (why_not || !unsure_) co_return why_not;
+  co_return unsure_->within("whether it had gone back before could not be told");
+}
+
+// A record that this host has seen, and the store has not, was lost: there is no "no such key" then.
+Task<Result<void>> RecordChanges::lost_by_store(std::string id) {
+  TaskGroup<Recall> asked(loop_);
+  asked.start(memory_.recall(id));
+  const auto told = co_await asked.next(loop_.now() + kSeePatience);
+  if (!told || told->value.what != Recall::What::kKnown) co_return Result<void>();
+  co_return fail(Code::kCorrupt,
+                 "the store no longer has its record, which this host has seen; restore the "
+                 "store, or, if the loss is intended, " +
+                     memory_.forget());
 }
 
 Task<std::optional<Error>> RecordChanges::see(std::string id, Sighting what) {

@@ -65,18 +65,22 @@ class RecordChanges {
   // `edit`; kUnavailable if others keep changing the record.
   Task<Result<Changed>> change(std::string id, std::string what, Edit edit, TimePoint deadline);
 
-  // Why it could not be noted. Has a second even if the deadline is near.
+  // Why it could not be noted, or why the memory could not be asked about what look_up() found: then
+  // it is another memory than what was seen is in. Has a second even if the deadline is near.
   Task<std::optional<Error>> note(Stored stored, bool strong, TimePoint deadline);
   // Notes that the store has a record; the error if that can't be done soon.
   Task<std::optional<Error>> see(std::string id, Sighting what);
 
  private:
+  Task<Result<void>> lost_by_store(std::string id);
+
   Loop& loop_;
   Store& store_;
   HostMemory& memory_;
   Notebook& notebook_;
-  std::optional<Error>
-      unheard_;  // the notebook did not answer in time, and is not waited for again
+  // The notebook did not answer in time, and is not waited for again.
+  std::optional<Error> unheard_;
+  std::optional<Error> unsure_;  // of the last look_up()
 };
 
 }  // namespace keyfs

@@ -18,8 +18,9 @@ namespace {
 using namespace std::chrono_literals;
 
 struct RotationTokenTest : ::testing::Test {
-  Result<RotationToken> take(Duration patience = 0s, const std::string& id = "orders") {
-    return RotationToken::take(state_dir, id, random, patience);
+  Result<RotationToken> take(Duration patience = 0s, const std::string& id = "orders",
+                             bool hold = false) {
+    return RotationToken::take(state_dir, id, hold, random, patience);
   }
   const testing::TemporaryDirectory folder;
   const std::string state_dir = folder.file("state");
@@ -38,12 +39,28 @@ TEST_F(RotationTokenTest, is_the_same_until_the_rotation_is_done_and_then_anothe
   auto again = take();
   ASSERT_TRUE(again);
   EXPECT_EQ(again->text(), token);
-  again->forget();
+  EXPECT_TRUE(again->forget());
   EXPECT_FALSE(std::filesystem::exists(file));
   const auto next = take();
   ASSERT_TRUE(next);
   EXPECT_NE(next->text(), token);
   EXPECT_NE(take(0s, "bills")->text(), next->text()) << "each key has its own";
+}
+
+TEST_F(RotationTokenTest, of_a_rotation_that_holds_is_another_than_of_one_that_does_not) {
+  const std::string held = take(0s, "orders", true)->text();
+  EXPECT_EQ(take(0s, "orders", true)->text(), held) << "it goes on";
+  const std::string other = take(0s, "orders", false)->text();
+  EXPECT_NE(other, held);
+  EXPECT_EQ(take(0s, "orders", false)->text(), other);
+}
+
+TEST_F(RotationTokenTest, that_cannot_be_removed_is_told) {
+  auto token = take();
+  ASSERT_TRUE(token);
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);
+  EXPECT_FALSE(token->forget());
 }
 
 TEST_F(RotationTokenTest, is_this_users_alone) {
@@ -68,8 +85,9 @@ TEST_F(RotationTokenTest, a_second_command_waits_for_the_first_and_is_a_rotation
   EXPECT_EQ(busy.error().code, Code::kUnavailable);
   EXPECT_NE(busy.error().message.find("another keyfs rotate"), std::string::npos);
   FakeRandom other(2);
-  auto second = std::async(std::launch::async,
-                           [&] { return RotationToken::take(state_dir, "orders", other, 30s); });
+  auto second = std::async(std::launch::async, [&] {
+    return RotationToken::take(state_dir, "orders", false, other, 30s);
+  });
   first->forget();
   const auto got = second.get();
   ASSERT_TRUE(got) << got.error().message;

@@ -113,6 +113,28 @@ TEST_F(KeyVersionsTest, a_rotation_that_comes_late_does_not_undo_an_operators_wa
   EXPECT_EQ(orders().current, 1u);
 }
 
+TEST_F(KeyVersionsTest, a_rotation_whose_version_or_key_is_gone_is_refused) {
+  ASSERT_TRUE(rotate("t1", true));
+  ASSERT_TRUE(rotate("t2"));
+  ASSERT_TRUE(run(host.versions.retire("orders", 3)));
+  ASSERT_TRUE(run(host.versions.destroy("orders", {2})));
+  const auto late = rotate("t1");
+  ASSERT_TRUE(late);
+  ASSERT_TRUE(late->not_promoted);
+  EXPECT_NE(late->not_promoted->message.find("destroyed"), std::string::npos);
+  ASSERT_TRUE(run(host.admin.set_state("orders", KeyState::kDeleted, now() + 10s)));
+  EXPECT_TRUE(rotate("t1")->not_promoted) << "of a deleted key";
+}
+
+TEST_F(KeyVersionsTest, a_serial_at_its_end_is_refused_and_not_begun_anew) {
+  change("orders", [](Record& record) { record.serial = UINT64_MAX - 1; });
+  ASSERT_EQ(orders().serial, UINT64_MAX);
+  EXPECT_EQ(rotate("t1").error().code, Code::kInvalid);
+  const auto disabled = run(host.admin.set_state("orders", KeyState::kDisabled, now() + 10s));
+  EXPECT_EQ(disabled.error().code, Code::kInvalid);
+  EXPECT_EQ(orders().serial, UINT64_MAX);
+}
+
 TEST_F(KeyVersionsTest, with_too_few_regions_nothing_is_made) {
   const Record before = orders();
   host.daemon.region[0]->fail_with(Code::kUnavailable, "is down");
