@@ -310,7 +310,7 @@ Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint
   if (auto admitted = impl_->admit(caller, id); !admitted) co_return fail(admitted.error());
   const WaitingPlaces::Place place(impl_->places, caller);
   FairTurns::Ticket ticket(caller);
-  const FairTurns::Turn turn = co_await impl_->fetches.take(ticket);
+  const FairTurns::Turn turn = co_await impl_->looks.take(ticket);
   Inquiry inquiry(impl_->source, id, deadline);
   KeyCache::Known known;
   if (const KeyRef entry = impl_->parts.cache.find(id)) {

@@ -3,6 +3,7 @@
 // One flight per id (and version) does the work for all waiters; see fs/keys/keyring.h.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <list>
 #include <map>
@@ -128,6 +129,7 @@ struct Keyring::Impl {
         places(options.waiting_opens),
         creation_rate(options.creates_per_second, 10 * options.creates_per_second),
         fetches(parts.loop, options.fetches_at_once),
+        looks(parts.loop, std::max<size_t>(1, options.fetches_at_once / 2)),
         creations(parts.loop, options.creations_at_once),
         flights(parts.loop) {}
 
@@ -187,6 +189,7 @@ struct Keyring::Impl {
   WaitingPlaces places;
   CreationRate creation_rate;
   FairTurns fetches;
+  FairTurns looks;  // at records alone: they do not wait for regions that hang
   FairTurns creations;
   uint64_t askers = 0;                   // so far
   size_t writing = 0;                    // records on their way to the store

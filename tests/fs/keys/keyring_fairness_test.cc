@@ -59,6 +59,20 @@ TEST_F(KeyringFairness, who_only_looks_at_records_takes_places_and_turns_like_wh
   one.store.heal();
 }
 
+TEST_F(KeyringFairness, who_looks_at_a_record_does_not_wait_for_opens_whose_region_hangs) {
+  for (const char* id : {"orders", "a", "b", "c", "d"}) Daemon(world).read(id);
+  KeyringOptions options;
+  options.fetches_at_once = 4;
+  Daemon one(world, nullptr, {}, options);
+  for (auto* region : one.region) region->hang();
+  TaskGroup<Result<std::optional<Opened>>> group(world.time.loop);
+  for (const char* id : {"a", "b", "c", "d"}) group.start(opening(one, id, false, kGreedy));
+  turns(20);
+  const TimePoint begin = now();
+  EXPECT_TRUE(world.time.loop.run_task(one.keyring->describe("orders", now() + 10s, kGreedy)));
+  EXPECT_LT(now() - begin, 1s);
+}
+
 TEST_F(KeyringFairness, a_cold_open_does_not_wait_behind_another_users_thousand_creations) {
   Daemon maker(world);
   const std::string key = maker.read("orders");
