@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "store/sqlite/board_rows.h"
 #include "store/sqlite/db.h"
 #include "store/store.h"
 
@@ -39,6 +40,7 @@ class SqliteConnection {
   Result<int64_t> count(TimePoint deadline);
   // Takes the write lock, writes, and rolls back.
   Result<void> try_write(TimePoint deadline);
+  SqliteBoardRows& board() { return *board_; }
 
  private:
   SqliteConnection() = default;
@@ -57,6 +59,7 @@ class SqliteConnection {
   SqliteStatement count_;
   SqliteStatement store_id_;
   SqliteStatement touch_;
+  std::optional<SqliteBoardRows> board_;
 };
 
 }  // namespace keyfs

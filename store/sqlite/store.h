@@ -2,7 +2,7 @@
 //
 // Layout (application_id "KEYF", user_version 1): table `records` with id, record (JSON text) and
 // revision, a number that grows with every write to the table; table `meta` with the store's random
-// id under "store_id".
+// id under "store_id". The board has a table of its own (store/sqlite/board_rows.h).
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: the store owns two threads,
 // one that reads and one that writes, so that reads never queue behind a write that waits for
@@ -18,6 +18,7 @@
 #include <string>
 
 #include "base/loop.h"
+#include "store/sqlite/board.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -41,9 +42,11 @@ class SqliteStore final : public Store {
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Board* board() override { return &board_; }
   Task<StoreCheck> check(TimePoint deadline) override;
 
  private:
+  friend class SqliteBoard;
   struct Thread;
 
   SqliteStore(Loop& loop, std::string path);
@@ -54,6 +57,7 @@ class SqliteStore final : public Store {
   Loop& loop_;
   std::string path_;
   std::string store_id_;
+  SqliteBoard board_;
   std::unique_ptr<Thread> reader_;
   std::unique_ptr<Thread> writer_;
 };
