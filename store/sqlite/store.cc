@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "store/known_store.h"
@@ -156,7 +157,8 @@ Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
                                   : "let the daemon's user write the file and its directory"});
   }
   if (records) {
-    for (CheckItem& item : co_await board_.check(deadline)) check.items.push_back(std::move(item));
+    auto board = co_await board_.check(deadline);
+    std::move(board.begin(), board.end(), std::back_inserter(check.items));
   }
   check.items.push_back(check_mode(path_));
   check.items.push_back(check_space(path_));
