@@ -38,10 +38,9 @@ Result<void> check_board_name(std::string_view name) {
 Result<void> check_board_document(std::string_view name, std::string_view text) {
   if (auto ok = check_board_name(name); !ok) return ok;
   if (text.size() > kMaxDocumentBytes) {
-    return fail(Code::kInvalid, "the document " + std::string(name) + " has " +
-                                    std::to_string(text.size()) +
-                                    " bytes, and the board takes at most " +
-                                    std::to_string(kMaxDocumentBytes));
+    return fail(Code::kInvalid,
+                "the document " + std::string(name) + " has " + std::to_string(text.size()) +
+                    " bytes, and the board takes at most " + std::to_string(kMaxDocumentBytes));
   }
   if (const auto json = parse_strict_json(text, kMaxDocumentBytes); !json) {
     return fail(Code::kInvalid, "the document " + std::string(name) + " " + json.error().message);
@@ -55,8 +54,7 @@ std::string end_of_board_prefix(std::string prefix) {
 }
 
 CheckItem board_is_off(std::string why, std::string remedy) {
-  return {"board", true,
-          "keys are served, and not rotated over several hosts: " + std::move(why),
+  return {"board", true, "keys are served, and not rotated over several hosts: " + std::move(why),
           std::move(remedy), false};
 }
 

@@ -84,16 +84,15 @@ class Board {
   // store.
   virtual Task<Result<std::optional<BoardDocument>>> get(std::string name, TimePoint deadline) = 0;
   // The same from the nearest copy, at the least cost: what it gives, a miss too, may be old.
-  virtual Task<Result<std::optional<BoardDocument>>> peek(std::string name,
-                                                          TimePoint deadline) = 0;
+  virtual Task<Result<std::optional<BoardDocument>>> peek(std::string name, TimePoint deadline) = 0;
 
   // Not done: there is one, or there was a moment ago.
   virtual Task<Result<BoardWrite>> put_if_absent(std::string name, std::string text,
                                                  TimePoint deadline) = 0;
   // Not done: it has another revision, or is gone. `revision`: as this board gave it; another text
   // is a conflict, or kInvalid.
-  virtual Task<Result<BoardWrite>> replace(std::string name, std::string text,
-                                           std::string revision, TimePoint deadline) = 0;
+  virtual Task<Result<BoardWrite>> replace(std::string name, std::string text, std::string revision,
+                                           TimePoint deadline) = 0;
   // Done: there is none now, whoever removed it. Not done: it has another revision.
   virtual Task<Result<BoardWrite>> remove(std::string name, std::string revision,
                                           TimePoint deadline) = 0;

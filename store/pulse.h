@@ -58,7 +58,6 @@ std::string to_text(Pulse pulse);
 // Notes that these records were changed, in all of `shards` copies. What it says afterwards in the
 // first.
 Task<Result<Pulse>> note_changes(Board& board, Loop& loop, Random& random,
-                                 std::vector<std::string> ids, unsigned shards,
-                                 TimePoint deadline);
+                                 std::vector<std::string> ids, unsigned shards, TimePoint deadline);
 
 }  // namespace keyfs

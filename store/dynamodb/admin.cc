@@ -163,8 +163,8 @@ Task<Result<TableMade>> DynamoDbStore::make_table(TimePoint deadline) {
   }
   const Error error = board.error().within(
       "the board's table could not be created, so keys are not rotated over several hosts");
-  made->missing = made->missing ? Error(error.code, made->missing->message + "; " + error.message)
-                                : error;
+  made->missing =
+      made->missing ? Error(error.code, made->missing->message + "; " + error.message) : error;
   co_return made;
 }
 

@@ -124,8 +124,7 @@ Task<Result<BoardWrite>> DynamoDbBoard::write(std::string name, std::string text
   const auto store_id = co_await store_.identity(deadline);
   if (!store_id) co_return fail(store_id.error().within(what));
   BoardDocument document{std::move(name), std::move(text), board_trail(*mark, old_revision)};
-  const std::string body =
-      dynamodb::put_document_json(name_, *store_id, document, old_revision);
+  const std::string body = dynamodb::put_document_json(name_, *store_id, document, old_revision);
   bool unknown = false;
   DynamoDbRetries::Attempt<BoardWrite> attempt =
       [this, &document, &mark, &body, &store_id, &unknown](
@@ -136,10 +135,10 @@ Task<Result<BoardWrite>> DynamoDbBoard::write(std::string name, std::string text
   };
   auto written = co_await retries_.run<BoardWrite>(deadline, std::move(attempt));
   if (!written) {
-    co_return fail(told(std::move(written.error()),
-                        unknown ? "outcome unknown: document " + document.name +
-                                      " may or may not have been written"
-                                : what));
+    co_return fail(told(
+        std::move(written.error()),
+        unknown ? "outcome unknown: document " + document.name + " may or may not have been written"
+                : what));
   }
   co_return written;
 }
@@ -169,9 +168,9 @@ Task<Result<BoardWrite>> DynamoDbBoard::remove(std::string name, std::string rev
   if (!store_id) co_return fail(store_id.error().within(what));
   const std::string body = dynamodb::delete_document_json(name_, name, revision);
   bool unknown = false;
-  DynamoDbRetries::Attempt<BoardWrite> attempt =
-      [this, &name, &body, &store_id, &unknown](unsigned,
-                                                TimePoint until) -> Task<Result<BoardWrite>> {
+  DynamoDbRetries::Attempt<BoardWrite> attempt = [this, &name, &body, &store_id, &unknown](
+                                                     unsigned,
+                                                     TimePoint until) -> Task<Result<BoardWrite>> {
     auto removed = co_await remove_once(name, body, *store_id, until);
     unknown = unknown || (!removed && may_have_been_done(removed.error()));
     co_return removed;
@@ -195,8 +194,8 @@ Task<Result<BoardPage>> DynamoDbBoard::list(std::string prefix, std::string afte
   const std::string from = std::max(prefix, after.empty() ? after : after + kBeforeAll);
   const std::string to = prefix + kBehindAll;
   if (from > to) co_return BoardPage{};
-  const std::string body = dynamodb::query_documents_json(
-      name_, from, to, std::clamp<size_t>(limit, 1, kMaxBoardPage));
+  const std::string body =
+      dynamodb::query_documents_json(name_, from, to, std::clamp<size_t>(limit, 1, kMaxBoardPage));
   DynamoDbRetries::Attempt<BoardPage> attempt =
       [this, &body, &store_id](unsigned, TimePoint until) -> Task<Result<BoardPage>> {
     auto reply = co_await table_->call("Query", body, until);
@@ -215,8 +214,8 @@ Task<Result<void>> DynamoDbBoard::try_write(std::string operation, std::string b
   const auto reply = co_await table_->call(operation, std::move(body), deadline);
   if (!reply) co_return fail(reply.error());
   if (!reply->condition_failed) {
-    co_return fail(Code::kUnavailable, table_->region() + ": " + operation +
-                                           " passed a condition that never holds");
+    co_return fail(Code::kUnavailable,
+                   table_->region() + ": " + operation + " passed a condition that never holds");
   }
   co_return Result<void>();
 }

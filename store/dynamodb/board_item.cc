@@ -50,8 +50,8 @@ Result<BoardDocument> to_document(const json& item, const std::string& store_id,
   const std::string* revision = find_text(item, "revision");
   const std::string* store = find_text(item, "store");
   if (store != nullptr && *store != store_id) {
-    return fail(Code::kCorrupt, "the document " + name + " on the board belongs to another store (" +
-                                    *store +
+    return fail(Code::kCorrupt, "the document " + name +
+                                    " on the board belongs to another store (" + *store +
                                     "); if that store is gone, delete the board's table and create "
                                     "it again");
   }
@@ -102,14 +102,13 @@ std::string query_documents_json(const std::string& table, const std::string& fr
                                  const std::string& to, size_t limit) {
   const json first = key_of(from);
   const json last = key_of(to);
-  return dump(
-      {{"TableName", table},
-       {"ConsistentRead", true},
-       {"Limit", limit},
-       {"KeyConditionExpression", "#part = :part AND #name BETWEEN :from AND :to"},
-       {"ExpressionAttributeNames", {{"#part", "part"}, {"#name", "name"}}},
-       {"ExpressionAttributeValues",
-        {{":part", first["part"]}, {":from", first["name"]}, {":to", last["name"]}}}});
+  return dump({{"TableName", table},
+               {"ConsistentRead", true},
+               {"Limit", limit},
+               {"KeyConditionExpression", "#part = :part AND #name BETWEEN :from AND :to"},
+               {"ExpressionAttributeNames", {{"#part", "part"}, {"#name", "name"}}},
+               {"ExpressionAttributeValues",
+                {{":part", first["part"]}, {":from", first["name"]}, {":to", last["name"]}}}});
 }
 
 std::string create_board_json(const std::string& table) {

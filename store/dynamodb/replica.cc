@@ -59,8 +59,7 @@ DynamoDbReplica::DynamoDbReplica(HttpClient& http, AwsCredentialProvider& creden
                                 "1.0"}) {}
 
 std::unique_ptr<DynamoDbReplica> DynamoDbReplica::beside(std::string table) const {
-  return std::make_unique<DynamoDbReplica>(http_, credentials_, region_,
-                                           client_.options().endpoint,
+  return std::make_unique<DynamoDbReplica>(http_, credentials_, region_, client_.options().endpoint,
                                            DynamoDbNames{std::move(table)});
 }
 

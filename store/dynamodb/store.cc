@@ -46,9 +46,8 @@ DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
       retries_(loop, fraction_, "table " + names_.table, attempt),
       state_dir_(std::move(state_dir)),
       store_id_(std::move(known)),
-      board_(std::make_unique<DynamoDbBoard>(*this, loop, random,
-                                             replicas_[0]->beside(names_.table + "-board"),
-                                             attempt)),
+      board_(std::make_unique<DynamoDbBoard>(
+          *this, loop, random, replicas_[0]->beside(names_.table + "-board"), attempt)),
       describing_(loop),
       establishing_(loop),
       background_(loop) {

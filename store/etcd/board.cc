@@ -22,7 +22,8 @@ struct Revision {
 
 std::optional<Revision> parse_revision(std::string_view text) {
   Revision revision;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), revision.number);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), revision.number);
   if (error != std::errc() || revision.number < 1 || end == text.data() + text.size()) {
     return std::nullopt;
   }
@@ -106,10 +107,10 @@ Task<Result<BoardWrite>> EtcdBoard::write(std::string name, std::string text, Et
   txn.compares.push_back(std::move(compare));
   auto written = co_await store_.transact(std::move(txn), deadline);
   if (!written) {
-    co_return fail(written.error().within(
-        may_have_been_done(written.error())
-            ? "etcd: outcome unknown: document " + name + " may or may not have been written"
-            : what));
+    co_return fail(written.error().within(may_have_been_done(written.error())
+                                              ? "etcd: outcome unknown: document " + name +
+                                                    " may or may not have been written"
+                                              : what));
   }
   if (written->ours) {
     BoardDocument document{std::move(name), std::move(text), to_text(written->revision, trail)};
@@ -156,10 +157,10 @@ Task<Result<BoardWrite>> EtcdBoard::remove(std::string name, std::string revisio
   unchanged.mod_revision = old->number;
   auto removed = co_await store_.transact(std::move(txn), deadline);
   if (!removed) {
-    co_return fail(removed.error().within(
-        may_have_been_done(removed.error())
-            ? "etcd: outcome unknown: document " + name + " may or may not have been removed"
-            : what));
+    co_return fail(removed.error().within(may_have_been_done(removed.error())
+                                              ? "etcd: outcome unknown: document " + name +
+                                                    " may or may not have been removed"
+                                              : what));
   }
   if (removed->ours || !removed->there) co_return BoardWrite{true, std::nullopt};
   auto there = to_document(*removed->there, name);

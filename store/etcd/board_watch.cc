@@ -20,10 +20,7 @@ constexpr Backoff kBackoff{50ms, 2s, 0.5};
 
 EtcdBoardWatch::EtcdBoardWatch(EtcdClient& client, EtcdIdentity& identity, std::string documents,
                                BoardListener& listener)
-    : client_(client),
-      identity_(identity),
-      documents_(std::move(documents)),
-      listener_(listener) {}
+    : client_(client), identity_(identity), documents_(std::move(documents)), listener_(listener) {}
 
 void EtcdBoardWatch::gap(int64_t next) {
   next_ = next;

@@ -73,7 +73,9 @@ class EtcdWatch {
   };
   // The stream that rewind() wakes.
   struct Attached {
-    Attached(EtcdWatch& owner, EtcdIncoming& incoming) : watch(owner) { watch.incoming_ = &incoming; }
+    Attached(EtcdWatch& owner, EtcdIncoming& incoming) : watch(owner) {
+      watch.incoming_ = &incoming;
+    }
     ~Attached() { watch.incoming_ = nullptr; }
     Attached(const Attached&) = delete;
     Attached& operator=(const Attached&) = delete;

@@ -35,8 +35,7 @@ Task<Result<std::optional<BoardDocument>>> SqliteBoard::get(std::string name, Ti
   co_return co_await store_.run(*store_.reader_, std::move(what), deadline, std::move(work));
 }
 
-Task<Result<std::optional<BoardDocument>>> SqliteBoard::peek(std::string name,
-                                                             TimePoint deadline) {
+Task<Result<std::optional<BoardDocument>>> SqliteBoard::peek(std::string name, TimePoint deadline) {
   return get(std::move(name), deadline);
 }
 
@@ -111,8 +110,8 @@ Task<std::vector<CheckItem>> SqliteBoard::check(TimePoint deadline) {
   Work<int64_t> work = [](SqliteConnection& db, TimePoint until) {
     return db.board().count(until);
   };
-  const auto documents = co_await store_.run(
-      *store_.reader_, store_.path_ + ": could not be read", deadline, std::move(work));
+  const auto documents = co_await store_.run(*store_.reader_, store_.path_ + ": could not be read",
+                                             deadline, std::move(work));
   std::vector<CheckItem> items;
   if (documents) {
     items.push_back({"board", true,

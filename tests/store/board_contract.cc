@@ -142,8 +142,7 @@ TEST_P(BoardContract, of_all_who_race_to_replace_a_revision_by_the_same_bytes_on
   for (int round = 0; round < 5; ++round) {
     TaskGroup<Result<BoardWrite>> writes(loop());
     for (const auto& client : clients) {
-      writes.start(
-          client->board()->replace("run/head", "{}", there->now->revision, deadline()));
+      writes.start(client->board()->replace("run/head", "{}", there->now->revision, deadline()));
     }
     std::optional<BoardWrite> won;
     while (!writes.empty()) {
@@ -163,8 +162,7 @@ TEST_P(BoardContract, no_change_of_many_at_once_is_lost) {
   constexpr int kChanges = 5;
   std::vector<std::unique_ptr<Store>> clients;
   for (int i = 0; i < kClients; ++i) clients.push_back(under_test_->connect());
-  const ChangeDocument add =
-      [](const BoardDocument* there) -> Result<std::optional<std::string>> {
+  const ChangeDocument add = [](const BoardDocument* there) -> Result<std::optional<std::string>> {
     return std::to_string((there == nullptr ? 0 : std::stoi(there->text)) + 1);
   };
   TaskGroup<Result<std::optional<BoardDocument>>> changes(loop());
@@ -230,7 +228,8 @@ TEST_P(BoardContract, a_revision_that_no_board_gave_is_a_conflict_or_invalid) {
   ASSERT_TRUE(put("run/head", "1")->done);
   for (const char* revision : {"", "x", "-1", "99999999999999999999999999", "1 or 1", "1 ", " "}) {
     for (const bool removes : {false, true}) {
-      const auto changed = removes ? remove("run/head", revision) : replace("run/head", "2", revision);
+      const auto changed =
+          removes ? remove("run/head", revision) : replace("run/head", "2", revision);
       if (changed) {
         EXPECT_FALSE(changed->done) << revision;
       } else {
@@ -341,7 +340,8 @@ TEST_P(BoardContract, a_bad_name_is_invalid) {
   }
 }
 
-TEST_P(BoardContract, a_document_of_the_largest_size_is_kept_and_a_larger_one_or_no_json_is_refused) {
+TEST_P(BoardContract,
+       a_document_of_the_largest_size_is_kept_and_a_larger_one_or_no_json_is_refused) {
   const std::string largest = R"(")" + std::string(kMaxDocumentBytes - 2, 'x') + R"(")";
   for (int i = 0; i < 3; ++i) {
     const auto put = this->put(numbered("large/d", i), largest);
@@ -382,8 +382,7 @@ TEST_P(BoardContract, a_deadline_that_has_passed_gives_a_timeout) {
   EXPECT_EQ(run(board().put_if_absent("run/new", "1", past)).error().code, Code::kTimeout);
   EXPECT_EQ(run(board().replace("run/head", "2", put->now->revision, past)).error().code,
             Code::kTimeout);
-  EXPECT_EQ(run(board().remove("run/head", put->now->revision, past)).error().code,
-            Code::kTimeout);
+  EXPECT_EQ(run(board().remove("run/head", put->now->revision, past)).error().code, Code::kTimeout);
   EXPECT_EQ(run(board().list("run/", "", 10, past)).error().code, Code::kTimeout);
   EXPECT_EQ((*get("run/head"))->text, "1");
   EXPECT_FALSE(*get("run/new"));

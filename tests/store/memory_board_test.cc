@@ -20,8 +20,9 @@ class MemoryBoardUnderTest final : public BoardUnderTest {
   std::shared_ptr<MemoryRecords> records_ = std::make_shared<MemoryRecords>();
 };
 
-INSTANTIATE_TEST_SUITE_P(Memory, BoardContract,
-                         ::testing::Values([] { return std::make_unique<MemoryBoardUnderTest>(); }));
+INSTANTIATE_TEST_SUITE_P(Memory, BoardContract, ::testing::Values([] {
+                           return std::make_unique<MemoryBoardUnderTest>();
+                         }));
 
 }  // namespace
 }  // namespace keyfs::testing

@@ -61,10 +61,15 @@ class Region:
         self.kms_direct("CreateAlias", AliasName="alias/keyfs", TargetKeyId=self.key_id)
 
     def make_table(self, table=TABLE):
-        """The table of the DynamoDB store: partition key `id` (a string), paid per request."""
+        """The tables of the DynamoDB store, paid per request: partition key `id` (a string), and the board beside it, unless that is there."""
         self.dynamodb_direct("CreateTable", TableName=table, BillingMode="PAY_PER_REQUEST",
                              AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                              KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}])
+        if f"{table}-board" in self.dynamodb_direct("ListTables")["TableNames"]:
+            return
+        self.dynamodb_direct("CreateTable", TableName=f"{table}-board", BillingMode="PAY_PER_REQUEST",
+                             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("part", "name")],
+                             KeySchema=[{"AttributeName": "part", "KeyType": "HASH"}, {"AttributeName": "name", "KeyType": "RANGE"}])
 
     def link(self, state):
         """Both services at once: see Proxy.link."""

@@ -56,14 +56,12 @@ class DynamoDbBoardTest : public DynamoDbStoreTest {
   }
   Board& board() { return *store_->board(); }
   Board& past() { return *past_->board(); }
-  Result<BoardWrite> put(const std::string& name, const std::string& text,
-                         Duration within = 20s) {
+  Result<BoardWrite> put(const std::string& name, const std::string& text, Duration within = 20s) {
     return run(board().put_if_absent(name, text, bed_.in(within)));
   }
   Result<BoardWrite> replace(const BoardWrite& there, const std::string& text,
                              Duration within = 20s) {
-    return run(
-        board().replace(there.now->name, text, there.now->revision, bed_.in(within)));
+    return run(board().replace(there.now->name, text, there.now->revision, bed_.in(within)));
   }
   std::optional<BoardDocument> get(const std::string& name) {
     const auto found = run(past().get(name, bed_.in(20s)));
@@ -162,8 +160,7 @@ TEST_F(DynamoDbBoardTest, a_write_that_was_not_made_is_not_our_own_when_others_w
   // The same bytes as the other's.
   group.start(board().replace("run/head", "2", first->now->revision, bed_.in(20s)));
   EXPECT_FALSE(run(group.next(bed_.in(500ms))));
-  ASSERT_TRUE(
-      run(past().replace("run/head", "2", first->now->revision, bed_.in(20s)))->done);
+  ASSERT_TRUE(run(past().replace("run/head", "2", first->now->revision, bed_.in(20s)))->done);
   const auto late = run(group.next());
   ASSERT_TRUE(late && late->value) << late->value.error().message;
   EXPECT_FALSE(late->value->done);

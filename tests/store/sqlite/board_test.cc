@@ -73,8 +73,9 @@ class SqliteBoardUnderTest final : public BoardUnderTest {
   World world_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Sqlite, BoardContract,
-                         ::testing::Values([] { return std::make_unique<SqliteBoardUnderTest>(); }));
+INSTANTIATE_TEST_SUITE_P(Sqlite, BoardContract, ::testing::Values([] {
+                           return std::make_unique<SqliteBoardUnderTest>();
+                         }));
 
 class SqliteBoardTest : public ::testing::Test {
  protected:
@@ -135,8 +136,7 @@ TEST_F(SqliteBoardTest, a_database_that_was_replaced_or_written_over_has_no_boar
   EXPECT_EQ(run(board.get("run/head", world_.in(20s))).error().code, Code::kInvalid);
   EXPECT_EQ(run(board.replace("run/head", "2", there->now->revision, world_.in(20s))).error().code,
             Code::kInvalid);
-  EXPECT_EQ(run(board.put_if_absent("run/new", "2", world_.in(20s))).error().code,
-            Code::kInvalid);
+  EXPECT_EQ(run(board.put_if_absent("run/new", "2", world_.in(20s))).error().code, Code::kInvalid);
   for (const char* suffix : {"", "-wal", "-shm"}) files::remove(world_.path + suffix);
   EXPECT_EQ(run(board.get("run/head", world_.in(20s))).error().code, Code::kUnavailable);
   EXPECT_FALSE(run(board.remove("run/head", there->now->revision, world_.in(20s))));
