@@ -2,15 +2,15 @@
 // lock, its runs and the pulse (store/pulse.h) there. A host that does not rotate needs none of it.
 //
 //   SQLite     a table `board` in the same file, made by the first write
-//   DynamoDB   a second table TABLE-board in the home region, made by the operator (store/dynamodb/board.h)
+//   DynamoDB   a second table TABLE-board in the home region, that the operator makes
 //   etcd       PREFIX/board/NAME
 //
-// A document is JSON that holds neither keys nor wrapped keys. Its name is PART/REST: a part is what
-// is listed together, such as all tickets. Each write gives it a revision that no other write has
-// had, not even one of a document of that name which was removed before.
+// A document is JSON that holds neither keys nor wrapped keys. Its name is PART/REST: a part is
+// what is listed together, such as all tickets. Each write gives it a revision that no other write
+// has had, not even one of a document of that name which was removed before.
 //
-// A write whose reply was lost is sent again, and known as one's own even where others have replaced
-// the document since (up to seven times). What cannot be known, and callers must be ready for:
+// A write whose reply was lost is sent again, and known as one's own even where others have
+// replaced the document since (up to seven times). What cannot be known, and callers must be ready for:
 //   - after an error that says "outcome unknown" the write may have taken effect, or take effect
 //     later. Read again; a document that tells who wrote it settles the matter
 //   - a put that was sent again may bring back a document that somebody has removed in between. So
@@ -54,8 +54,8 @@ struct BoardDocument {
 struct BoardWrite {
   // Our write took effect.
   bool done = false;
-  // What is there now: ours, or what has replaced it by now; if it is not done, what was in its way.
-  // nullopt: nothing.
+  // What is there now: ours, or what has replaced it by now; if it is not done, what was in its
+  // way. nullopt: nothing.
   std::optional<BoardDocument> now;
 };
 
@@ -109,7 +109,7 @@ class Board {
   // can_watch().
   virtual Task<void> watch(BoardListener& listener);
 
-  // For `keyfs check`; leaves nothing behind. No item is essential: keys are served without a board.
+  // For `keyfs check`; leaves nothing behind. No item is essential: keys are served without it.
   virtual Task<std::vector<CheckItem>> check(TimePoint deadline) = 0;
 };
 

@@ -1,8 +1,8 @@
 // How a board's write is known as one's own when it had to be sent again.
 //
 // Every write has a random mark, and a document's trail is the marks of its last writes, the newest
-// first: "5f0c...,91aa...". Who finds its mark in the trail of what is there has written it, or what
-// others have replaced since. Two documents never have the same trail, so it is a revision, too.
+// first: "5f0c...,91aa...". Who finds its mark in the trail of what is there has written it, or
+// what others have replaced since. Two documents never have the same trail, so it is a revision, too.
 //
 // Thread-safety: plain functions. Blocking: as Random. Errors: those of Random.
 #pragma once

@@ -1,7 +1,7 @@
 // The board's requests to DynamoDB and its replies, as JSON.
 //
-// An item: part (S, the partition key), name (S, the sort key: what follows the part and its slash),
-// document (S), revision (S: store/board_marks.h), store (S: the id of the store whose board it is).
+// An item: part (S, the partition key), name (S, the sort key: what follows the part's slash),
+// document (S), revision (S: store/board_marks.h), store (S: the id of the store that it is for).
 //
 // Thread-safety: plain functions. Blocking: never. Errors: kUnavailable for a malformed reply,
 // kCorrupt for an item that is no document of this store.

@@ -1,11 +1,11 @@
 // The statements of the board over one connection to the store's database.
 //
 // The table `board` (name, document, revision) is made by the first write, so that a database whose
-// host never rotates stays as it is; keyfs versions without a board do not mind it. Every write also
-// puts its mark into `meta` under "board_changed".
+// host never rotates stays as it is; keyfs versions without a board do not mind it. Every write
+// also puts its mark into `meta` under "board_changed".
 //
 // Thread-safety: none; used by one thread. Ownership: the connection owns it. Blocking: every call,
-// until its deadline. Errors: as in store/sqlite/connection.h; kCorrupt for a row that is no document.
+// until its deadline. Errors: as in store/sqlite/connection.h; kCorrupt for what is no document.
 #pragma once
 
 #include <cstddef>

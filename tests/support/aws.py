@@ -3,7 +3,7 @@ import http.client
 import os
 import tempfile
 
-from .aws_client import AwsClient
+from .aws_client import AwsClient, AwsError
 from .certs import TestCa
 from .process import python_env, start_json, stop, venv_python
 from .proxy import ProxyHost
@@ -65,11 +65,13 @@ class Region:
         self.dynamodb_direct("CreateTable", TableName=table, BillingMode="PAY_PER_REQUEST",
                              AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                              KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}])
-        if f"{table}-board" in self.dynamodb_direct("ListTables")["TableNames"]:
-            return
-        self.dynamodb_direct("CreateTable", TableName=f"{table}-board", BillingMode="PAY_PER_REQUEST",
-                             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("part", "name")],
-                             KeySchema=[{"AttributeName": "part", "KeyType": "HASH"}, {"AttributeName": "name", "KeyType": "RANGE"}])
+        try:
+            self.dynamodb_direct("CreateTable", TableName=f"{table}-board", BillingMode="PAY_PER_REQUEST",
+                                 AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("part", "name")],
+                                 KeySchema=[{"AttributeName": "part", "KeyType": "HASH"}, {"AttributeName": "name", "KeyType": "RANGE"}])
+        except AwsError as error:
+            if error.kind != "ResourceInUseException":
+                raise
 
     def link(self, state):
         """Both services at once: see Proxy.link."""

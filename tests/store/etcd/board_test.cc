@@ -84,8 +84,8 @@ class EtcdBoardFaults : public EtcdFaults {
   void at_all_proxies(const std::string& fault) {
     for (int member = 1; member <= 3; ++member) world_.proxy(member, "POST", "/faults", fault);
   }
-  // The write is carried out, its reply is lost at every member in the first round, and what is sent
-  // in the second one waits for so long that `meanwhile` comes before it.
+  // The write is carried out, its reply is lost at every member in the first round, and what is
+  // sent in the second one waits for so long that `meanwhile` comes before it.
   Result<BoardWrite> lost_and(Task<Result<BoardWrite>> task,
                               const std::function<void()>& meanwhile) {
     at_all_proxies(R"({"do":"lose_reply","path":"/v3/kv/txn","count":1})");
