@@ -10,7 +10,8 @@
 // has had, not even one of a document of that name which was removed before.
 //
 // A write whose reply was lost is sent again, and known as one's own even where others have
-// replaced the document since (up to seven times). What cannot be known, and callers must be ready for:
+// replaced the document since (up to seven times). What cannot be known, and callers must be ready
+// for:
 //   - after an error that says "outcome unknown" the write may have taken effect, or take effect
 //     later. Read again; a document that tells who wrote it settles the matter
 //   - a put that was sent again may bring back a document that somebody has removed in between. So

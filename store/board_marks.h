@@ -2,7 +2,8 @@
 //
 // Every write has a random mark, and a document's trail is the marks of its last writes, the newest
 // first: "5f0c...,91aa...". Who finds its mark in the trail of what is there has written it, or
-// what others have replaced since. Two documents never have the same trail, so it is a revision, too.
+// what others have replaced since. Two documents never have the same trail, so it is a revision,
+// too.
 //
 // Thread-safety: plain functions. Blocking: as Random. Errors: those of Random.
 #pragma once

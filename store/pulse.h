@@ -3,8 +3,8 @@
 //
 // It holds the last 64 changed ids at most, and as many as fit into kMaxPulseBytes, so that reading
 // it stays half a read unit in DynamoDB. A host remembers how far it has heard (PulsePlace); one
-// that has missed more hears of a gap, and so does one that finds another pulse under the same name (a
-// board that was made anew, a restored backup).
+// that has missed more hears of a gap, and so does one that finds another pulse under the same name
+// (a board that was made anew, a restored backup).
 //
 // It may lag behind the records: whoever changes a record notes that afterwards, and may die in
 // between. So nothing is proven by a pulse that is silent.

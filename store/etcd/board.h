@@ -3,8 +3,8 @@
 //
 // A value is the trail of marks (store/board_marks.h), a newline and the document; a document's
 // revision is the key's mod_revision and its trail. Every write is one transaction that compares
-// the store's id, as for records. A cluster that has gone back in time takes no write. get() and list()
-// are linearizable; peek() is any member's own copy.
+// the store's id, as for records. A cluster that has gone back in time takes no write. get() and
+// list() are linearizable; peek() is any member's own copy.
 //
 // Thread-safety, blocking, errors: as in store/board.h and store/etcd/store.h. Ownership: the store
 // owns it.
