@@ -100,8 +100,8 @@ Task<bool> EtcdBoardWatch::follow(size_t endpoint) {
   events.start(probe_later(endpoint));
   for (;;) {
     const auto event = co_await events.next();
-    if (!take_lines(incoming)) co_return true;
-    if (event->value.what == What::kStreamEnded || !event->value.good) co_return true;
+    if (!take_lines(incoming)) co_return created_;
+    if (event->value.what == What::kStreamEnded || !event->value.good) co_return created_;
     if (event->value.what == What::kData) events.start(wait_for_data(incoming));
     if (event->value.what == What::kProbed) events.start(probe_later(endpoint));
   }
