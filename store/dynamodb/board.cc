@@ -191,7 +191,9 @@ Task<Result<BoardPage>> DynamoDbBoard::list(std::string prefix, std::string afte
   const std::string what = "documents " + prefix + "* could not be listed";
   const auto store_id = co_await store_.identity(deadline);
   if (!store_id) co_return fail(store_id.error().within(what));
-  const std::string from = std::max(prefix, after.empty() ? after : after + kBeforeAll);
+  std::string from = std::max(prefix, after.empty() ? after : after + kBeforeAll);
+  // A sort key is not empty, not even in a comparison.
+  if (from.find('/') + 1 == from.size()) from += kBeforeAll;
   const std::string to = prefix + kBehindAll;
   if (from > to) co_return BoardPage{};
   const std::string body =

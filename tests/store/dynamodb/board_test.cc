@@ -103,7 +103,8 @@ TEST_F(DynamoDbBoardTest, each_call_costs_one_request_and_a_look_an_eventual_rea
             (std::vector<bool>{true}));
   EXPECT_EQ(reads_of([&] { ASSERT_TRUE(*run(board().peek("run/head", bed_.in(20s)))); }),
             (std::vector<bool>{false}));
-  ASSERT_TRUE(run(board().list("run/", "", 100, bed_.in(20s))));
+  const auto page = run(board().list("run/", "", 100, bed_.in(20s)));
+  ASSERT_TRUE(page) << page.error().message;
   EXPECT_EQ(bed_.calls(1, "Query"), 1);
   ASSERT_TRUE(run(board().remove("run/head", there->now->revision, bed_.in(20s)))->done);
   EXPECT_EQ(bed_.calls(1, "DeleteItem"), 1);
@@ -176,7 +177,9 @@ TEST_F(DynamoDbBoardTest, what_may_pass_is_tried_again) {
     ASSERT_TRUE(there) << type << ": " << there.error().message;
     EXPECT_TRUE(there->done) << type;
     EXPECT_TRUE(*run(board().get("run/head", bed_.in(20s)))) << type;
-    EXPECT_EQ(run(board().list("run/", "", 10, bed_.in(20s)))->documents.size(), 1u) << type;
+    const auto page = run(board().list("run/", "", 10, bed_.in(20s)));
+    ASSERT_TRUE(page) << type << ": " << page.error().message;
+    EXPECT_EQ(page->documents.size(), 1u) << type;
     EXPECT_TRUE(run(board().remove("run/head", there->now->revision, bed_.in(20s)))->done);
   }
 }

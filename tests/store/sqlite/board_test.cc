@@ -127,7 +127,7 @@ TEST_F(SqliteBoardTest, a_lock_that_another_process_keeps_is_a_timeout_whose_out
   EXPECT_TRUE(run(board.replace("run/head", "2", there->now->revision, world_.in(20s)))->done);
 }
 
-TEST_F(SqliteBoardTest, a_database_that_was_replaced_or_written_over_has_no_board_any_more) {
+TEST_F(SqliteBoardTest, a_database_that_was_written_over_has_no_board_any_more) {
   const auto store = world_.connect();
   Board& board = *store->board();
   const auto there = run(board.put_if_absent("run/head", "1", world_.in(20s)));
@@ -137,8 +137,17 @@ TEST_F(SqliteBoardTest, a_database_that_was_replaced_or_written_over_has_no_boar
   EXPECT_EQ(run(board.replace("run/head", "2", there->now->revision, world_.in(20s))).error().code,
             Code::kInvalid);
   EXPECT_EQ(run(board.put_if_absent("run/new", "2", world_.in(20s))).error().code, Code::kInvalid);
+}
+
+TEST_F(SqliteBoardTest, a_file_that_is_gone_is_no_empty_board) {
+  const auto store = world_.connect();
+  Board& board = *store->board();
+  const auto there = run(board.put_if_absent("run/head", "1", world_.in(20s)));
+  ASSERT_TRUE(there && there->done);
   for (const char* suffix : {"", "-wal", "-shm"}) files::remove(world_.path + suffix);
   EXPECT_EQ(run(board.get("run/head", world_.in(20s))).error().code, Code::kUnavailable);
+  EXPECT_EQ(run(board.get("run/none", world_.in(20s))).error().code, Code::kUnavailable);
+  EXPECT_FALSE(run(board.put_if_absent("run/new", "1", world_.in(20s))));
   EXPECT_FALSE(run(board.remove("run/head", there->now->revision, world_.in(20s))));
 }
 
