@@ -36,8 +36,8 @@ class MemoryDocuments {
   BoardWrite write(const std::string& name, std::string text, const std::string& old) {
     std::lock_guard lock(mutex_);
     const auto found = documents_.find(name);
-    const bool may = found == documents_.end() ? old.empty()
-                                               : !old.empty() && found->second.revision == old;
+    const bool may =
+        found == documents_.end() ? old.empty() : !old.empty() && found->second.revision == old;
     if (!may) return {false, now(found)};
     BoardDocument document{name, std::move(text), std::to_string(++last_)};
     documents_[name] = document;
