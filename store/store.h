@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "store/board.h"
 #include "store/record.h"
 
 namespace keyfs {
@@ -143,6 +144,10 @@ class Store {
   // feed that may lack some is never live. Only if can_watch().
   virtual Task<void> watch(ChangeListener& listener);
 
+  // The documents beside the records, for as long as the store lives; null: it has none. Nothing is
+  // read or made before the first call to it.
+  virtual Board* board() { return nullptr; }
+
   // Tries everything that keyfs needs of the store, for `keyfs check`, and leaves nothing behind;
   // failures are items.
   virtual Task<StoreCheck> check(TimePoint deadline) = 0;
@@ -151,8 +156,8 @@ class Store {
   // restored backup, lost writes); empty: nothing was seen.
   virtual std::string trouble() const { return ""; }
 
-  // Creates the table that the store needs, for stores where this is left to the operator. kInvalid
-  // for the others.
+  // Creates the tables that the store and its board need, for stores where this is left to the
+  // operator. kInvalid for the others.
   virtual Task<Result<TableMade>> make_table(TimePoint deadline);
 };
 

@@ -6,9 +6,10 @@ locals {
     for region in var.regions :
     "arn:${data.aws_partition.current.partition}:dynamodb:${region}:${data.aws_caller_identity.current.account_id}:table/${var.name}"
   ]
+  board = "${local.tables[0]}-board"
 }
 
-# All that a host needs which reads, makes, heals and administers keys. Nothing here makes, changes or deletes a master key or the table.
+# All that a host needs which reads, makes, heals and administers keys. Nothing here makes, changes or deletes a master key or a table.
 data "aws_iam_policy_document" "host" {
   statement {
     sid       = "MasterKeys"
@@ -29,6 +30,18 @@ data "aws_iam_policy_document" "host" {
     resources = local.tables
   }
 
+  statement {
+    sid = "Board"
+    actions = [
+      "dynamodb:DeleteItem",
+      "dynamodb:DescribeTable",
+      "dynamodb:GetItem",
+      "dynamodb:PutItem",
+      "dynamodb:Query",
+    ]
+    resources = [local.board]
+  }
+
   # What `keyfs check` looks at. Without it, it says that it can't tell.
   statement {
     sid       = "Backups"
@@ -43,6 +56,12 @@ data "aws_iam_policy_document" "setup" {
     sid       = "Table"
     actions   = ["dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:UpdateContinuousBackups"]
     resources = [local.tables[0]]
+  }
+
+  statement {
+    sid       = "BoardTable"
+    actions   = ["dynamodb:CreateTable", "dynamodb:DescribeTable"]
+    resources = [local.board]
   }
 }
 

@@ -42,3 +42,25 @@ resource "aws_dynamodb_table" "records" {
     }
   }
 }
+
+# The board, by which hosts rotate keys together: small documents without keys, at home only. What it holds can be lost without losing a key.
+resource "aws_dynamodb_table" "board" {
+  region = var.regions[0]
+
+  name                        = "${var.name}-board"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "part"
+  range_key                   = "name"
+  deletion_protection_enabled = true
+  tags                        = var.tags
+
+  attribute {
+    name = "part"
+    type = "S"
+  }
+
+  attribute {
+    name = "name"
+    type = "S"
+  }
+}

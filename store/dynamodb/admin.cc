@@ -1,5 +1,7 @@
 // The operator's requests to a DynamoDB store: keyfs check, with or without --create-table.
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "base/aws/endpoint.h"
@@ -102,6 +104,7 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     check.items.push_back(
         {"identity", false, known.error().message, "find out which table this is"});
   }
+  bool home_answers = false;
   for (size_t i = 0; i < replicas_.size(); ++i) {
     // A region without a replica is not used, and was told above.
     if (topology && topology->mode != Mode::kUnknown && !topology->replica[i]) continue;
@@ -117,6 +120,7 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
     const auto got = co_await replica.get(kProbeId, true, until);
     add(to_item(region + " may read", "dynamodb:GetItem", without_value(got),
                 "took " + to_text(loop_.now() - begin)));
+    if (i == 0) home_answers = got || got.error().code == Code::kDenied;
     if (!got && is_missing_table(got.error())) continue;
     if (!got && got.error().code != Code::kDenied) continue;  // the rest would fail the same way
     const auto scanned = co_await replica.scan("", 1, "", until);
@@ -142,10 +146,29 @@ Task<StoreCheck> DynamoDbStore::check(TimePoint deadline) {
           {"point-in-time recovery", true, "unknown: " + recovery.error().message, ""});
     }
   }
+  if (home_answers) {
+    auto board = co_await board_->check(deadline);
+    std::move(board.begin(), board.end(), std::back_inserter(check.items));
+  }
   co_return check;
 }
 
 Task<Result<TableMade>> DynamoDbStore::make_table(TimePoint deadline) {
+  auto made = co_await make_records_table(deadline);
+  if (!made) co_return made;
+  const auto board = co_await board_->make_table(deadline);
+  if (board) {
+    made->done += "; " + *board;
+    co_return made;
+  }
+  const Error error = board.error().within(
+      "the board's table could not be created, so keys are not rotated over several hosts");
+  made->missing =
+      made->missing ? Error(error.code, made->missing->message + "; " + error.message) : error;
+  co_return made;
+}
+
+Task<Result<TableMade>> DynamoDbStore::make_records_table(TimePoint deadline) {
   DynamoDbReplica& home = *replicas_[0];
   const std::string name = "table " + names_.table + " in " + home.region();
   auto description = co_await home.describe(deadline);

@@ -13,8 +13,6 @@
 namespace keyfs {
 namespace dynamodb {
 
-inline constexpr Backoff kBackoff{std::chrono::milliseconds(25), std::chrono::seconds(1), 1};
-
 // Whether it is worth asking another replica.
 inline bool is_ones_own(Code code) { return may_pass(code) || code == Code::kDenied; }
 
@@ -33,49 +31,6 @@ inline Error combine(const std::vector<Error>& errors) {
 }
 
 }  // namespace dynamodb
-
-template <class T>
-Task<Result<T>> DynamoDbStore::with_retries(TimePoint deadline, Attempt<T> attempt) {
-  int spent = 0;
-  std::optional<Error> last;  // of the last attempt
-  for (unsigned number = 0;; ++number) {
-    if (loop_.now() >= deadline) {
-      // The last pause took longer than intended: a busy or suspended machine.
-      if (!last) last = Error(Code::kTimeout, "table " + names_.table + ": timed out");
-      // Throttled to the end stays throttled.
-      if (last->code == Code::kUnavailable) last->code = Code::kTimeout;
-      co_return fail(std::move(*last));
-    }
-    const TimePoint until = std::min(deadline, loop_.now() + attempt_);
-    auto result = co_await attempt(number, until);
-    if (result) {
-      budget_.succeeded(spent);
-      co_return result;
-    }
-    Error& error = result.error();
-    if (!may_pass(error.code)) co_return result;
-    if (error.code == Code::kTimeout && until == deadline && last &&
-        last->code == Code::kThrottled) {
-      // Too little time was left for an answer, because of the throttling.
-      co_return fail(std::move(*last));
-    }
-    last = error;
-    const int cost = error.code == Code::kTimeout ? RetryBudget::kTimeout : RetryBudget::kRetry;
-    const Duration pause = dynamodb::kBackoff.pause(number, fraction_);
-    if (loop_.now() + pause >= deadline) {
-      // Throttled to the end stays throttled: the caller should slow down.
-      if (error.code == Code::kUnavailable) error.code = Code::kTimeout;
-      error.message += "; tried " + std::to_string(number + 1) + " times until the deadline";
-      co_return result;
-    }
-    if (!budget_.take(cost)) {
-      error.message += "; not tried again: too many calls fail";
-      co_return result;
-    }
-    spent += cost;
-    co_await loop_.sleep_for(pause);
-  }
-}
 
 // One question to several replicas, and what came of it.
 template <class T>

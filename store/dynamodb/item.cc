@@ -299,13 +299,18 @@ Result<TableDescription> parse_table(std::string_view body) {
 
   const json& schema = at(table, "KeySchema");
   const json& types = at(table, "AttributeDefinitions");
-  if (schema.is_array() && schema.size() == 1 && types.is_array()) {
+  const auto is_key = [&](size_t place, std::string_view name, std::string_view kind) {
     bool is_text = false;
     for (const json& type : types) {
-      if (is(type, "AttributeName", "id")) is_text = is(type, "AttributeType", "S");
+      if (is(type, "AttributeName", name)) is_text = is(type, "AttributeType", "S");
     }
-    description.key_is_id =
-        is_text && is(schema[0], "AttributeName", "id") && is(schema[0], "KeyType", "HASH");
+    return is_text && is(schema[place], "AttributeName", name) &&
+           is(schema[place], "KeyType", kind);
+  };
+  if (schema.is_array() && types.is_array()) {
+    description.key_is_id = schema.size() == 1 && is_key(0, "id", "HASH");
+    description.key_is_part_and_name =
+        schema.size() == 2 && is_key(0, "part", "HASH") && is_key(1, "name", "RANGE");
   }
 
   // arn:aws:dynamodb:us-east-1:111122223333:table/keyfs

@@ -68,6 +68,7 @@ Result<ListPage> parse_scan(const DynamoDbNames& names, std::string_view body,
 struct TableDescription {
   bool active = false;
   bool key_is_id = false;  // the partition key is `id`, a string, and there is no sort key
+  bool key_is_part_and_name = false;  // the board's: `part` and the sort key `name`, both strings
   bool deletion_protection = false;
   std::set<std::string> regions;  // this one and all replicas
   std::string table_id;           // changes when the table is recreated; empty: unknown

@@ -50,11 +50,18 @@ bool is_missing_table(const Error& error) {
 
 DynamoDbReplica::DynamoDbReplica(HttpClient& http, AwsCredentialProvider& credentials,
                                  std::string region, std::string endpoint, DynamoDbNames names)
-    : region_(std::move(region)),
+    : http_(http),
+      credentials_(credentials),
+      region_(std::move(region)),
       names_(std::move(names)),
       client_(http, credentials,
               AwsServiceOptions{"dynamodb", region_, std::move(endpoint), "DynamoDB_20120810.",
                                 "1.0"}) {}
+
+std::unique_ptr<DynamoDbReplica> DynamoDbReplica::beside(std::string table) const {
+  return std::make_unique<DynamoDbReplica>(http_, credentials_, region_, client_.options().endpoint,
+                                           DynamoDbNames{std::move(table)});
+}
 
 Error DynamoDbReplica::to_error(const std::string& operation, const AwsReply& reply) const {
   const std::string where = region_ + ": ";

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -32,6 +33,17 @@ class DynamoDbReplica {
                   std::string endpoint, DynamoDbNames names);
 
   const std::string& region() const { return region_; }
+  const std::string& table() const { return names_.table; }
+  // Another table of the same region, by the same credentials.
+  std::unique_ptr<DynamoDbReplica> beside(std::string table) const;
+
+  struct Reply {
+    bool condition_failed = false;
+    bool proven = false;  // by the CRC that DynamoDB sends with each reply
+    std::string body;
+  };
+  // Any operation; a condition that does not hold is no error.
+  Task<Result<Reply>> call(std::string operation, std::string body, TimePoint deadline);
 
   // nullopt: there is no such item here. `consistent`: by a strongly consistent read, which costs
   // twice as much.
@@ -73,18 +85,14 @@ class DynamoDbReplica {
   Task<Result<void>> try_remove(TimePoint deadline);
 
  private:
-  struct Reply {
-    bool condition_failed = false;
-    bool proven = false;  // by the CRC that DynamoDB sends with each reply
-    std::string body;
-  };
-  Task<Result<Reply>> call(std::string operation, std::string body, TimePoint deadline);
   // What became of a write that was answered with success by who knows whom: as Written tells.
   Task<Result<Written>> read_back(std::string id, std::string revision, std::string old_revision,
                                   TimePoint deadline);
   Task<Result<void>> try_write(std::string operation, std::string body, TimePoint deadline);
   Error to_error(const std::string& operation, const AwsReply& reply) const;
 
+  HttpClient& http_;
+  AwsCredentialProvider& credentials_;
   std::string region_;
   DynamoDbNames names_;
   AwsClient client_;

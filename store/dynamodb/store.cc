@@ -43,9 +43,11 @@ DynamoDbStore::DynamoDbStore(Loop& loop, Random& random, DynamoDbNames names,
       fraction_(random_fraction(random)),
       names_(std::move(names)),
       replicas_(std::move(replicas)),
+      retries_(loop, fraction_, "table " + names_.table, attempt),
       state_dir_(std::move(state_dir)),
-      attempt_(attempt),
       store_id_(std::move(known)),
+      board_(std::make_unique<DynamoDbBoard>(
+          *this, loop, random, replicas_[0]->beside(names_.table + "-board"), attempt)),
       describing_(loop),
       establishing_(loop),
       background_(loop) {

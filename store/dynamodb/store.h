@@ -2,7 +2,7 @@
 //
 //   [store]
 //   type = dynamodb
-//   table = keyfs
+//   table = keyfs                     ; the board's is keyfs-board (store/dynamodb/board.h)
 //   regions = us-east-1, us-west-2    ; replicas of one table; the first is its home
 //   endpoint = http://...             ; instead of AWS's: one for all regions, or one for each
 //   accept_rkms_records = no          ; read items that RKMS wrote
@@ -54,7 +54,9 @@
 #include "base/retry.h"
 #include "base/target.h"
 #include "base/worker.h"
+#include "store/dynamodb/board.h"
 #include "store/dynamodb/replica.h"
+#include "store/dynamodb/retries.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -77,10 +79,11 @@ class DynamoDbStore final : public Store {
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Board* board() override { return board_.get(); }
   Task<StoreCheck> check(TimePoint deadline) override;
 
-  // Creates the table at home: on-demand, protected from deletion, with point-in-time recovery. An
-  // existing table is left unchanged.
+  // Creates the table at home: on-demand, protected from deletion, with point-in-time recovery; and
+  // the board's. An existing table is left unchanged.
   Task<Result<TableMade>> make_table(TimePoint deadline) override;
 
  private:
@@ -91,11 +94,12 @@ class DynamoDbStore final : public Store {
     std::optional<Error> why_unknown;
   };
 
-  // A call that may be repeated.
   template <class T>
-  using Attempt = std::function<Task<Result<T>>(unsigned number, TimePoint deadline)>;
+  using Attempt = DynamoDbRetries::Attempt<T>;
   template <class T>
-  Task<Result<T>> with_retries(TimePoint deadline, Attempt<T> attempt);
+  Task<Result<T>> with_retries(TimePoint deadline, Attempt<T> attempt) {
+    return retries_.run<T>(deadline, std::move(attempt));
+  }
 
   struct Candidate : Target {
     Candidate(DynamoDbReplica& the_replica, size_t place, Health the_health,
@@ -135,6 +139,8 @@ class DynamoDbStore final : public Store {
   // A record with an origin is one of this store.
   Task<Result<void>> check_own(const Record& record, TimePoint deadline);
 
+  Task<Result<TableMade>> make_records_table(TimePoint deadline);
+
   Task<Result<Topology>> describe(TimePoint deadline);
   Task<Result<Topology>> describe_now();
   Task<Result<Topology>> describe_by(DynamoDbReplica& replica, TimePoint deadline);
@@ -153,17 +159,17 @@ class DynamoDbStore final : public Store {
   DynamoDbNames names_;
   std::vector<std::unique_ptr<DynamoDbReplica>> replicas_;
   std::vector<std::unique_ptr<Candidate>> candidates_;  // as replicas_
-  RetryBudget budget_;
+  DynamoDbRetries retries_;
   Topology topology_;
   TimePoint describe_again_{};
   const std::string state_dir_;
-  const Duration attempt_;
   std::unique_ptr<Worker> files_;  // when there is a state_dir
   std::string store_id_;           // the one that this host knows; empty: none
   std::string heard_id_;           // as any replica told it, to compare records with
   bool established_ = false;
   std::optional<Error> refused_;  // it is another store
   TimePoint establish_again_{};
+  std::unique_ptr<DynamoDbBoard> board_;
   SingleFlight<Result<Topology>> describing_;
   SingleFlight<Result<bool>> establishing_;  // must be destroyed before what its work uses
   TaskGroup<bool> background_;

@@ -1,5 +1,6 @@
 // EtcdStore: the report of `keyfs check`.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -93,7 +94,12 @@ Task<StoreCheck> EtcdStore::check(TimePoint deadline) {
     may_write.detail = written ? "the store's id changed" : written.error().message;
     may_write.remedy = remedy(written, options_.prefix);
   }
+  const bool writable = may_write.ok;
   check.items.push_back(std::move(may_write));
+  if (writable) {
+    auto board = co_await board_.check(deadline);
+    std::move(board.begin(), board.end(), std::back_inserter(check.items));
+  }
   co_return check;
 }
 

@@ -91,6 +91,7 @@ bool read_reply(const json& object, EtcdReply& out, int depth) {
     for (const json& response : *responses) {
       const json* inner = member(response, "response_range");
       if (inner == nullptr) inner = member(response, "response_put");
+      if (inner == nullptr) inner = member(response, "response_delete_range");
       if (inner == nullptr || !read_reply(*inner, out.responses.emplace_back(), depth + 1)) {
         return false;
       }
@@ -232,7 +233,11 @@ std::string to_json(const EtcdPutIf& txn) {
     puts.push_back(
         {{"request_put", {{"key", base64_encode(key)}, {"value", base64_encode(value)}}}});
   };
-  put(txn.key, txn.value);
+  if (txn.remove) {
+    puts.push_back({{"request_delete_range", {{"key", base64_encode(txn.key)}}}});
+  } else {
+    put(txn.key, txn.value);
+  }
   if (!txn.changed.empty()) put(txn.changed, txn.key);
   return dump({{"compare", std::move(compares)},
                {"success", std::move(puts)},

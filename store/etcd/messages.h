@@ -100,11 +100,13 @@ struct EtcdCompare {
   std::optional<int64_t> mod_revision;
   std::optional<std::string> value;
 };
-// If all comparisons hold, `key` gets `value`; otherwise the keys in `otherwise` are read.
+// If all comparisons hold, `key` gets `value`, or is removed; otherwise the keys in `otherwise` are
+// read.
 struct EtcdPutIf {
   std::vector<EtcdCompare> compares;
   std::string key;
   std::string value;
+  bool remove = false;
   std::string changed;  // when not empty: this key gets the name of the other one
   std::vector<std::string> otherwise;
 };

@@ -6,7 +6,7 @@
 //                                  ; in order of preference; the nearest first
 //   allow_plain_http = yes         ; permits http:// to other machines
 //   prefix = /keyfs                ; keys are PREFIX/records/ID, PREFIX/store-id
-//                                  ; and PREFIX/changed
+//                                  ; and PREFIX/changed, PREFIX/board/NAME
 //   ca = FILE                      ; PEM; default: the system's
 //   cert = FILE   key = FILE       ; client certificate (without a common name when etcd has
 //                                  ; authentication on) and its key

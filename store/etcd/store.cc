@@ -59,12 +59,14 @@ Result<std::unique_ptr<Store>> make_etcd_store(const ConfigSection& section, Etc
 EtcdStore::EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpClient> http,
                      std::optional<EtcdKnown> known)
     : loop_(parts.loop),
+      random_(parts.random),
       options_(std::move(options)),
       records_(options_.prefix + "/records/"),
       identity_(options_.state_dir, std::move(known)),
       files_(parts.loop, "keyfs-etcd"),
       client_(std::move(http), files_, identity_, parts.random, options_),
-      registry_(client_, identity_, files_, parts.random, options_) {}
+      registry_(client_, identity_, files_, parts.random, options_),
+      board_(*this, options_.prefix) {}
 
 EtcdStore::~EtcdStore() {
   if (!identity_.unsaved()) return;
@@ -206,18 +208,11 @@ Task<Result<Got>> EtcdStore::get(std::string id, Read read, TimePoint deadline) 
   co_return fail(why->within(what));
 }
 
-Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string value,
-                                                  EtcdCompare compare, TimePoint deadline) {
-  EtcdPutIf txn;
-  compare.key = key;
-  txn.compares.push_back(std::move(compare));
+Task<Result<EtcdStore::Written>> EtcdStore::transact(EtcdPutIf txn, TimePoint deadline) {
   EtcdCompare& same_store = txn.compares.emplace_back();
   same_store.key = registry_.key();
   same_store.value = identity_.known().store_id;
-  txn.key = key;
-  txn.value = value;
-  if (key != registry_.key()) txn.changed = changed_key();
-  txn.otherwise = {key, registry_.key()};
+  txn.otherwise = {txn.key, registry_.key()};
   EtcdCall call(kEtcdTxnPath, to_json(txn));
   auto answer = co_await client_.call(std::move(call), deadline);
   if (!answer) co_return fail(answer.error().error);
@@ -229,8 +224,6 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
       co_return fail(Code::kUnavailable, "the reply is not one of etcd");
     }
     written.ours = true;
-    note_record(written.revision);
-    co_await registry_.remember_own(written.revision, deadline);
     co_return written;
   }
   if (answer->responses.size() != 2) {
@@ -244,9 +237,25 @@ Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string v
     co_return fail(ok.error());
   }
   auto& there = answer->responses[0].kvs;
-  if (!there.empty()) {
-    note_record(there[0].mod_revision);
-    written.there = std::move(there[0]);
+  if (!there.empty()) written.there = std::move(there[0]);
+  co_return written;
+}
+
+Task<Result<EtcdStore::Written>> EtcdStore::write(std::string key, std::string value,
+                                                  EtcdCompare compare, TimePoint deadline) {
+  EtcdPutIf txn;
+  compare.key = key;
+  txn.compares.push_back(std::move(compare));
+  txn.value = std::move(value);
+  if (key != registry_.key()) txn.changed = changed_key();
+  txn.key = std::move(key);
+  auto written = co_await transact(std::move(txn), deadline);
+  if (!written) co_return written;
+  if (written->ours) {
+    note_record(written->revision);
+    co_await registry_.remember_own(written->revision, deadline);
+  } else if (written->there) {
+    note_record(written->there->mod_revision);
   }
   co_return written;
 }

@@ -28,6 +28,7 @@
 #include "base/http.h"
 #include "base/loop.h"
 #include "base/secret.h"
+#include "store/etcd/board.h"
 #include "store/etcd/client.h"
 #include "store/etcd/identity.h"
 #include "store/etcd/options.h"
@@ -64,10 +65,12 @@ class EtcdStore final : public Store {
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
   bool can_watch() const override { return true; }
   Task<void> watch(ChangeListener& listener) override;
+  Board* board() override { return &board_; }
   Task<StoreCheck> check(TimePoint deadline) override;
   std::string trouble() const override;
 
  private:
+  friend class EtcdBoard;
   friend class EtcdWatch;
   EtcdStore(EtcdParts parts, EtcdOptions options, std::unique_ptr<HttpClient> http,
             std::optional<EtcdKnown> known);
@@ -86,6 +89,8 @@ class EtcdStore final : public Store {
     std::optional<EtcdKeyValue> there;  // what is there now, if not known to be ours
     int64_t revision = 0;
   };
+  // In the store that this host knows. If a comparison fails, what is at the key now.
+  Task<Result<Written>> transact(EtcdPutIf txn, TimePoint deadline);
   Task<Result<Written>> write(std::string key, std::string value, EtcdCompare compare,
                               TimePoint deadline);
   Task<Result<EtcdReply>> page(const std::string& from, size_t limit, int64_t revision,
@@ -96,12 +101,14 @@ class EtcdStore final : public Store {
   void note_record(int64_t mod_revision);
 
   Loop& loop_;
+  Random& random_;
   EtcdOptions options_;
   std::string records_;  // the prefix of all records
   EtcdIdentity identity_;
   Worker files_;
   EtcdClient client_;
   EtcdRegistry registry_;
+  EtcdBoard board_;
   EtcdWatch* watch_ = nullptr;  // the one that is running
   int64_t newest_record_ = 0;   // the highest mod_revision of a record seen
 };

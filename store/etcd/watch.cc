@@ -4,7 +4,6 @@
 #include <map>
 #include <utility>
 
-#include "store/etcd/lines.h"
 #include "store/etcd/store.h"
 
 namespace keyfs {
@@ -20,20 +19,6 @@ constexpr Duration kRememberEvery = 1s;
 constexpr Duration kKeepWarmEvery = 60s;
 
 }  // namespace
-
-// Lines that a stream has delivered and nobody has processed.
-struct EtcdWatch::Incoming {
-  explicit Incoming(Loop& on) : loop(on) {}
-  void wake() {
-    fresh = true;
-    if (ready) ready->set(true);
-  }
-
-  Loop& loop;
-  EtcdLines lines{kMaxEtcdWatchLine};
-  bool fresh = false;
-  std::optional<OneShot<bool>> ready;
-};
 
 EtcdWatch::EtcdWatch(EtcdStore& store, ChangeListener& listener)
     : store_(store), client_(store.client_), listener_(listener) {
@@ -140,7 +125,7 @@ Task<std::optional<EtcdWatch::Probed>> EtcdWatch::find_member() {
   co_return std::nullopt;
 }
 
-Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incoming& incoming) {
+Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, EtcdIncoming& incoming) {
   std::function<bool(std::string_view)> on_data = [&incoming](std::string_view piece) {
     if (!incoming.lines.append(piece)) return false;
     incoming.wake();
@@ -152,16 +137,12 @@ Task<EtcdWatch::Event> EtcdWatch::stream(size_t endpoint, int64_t start, Incomin
   co_return Event{What::kStreamEnded, std::move(failure), {}};
 }
 
-Task<EtcdWatch::Event> EtcdWatch::wait_for_data(Incoming& incoming) {
-  if (!incoming.fresh) {
-    incoming.ready.emplace(incoming.loop);
-    co_await *incoming.ready;
-  }
-  incoming.fresh = false;
+Task<EtcdWatch::Event> EtcdWatch::wait_for_data(EtcdIncoming& incoming) {
+  co_await incoming.wait();
   co_return Event{What::kData, std::nullopt, {}};
 }
 
-bool EtcdWatch::take_lines(Incoming& incoming) {
+bool EtcdWatch::take_lines(EtcdIncoming& incoming) {
   while (const auto line = incoming.lines.next()) {
     const auto reply = parse_etcd_watch_reply(*line);
     if (!reply) {
@@ -217,7 +198,7 @@ Task<bool> EtcdWatch::follow(Probed first) {
   begin(first);
   const bool gone = went_back();
 
-  Incoming incoming(loop);
+  EtcdIncoming incoming(loop);
   const Attached attached(*this, incoming);
   TaskGroup<Event> events(loop);
   events.start(stream(endpoint, next_, incoming));

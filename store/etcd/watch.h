@@ -34,6 +34,7 @@
 
 #include "base/race.h"
 #include "store/etcd/client.h"
+#include "store/etcd/incoming.h"
 #include "store/etcd/messages.h"
 #include "store/store.h"
 
@@ -70,10 +71,11 @@ class EtcdWatch {
     std::optional<EtcdFailure> failure;
     Probed probed;
   };
-  struct Incoming;
   // The stream that rewind() wakes.
   struct Attached {
-    Attached(EtcdWatch& owner, Incoming& incoming) : watch(owner) { watch.incoming_ = &incoming; }
+    Attached(EtcdWatch& owner, EtcdIncoming& incoming) : watch(owner) {
+      watch.incoming_ = &incoming;
+    }
     ~Attached() { watch.incoming_ = nullptr; }
     Attached(const Attached&) = delete;
     Attached& operator=(const Attached&) = delete;
@@ -84,8 +86,8 @@ class EtcdWatch {
   Task<std::optional<Probed>> find_member();
   // Returns when the stream can no longer be trusted; true: it was live.
   Task<bool> follow(Probed first);
-  Task<Event> stream(size_t endpoint, int64_t start, Incoming& incoming);
-  Task<Event> wait_for_data(Incoming& incoming);
+  Task<Event> stream(size_t endpoint, int64_t start, EtcdIncoming& incoming);
+  Task<Event> wait_for_data(EtcdIncoming& incoming);
   Task<Event> probe(size_t endpoint);
   Task<Event> probe_later(size_t endpoint);
   Task<bool> keep_members_warm();
@@ -99,7 +101,7 @@ class EtcdWatch {
   void take_probe(const Probed& probed);
   bool caught_up() const { return goal_ < next_; }
   // False: the stream is no longer usable.
-  bool take_lines(Incoming& incoming);
+  bool take_lines(EtcdIncoming& incoming);
   bool take(const EtcdWatchReply& reply);
   void announce(const EtcdWatchReply& reply);
   void gap(int64_t next);
@@ -120,7 +122,7 @@ class EtcdWatch {
   bool created_ = false;
   bool live_ = false;
   bool restart_ = false;
-  Incoming* incoming_ = nullptr;
+  EtcdIncoming* incoming_ = nullptr;
 };
 
 }  // namespace keyfs

@@ -61,6 +61,8 @@ Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const Clock& cl
     if (!prepared) return fail(std::move(prepared.error()));
     *statement = std::move(*prepared);
   }
+  connection->board_.emplace(*connection->db_,
+                             [self = connection.get()] { return self->check_same_store(); });
   return connection;
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/sqlite/board_rows.h"
 #include "store/sqlite/db.h"
 #include "store/store.h"
 
@@ -50,6 +51,7 @@ class SqliteConnection {
   Result<int64_t> count(TimePoint deadline);
   // Takes the write lock, writes, and rolls back.
   Result<void> try_write(TimePoint deadline);
+  SqliteBoardRows& board() { return *board_; }
 
  private:
   SqliteConnection() = default;
@@ -69,6 +71,7 @@ class SqliteConnection {
   SqliteStatement count_;
   SqliteStatement store_id_;
   SqliteStatement touch_;
+  std::optional<SqliteBoardRows> board_;
 };
 
 }  // namespace keyfs

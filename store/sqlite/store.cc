@@ -5,13 +5,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
-#include "base/deadline.h"
-#include "base/race.h"
-#include "base/worker.h"
 #include "store/known_store.h"
-#include "store/sqlite/connection.h"
+#include "store/sqlite/running.h"
 
 namespace keyfs {
 namespace {
@@ -54,14 +52,8 @@ constexpr Duration kLookPatience = std::chrono::seconds(1);
 
 }  // namespace
 
-struct SqliteStore::Thread {
-  Thread(Loop& loop, const std::string& name, std::unique_ptr<SqliteConnection> opened)
-      : connection(std::move(opened)), worker(loop, name) {}
-  std::unique_ptr<SqliteConnection> connection;
-  Worker worker;  // last: it ends before the connection closes
-};
-
-SqliteStore::SqliteStore(Loop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
+SqliteStore::SqliteStore(Loop& loop, std::string path)
+    : loop_(loop), path_(std::move(path)), board_(*this) {}
 
 SqliteStore::~SqliteStore() = default;
 
@@ -80,20 +72,6 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(Loop& loop, const std::st
   store->writer_ = std::make_unique<Thread>(loop, "keyfs-db-write", std::move(*writer));
   store->reader_ = std::make_unique<Thread>(loop, "keyfs-db-read", std::move(*reader));
   return store;
-}
-
-template <class T>
-Task<Result<T>> SqliteStore::run(Thread& thread, std::string what, TimePoint deadline,
-                                 std::function<Result<T>(SqliteConnection&, TimePoint)> work) {
-  const TimePoint give_up = sooner(deadline, loop_.now());
-  std::function<Result<T>()> job = [this, &thread, what, give_up,
-                                    work = std::move(work)]() -> Result<T> {
-    // Its caller is gone: so a backlog of calls that waited for a slow disk clears quickly.
-    if (loop_.now() >= give_up) return fail(Code::kTimeout, what + ": timed out");
-    return work(*thread.connection, give_up);
-  };
-  auto on_thread = thread.worker.template run<Result<T>>(std::move(job));
-  co_return co_await before(loop_, deadline, std::move(what), std::move(on_thread));
 }
 
 Task<Result<std::string>> SqliteStore::identity(TimePoint) { co_return store_id_; }
@@ -219,6 +197,10 @@ Task<StoreCheck> SqliteStore::check(TimePoint deadline) {
     check.items.push_back({"may write", false, wrote.error().message,
                            locked ? "stop the process that keeps it locked"
                                   : "let the daemon's user write the file and its directory"});
+  }
+  if (records) {
+    auto board = co_await board_.check(deadline);
+    std::move(board.begin(), board.end(), std::back_inserter(check.items));
   }
   check.items.push_back(check_mode(path_));
   check.items.push_back(check_space(path_));

@@ -2,7 +2,7 @@
 //
 // Layout (application_id "KEYF", user_version 1): table `records` with id, record (JSON text) and
 // revision, a number that grows with every write to the table; table `meta` with the store's random
-// id under "store_id".
+// id under "store_id". The board has a table of its own (store/sqlite/board_rows.h).
 //
 // Thread-safety: on the loop's thread, see store/store.h. Ownership: the store owns two threads,
 // one that reads and one that writes, so that reads never queue behind a write that waits for
@@ -21,6 +21,7 @@
 #include <string>
 
 #include "base/loop.h"
+#include "store/sqlite/board.h"
 #include "store/store.h"
 
 namespace keyfs {
@@ -44,6 +45,7 @@ class SqliteStore final : public Store {
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Board* board() override { return &board_; }
   Task<StoreCheck> check(TimePoint deadline) override;
   // Announces what keyfs has written, this process or another one, within kWatchEvery. It is never
   // live: a row that somebody edits or removes by other means may not be seen here.
@@ -52,6 +54,7 @@ class SqliteStore final : public Store {
   static constexpr Duration kWatchEvery = std::chrono::seconds(1);
 
  private:
+  friend class SqliteBoard;
   struct Thread;
 
   SqliteStore(Loop& loop, std::string path);
@@ -64,6 +67,7 @@ class SqliteStore final : public Store {
   Loop& loop_;
   std::string path_;
   std::string store_id_;
+  SqliteBoard board_;
   std::unique_ptr<Thread> reader_;
   std::unique_ptr<Thread> writer_;
 };

@@ -45,11 +45,34 @@ def test_the_table_is_made_protected_and_good_for_a_mount(launch, aws, table):
     assert made["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     recovery = home("DescribeContinuousBackups", TableName=table)["ContinuousBackupsDescription"]
     assert recovery["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    board = home("DescribeTable", TableName=f"{table}-board")["Table"]
+    assert board["KeySchema"] == [{"AttributeName": "part", "KeyType": "HASH"}, {"AttributeName": "name", "KeyType": "RANGE"}]
+    assert board["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST" and board["DeletionProtectionEnabled"] is True
     keyfs.start()
     assert len(keyfs.read("orders")) == 32
     done = keyfs.cli("check", "--create-table")
     assert done.returncode == cli.DONE and "already exists; nothing was changed" in done.stdout
     assert set(cloud.items(aws, table)) == {"orders"}, "what check tries leaves nothing behind"
+    assert not home("Scan", TableName=f"{table}-board")["Items"]
+
+
+def test_without_its_board_everything_works_and_check_says_how_to_get_one(launch, aws, table):
+    aws.regions[0].make_table(table)
+    aws.regions[0].dynamodb_direct("DeleteTable", TableName=f"{table}-board")
+    keyfs = launch()
+    key = keyfs.read("orders")
+    assert keyfs.cli("disable", "orders").returncode == cli.DONE and keyfs.cli("enable", "orders").returncode == cli.DONE
+    assert keyfs.cli("list").returncode == cli.DONE and keyfs.cli("heal").returncode == cli.DONE
+    keyfs.restart()
+    assert keyfs.read("orders") == key
+    code, parts = check(keyfs)
+    board = parts["store"]["board"]
+    assert code == cli.DONE and board["ok"], parts["store"]
+    assert f"there is no table {table}-board" in board["detail"] and "not rotated over several hosts" in board["detail"]
+    assert board["remedy"] == "keyfs check --create-table creates it"
+    done = keyfs.cli("check", "--create-table")
+    assert done.returncode == cli.DONE and f"table {table}-board in {aws.regions[0].name} was created" in done.stdout
+    assert "remedy" not in check(keyfs)[1]["store"]["board"]
 
 
 def test_a_region_without_the_table_is_degraded_and_wants_a_replica(launch, aws, table):

@@ -3,7 +3,7 @@ import http.client
 import os
 import tempfile
 
-from .aws_client import AwsClient
+from .aws_client import AwsClient, AwsError
 from .certs import TestCa
 from .process import python_env, start_json, stop, venv_python
 from .proxy import ProxyHost
@@ -61,10 +61,17 @@ class Region:
         self.kms_direct("CreateAlias", AliasName="alias/keyfs", TargetKeyId=self.key_id)
 
     def make_table(self, table=TABLE):
-        """The table of the DynamoDB store: partition key `id` (a string), paid per request."""
+        """The tables of the DynamoDB store, paid per request: partition key `id` (a string), and the board beside it, unless that is there."""
         self.dynamodb_direct("CreateTable", TableName=table, BillingMode="PAY_PER_REQUEST",
                              AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
                              KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}])
+        try:
+            self.dynamodb_direct("CreateTable", TableName=f"{table}-board", BillingMode="PAY_PER_REQUEST",
+                                 AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("part", "name")],
+                                 KeySchema=[{"AttributeName": "part", "KeyType": "HASH"}, {"AttributeName": "name", "KeyType": "RANGE"}])
+        except AwsError as error:
+            if error.kind != "ResourceInUseException":
+                raise
 
     def link(self, state):
         """Both services at once: see Proxy.link."""

@@ -99,6 +99,7 @@ class FaultyStore final : public Store {
     co_await wait(now.late);
     co_return answer;
   }
+  Board* board() override { return real_->board(); }  // to fail: support/memory_board.h
   Task<StoreCheck> check(TimePoint deadline) override { return real_->check(deadline); }
 
  private:

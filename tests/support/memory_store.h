@@ -18,6 +18,7 @@
 
 #include "base/loop.h"
 #include "store/store.h"
+#include "support/memory_board.h"
 
 namespace keyfs {
 
@@ -26,6 +27,8 @@ class MemoryRecords {
   explicit MemoryRecords(std::string id = "memory") : id_(std::move(id)) {}
 
   const std::string& id() const { return id_; }
+  // What lies beside the records.
+  const std::shared_ptr<MemoryDocuments>& documents() const { return documents_; }
 
   struct Row {
     std::string json;
@@ -46,6 +49,7 @@ class MemoryRecords {
 
  private:
   const std::string id_;
+  const std::shared_ptr<MemoryDocuments> documents_ = std::make_shared<MemoryDocuments>();
   mutable std::mutex mutex_;
   std::map<std::string, Row> rows_;
   uint64_t last_revision_ = 0;
@@ -54,7 +58,7 @@ class MemoryRecords {
 class MemoryStore final : public Store {
  public:
   MemoryStore(Loop& loop, std::shared_ptr<MemoryRecords> records)
-      : loop_(loop), records_(std::move(records)) {}
+      : loop_(loop), records_(std::move(records)), board_(loop, records_->documents()) {}
 
   Task<Result<std::string>> identity(TimePoint deadline) override;
   Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override;
@@ -62,6 +66,7 @@ class MemoryStore final : public Store {
   Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
                                               TimePoint deadline) override;
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override;
+  Board* board() override { return &board_; }
   Task<StoreCheck> check(TimePoint deadline) override;
 
  private:
@@ -69,6 +74,7 @@ class MemoryStore final : public Store {
 
   Loop& loop_;
   std::shared_ptr<MemoryRecords> records_;
+  MemoryBoard board_;
 };
 
 }  // namespace keyfs

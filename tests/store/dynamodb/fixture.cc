@@ -70,11 +70,18 @@ std::unique_ptr<DynamoDbStore> DynamoDbBed::connect(size_t regions, bool accept_
                                          std::move(replicas), state_dir, std::move(known), attempt);
 }
 
-json DynamoDbBed::call(const std::string& operation, json request) {
+std::unique_ptr<DynamoDbStore> DynamoDbBed::connect_past_faults() {
+  std::vector<std::unique_ptr<DynamoDbReplica>> replicas;
+  replicas.push_back(replica(2));
+  return std::make_unique<DynamoDbStore>(loop_, random_, DynamoDbNames{table_, false},
+                                         std::move(replicas));
+}
+
+json DynamoDbBed::call(const std::string& operation, json request, const std::string& table) {
   AwsClient client(*http_, *credentials_,
                    AwsServiceOptions{"dynamodb", region(1), env("KEYFS_TEST_MOTO") + "/",
                                      "DynamoDB_20120810.", "1.0"});
-  request["TableName"] = table_;
+  request["TableName"] = table;
   AwsCall call(operation, request.dump(), in(20s));
   auto reply = loop_.run_task(client.call(std::move(call)));
   EXPECT_TRUE(reply && reply->ok())

@@ -40,9 +40,15 @@ class DynamoDbBed {
   // The store has its id, and this client knows it: no call comes beside those of the test.
   std::unique_ptr<DynamoDbStore> settled(size_t regions, bool accept_rkms = false);
   std::unique_ptr<DynamoDbReplica> replica(size_t number, bool accept_rkms = false);
+  // A client that reaches home by another region's proxy, past the faults of the first.
+  std::unique_ptr<DynamoDbStore> connect_past_faults();
 
   // Bypasses keyfs and the proxies' faults.
-  nlohmann::json call(const std::string& operation, nlohmann::json request);
+  nlohmann::json call(const std::string& operation, nlohmann::json request) {
+    return call(operation, std::move(request), table_);
+  }
+  nlohmann::json call(const std::string& operation, nlohmann::json request,
+                      const std::string& table);
   // A proxy's control interface: POST if there is a body, otherwise GET.
   nlohmann::json control(size_t number, const std::string& path, const nlohmann::json& body = {});
   void fault(size_t number, const nlohmann::json& fault) { control(number, "/faults", fault); }
@@ -55,6 +61,7 @@ class DynamoDbBed {
   void reset_counts();
 
   const std::string& table() const { return table_; }
+  std::string board_table() const { return table_ + "-board"; }
   DynamoDbParts parts();
 
  private:

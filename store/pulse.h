@@ -1,0 +1,63 @@
+// The pulse: a small document on the board that idle hosts look at, by one cheap read. It says
+// which records changed last, and whether there is something to do for rotation.
+//
+// It holds the last 64 changed ids at most, and as many as fit into kMaxPulseBytes, so that reading
+// it stays half a read unit in DynamoDB. A host remembers how far it has heard (PulsePlace); one
+// that has missed more hears of a gap, and so does one that finds another pulse under the same name
+// (a board that was made anew, a restored backup).
+//
+// It may lag behind the records: whoever changes a record notes that afterwards, and may die in
+// between. So nothing is proven by a pulse that is silent.
+//
+// Thread-safety: none; plain values, and a coroutine on the loop's thread. Blocking: never. Errors:
+// kCorrupt for what is no pulse; of note_changes() those of the board, and kTimeout.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "store/board.h"
+
+namespace keyfs {
+
+inline constexpr size_t kMaxPulseChanges = 64;
+inline constexpr size_t kMaxPulseBytes = 3500;
+
+struct PulsePlace {
+  std::string life;     // which pulse it was; empty: none was seen
+  uint64_t serial = 0;  // of its newest change
+  bool operator==(const PulsePlace&) const = default;
+};
+
+struct Pulse {
+  PulsePlace place;
+  std::vector<std::string> changed;  // ids, the newest last; each serial is one more than before
+  // For rotation: how many tickets were ever put, and the run that is going on; empty: none.
+  uint64_t tickets = 0;
+  std::string run{};
+
+  // Which records changed since `seen`, each once; nullopt: a gap, any may have.
+  std::optional<std::vector<std::string>> since(const PulsePlace& seen) const;
+  void add(const std::string& id);
+};
+
+// Of many hosts each reads one of several copies: shard 0, 1, ...
+std::string pulse_name(unsigned shard = 0);
+Result<Pulse> parse_pulse(std::string_view text);
+// Leaves out the oldest changes where it would get too large.
+std::string to_text(Pulse pulse);
+
+// Notes that these records were changed, in all of `shards` copies. What it says afterwards in the
+// first.
+Task<Result<Pulse>> note_changes(Board& board, Loop& loop, Random& random,
+                                 std::vector<std::string> ids, unsigned shards, TimePoint deadline);
+
+}  // namespace keyfs
