@@ -263,6 +263,21 @@ TEST_F(ReplicaWriterTest, makes_the_memory_that_a_daemon_and_the_next_command_fi
   world.time.loop.shutdown();
 }
 
+TEST_F(ReplicaWriterTest, what_is_noted_in_another_file_than_a_running_daemon_has_proves_nothing) {
+  const Record record = a_record();
+  ASSERT_TRUE(write(path, record));
+  auto daemons = Replica::open(world.time.loop, world.log.log(), path);
+  ASSERT_TRUE(daemons) << daemons.error().message;
+  for (const char* file : {"", "-wal", "-shm"}) std::filesystem::remove(path + file);
+  EXPECT_EQ(recall(path, "orders").what, Recall::What::kUnknown);
+  ASSERT_TRUE(write(path, record)) << "a command makes one anew";
+  const Recall told = recall(path, "orders");
+  EXPECT_EQ(told.what, Recall::What::kUnknown);
+  EXPECT_TRUE(told.stored) << "it may still contradict";
+  EXPECT_EQ(recall(path, "bills").what, Recall::What::kUnknown);
+  world.time.loop.shutdown();
+}
+
 TEST_F(ReplicaWriterTest, takes_nothing_back) {
   Record record = a_record();
   record.state = KeyState::kDeleted;
