@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/crypto.h"
 #include "fs/keys/keyring_fixture.h"
+#include "fs/keys/replica_mark.h"
 #include "fs/keys/replica_reader.h"
 #include "fs/keys/replica_writer.h"
 #include "support/temporary_directory.h"
@@ -268,6 +270,9 @@ TEST_F(ReplicaWriterTest, what_is_noted_in_another_file_than_a_running_daemon_ha
   ASSERT_TRUE(write(path, record));
   auto daemons = Replica::open(world.time.loop, world.log.log(), path);
   ASSERT_TRUE(daemons) << daemons.error().message;
+  OsRandom random;
+  const auto mark = ReplicaMark::make(path, random);
+  ASSERT_TRUE(mark) << mark.error().message;
   for (const char* file : {"", "-wal", "-shm"}) std::filesystem::remove(path + file);
   EXPECT_EQ(recall(path, "orders").what, Recall::What::kUnknown);
   ASSERT_TRUE(write(path, record)) << "a command makes one anew";
