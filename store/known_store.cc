@@ -163,11 +163,12 @@ Result<bool> forget_known_store(const std::string& state_dir) {
 Result<void> check_origin(const Record& record, const std::string& store_id) {
   if (record.origin.empty() || record.origin == store_id) return {};
   return fail(Code::kCorrupt, "record of key " + record.id + " is bound to another store (" +
-                                  record.origin + "; this one is " + store_id +
-                                  "): it was copied here, or written by a host that took this "
+                                  record.origin + "; this host knows " + store_id +
+                                  "): this host knows a store that is no longer here, or the "
+                                  "record was copied here, or written by a host that took this "
                                   "store for the one that was here before. It is served to "
-                                  "nobody: use the store that it belongs to, or, if this is the "
-                                  "right one, delete the record from it");
+                                  "nobody. keyfs check says whether this is the store that this "
+                                  "host knows; only if it is, delete the record from it");
 }
 
 Result<void> check_may_write(const Record& record, const std::string& store_id) {

@@ -231,6 +231,11 @@ ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& com
                                              : ""));
     return ExitCode::kFailed;
   }
+  if (resumed) {
+    output.error(
+        "this run went on from an interrupted one: before old masters are taken away, run it "
+        "again, from the start, until it makes no more wraps");
+  }
   const ExitCode code = code_of(rewrap.report(), settings.state_dir);
   return code == ExitCode::kDone && !known ? ExitCode::kPartial : code;
 }

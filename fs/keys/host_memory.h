@@ -39,7 +39,9 @@ inline Sighting sighting_of(const Error& error) {
 struct Recall {
   enum class What { kKnown, kNever, kUnknown };
   What what = What::kUnknown;
-  std::optional<Stored> stored;    // for kKnown, unless only its existence is known
+  // For kKnown, unless only its existence is known; and for kUnknown where another memory than the
+  // one that what was seen is in has a record.
+  std::optional<Stored> stored;
   Duration age = Duration::max();  // since it was last confirmed; max(): unknown
   // For kUnknown. For kKnown: why there is no record here, which may have been one of keyfs's.
   std::optional<Error> why;

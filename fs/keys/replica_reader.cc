@@ -58,6 +58,8 @@ Recall ReplicaReader::look_up(const std::string& id) {
     auto opened = ReplicaDb::open(loop_.clock(), path_);
     if (!opened) return unreadable(path_, opened.error());
     db_ = std::move(*opened);
+    // Once for the open file, which stays what it is, whatever happens to its name.
+    if (auto ok = check_replica_is_the_one(path_); !ok) other_ = std::move(ok.error());
   }
   auto row = db_->get(id);
   Recall recall;
@@ -72,6 +74,11 @@ Recall ReplicaReader::look_up(const std::string& id) {
     if (!(*row)->stored.record.from_rkms) recall.stored = std::move((*row)->stored);
   } else {
     return never_seen();
+  }
+  // What commands have noted in it since proves nothing of what was seen before; it may contradict.
+  if (other_) {
+    recall.what = Recall::What::kUnknown;
+    recall.why = other_;
   }
   return recall;
 }

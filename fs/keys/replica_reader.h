@@ -57,6 +57,7 @@ class ReplicaReader final : public HostMemory {
   const std::string path_;
   const std::optional<Error> doubt_;
   std::unique_ptr<ReplicaDb> db_;  // of the worker
+  std::optional<Error> other_;     // of the worker: why `db_` is not this host's memory
   Worker worker_;                  // destroyed first
 };
 

@@ -50,11 +50,6 @@ constexpr bool is_own_directory(uint64_t node) {
          (node >= kVersionsNode && node <= kBase64Node);
 }
 
-// A virtual file as seen by one open(2).
-struct FileHandle {
-  std::shared_ptr<const std::string> text;
-};
-
 struct FuseHandlers {
   static FuseOps& ops(fuse_req_t req) { return *static_cast<FuseOps*>(fuse_req_userdata(req)); }
   static Caller caller(fuse_req_t req) {

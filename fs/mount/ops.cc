@@ -368,7 +368,11 @@ void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
     read_key(req, *inode, size, offset, *file);
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     // Held: once the reply is out, a RELEASE may end the handle.
-    const auto text = reinterpret_cast<const FileHandle*>(file->fh)->text;
+    const auto text = self.texts_.find(file->fh);
+    if (text == nullptr) {
+      fuse_reply_err(req, EBADF);
+      return;
+    }
     const size_t from = std::min(static_cast<size_t>(offset), text->size());
     fuse_reply_buf(req, text->data() + from, std::min(size, text->size() - from));
   } else {
@@ -389,7 +393,7 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
       }
     }
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
-    delete reinterpret_cast<const FileHandle*>(file->fh);
+    self.texts_.remove(file->fh);
     // The next reader must see its own snapshot, even through mmap.
     self.notifier_.drop_pages(ino);
   }

@@ -62,6 +62,7 @@
 #include "fs/mount/late_reads.h"
 #include "fs/mount/notifier.h"
 #include "fs/mount/open_handles.h"
+#include "fs/mount/open_texts.h"
 #include "fs/mount/openers.h"
 #include "fs/mount/paged_files.h"
 #include "fs/mount/pending_reply.h"
@@ -162,6 +163,7 @@ class FuseOps {
   PendingReplies replies_;
   InodeTable inodes_;
   OpenDirectories directories_;
+  OpenTexts texts_;
   Openers openers_;
   OpenHandles handles_;
   PagedFiles paged_;

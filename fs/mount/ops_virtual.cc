@@ -33,14 +33,14 @@ void FuseHandlers::open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_
   }
   VirtualFile& file = self.parts_.files.at(ino - kFirstFileNode);
   auto reply = self.replies_.hold(req);
-  self.parts_.loop.post([&file, reply, opened] {
-    auto handle = std::make_unique<FileHandle>(FileHandle{file.snapshot()});
+  self.parts_.loop.post([&self, &file, reply, opened] {
     fuse_file_info info = opened;
     info.direct_io = 1;
-    info.fh = reinterpret_cast<uint64_t>(handle.get());
+    info.fh = self.texts_.add(file.snapshot());
     fuse_req_t request = reply->take();
     // A reply that the kernel accepts leads to a RELEASE.
-    if (request != nullptr && fuse_reply_open(request, &info) == 0) (void)handle.release();
+    const bool accepted = request != nullptr && fuse_reply_open(request, &info) == 0;
+    if (!accepted) self.texts_.remove(info.fh);
   });
 }
 

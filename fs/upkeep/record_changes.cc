@@ -124,7 +124,9 @@ Task<Result<void>> RecordChanges::lost_by_store(std::string id) {
   TaskGroup<Recall> asked(loop_);
   asked.start(memory_.recall(id));
   const auto told = co_await asked.next(loop_.now() + kSeePatience);
-  if (!told || told->value.what != Recall::What::kKnown) co_return Result<void>();
+  const bool seen =
+      told && (told->value.what == Recall::What::kKnown || told->value.stored.has_value());
+  if (!seen) co_return Result<void>();
   co_return fail(Code::kCorrupt,
                  "the store no longer has its record, which this host has seen; restore the "
                  "store, or, if the loss is intended, " +

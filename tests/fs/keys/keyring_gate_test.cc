@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/crypto.h"
 #include "fs/keys/keyring_fixture.h"
+#include "fs/keys/replica_mark.h"
 #include "fs/keys/replica_reader.h"
 #include "fs/keys/replica_writer.h"
 #include "support/temporary_directory.h"
@@ -260,6 +262,24 @@ TEST_F(ReplicaWriterTest, makes_the_memory_that_a_daemon_and_the_next_command_fi
   ASSERT_TRUE(replica) << replica.error().message;
   ASSERT_TRUE(write(path, record)) << "beside a daemon";
   EXPECT_EQ(prepared, 1);
+  world.time.loop.shutdown();
+}
+
+TEST_F(ReplicaWriterTest, what_is_noted_in_another_file_than_a_running_daemon_has_proves_nothing) {
+  const Record record = a_record();
+  ASSERT_TRUE(write(path, record));
+  auto daemons = Replica::open(world.time.loop, world.log.log(), path);
+  ASSERT_TRUE(daemons) << daemons.error().message;
+  OsRandom random;
+  const auto mark = ReplicaMark::make(path, random);
+  ASSERT_TRUE(mark) << mark.error().message;
+  for (const char* file : {"", "-wal", "-shm"}) std::filesystem::remove(path + file);
+  EXPECT_EQ(recall(path, "orders").what, Recall::What::kUnknown);
+  ASSERT_TRUE(write(path, record)) << "a command makes one anew";
+  const Recall told = recall(path, "orders");
+  EXPECT_EQ(told.what, Recall::What::kUnknown);
+  EXPECT_TRUE(told.stored) << "it may still contradict";
+  EXPECT_EQ(recall(path, "bills").what, Recall::What::kUnknown);
   world.time.loop.shutdown();
 }
 
