@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -137,10 +138,8 @@ class HostAgent final : public FeedFollower {
   using ChangeRow = std::function<bool(Row&)>;
 
   TimePoint next_look() const;
-  Duration busy_every() const;
   Task<Result<void>> look();
   Task<Result<void>> enrol();
-  Task<Result<void>> adopt(std::vector<BoardDocument> documents);
   Task<Result<void>> look_at_sheet(std::string name);
   void join(const std::string& run);
 
@@ -174,9 +173,8 @@ class HostAgent final : public FeedFollower {
   std::set<std::string> running_;        // sheet and consumer
   uint64_t epoch_ = 0;                   // the highest that was seen
   uint64_t hooks_ = 0;
-  TimePoint looked_{};
   TimePoint read_run_{};
-  TaskGroup<bool> tasks_;
+  TaskGroup<bool>* tasks_ = nullptr;  // run()'s
 
   Wake register_wake_;
   bool changed_ = true;

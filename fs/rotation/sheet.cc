@@ -88,6 +88,10 @@ std::string sheet_name(const std::string& run, const std::string& host, uint32_t
   return sheets_of(run, host) + std::to_string(page);
 }
 
+Duration sheet_poll(uint64_t hosts) {
+  return std::clamp<Duration>(seconds(hosts / 200), seconds(1), seconds(30));
+}
+
 Result<Sheet> parse_sheet(std::string_view text) {
   const Error damaged(Code::kCorrupt, "a sheet of a run on the board is damaged");
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);

@@ -88,11 +88,18 @@ struct Sheet {
   bool operator==(const Sheet&) const = default;
 
   Row* find(std::string_view consumer);
+  const Row* find(std::string_view consumer) const {
+    return const_cast<Sheet*>(this)->find(consumer);
+  }
 };
 
 std::string sheets_of(const std::string& run);                           // the prefix of a list
 std::string sheets_of(const std::string& run, const std::string& host);  // the same
 std::string sheet_name(const std::string& run, const std::string& host, uint32_t page);
+
+// How often a host looks at its sheet while a run of so many hosts is going on: all of them together
+// read 200 times a second.
+Duration sheet_poll(uint64_t hosts);
 
 Result<Sheet> parse_sheet(std::string_view text);
 std::string to_text(const Sheet& sheet);
