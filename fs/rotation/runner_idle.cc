@@ -16,10 +16,6 @@ using namespace std::chrono_literals;
 constexpr uint64_t kRunsThatRemember = 3;
 constexpr int kSettles = 10;  // of tickets that come one after another
 
-bool of_a_key(const Ticket& ticket) {
-  return ticket.kind == Ticket::Kind::kRotate || ticket.kind == Ticket::Kind::kPromote;
-}
-
 }  // namespace
 
 Task<Runner::Step> Runner::idle() {
