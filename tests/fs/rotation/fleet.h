@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -84,7 +85,12 @@ struct Shared {
     std::string name;
     TimePoint at;
   };
-  std::vector<Write> writes;
+  std::vector<Write> writes;  // that took effect
+  struct Watcher {
+    Loop* loop;
+    BoardListener* listener;
+  };
+  std::list<std::shared_ptr<Watcher>> watchers;
   int peeks = 0;
   int lists = 0;
   std::vector<std::string> notices;  // "ended run-00000001 complete"
@@ -117,21 +123,21 @@ class HostBoard final : public Board {
   }
   Task<Result<BoardWrite>> put_if_absent(std::string name, std::string text,
                                          TimePoint deadline) override {
-    auto ok = co_await before_write(name);
+    auto ok = co_await before_write();
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.put_if_absent(name, std::move(text), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
   }
   Task<Result<BoardWrite>> replace(std::string name, std::string text, std::string revision,
                                    TimePoint deadline) override {
-    auto ok = co_await before_write(name);
+    auto ok = co_await before_write();
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.replace(name, std::move(text), std::move(revision), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
   }
   Task<Result<BoardWrite>> remove(std::string name, std::string revision,
                                   TimePoint deadline) override {
-    auto ok = co_await before_write(name);
+    auto ok = co_await before_write();
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.remove(name, std::move(revision), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
@@ -143,7 +149,22 @@ class HostBoard final : public Board {
     co_return co_await real_.list(std::move(prefix), std::move(after), limit, deadline + 1h);
   }
   bool can_watch() const override { return watches_; }
-  Task<void> watch(BoardListener& listener) override { return real_.watch(listener); }
+  // Each change is announced at once, like etcd does.
+  Task<void> watch(BoardListener& listener) override {
+    struct Watching {
+      Shared& shared;
+      std::shared_ptr<Shared::Watcher> watcher;
+      Watching(Shared& all, Loop& loop, BoardListener& told)
+          : shared(all),
+            watcher(std::make_shared<Shared::Watcher>(Shared::Watcher{&loop, &told})) {
+        shared.watchers.push_back(watcher);
+      }
+      ~Watching() { shared.watchers.remove(watcher); }
+    } watching(shared_, loop_, listener);
+    listener.on_gap();
+    OneShot<bool> never(loop_);
+    co_await never;
+  }
   Task<std::vector<CheckItem>> check(TimePoint deadline) override { return real_.check(deadline); }
 
  private:
@@ -152,12 +173,18 @@ class HostBoard final : public Board {
     if (error) co_return fail(*error);
     co_return Result<void>();
   }
-  Task<Result<void>> before_write(std::string name) {
-    auto ok = co_await suffer();
-    if (ok) shared_.writes.push_back({host_, name, shared_.clock.now()});
-    co_return ok;
+  Task<Result<void>> before_write() {
+    co_return co_await suffer();
   }
-  Task<Result<BoardWrite>> after_write(std::string /*name*/, Result<BoardWrite> written) {
+  Task<Result<BoardWrite>> after_write(std::string name, Result<BoardWrite> written) {
+    if (written && written->done) {
+      shared_.writes.push_back({host_, name, shared_.clock.now()});
+      for (const auto& watcher : shared_.watchers) {
+        watcher->loop->post([told = std::weak_ptr(watcher), name] {
+          if (const auto there = told.lock()) there->listener->on_change(name);
+        });
+      }
+    }
     co_await loop_.sleep_for(slow);
     if (lose_replies > 0) {
       --lose_replies;
@@ -355,7 +382,8 @@ class SimHost final : public HostConsumers,
 
 class Fleet {
  public:
-  explicit Fleet(FleetOptions options = {}) : options_(std::move(options)), cli_(add("cli")) {}
+  explicit Fleet(FleetOptions options = {}, uint64_t seed = 0)
+      : options_(std::move(options)), seed_(seed), cli_(add("cli")) {}
 
   // Not started yet.
   SimHost& add(const std::string& name, Duration apart = 0s) {
@@ -475,7 +503,7 @@ class Fleet {
   }
 
   const FleetOptions options_;
-  uint64_t seed_ = 0;
+  uint64_t seed_;
   std::vector<std::unique_ptr<SimHost>> hosts_;
   SimHost& cli_;
 };
