@@ -134,13 +134,13 @@ Task<Result<void>> HostAgent::enrol() {
   }
   std::vector<Sheet> sheets(1);
   for (const ConsumerToTell& consumer : consumers_.to_tell(keys)) {
-    if (consumer.name.size() > kMaxConsumerName) {
-      log_.error("a consumer's name is too long: it is not told of new keys",
+    if (consumer.name.size() > kMaxConsumerName || !is_printable(consumer.name)) {
+      log_.error("a consumer's name is too long or not printable: it is not told of new keys",
                  {{"consumer", short_text(consumer.name, kMaxConsumerName)}});
       continue;
     }
     Row row;
-    row.consumer = short_text(consumer.name, kMaxConsumerName);
+    row.consumer = consumer.name;
     for (const size_t place : consumer.keys) {
       if (place < keys.size() && keys[place].version != 0) {
         row.keys.push_back(static_cast<uint32_t>(place));

@@ -33,10 +33,16 @@ bool is_host_name(std::string_view text) {
          });
 }
 
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
 std::string short_text(std::string_view text, size_t most) {
   std::string out(text.substr(0, most));
   for (char& c : out) {
     if (c < ' ' || c > '~') c = c == '\n' || c == '\t' ? ' ' : '?';
+    if (c == '"') c = '\'';
+    if (c == '\\') c = '/';
   }
   if (text.size() > most && most > 3) out.replace(most - 3, 3, "...");
   return out;

@@ -37,9 +37,9 @@
 namespace keyfs {
 
 inline constexpr size_t kMaxRunKeys = 100;
-inline constexpr size_t kMaxRunKeyBytes = size_t{24} << 10;  // of ids and tokens
+inline constexpr size_t kMaxRunKeyBytes = size_t{16} << 10;  // of ids and tokens
 inline constexpr size_t kMaxHostName = 100;
-inline constexpr size_t kMaxNamedHosts = 100;  // in a run's document; the others are counted
+inline constexpr size_t kMaxNamedHosts = 50;  // in a run's document; the others are counted
 inline constexpr size_t kMaxHostKeys = 256;
 
 inline constexpr const char* kHeadName = "run/head";
@@ -49,7 +49,9 @@ inline constexpr const char* kHostsPrefix = "hosts/";
 
 // For documents and names on the board: letters, digits and `._:@+=,~-`.
 bool is_host_name(std::string_view text);
-// The same text, fit for a document: printable ASCII, at most `most` bytes.
+// Whether it may stand in a document as it is: printable ASCII.
+bool is_printable(std::string_view text);
+// The text made fit for a document: printable ASCII that needs no escapes, at most `most` bytes.
 std::string short_text(std::string_view text, size_t most);
 
 struct Head {
@@ -138,7 +140,7 @@ struct RunDocument {
   uint64_t hosts = 0;                // that are waited for, or have enrolled
   std::vector<std::string> unheard;  // hosts that have not enrolled; at most kMaxNamedHosts
   uint64_t unheard_more = 0;         // and so many others
-  std::set<std::string> excused;     // of those, by hand
+  std::set<std::string> excused;     // of those, by hand; at most kMaxNamedHosts
   std::vector<std::string> takeovers;  // "web-1 -> web-2", the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;

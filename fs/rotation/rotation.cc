@@ -36,6 +36,7 @@ Rotation::Rotation(Loop& loop, Board& board, Log& log, Random& random, RotationP
                    RotationOptions options)
     : loop_(loop),
       options_(std::move(options)),
+      also_(parts.also),
       feed_(loop, board, log, random_fraction(random), parts.records, options_.feed),
       agent_(loop, board, log, parts.consumers, parts.keys, parts.refresher, options_.agent) {
   feed_.add(agent_);
@@ -65,7 +66,15 @@ Task<bool> Rotation::serve() {
 }
 
 Task<bool> Rotation::compete() {
-  co_await lock_->run([this] { return runner_->work(); });
+  co_await lock_->run([this] { return hold(); });
+  co_return true;
+}
+
+Task<bool> Rotation::hold() {
+  TaskGroup<bool> tasks(loop_);
+  tasks.start(runner_->work());
+  if (also_) tasks.start(also_());
+  while (!tasks.empty()) co_await tasks.next();
   co_return true;
 }
 

@@ -37,6 +37,9 @@ struct RotationParts {
   KeyChanger& changer;
   RunNotices* notices = nullptr;       // may be null
   RecordsListener* records = nullptr;  // may be null
+  // What else the holder of the lock does, such as the passes over the whole store; may be null.
+  // Dropped when the lock is lost; need not end.
+  RunLock::Work also = nullptr;
 };
 
 class Rotation final : private FeedFollower {
@@ -62,9 +65,11 @@ class Rotation final : private FeedFollower {
   Task<bool> feed_on();
   Task<bool> serve();
   Task<bool> compete();
+  Task<bool> hold();
 
   Loop& loop_;
   const RotationOptions options_;
+  const RunLock::Work also_;
   BoardFeed feed_;
   HostAgent agent_;
   std::optional<RunLock> lock_;

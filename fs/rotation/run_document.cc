@@ -13,9 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxKeyWhy = 120;
-constexpr size_t kMaxMissing = 5;
-constexpr size_t kMaxRetries = 20;
+constexpr size_t kMaxKeyWhy = 100;
+constexpr size_t kMaxMissing = 4;
+constexpr size_t kMaxRetries = 10;
 constexpr size_t kMaxTakeovers = 10;
 
 Error damaged() { return Error(Code::kCorrupt, "a run's document on the board is damaged"); }

@@ -82,7 +82,10 @@ void Runner::note_outcomes() {
       const RowPlace place{name, row.consumer};
       if (!row.over()) {
         over_.erase(place);
-        if (!row.active()) continue;
+        if (!row.active()) {
+          watched_.erase(place);
+          continue;
+        }
         const auto [at, fresh] = watched_.try_emplace(place, Watched{row.state, loop_.now()});
         if (!fresh && at->second.state != row.state) at->second = {row.state, loop_.now()};
         continue;
@@ -148,16 +151,25 @@ Task<Result<void>> Runner::leave_untried(std::string why, const std::set<std::st
 
 Task<Result<void>> Runner::order_next() {
   const uint64_t epoch = tenure_.epoch();
-  // What a predecessor has ordered and nobody has claimed, and then who is next, of each sheet
-  // together.
-  std::map<std::string, std::set<std::string>> orders;
+  // What a predecessor has ordered and nobody has claimed has its turn like all others: an order
+  // that took effect late, after its end, may be beyond the wave.
+  std::vector<std::string> stale;
+  for (const auto& [name, seen] : sheets_) {
+    const auto& rows = seen.sheet.rows;
+    if (std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
+          return row.state == RowState::kOrdered && row.epoch < epoch;
+        })) {
+      stale.push_back(name);
+    }
+  }
+  const ChangeRow withdraw = [epoch](Row& row) { return withdraw_order(row, epoch); };
+  for (const std::string& name : stale) {
+    auto changed = co_await change_rows(name, withdraw);
+    if (!changed) co_return fail(changed.error());
+  }
+  std::map<std::string, std::set<std::string>> orders;  // of each sheet together
   for (RowPlace& place : next_to_tell(sheets_, options_.parallel)) {
     orders[place.sheet].insert(std::move(place.consumer));
-  }
-  for (const auto& [name, seen] : sheets_) {
-    for (const Row& row : seen.sheet.rows) {
-      if (row.state == RowState::kOrdered && row.epoch < epoch) orders[name].insert(row.consumer);
-    }
   }
   for (const auto& [name, consumers] : orders) {
     const auto& named = consumers;  // a structured binding cannot be captured

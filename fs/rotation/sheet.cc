@@ -122,12 +122,16 @@ std::string to_text(const Sheet& sheet) {
 }
 
 bool order(Row& row, uint64_t epoch) {
-  if (row.state != RowState::kWaiting &&
-      !(row.state == RowState::kOrdered && row.epoch < epoch)) {
-    return false;
-  }
+  if (row.state != RowState::kWaiting) return false;
   become(row, RowState::kOrdered, "");
   row.epoch = epoch;
+  return true;
+}
+
+bool withdraw_order(Row& row, uint64_t epoch) {
+  if (row.state != RowState::kOrdered || row.epoch >= epoch) return false;
+  become(row, RowState::kWaiting, "");
+  row.epoch = 0;
   return true;
 }
 

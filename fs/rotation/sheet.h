@@ -14,7 +14,7 @@
 // the document.
 //
 //   waiting    -> ordered              runner
-//   ordered    -> ordered              runner of a higher epoch
+//   ordered    -> waiting              runner of a higher epoch
 //   ordered    -> not tried            runner (takes it back); certainly no hook was run
 //   ordered    -> started, failed      host: the hook runs from now on; it could not be run
 //   started    -> ok, gone, failed     host
@@ -106,6 +106,7 @@ std::string to_text(const Sheet& sheet);
 
 // The steps above. False: the row is not (any more) as it must be, and is left alone.
 bool order(Row& row, uint64_t epoch);
+bool withdraw_order(Row& row, uint64_t epoch);  // of a lower one
 bool take_back(Row& row, std::string why);
 bool start(Row& row, uint64_t epoch, uint32_t attempt, const std::string& life, std::string now);
 // `state`: kOk, kGone or kFailed.

@@ -110,6 +110,8 @@ class HostBoard final : public Board {
   std::optional<Error> error;
   int lose_replies = 0;  // of the next writes
   Duration slow = 2ms;
+  std::map<std::string, BoardDocument> old;  // what peek gives instead
+  std::function<void(const std::string&)> on_write;  // right before it is sent
 
   Task<Result<std::optional<BoardDocument>>> get(std::string name, TimePoint deadline) override {
     if (auto ok = co_await suffer(); !ok) co_return fail(ok.error());
@@ -119,25 +121,26 @@ class HostBoard final : public Board {
   }
   Task<Result<std::optional<BoardDocument>>> peek(std::string name, TimePoint deadline) override {
     if (name == pulse_name(0)) ++shared_.peeks;
-    return get(std::move(name), deadline);
+    if (!old.contains(name)) return get(std::move(name), deadline);
+    return get_old(std::move(name));
   }
   Task<Result<BoardWrite>> put_if_absent(std::string name, std::string text,
                                          TimePoint deadline) override {
-    auto ok = co_await before_write();
+    auto ok = co_await before_write(name);
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.put_if_absent(name, std::move(text), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
   }
   Task<Result<BoardWrite>> replace(std::string name, std::string text, std::string revision,
                                    TimePoint deadline) override {
-    auto ok = co_await before_write();
+    auto ok = co_await before_write(name);
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.replace(name, std::move(text), std::move(revision), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
   }
   Task<Result<BoardWrite>> remove(std::string name, std::string revision,
                                   TimePoint deadline) override {
-    auto ok = co_await before_write();
+    auto ok = co_await before_write(name);
     if (!ok) co_return fail(ok.error());
     auto put = co_await real_.remove(name, std::move(revision), deadline + 1h);
     co_return co_await after_write(name, std::move(put));
@@ -168,12 +171,17 @@ class HostBoard final : public Board {
   Task<std::vector<CheckItem>> check(TimePoint deadline) override { return real_.check(deadline); }
 
  private:
+  Task<Result<std::optional<BoardDocument>>> get_old(std::string name) {
+    co_await loop_.sleep_for(slow);
+    co_return old.at(name);
+  }
   Task<Result<void>> suffer() {
     co_await loop_.sleep_for(slow);
     if (error) co_return fail(*error);
     co_return Result<void>();
   }
-  Task<Result<void>> before_write() {
+  Task<Result<void>> before_write(std::string name) {
+    if (on_write) on_write(name);
     co_return co_await suffer();
   }
   Task<Result<BoardWrite>> after_write(std::string name, Result<BoardWrite> written) {
@@ -224,7 +232,8 @@ class SimHost final : public HostConsumers,
                       public HostKeys,
                       public Refresher,
                       public KeyChanger,
-                      public RunNotices {
+                      public RunNotices,
+                      public RecordsListener {
  public:
   SimHost(Shared& shared, std::string host, FleetOptions options, Duration apart, uint64_t seed)
       : name(std::move(host)),
@@ -240,7 +249,7 @@ class SimHost final : public HostConsumers,
     auto options = options_.rotation;
     options.host = name;
     options.run = may_run;
-    RotationParts parts{*this, *this, *this, *this, this, nullptr};
+    RotationParts parts{*this, *this, *this, *this, this, this, nullptr};
     auto made = Rotation::make(loop, board, log.log(), random, parts, options);
     ASSERT_TRUE(made);
     rotation = std::move(*made);
@@ -347,6 +356,11 @@ class SimHost final : public HostConsumers,
   Task<Result<void>> taken_over(RunDocument run) override { return note("taken over " + run.run); }
   Task<Result<void>> stopped(RunDocument run) override { return note("stopped " + run.run); }
 
+  void on_records(const std::vector<std::string>& ids) override {
+    changed.insert(changed.end(), ids.begin(), ids.end());
+  }
+  void on_records_gap() override { ++gaps; }
+
   SimConsumer* find(const std::string& consumer) {
     for (SimConsumer& one : consumers) {
       if (one.name == consumer) return &one;
@@ -366,6 +380,8 @@ class SimHost final : public HostConsumers,
   FakeRandom random;
   LogCapture log;
   std::vector<SimConsumer> consumers;
+  std::vector<std::string> changed;  // records that the feed told of
+  int gaps = 0;
   std::unique_ptr<Rotation> rotation;
   bool frozen = false;
 

@@ -97,6 +97,35 @@ TEST(Takeover, a_runner_that_was_stopped_writes_nothing_when_it_is_continued) {
 
 TEST(Takeover, the_same_with_clocks_an_hour_apart) { stop_and_continue(1h); }
 
+// Stopped while a write is under way, which then comes late.
+TEST(Takeover, a_write_that_a_stopped_runner_had_under_way_does_no_harm) {
+  for (const char* prefix : {"rows/", "runs/", "run/now", "run/head", "tickets/", "pulse"}) {
+    for (int nth = 1; nth <= 4; ++nth) {
+      Fleet fleet;
+      const Parts parts = make(fleet, 2, 2, 6);
+      fleet.pass(30s);
+      SimHost* runner = fleet.holder();
+      ASSERT_NE(runner, nullptr);
+      fleet.rotate("a", "ta");
+      int writes = 0;
+      runner->board.on_write = [&](const std::string& name) {
+        if (name.starts_with(prefix) && ++writes == nth) runner->frozen = true;
+      };
+      fleet.until([&] { return runner->frozen || fleet.ended(kFirst); });
+      fleet.pass(45s);
+      runner->frozen = false;
+      ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); })) << prefix << nth;
+      fleet.pass(3min);
+      EXPECT_EQ(fleet.shared.hooks.size(), 6u) << prefix << nth;
+      expect_each_told_once(fleet);
+      EXPECT_EQ(fleet.shared.most_running, 1) << prefix << nth;
+      EXPECT_EQ(fleet.shared.keys["a"].rotations, 1) << prefix << nth;
+      EXPECT_EQ(fleet.runs().size(), 1u) << prefix << nth;
+      EXPECT_FALSE(fleet.shared.documents->find("tickets/ta")) << prefix << nth;
+    }
+  }
+}
+
 TEST(Takeover, a_runner_that_is_stopped_for_a_short_time_goes_on_itself) {
   Fleet fleet;
   const Parts parts = make(fleet, 2, 2, 8);
