@@ -153,9 +153,9 @@ Task<Result<void>> HostAgent::enrol() {
     sheets.back().rows.push_back(std::move(row));
   }
   // A host that nobody waits for and that has nothing to enrol says nothing.
-  const bool is_awaited =
-      !registered_ || std::any_of(ids.begin(), ids.end(),
-                                  [&](const auto& id) { return registered_->contains(id); });
+  const bool is_awaited = !registered_ || std::any_of(ids.begin(), ids.end(), [&](const auto& id) {
+    return registered_->contains(id);
+  });
   if (sheets[0].rows.empty() && !is_awaited) {
     enrolled_ = true;
     co_return Result<void>();
@@ -225,9 +225,10 @@ Task<bool> HostAgent::keep_registered() {
       auto registered = co_await register_host();
       if (!registered) {
         changed_ = true;
-        log_.warn("this host could not be listed on the board, and tries again: if it is not, "
-                  "rotations do not wait for it",
-                  {{"reason", registered.error().message}});
+        log_.warn(
+            "this host could not be listed on the board, and tries again: if it is not, "
+            "rotations do not wait for it",
+            {{"reason", registered.error().message}});
       }
       next = loop_.now() + (registered ? options_.register_every : 10 * kAfterAnError);
     }
@@ -246,8 +247,7 @@ Task<Result<void>> HostAgent::register_host() {
   if (!there) co_return fail(there.error());
   if (keys.empty()) {
     if (*there) {
-      auto removed =
-          co_await board_.remove(name, (*there)->revision, loop_.now() + options_.call);
+      auto removed = co_await board_.remove(name, (*there)->revision, loop_.now() + options_.call);
       if (!removed) co_return fail(removed.error());
     }
     registered_ = keys;
@@ -257,9 +257,9 @@ Task<Result<void>> HostAgent::register_host() {
   entry.host = options_.host;
   entry.keys = keys;
   entry.at = now();
-  auto writing = *there ? board_.replace(name, to_text(entry), (*there)->revision,
-                                         loop_.now() + options_.call)
-                        : board_.put_if_absent(name, to_text(entry), loop_.now() + options_.call);
+  auto writing =
+      *there ? board_.replace(name, to_text(entry), (*there)->revision, loop_.now() + options_.call)
+             : board_.put_if_absent(name, to_text(entry), loop_.now() + options_.call);
   auto written = co_await std::move(writing);
   if (!written) co_return fail(written.error());
   if (!written->done) co_return fail(Code::kUnavailable, "another daemon uses this host's name");

@@ -101,7 +101,7 @@ struct AgentOptions {
   Duration poll_every = std::chrono::seconds(30);
   Duration prove_for = std::chrono::seconds(30);  // until the host serves the new versions
   Duration prove_every = std::chrono::milliseconds(500);
-  Duration call = std::chrono::seconds(10);       // a call of the board
+  Duration call = std::chrono::seconds(10);  // a call of the board
   Duration register_after = std::chrono::seconds(5);
   Duration register_every = std::chrono::hours(24);
 };
@@ -164,11 +164,11 @@ class HostAgent final : public FeedFollower {
   const AgentOptions options_;
 
   Wake wake_;
-  std::string wanted_;   // the run that the pulse tells of
-  std::string run_;      // the one that this host has joined
+  std::string wanted_;                   // the run that the pulse tells of
+  std::string run_;                      // the one that this host has joined
   std::optional<RunDocument> document_;  // of run_, once its keys are known
   bool enrolled_ = false;
-  bool over_ = false;    // run_ has ended
+  bool over_ = false;                    // run_ has ended
   std::map<std::string, Sheet> sheets_;  // as last seen
   std::set<std::string> running_;        // sheet and consumer
   uint64_t epoch_ = 0;                   // the highest that was seen

@@ -42,8 +42,8 @@ Task<Result<bool>> HostAgent::change_row(std::string sheet, std::string consumer
     if (!changed) return std::nullopt;
     return to_text(*last);
   };
-  auto done = co_await update_document(board_, loop_, sheet, std::move(edit),
-                                       loop_.now() + options_.call);
+  auto done =
+      co_await update_document(board_, loop_, sheet, std::move(edit), loop_.now() + options_.call);
   if (!done) co_return fail(done.error());
   if (last) sheets_[sheet] = std::move(*last);
   co_return changed;
@@ -114,9 +114,8 @@ Task<bool> HostAgent::tell(Errand errand) {
                          : outcome.what == RefreshOutcome::What::kGone ? RowState::kGone
                                                                        : RowState::kFailed;
   if (state == RowState::kFailed) {
-    log_.warn("a consumer could not be told of new keys", {{"run", request.run},
-                                                           {"consumer", errand.consumer},
-                                                           {"reason", outcome.why}});
+    log_.warn("a consumer could not be told of new keys",
+              {{"run", request.run}, {"consumer", errand.consumer}, {"reason", outcome.why}});
   }
   co_await report(errand, state, outcome.why);
   co_return true;
@@ -148,7 +147,7 @@ Task<Result<bool>> HostAgent::is_of_the_lock(uint64_t epoch) {
   const auto head = parse_head((*there)->text);
   if (!head) co_return fail(head.error());
   epoch_ = std::max(epoch_, head->epoch);
-  co_return head->epoch == epoch && epoch == epoch_;
+  co_return head->epoch == epoch&& epoch == epoch_;
 }
 
 // Again and again, since nobody else can tell.

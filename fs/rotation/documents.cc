@@ -50,10 +50,14 @@ std::string short_text(std::string_view text, size_t most) {
 
 std::string_view to_string(Ticket::Kind kind) {
   switch (kind) {
-    case Ticket::Kind::kRotate: return "rotate";
-    case Ticket::Kind::kPromote: return "promote";
-    case Ticket::Kind::kRetry: return "retry";
-    case Ticket::Kind::kStop: return "stop";
+    case Ticket::Kind::kRotate:
+      return "rotate";
+    case Ticket::Kind::kPromote:
+      return "promote";
+    case Ticket::Kind::kRetry:
+      return "retry";
+    case Ticket::Kind::kStop:
+      return "stop";
   }
   return "";
 }
@@ -87,10 +91,8 @@ Result<Head> parse_head(std::string_view text) {
 }
 
 std::string to_text(const Head& head) {
-  return dump({{"epoch", head.epoch},
-               {"holder", head.holder},
-               {"life", head.life},
-               {"beat", head.beat}});
+  return dump(
+      {{"epoch", head.epoch}, {"holder", head.holder}, {"life", head.life}, {"beat", head.beat}});
 }
 
 Result<RunNow> parse_run_now(std::string_view text) {
@@ -131,7 +133,8 @@ Result<Ticket> parse_ticket(std::string_view text) {
     if (!inner.good()) fields.bad();
   }
   const bool of_a_key = ticket.kind == Kind::kRotate || ticket.kind == Kind::kPromote;
-  if (!fields.good() || ticket.token.empty() || (of_a_key ? ticket.id.empty() : !is_run(ticket.run)) ||
+  if (!fields.good() || ticket.token.empty() ||
+      (of_a_key ? ticket.id.empty() : !is_run(ticket.run)) ||
       (ticket.kind == Kind::kPromote && ticket.version == 0)) {
     return fail(damaged("a ticket"));
   }
@@ -147,7 +150,8 @@ std::string to_text(const Ticket& ticket) {
   if (ticket.version != 0) out["version"] = ticket.version;
   if (!ticket.run.empty()) out["run"] = ticket.run;
   if (!ticket.overdue_since.empty()) {
-    out["overdue"] = {{"since", ticket.overdue_since}, {"why", short_text(ticket.overdue_why, 200)}};
+    out["overdue"] = {{"since", ticket.overdue_since},
+                      {"why", short_text(ticket.overdue_why, 200)}};
   }
   return dump(out);
 }

@@ -136,11 +136,11 @@ struct RunDocument {
   std::vector<RunKey> keys;
   std::vector<std::string> retries;  // tokens of the retries that were begun
   RunCounts counts;
-  unsigned in_a_row = 0;             // failures, up to now
-  uint64_t hosts = 0;                // that are waited for, or have enrolled
-  std::vector<std::string> unheard;  // hosts that have not enrolled; at most kMaxNamedHosts
-  uint64_t unheard_more = 0;         // and so many others
-  std::set<std::string> excused;     // of those, by hand; at most kMaxNamedHosts
+  unsigned in_a_row = 0;               // failures, up to now
+  uint64_t hosts = 0;                  // that are waited for, or have enrolled
+  std::vector<std::string> unheard;    // hosts that have not enrolled; at most kMaxNamedHosts
+  uint64_t unheard_more = 0;           // and so many others
+  std::set<std::string> excused;       // of those, by hand; at most kMaxNamedHosts
   std::vector<std::string> takeovers;  // "web-1 -> web-2", the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;

@@ -103,7 +103,8 @@ Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNew
       if (same) return std::nullopt;
       return to_text(std::move(pulse));
     };
-    auto told = co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
+    auto told =
+        co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
     if (!told) co_return fail(told.error().within("the pulse could not be changed"));
   }
   co_return Result<void>();

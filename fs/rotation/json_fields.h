@@ -22,13 +22,17 @@ class JsonFields {
 
   // Must be there.
   void text(const char* name, std::string& out) {
-    if (const auto* value = find(name)) take(*value, out);
-    else good_ = false;
+    if (const auto* value = find(name))
+      take(*value, out);
+    else
+      good_ = false;
   }
   template <std::unsigned_integral T>
   void number(const char* name, T& out) {
-    if (const auto* value = find(name)) take(*value, out);
-    else good_ = false;
+    if (const auto* value = find(name))
+      take(*value, out);
+    else
+      good_ = false;
   }
   // May be missing.
   template <class T>

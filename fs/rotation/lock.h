@@ -36,7 +36,7 @@ struct LockOptions {
   std::string host;
   std::string life;  // random, of this life of the daemon
   Duration beat_every = std::chrono::seconds(5);
-  Duration act_for = std::chrono::seconds(20);       // after the last success
+  Duration act_for = std::chrono::seconds(20);  // after the last success
   Duration take_over_after = std::chrono::seconds(30);
   Duration alert_every = std::chrono::seconds(3);
   Duration idle_every = std::chrono::minutes(5);

@@ -20,9 +20,8 @@ RotationOptions consistent(RotationOptions options, const std::string& life) {
 
 }  // namespace
 
-Result<std::unique_ptr<Rotation>> Rotation::make(Loop& loop, Board& board, Log& log,
-                                                 Random& random, RotationParts parts,
-                                                 RotationOptions options) {
+Result<std::unique_ptr<Rotation>> Rotation::make(Loop& loop, Board& board, Log& log, Random& random,
+                                                 RotationParts parts, RotationOptions options) {
   if (!is_host_name(options.host)) {
     return fail(Code::kInvalid, "this host's name cannot be used on the board");
   }

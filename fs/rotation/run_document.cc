@@ -22,10 +22,14 @@ Error damaged() { return Error(Code::kCorrupt, "a run's document on the board is
 
 std::string_view to_string(RunDocument::Notice notice) {
   switch (notice) {
-    case RunDocument::Notice::kNone: return "none";
-    case RunDocument::Notice::kSending: return "sending";
-    case RunDocument::Notice::kSent: return "sent";
-    case RunDocument::Notice::kFailed: return "failed";
+    case RunDocument::Notice::kNone:
+      return "none";
+    case RunDocument::Notice::kSending:
+      return "sending";
+    case RunDocument::Notice::kSent:
+      return "sent";
+    case RunDocument::Notice::kFailed:
+      return "failed";
   }
   return "";
 }
@@ -38,9 +42,8 @@ json to_json(const RunKey& key) {
   if (!key.why.empty()) out["why"] = short_text(key.why, kMaxKeyWhy);
   if (!key.missing.empty()) {
     out["missing"] = std::vector<std::string>(
-        key.missing.begin(),
-        key.missing.begin() +
-            static_cast<std::ptrdiff_t>(std::min(kMaxMissing, key.missing.size())));
+        key.missing.begin(), key.missing.begin() + static_cast<std::ptrdiff_t>(
+                                                       std::min(kMaxMissing, key.missing.size())));
   }
   return out;
 }
@@ -61,11 +64,9 @@ bool from_json(const json& value, RunKey& key) {
 }
 
 json to_json(const RunCounts& counts) {
-  return {{"total", counts.total},         {"ok", counts.ok},
-          {"gone", counts.gone},           {"failed", counts.failed},
-          {"unknown", counts.unknown},     {"not_tried", counts.not_tried},
-          {"done", counts.done},           {"waiting", counts.waiting},
-          {"active", counts.active}};
+  return {{"total", counts.total},   {"ok", counts.ok},           {"gone", counts.gone},
+          {"failed", counts.failed}, {"unknown", counts.unknown}, {"not_tried", counts.not_tried},
+          {"done", counts.done},     {"waiting", counts.waiting}, {"active", counts.active}};
 }
 
 bool from_json(const json& value, RunCounts& counts) {
@@ -91,31 +92,44 @@ void cut_front(std::vector<T>& list, size_t most) {
 
 std::string_view to_string(RunKey::State state) {
   switch (state) {
-    case RunKey::State::kWaiting: return "waiting";
-    case RunKey::State::kCurrent: return "current";
-    case RunKey::State::kOverdue: return "overdue";
-    case RunKey::State::kRefused: return "refused";
+    case RunKey::State::kWaiting:
+      return "waiting";
+    case RunKey::State::kCurrent:
+      return "current";
+    case RunKey::State::kOverdue:
+      return "overdue";
+    case RunKey::State::kRefused:
+      return "refused";
   }
   return "";
 }
 
 std::string_view to_string(RunDocument::State state) {
   switch (state) {
-    case RunDocument::State::kRotating: return "rotating";
-    case RunDocument::State::kEnrolling: return "enrolling";
-    case RunDocument::State::kTelling: return "telling";
-    case RunDocument::State::kStopping: return "stopping";
-    case RunDocument::State::kEnded: return "ended";
+    case RunDocument::State::kRotating:
+      return "rotating";
+    case RunDocument::State::kEnrolling:
+      return "enrolling";
+    case RunDocument::State::kTelling:
+      return "telling";
+    case RunDocument::State::kStopping:
+      return "stopping";
+    case RunDocument::State::kEnded:
+      return "ended";
   }
   return "";
 }
 
 std::string_view to_string(RunDocument::End end) {
   switch (end) {
-    case RunDocument::End::kNone: return "";
-    case RunDocument::End::kComplete: return "complete";
-    case RunDocument::End::kInPart: return "in part";
-    case RunDocument::End::kStopped: return "stopped";
+    case RunDocument::End::kNone:
+      return "";
+    case RunDocument::End::kComplete:
+      return "complete";
+    case RunDocument::End::kInPart:
+      return "in part";
+    case RunDocument::End::kStopped:
+      return "stopped";
   }
   return "";
 }
@@ -174,9 +188,9 @@ Result<RunDocument> parse_run(std::string_view text) {
   fields.text("run", run.run);
   fields.number("epoch", run.epoch);
   fields.text("holder", run.holder);
-  fields.choice("state", run.state,
-                {State::kRotating, State::kEnrolling, State::kTelling, State::kStopping,
-                 State::kEnded});
+  fields.choice(
+      "state", run.state,
+      {State::kRotating, State::kEnrolling, State::kTelling, State::kStopping, State::kEnded});
   fields.number("attempt", run.attempt);
   fields.text("begun", run.begun);
   fields.choice("end", run.end, {End::kNone, End::kComplete, End::kInPart, End::kStopped});

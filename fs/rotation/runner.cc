@@ -98,11 +98,15 @@ Task<Runner::Step> Runner::step() {
     if (auto ok = co_await take_over(); !ok) co_return fail(ok.error());
   }
   switch (run_->state) {
-    case RunDocument::State::kRotating: co_return co_await rotate_keys();
-    case RunDocument::State::kEnrolling: co_return co_await enrol();
+    case RunDocument::State::kRotating:
+      co_return co_await rotate_keys();
+    case RunDocument::State::kEnrolling:
+      co_return co_await enrol();
     case RunDocument::State::kTelling:
-    case RunDocument::State::kStopping: co_return co_await tell();
-    case RunDocument::State::kEnded: break;
+    case RunDocument::State::kStopping:
+      co_return co_await tell();
+    case RunDocument::State::kEnded:
+      break;
   }
   co_return co_await end_run();
 }
@@ -191,7 +195,9 @@ Task<Result<void>> Runner::take_over() {
   if (!from_another || run_->state == RunDocument::State::kEnded) co_return Result<void>();
   log_.warn("this host goes on with a run of another", {{"run", run_->run}});
   if (notices_ != nullptr) {
-    auto told = co_await notices_->taken_over(*run_);
+    if (auto ok = co_await list_sheets(); !ok) co_return ok;
+    RunView seen = view();  // named: g++ 12
+    auto told = co_await notices_->taken_over(std::move(seen));
     if (!told) {
       log_.warn("the message about a takeover could not be sent",
                 {{"reason", told.error().message}});

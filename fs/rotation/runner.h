@@ -39,6 +39,7 @@
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
 #include "fs/rotation/lock.h"
+#include "fs/rotation/runs.h"
 #include "fs/rotation/tickets.h"
 #include "fs/rotation/wake.h"
 #include "fs/rotation/waves.h"
@@ -59,9 +60,9 @@ class KeyChanger {
 class RunNotices {
  public:
   virtual ~RunNotices() = default;
-  virtual Task<Result<void>> ended(RunDocument run) = 0;
-  virtual Task<Result<void>> taken_over(RunDocument run) = 0;
-  virtual Task<Result<void>> stopped(RunDocument run) = 0;
+  virtual Task<Result<void>> ended(RunView run) = 0;
+  virtual Task<Result<void>> taken_over(RunView run) = 0;
+  virtual Task<Result<void>> stopped(RunView run) = 0;
 };
 
 struct RunnerOptions {
@@ -70,9 +71,9 @@ struct RunnerOptions {
   unsigned parallel = 1;
   StopAfter stop_after;
   unsigned pulse_shards = 1;
-  Duration call = std::chrono::seconds(10);  // a call of the board
-  Duration look_every = std::chrono::seconds(1);   // at what goes on in a run
-  Duration list_every = std::chrono::minutes(5);   // tickets of which nobody has told
+  Duration call = std::chrono::seconds(10);       // a call of the board
+  Duration look_every = std::chrono::seconds(1);  // at what goes on in a run
+  Duration list_every = std::chrono::minutes(5);  // tickets of which nobody has told
   Duration enrol_for = std::chrono::seconds(90);
   Duration claim_within = std::chrono::seconds(75);
   Duration report_within = std::chrono::seconds(60);  // after the consumer's own time-out
@@ -166,6 +167,7 @@ class Runner final : public FeedFollower {
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
   Task<void> tell_of_stop();
+  RunView view() const { return {*run_, sheets_}; }
   Task<Result<bool>> change_rows(std::string sheet, ChangeRow change);
 
   // runner_end.cc

@@ -13,9 +13,11 @@ Task<Runner::Step> Runner::end_run() {
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
   if (notices_ != nullptr && run_->notice == Notice::kNone) {
+    if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
     run_->notice = Notice::kSending;
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
-    auto told = co_await notices_->ended(*run_);
+    RunView seen = view();  // named: g++ 12
+    auto told = co_await notices_->ended(std::move(seen));
     if (!told) {
       log_.warn("the message about a rotation could not be sent",
                 {{"run", run_->run}, {"reason", told.error().message}});

@@ -182,8 +182,8 @@ Task<Result<bool>> Runner::retry_run(TicketsSeen::Seen seen) {
            0;
   };
   const bool begun = *there && run_->has_token(ticket.token);
-  const bool to_begin = *there && !begun && run_->state == RunDocument::State::kEnded &&
-                        left_undone();
+  const bool to_begin =
+      *there && !begun && run_->state == RunDocument::State::kEnded && left_undone();
   if (to_begin) {
     run_->state = RunDocument::State::kEnrolling;
     ++run_->attempt;
@@ -223,9 +223,10 @@ Task<Result<bool>> Runner::try_overdue(TicketsSeen::Seen seen) {
   key.promote = seen.ticket.version;
   if (auto ok = may_act(); !ok) co_return fail(ok.error());
   const auto changed = co_await change(key);
-  const bool again = changed ? changed->outcome == Promotion::Outcome::kNot &&
-                                   changed->not_promoted && may_be_done_later(changed->not_promoted->code)
-                             : may_be_done_later(changed.error().code);
+  const bool again = changed
+                         ? changed->outcome == Promotion::Outcome::kNot && changed->not_promoted &&
+                               may_be_done_later(changed->not_promoted->code)
+                         : may_be_done_later(changed.error().code);
   if (again) {
     Overdue& later = overdue_[token];
     later.next = loop_.now() + backoff.longest(++later.tries);

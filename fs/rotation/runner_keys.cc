@@ -10,8 +10,7 @@ namespace {
 
 // Why it will not be done, ever, or not now.
 void put_off(RunKey& key, const Error& error) {
-  key.state =
-      may_be_done_later(error.code) ? RunKey::State::kOverdue : RunKey::State::kRefused;
+  key.state = may_be_done_later(error.code) ? RunKey::State::kOverdue : RunKey::State::kRefused;
   key.why = error.message;
 }
 
@@ -54,9 +53,8 @@ Task<Runner::Step> Runner::rotate_keys() {
     RunKey& key = run_->keys[place];
     note(key, changed);
     if (key.state != RunKey::State::kCurrent) {
-      log_.warn("a key was not rotated", {{"id", key.id},
-                                          {"state", to_string(key.state)},
-                                          {"reason", key.why}});
+      log_.warn("a key was not rotated",
+                {{"id", key.id}, {"state", to_string(key.state)}, {"reason", key.why}});
     }
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
@@ -94,8 +92,8 @@ Task<Result<void>> Runner::settle_ticket(const RunKey& key) {
     if (!ticket || !ticket->overdue_since.empty()) co_return Result<void>();
     ticket->overdue_since = now();
     ticket->overdue_why = key.why;
-    auto written = co_await board_.replace((*there)->name, to_text(*ticket), (*there)->revision,
-                                           until());
+    auto written =
+        co_await board_.replace((*there)->name, to_text(*ticket), (*there)->revision, until());
     if (!written) co_return fail(written.error());
     if (written->done) co_return Result<void>();
   }

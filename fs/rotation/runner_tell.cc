@@ -111,8 +111,8 @@ Task<Result<void>> Runner::give_up_on_silent() {
     const Row* row = seen->second.sheet.find(place.consumer);
     if (row == nullptr || row->state != since.state) continue;
     const bool ordered = row->state == RowState::kOrdered;
-    const Duration patience = ordered ? claim_within(options_, run_->hosts)
-                                      : row->timeout + options_.report_within;
+    const Duration patience =
+        ordered ? claim_within(options_, run_->hosts) : row->timeout + options_.report_within;
     if (loop_.now() < since.since + patience) continue;
     const std::string host = seen->second.sheet.host;
     const std::string consumer = place.consumer;
@@ -202,7 +202,8 @@ Task<Result<void>> Runner::look_for_stop() {
 
 Task<void> Runner::tell_of_stop() {
   if (notices_ == nullptr) co_return;
-  const auto told = co_await notices_->stopped(*run_);
+  RunView seen = view();  // named: g++ 12
+  const auto told = co_await notices_->stopped(std::move(seen));
   if (told) co_return;
   log_.warn("the message about a stop could not be sent", {{"reason", told.error().message}});
 }
@@ -244,8 +245,7 @@ Task<Runner::Step> Runner::finish_telling() {
   // Hosts that came late are let in now, at the latest.
   if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
   const RunCounts counts = count(sheets_);
-  if (counts.waiting + counts.active != 0 && run_->stop_why.empty()) co_return Duration::zero();
-  if (counts.active != 0) co_return Duration::zero();
+  if (counts.waiting + counts.active != 0) co_return Duration::zero();
   expected_.insert(run_->unheard.begin(), run_->unheard.end());
   if (run_->unheard_more != 0) {
     auto expected = co_await expected_hosts();

@@ -120,8 +120,7 @@ Task<Result<size_t>> mark_done(Board& board, Loop& loop, std::string run, std::s
     if (there == nullptr) return std::nullopt;
     auto document = parse_run(there->text);
     if (!document) return fail(document.error());
-    const auto at_host =
-        std::find(document->unheard.begin(), document->unheard.end(), consumer);
+    const auto at_host = std::find(document->unheard.begin(), document->unheard.end(), consumer);
     if (at_host != document->unheard.end() && document->excused.size() < kMaxNamedHosts) {
       document->unheard.erase(at_host);
       document->excused.insert(consumer);

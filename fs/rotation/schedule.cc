@@ -22,8 +22,8 @@ constexpr size_t kIdDigits = 32;  // of a hash: 128 bits
 WallTime due_at(std::string_view id, uint32_t version, WallTime since, Duration period) {
   const uint64_t hash = SipHash()(std::string(id) + " " + std::to_string(version));
   const double part = static_cast<double>(hash >> 11) * 0x1p-53;  // of the last tenth
-  return since + duration_cast<milliseconds>(
-                     std::chrono::duration<double, std::nano>(period) * (0.9 + 0.1 * part));
+  return since + duration_cast<milliseconds>(std::chrono::duration<double, std::nano>(period) *
+                                             (0.9 + 0.1 * part));
 }
 
 Result<std::string> schedule_token(std::string_view id, uint32_t version) {

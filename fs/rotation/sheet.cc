@@ -16,8 +16,8 @@ namespace {
 using nlohmann::json;
 using std::chrono::seconds;
 
-constexpr auto kStates = {RowState::kWaiting, RowState::kOrdered, RowState::kStarted,
-                          RowState::kOk,      RowState::kGone,    RowState::kFailed,
+constexpr auto kStates = {RowState::kWaiting, RowState::kOrdered,  RowState::kStarted,
+                          RowState::kOk,      RowState::kGone,     RowState::kFailed,
                           RowState::kUnknown, RowState::kNotTried, RowState::kDone};
 
 json to_json(const Row& row) {
@@ -61,15 +61,24 @@ void become(Row& row, RowState state, std::string why) {
 
 std::string_view to_string(RowState state) {
   switch (state) {
-    case RowState::kWaiting: return "waiting";
-    case RowState::kOrdered: return "ordered";
-    case RowState::kStarted: return "started";
-    case RowState::kOk: return "ok";
-    case RowState::kGone: return "gone";
-    case RowState::kFailed: return "failed";
-    case RowState::kUnknown: return "unknown";
-    case RowState::kNotTried: return "not tried";
-    case RowState::kDone: return "done";
+    case RowState::kWaiting:
+      return "waiting";
+    case RowState::kOrdered:
+      return "ordered";
+    case RowState::kStarted:
+      return "started";
+    case RowState::kOk:
+      return "ok";
+    case RowState::kGone:
+      return "gone";
+    case RowState::kFailed:
+      return "failed";
+    case RowState::kUnknown:
+      return "unknown";
+    case RowState::kNotTried:
+      return "not tried";
+    case RowState::kDone:
+      return "done";
   }
   return "";
 }

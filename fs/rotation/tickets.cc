@@ -18,8 +18,7 @@ Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket t
       !valid || (!ticket.id.empty() && !is_key_id(ticket.id))) {
     co_return fail(Code::kInvalid, "a ticket that says not what is to be done");
   }
-  auto written =
-      co_await board.put_if_absent(ticket_name(ticket.token), std::move(text), deadline);
+  auto written = co_await board.put_if_absent(ticket_name(ticket.token), std::move(text), deadline);
   if (!written) co_return fail(written.error().within("the rotation could not be asked for"));
   PulseNews news;
   news.tickets = 1;

@@ -13,15 +13,31 @@ RunCounts count(const Sheets& sheets) {
     counts.total += seen.sheet.rows.size();
     for (const Row& row : seen.sheet.rows) {
       switch (row.state) {
-        case RowState::kWaiting: ++counts.waiting; break;
+        case RowState::kWaiting:
+          ++counts.waiting;
+          break;
         case RowState::kOrdered:
-        case RowState::kStarted: ++counts.active; break;
-        case RowState::kOk: ++counts.ok; break;
-        case RowState::kGone: ++counts.gone; break;
-        case RowState::kFailed: ++counts.failed; break;
-        case RowState::kUnknown: ++counts.unknown; break;
-        case RowState::kNotTried: ++counts.not_tried; break;
-        case RowState::kDone: ++counts.done; break;
+        case RowState::kStarted:
+          ++counts.active;
+          break;
+        case RowState::kOk:
+          ++counts.ok;
+          break;
+        case RowState::kGone:
+          ++counts.gone;
+          break;
+        case RowState::kFailed:
+          ++counts.failed;
+          break;
+        case RowState::kUnknown:
+          ++counts.unknown;
+          break;
+        case RowState::kNotTried:
+          ++counts.not_tried;
+          break;
+        case RowState::kDone:
+          ++counts.done;
+          break;
       }
     }
   }

@@ -28,8 +28,8 @@ class Agent : public ::testing::Test {
     web.start(false);
     PulseNews news;
     news.run = run.run;
-    ASSERT_TRUE(fleet.ask(tell_pulse(other.board, other.loop, other.random, news, 1,
-                                     other.loop.now() + 10s)));
+    ASSERT_TRUE(fleet.ask(
+        tell_pulse(other.board, other.loop, other.random, news, 1, other.loop.now() + 10s)));
     ASSERT_TRUE(fleet.until([&] { return fleet.shared.documents->find(sheet).has_value(); }));
   }
   void write(const std::string& name, std::string text) {

@@ -120,7 +120,8 @@ TEST(RotationDocuments, the_largest_fit_on_the_board) {
 }
 
 TEST(RotationDocuments, what_is_none_is_refused) {
-  for (const char* text : {"", "{}", "[]", "null", "7", "{\"epoch\": -1}", "{\"run\": \"run-1\"}"}) {
+  for (const char* text :
+       {"", "{}", "[]", "null", "7", "{\"epoch\": -1}", "{\"run\": \"run-1\"}"}) {
     EXPECT_FALSE(parse_head(text)) << text;
     EXPECT_FALSE(parse_run_now(text)) << text;
     EXPECT_FALSE(parse_ticket(text)) << text;
@@ -155,8 +156,8 @@ TEST(Sheet, rows_go_only_the_permitted_ways) {
     row.life = "l";
     return row;
   };
-  const auto states = {RowState::kWaiting, RowState::kOrdered, RowState::kStarted,
-                       RowState::kOk,      RowState::kGone,    RowState::kFailed,
+  const auto states = {RowState::kWaiting, RowState::kOrdered,  RowState::kStarted,
+                       RowState::kOk,      RowState::kGone,     RowState::kFailed,
                        RowState::kUnknown, RowState::kNotTried, RowState::kDone};
   for (const RowState state : states) {
     Row row = row_in(state);
@@ -169,8 +170,8 @@ TEST(Sheet, rows_go_only_the_permitted_ways) {
     row = row_in(state);
     EXPECT_EQ(take_back(row, "why"), state == RowState::kWaiting || state == RowState::kOrdered);
     row = row_in(state);
-    const bool again = state == RowState::kFailed || state == RowState::kUnknown ||
-                       state == RowState::kNotTried;
+    const bool again =
+        state == RowState::kFailed || state == RowState::kUnknown || state == RowState::kNotTried;
     EXPECT_EQ(mark_done(row, "alice", "now"), again);
     row = row_in(state);
     EXPECT_EQ(do_again(row, 2), again);

@@ -18,8 +18,8 @@ class Feed : public ::testing::Test {
     PulseNews news;
     news.changed = std::move(ids);
     news.tickets = tickets;
-    ASSERT_TRUE(fleet->ask(tell_pulse(other->board, other->loop, other->random, news, 2,
-                                      other->loop.now() + 10s)));
+    ASSERT_TRUE(fleet->ask(
+        tell_pulse(other->board, other->loop, other->random, news, 2, other->loop.now() + 10s)));
   }
   std::optional<Fleet> fleet;
   SimHost* web = nullptr;

@@ -110,7 +110,7 @@ class HostBoard final : public Board {
   std::optional<Error> error;
   int lose_replies = 0;  // of the next writes
   Duration slow = 2ms;
-  std::map<std::string, BoardDocument> old;  // what peek gives instead
+  std::map<std::string, BoardDocument> old;          // what peek gives instead
   std::function<void(const std::string&)> on_write;  // right before it is sent
 
   Task<Result<std::optional<BoardDocument>>> get(std::string name, TimePoint deadline) override {
@@ -158,8 +158,7 @@ class HostBoard final : public Board {
       Shared& shared;
       std::shared_ptr<Shared::Watcher> watcher;
       Watching(Shared& all, Loop& loop, BoardListener& told)
-          : shared(all),
-            watcher(std::make_shared<Shared::Watcher>(Shared::Watcher{&loop, &told})) {
+          : shared(all), watcher(std::make_shared<Shared::Watcher>(Shared::Watcher{&loop, &told})) {
         shared.watchers.push_back(watcher);
       }
       ~Watching() { shared.watchers.remove(watcher); }
@@ -350,11 +349,15 @@ class SimHost final : public HostConsumers,
     shared_.keys[id].changed = shared_.clock.now();
     co_return promotion;
   }
-  Task<Result<void>> ended(RunDocument run) override {
-    return note("ended " + run.run + " " + std::string(to_string(run.end)));
+  Task<Result<void>> ended(RunView view) override {
+    size_t failed = view.counts().failed;
+    EXPECT_EQ(failed, view.run.counts.failed);
+    return note("ended " + view.run.run + " " + std::string(to_string(view.run.end)));
   }
-  Task<Result<void>> taken_over(RunDocument run) override { return note("taken over " + run.run); }
-  Task<Result<void>> stopped(RunDocument run) override { return note("stopped " + run.run); }
+  Task<Result<void>> taken_over(RunView view) override {
+    return note("taken over " + view.run.run);
+  }
+  Task<Result<void>> stopped(RunView view) override { return note("stopped " + view.run.run); }
 
   void on_records(const std::vector<std::string>& ids) override {
     changed.insert(changed.end(), ids.begin(), ids.end());
@@ -459,8 +462,8 @@ class Fleet {
   void put(Ticket ticket) {
     ticket.asked = to_rfc3339(shared.clock.wall(), true);
     ticket.by = "alice";
-    const auto put_it = ask(put_ticket(cli_.board, cli_.loop, cli_.random, ticket, 1,
-                                       cli_.loop.now() + 10s));
+    const auto put_it =
+        ask(put_ticket(cli_.board, cli_.loop, cli_.random, ticket, 1, cli_.loop.now() + 10s));
     EXPECT_TRUE(put_it) << put_it.error().message;
   }
   void rotate(const std::string& id, const std::string& token) {

@@ -5,7 +5,9 @@
 namespace keyfs::testing {
 namespace {
 
-Head head_of(const Fleet& fleet) { return *parse_head(fleet.shared.documents->find(kHeadName)->text); }
+Head head_of(const Fleet& fleet) {
+  return *parse_head(fleet.shared.documents->find(kHeadName)->text);
+}
 
 TEST(Lock, one_of_many_holds_it_and_renews_it_each_5_s) {
   Fleet fleet;

@@ -53,8 +53,8 @@ TEST(Takeover, another_host_goes_on_within_40_s_when_the_runner_is_killed) {
   EXPECT_EQ(fleet.shared.hooks.size(), 65u);
   expect_each_told_once(fleet);
   EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
-  EXPECT_EQ(fleet.shared.notices, (std::vector<std::string>{"taken over run-00000001",
-                                                            "ended run-00000001 complete"}));
+  EXPECT_EQ(fleet.shared.notices,
+            (std::vector<std::string>{"taken over run-00000001", "ended run-00000001 complete"}));
 }
 
 // The runner is stopped at many different moments of a run, and continued after 60 s.
@@ -180,9 +180,8 @@ TEST(Takeover, a_daemon_killed_during_a_hook_has_it_reported_as_interrupted) {
   for (SimConsumer& consumer : web.consumers) consumer.takes = 5s;
   fleet.pass(30s);
   fleet.rotate("a", "ta");
-  ASSERT_TRUE(fleet.until([&] {
-    return !fleet.shared.hooks.empty() && fleet.shared.hooks.back().host == web.name;
-  }));
+  ASSERT_TRUE(fleet.until(
+      [&] { return !fleet.shared.hooks.empty() && fleet.shared.hooks.back().host == web.name; }));
   const std::string victim = fleet.shared.hooks.back().consumer;
   fleet.pass(1s);
   SimHost& again = fleet.restart(web);
@@ -229,9 +228,8 @@ TEST(Takeover, a_host_that_is_gone_during_a_hook_leaves_it_unknown) {
   for (SimConsumer& consumer : parts.web[1]->consumers) consumer.takes = 5s;
   fleet.pass(30s);
   fleet.rotate("a", "ta");
-  ASSERT_TRUE(fleet.until([&] {
-    return !fleet.shared.hooks.empty() && fleet.shared.hooks.back().host == "web-1";
-  }));
+  ASSERT_TRUE(fleet.until(
+      [&] { return !fleet.shared.hooks.empty() && fleet.shared.hooks.back().host == "web-1"; }));
   fleet.pass(1s);
   parts.web[1]->frozen = true;
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
@@ -293,8 +291,12 @@ TEST(Takeover, whatever_befalls_hosts_no_consumer_is_told_twice_and_the_run_ends
             victim = &fresh;
           }
           break;
-        case 1: victim->frozen = true; break;
-        case 2: victim->board.lose_replies = 1 + static_cast<int>(below(3)); break;
+        case 1:
+          victim->frozen = true;
+          break;
+        case 2:
+          victim->board.lose_replies = 1 + static_cast<int>(below(3));
+          break;
         case 3:
           for (SimHost* host : parts.web) host->frozen = false;
           for (SimHost* host : parts.runners) host->frozen = false;
