@@ -147,7 +147,8 @@ Task<Result<bool>> HostAgent::is_of_the_lock(uint64_t epoch) {
   const auto head = parse_head((*there)->text);
   if (!head) co_return fail(head.error());
   epoch_ = std::max(epoch_, head->epoch);
-  co_return head->epoch == epoch&& epoch == epoch_;
+  const bool of_the_lock = head->epoch == epoch && epoch == epoch_;
+  co_return of_the_lock;
 }
 
 // Again and again, since nobody else can tell.
