@@ -362,6 +362,45 @@ TEST(Run, a_ticket_that_comes_back_after_it_was_done_makes_no_other_run) {
   EXPECT_FALSE(fleet.shared.documents->find("tickets/ta"));
 }
 
+TEST(Run, a_version_that_is_promoted_is_told_like_a_new_one) {
+  Fleet fleet;
+  const auto hosts = start_hosts(fleet, 2);
+  spread(hosts, 4, {"a"});
+  start_all(hosts);
+  fleet.pass(30s);
+  Ticket ticket;
+  ticket.token = "promote-it";
+  ticket.kind = Ticket::Kind::kPromote;
+  ticket.id = "a";
+  ticket.version = 7;
+  fleet.put(ticket);
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(fleet.shared.keys["a"].current, 7u);
+  EXPECT_EQ(fleet.shared.keys["a"].rotations, 0);
+  EXPECT_EQ(fleet.shared.hooks.size(), 4u);
+  EXPECT_EQ(fleet.shared.hooks[0].keys, (std::vector<KeyVersion>{{"a", 7}}));
+}
+
+TEST(Run, only_the_last_ones_are_kept) {
+  FleetOptions options;
+  options.rotation.runner.keep_runs = 2;
+  Fleet fleet(options);
+  const auto hosts = start_hosts(fleet, 2);
+  spread(hosts, 4, {"a"});
+  start_all(hosts);
+  fleet.pass(30s);
+  for (uint64_t i = 1; i <= 4; ++i) {
+    fleet.rotate("a", "t" + std::to_string(i));
+    ASSERT_TRUE(fleet.until([&] { return fleet.ended(run_of(i)); }));
+  }
+  fleet.pass(1min);
+  const auto runs = fleet.runs();
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].run, run_of(3));
+  EXPECT_FALSE(fleet.shared.documents->find(sheet_name(run_of(2), "web-0", 0)));
+  EXPECT_TRUE(fleet.shared.documents->find(sheet_name(run_of(3), "web-0", 0)));
+}
+
 TEST(Run, hosts_that_only_poll_the_pulse_take_part) {
   FleetOptions options;
   options.watches = false;
