@@ -1,0 +1,184 @@
+// What a host does in a run: enrols its consumers, refreshes those that the runner names, reports.
+//
+// The host has one document for each 50 consumers, its sheet (fs/rotation/sheet.h). The runner
+// orders a row of it; the agent proves that this host serves the new versions, looks at run/head
+// strongly, claims the row by compare-and-swap, and only then runs the hook. So a hook runs at most
+// once for an order, whatever happens to runners and hosts: an order of an older epoch than
+// run/head's is refused, one that was taken back or given anew cannot be claimed any more, and a
+// row that an earlier life of this daemon had claimed is reported as "interrupted", not run again.
+//
+// Thread-safety: none; all on the loop's thread. Ownership: refers to its parts, which outlive it.
+// Blocking: never. Errors: none; what fails is tried again, and logged. Dropping run() kills hooks,
+// as the end of the daemon does.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/race.h"
+#include "base/result.h"
+#include "fs/rotation/documents.h"
+#include "fs/rotation/feed.h"
+#include "fs/rotation/sheet.h"
+#include "fs/rotation/wake.h"
+#include "store/board.h"
+
+namespace keyfs {
+
+struct KeyVersion {
+  std::string id;
+  uint32_t version = 0;
+  bool operator==(const KeyVersion&) const = default;
+};
+
+// A consumer that has to be told of a run.
+struct ConsumerToTell {
+  std::string name;          // unique on this host, printable, at most kMaxConsumerName bytes
+  std::vector<size_t> keys;  // which of the run's keys it uses: their places in the list
+  // How long refresh() may take, the confirmation included. The runner waits that long and a bit.
+  Duration timeout = std::chrono::seconds(30);
+};
+
+// Who uses which keys on this host.
+class HostConsumers {
+ public:
+  virtual ~HostConsumers() = default;
+  // Those that use one of these keys and were not seen to open that version of it.
+  virtual std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) = 0;
+  // The ids of all keys that any consumer uses.
+  virtual std::set<std::string> keys_in_use() = 0;
+};
+
+// The keys as this host serves them.
+class HostKeys {
+ public:
+  virtual ~HostKeys() = default;
+  // Whether whoever opens the key on this host from now on gets this version, or one that has taken
+  // its place since: proven by the cache itself, not by the store. False: not yet; what was cached
+  // is in doubt from now on, and the agent asks again. Errors: the store's.
+  virtual Task<Result<bool>> serves(KeyVersion key, TimePoint deadline) = 0;
+};
+
+struct RefreshRequest {
+  std::string run;
+  std::string host;
+  std::string consumer;
+  std::vector<KeyVersion> keys;  // of the run that it uses
+  Duration timeout{};
+};
+
+struct RefreshOutcome {
+  enum class What {
+    kOk,      // the hook ended well, and what `confirm` asks for was seen
+    kGone,    // the consumer does not run any more: nothing to do
+    kFailed,  // `why`
+  } what = What::kFailed;
+  std::string why;  // in one line, for people; no key bytes and no output of hooks
+};
+
+// Runs a consumer's hook and waits for its confirmation.
+class Refresher {
+ public:
+  virtual ~Refresher() = default;
+  // Ends within request.timeout and a second, with everything killed that it had started; also when
+  // the task is dropped. Is called once for a consumer at a time; for several at once.
+  virtual Task<RefreshOutcome> refresh(RefreshRequest request) = 0;
+};
+
+struct AgentOptions {
+  std::string host;  // is_host_name(); no other daemon has it
+  std::string life;  // random, of this life of the daemon
+  Duration poll_every = std::chrono::seconds(30);
+  Duration prove_for = std::chrono::seconds(30);  // until the host serves the new versions
+  Duration prove_every = std::chrono::milliseconds(500);
+  Duration call = std::chrono::seconds(10);  // a call of the board
+  Duration register_after = std::chrono::seconds(5);
+  Duration register_every = std::chrono::hours(24);
+};
+
+class HostAgent final : public FeedFollower {
+ public:
+  HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumers, HostKeys& keys,
+            Refresher& refresher, AgentOptions options);
+
+  // Never ends; spawn it.
+  Task<void> run();
+  // A consumer has come or gone, or uses another key: the host is listed on the board soon. Cheap.
+  void on_consumers_changed();
+
+  void on_pulse(const Pulse& pulse) override;
+  void on_board(const std::string& name) override;
+
+  struct Status {
+    std::string run;       // that this host takes part in; empty: none
+    size_t consumers = 0;  // of it
+    size_t running = 0;    // hooks
+    uint64_t hooks = 0;    // ever begun by this daemon
+  };
+  Status status() const;
+
+ private:
+  struct Errand {
+    std::string sheet;
+    std::string consumer;
+    uint64_t epoch = 0;
+    uint32_t attempt = 0;
+  };
+  // The change of one row: false to leave it as it is.
+  using ChangeRow = std::function<bool(Row&)>;
+
+  TimePoint next_look() const;
+  Task<Result<void>> look();
+  Task<Result<void>> enrol();
+  Task<Result<void>> look_at_sheet(std::string name);
+  void join(const std::string& run);
+
+  Task<bool> tell(Errand errand);
+  Task<Result<void>> prove(const std::vector<KeyVersion>& keys);
+  Task<Result<bool>> is_of_the_lock(uint64_t epoch);
+  // Whether the row was changed by it, or was found changed so: `change` says.
+  Task<Result<bool>> change_row(std::string sheet, std::string consumer, ChangeRow change);
+  Task<void> report(Errand errand, RowState state, std::string why);
+  std::vector<KeyVersion> keys_of(const Row& row) const;
+  std::string now() const { return to_rfc3339(loop_.clock().wall()); }
+
+  Task<bool> keep_registered();
+  Task<Result<void>> register_host();
+
+  Loop& loop_;
+  Board& board_;
+  Log& log_;
+  HostConsumers& consumers_;
+  HostKeys& keys_;
+  Refresher& refresher_;
+  const AgentOptions options_;
+
+  Wake wake_;
+  std::string wanted_;                   // the run that the pulse tells of
+  std::string run_;                      // the one that this host has joined
+  std::optional<RunDocument> document_;  // of run_, once its keys are known
+  bool enrolled_ = false;
+  bool over_ = false;                    // run_ has ended
+  std::map<std::string, Sheet> sheets_;  // as last seen
+  std::set<std::string> running_;        // sheet and consumer
+  uint64_t epoch_ = 0;                   // the highest that was seen
+  uint64_t hooks_ = 0;
+  TimePoint read_run_{};
+  TaskGroup<bool>* tasks_ = nullptr;  // run()'s
+
+  Wake register_wake_;
+  bool changed_ = true;
+  std::optional<std::set<std::string>> registered_;
+};
+
+}  // namespace keyfs

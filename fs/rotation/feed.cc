@@ -1,0 +1,113 @@
+#include "fs/rotation/feed.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/race.h"
+#include "store/board_marks.h"
+#include "store/board_update.h"
+
+namespace keyfs {
+
+BoardFeed::BoardFeed(Loop& loop, Board& board, Log& log, RandomFraction random,
+                     RecordsListener* records, FeedOptions options)
+    : loop_(loop),
+      board_(board),
+      log_(log),
+      random_(std::move(random)),
+      records_(records),
+      options_(options),
+      wake_(loop) {}
+
+Task<void> BoardFeed::run() {
+  TaskGroup<bool> tasks(loop_);
+  tasks.start(poll());
+  if (board_.can_watch()) tasks.start(watch());
+  while (!tasks.empty()) co_await tasks.next();
+}
+
+Task<bool> BoardFeed::poll() {
+  for (;;) {
+    const auto looked = co_await look_once();
+    if (!looked && !silent_) {
+      log_.warn("the board is silent: this host does not hear of changed keys and rotations",
+                {{"reason", looked.error().message}});
+    }
+    if (looked && silent_) log_.info("the board can be read again");
+    silent_ = !looked;
+    co_await wake_.wait(loop_.now() + scaled(options_.poll_every, 0.8 + 0.4 * random_()));
+  }
+}
+
+Task<bool> BoardFeed::watch() {
+  co_await board_.watch(*this);
+  co_return true;
+}
+
+Task<Result<void>> BoardFeed::look_once() {
+  auto there = co_await board_.peek(pulse_name(options_.shard), loop_.now() + options_.call);
+  if (!there) co_return fail(there.error());
+  // None yet, or one that may be older than what was seen: nothing is to be learned from it.
+  if (!*there) co_return Result<void>();
+  auto pulse = parse_pulse((*there)->text);
+  if (!pulse) co_return fail(pulse.error());
+  if (records_ != nullptr && (!pulse_ || pulse_->place != pulse->place)) {
+    const bool older = pulse_ && pulse_->place.life == pulse->place.life &&
+                       pulse->place.serial < pulse_->place.serial;
+    if (older) co_return Result<void>();
+    // What was read before the first pulse was seen may have changed since.
+    const auto changed = pulse_ ? pulse->since(pulse_->place) : std::nullopt;
+    if (changed) {
+      records_->on_records(*changed);
+    } else {
+      records_->on_records_gap();
+    }
+  }
+  pulse_ = std::move(*pulse);
+  for (FeedFollower* follower : followers_) follower->on_pulse(*pulse_);
+  co_return Result<void>();
+}
+
+void BoardFeed::on_change(const std::string& name) {
+  if (name == pulse_name(options_.shard)) wake_.set();
+  for (FeedFollower* follower : followers_) follower->on_board(name);
+}
+
+void BoardFeed::on_gap() {
+  wake_.set();
+  for (FeedFollower* follower : followers_) follower->on_board("");
+}
+
+Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
+                              unsigned shards, TimePoint deadline) {
+  for (unsigned shard = 0; shard < std::max(shards, 1u); ++shard) {
+    const auto life = new_board_mark(random);
+    if (!life) co_return fail(life.error());
+    ChangeDocument change = [&](const BoardDocument* there) -> Result<std::optional<std::string>> {
+      Pulse pulse;
+      pulse.place.life = *life;
+      bool same = there != nullptr && news.changed.empty() && news.tickets == 0;
+      if (there != nullptr) {
+        if (auto old = parse_pulse(there->text); old) {
+          pulse = std::move(*old);
+        } else {
+          same = false;  // one that is damaged is made anew, and all hear of a gap
+        }
+      }
+      for (const std::string& id : news.changed) pulse.add(id);
+      pulse.tickets += news.tickets;
+      if (news.run && pulse.run != *news.run) {
+        pulse.run = *news.run;
+        same = false;
+      }
+      if (same) return std::nullopt;
+      return to_text(std::move(pulse));
+    };
+    auto told =
+        co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
+    if (!told) co_return fail(told.error().within("the pulse could not be changed"));
+  }
+  co_return Result<void>();
+}
+
+}  // namespace keyfs

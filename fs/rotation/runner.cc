@@ -1,0 +1,209 @@
+#include "fs/rotation/runner.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kAfterAnError = 2s;
+
+}  // namespace
+
+Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure& tenure,
+               KeyChanger& changer, RunNotices* notices, RunnerOptions options)
+    : loop_(loop),
+      board_(board),
+      log_(log),
+      random_(random),
+      tenure_(tenure),
+      changer_(changer),
+      notices_(notices),
+      options_(std::move(options)),
+      wake_(loop) {}
+
+Task<bool> Runner::work() {
+  forget();
+  for (;;) {
+    Duration pause = kAfterAnError;
+    {
+      auto done = co_await step();
+      if (done) {
+        pause = *done;
+      } else {
+        log_.warn("a rotation cannot go on now, and will be tried again",
+                  {{"run", run_ ? run_->run : std::string()}, {"reason", done.error().message}});
+        // What was read or written is not known any more: begin from the documents.
+        forget();
+      }
+    }
+    if (pause > Duration::zero()) co_await wake_.wait(loop_.now() + pause);
+  }
+}
+
+void Runner::forget() {
+  now_.reset();
+  run_.reset();
+  tickets_dirty_ = true;
+  announced_ = false;
+  enrolling_since_.reset();
+  expected_.clear();
+  sheets_.clear();
+  listed_sheets_ = {};
+}
+
+void Runner::on_pulse(const Pulse& pulse) {
+  if (tickets_told_ == pulse.tickets) return;
+  tickets_told_ = pulse.tickets;
+  tickets_dirty_ = true;
+  wake_.set();
+}
+
+void Runner::on_board(const std::string& name) {
+  if (name.empty() || name.starts_with(kTicketsPrefix)) tickets_dirty_ = true;
+  if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with("rows/")) wake_.set();
+}
+
+Runner::Status Runner::status() const {
+  Status status;
+  if (now_) status.run = now_->run;
+  if (run_) status.counts = run_->counts;
+  status.overdue = overdue_.size();
+  return status;
+}
+
+Result<void> Runner::may_act() const {
+  if (tenure_.may_act()) return {};
+  return fail(Code::kUnavailable, "this host may not act for the others any more");
+}
+
+Task<Runner::Step> Runner::step() {
+  if (auto ok = may_act(); !ok) co_return fail(ok.error());
+  if (!now_) {
+    if (auto opened = co_await open_now(); !opened) co_return fail(opened.error());
+  }
+  if (now_->run.empty()) co_return co_await idle();
+  if (!run_) {
+    auto there = co_await load(now_->run);
+    if (!there) co_return fail(there.error());
+    if (!*there) {
+      // Somebody has removed it: there is nothing to go on with.
+      log_.warn("the document of a run that was going on is gone: it ends here",
+                {{"run", now_->run}});
+      if (auto ok = co_await set_now("", now_->number); !ok) co_return fail(ok.error());
+      co_return Duration::zero();
+    }
+    if (auto ok = co_await take_over(); !ok) co_return fail(ok.error());
+  }
+  switch (run_->state) {
+    case RunDocument::State::kRotating:
+      co_return co_await rotate_keys();
+    case RunDocument::State::kEnrolling:
+      co_return co_await enrol();
+    case RunDocument::State::kTelling:
+    case RunDocument::State::kStopping:
+      co_return co_await tell();
+    case RunDocument::State::kEnded:
+      break;
+  }
+  co_return co_await end_run();
+}
+
+// Reads run/now and writes our epoch into it, so that nothing that a predecessor has under way can
+// begin or end a run.
+Task<Result<void>> Runner::open_now() {
+  auto there = co_await board_.get(kNowName, until());
+  if (!there) co_return fail(there.error());
+  RunNow now;
+  if (*there) {
+    auto parsed = parse_run_now((*there)->text);
+    if (!parsed) co_return fail(parsed.error());
+    now = std::move(*parsed);
+  }
+  if (now.epoch > tenure_.epoch()) {
+    co_return fail(Code::kUnavailable, "another host runs rotations now");
+  }
+  if (*there && now.epoch == tenure_.epoch()) {
+    now_ = std::move(now);
+    now_revision_ = (*there)->revision;
+    co_return Result<void>();
+  }
+  now.epoch = tenure_.epoch();
+  if (auto ok = may_act(); !ok) co_return ok;
+  auto writing = *there ? board_.replace(kNowName, to_text(now), (*there)->revision, until())
+                        : board_.put_if_absent(kNowName, to_text(now), until());
+  auto written = co_await std::move(writing);
+  if (!written) co_return fail(written.error());
+  if (!written->done) co_return fail(Code::kUnavailable, "another host has changed what run it is");
+  now_ = std::move(now);
+  now_revision_ = written->now ? written->now->revision : std::string();
+  co_return Result<void>();
+}
+
+Task<Result<void>> Runner::set_now(std::string run, uint64_t number) {
+  if (auto ok = may_act(); !ok) co_return ok;
+  RunNow next = *now_;
+  next.run = std::move(run);
+  next.number = number;
+  auto written = co_await board_.replace(kNowName, to_text(next), now_revision_, until());
+  if (!written) co_return fail(written.error());
+  if (!written->done || !written->now) {
+    co_return fail(Code::kUnavailable, "another host has changed what run it is");
+  }
+  now_ = std::move(next);
+  now_revision_ = written->now->revision;
+  co_return Result<void>();
+}
+
+Task<Result<bool>> Runner::load(std::string run) {
+  run_.reset();
+  auto there = co_await board_.get(run_name(run), until());
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return false;
+  auto parsed = parse_run((*there)->text);
+  if (!parsed) co_return fail(parsed.error());
+  run_ = std::move(*parsed);
+  run_revision_ = (*there)->revision;
+  co_return true;
+}
+
+Task<Result<void>> Runner::save() {
+  if (auto ok = may_act(); !ok) co_return ok;
+  auto written =
+      co_await board_.replace(run_name(run_->run), to_text(*run_), run_revision_, until());
+  if (!written) co_return fail(written.error());
+  if (!written->done || !written->now) {
+    co_return fail(Code::kUnavailable, "the run was changed by somebody else meanwhile");
+  }
+  run_revision_ = written->now->revision;
+  co_return Result<void>();
+}
+
+// Writes our epoch into the run: first of all, so that a predecessor writes to it no more.
+Task<Result<void>> Runner::take_over() {
+  if (run_->epoch > tenure_.epoch()) {
+    co_return fail(Code::kUnavailable, "another host goes on with the run");
+  }
+  if (run_->epoch == tenure_.epoch()) co_return Result<void>();
+  const bool from_another = run_->holder != options_.host;
+  if (from_another) run_->takeovers.push_back(run_->holder + " -> " + options_.host);
+  run_->epoch = tenure_.epoch();
+  run_->holder = options_.host;
+  if (auto ok = co_await save(); !ok) co_return ok;
+  if (!from_another || run_->state == RunDocument::State::kEnded) co_return Result<void>();
+  log_.warn("this host goes on with a run of another", {{"run", run_->run}});
+  if (notices_ != nullptr) {
+    if (auto ok = co_await list_sheets(); !ok) co_return ok;
+    RunView seen = view();  // named: g++ 12
+    auto told = co_await notices_->taken_over(std::move(seen));
+    if (!told) {
+      log_.warn("the message about a takeover could not be sent",
+                {{"reason", told.error().message}});
+    }
+  }
+  co_return Result<void>();
+}
+
+}  // namespace keyfs

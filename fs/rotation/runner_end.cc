@@ -1,0 +1,63 @@
+// The end of a run.
+#include <utility>
+
+#include "fs/rotation/runner.h"
+
+namespace keyfs {
+
+Task<Runner::Step> Runner::end_run() {
+  using Notice = RunDocument::Notice;
+  if (run_->notice == Notice::kSending) {
+    // Whoever sent it did not get to say how it went. Better none than two.
+    run_->notice = Notice::kFailed;
+    if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+  }
+  if (notices_ != nullptr && run_->notice == Notice::kNone) {
+    if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
+    run_->notice = Notice::kSending;
+    if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+    RunView seen = view();  // named: g++ 12
+    auto told = co_await notices_->ended(std::move(seen));
+    if (!told) {
+      log_.warn("the message about a rotation could not be sent",
+                {{"run", run_->run}, {"reason", told.error().message}});
+    }
+    run_->notice = told ? Notice::kSent : Notice::kFailed;
+    if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+  }
+  const RunCounts& counts = run_->counts;
+  log_.info("a rotation has ended", {{"run", run_->run},
+                                     {"end", to_string(run_->end)},
+                                     {"consumers", counts.total},
+                                     {"failed", counts.failed + counts.unknown},
+                                     {"not_tried", counts.not_tried},
+                                     {"not_heard_from", run_->unheard.size()}});
+  if (auto ok = co_await set_now("", now_->number); !ok) co_return fail(ok.error());
+  auto cleaned = co_await clean_up();
+  if (!cleaned) {
+    log_.warn("an old run could not be removed from the board",
+              {{"reason", cleaned.error().message}});
+  }
+  forget();
+  co_return Duration::zero();
+}
+
+// Removes the run that is too old to be kept.
+Task<Result<void>> Runner::clean_up() {
+  if (now_->number <= options_.keep_runs) co_return Result<void>();
+  const std::string old = run_of(now_->number - options_.keep_runs);
+  for (;;) {
+    auto page = co_await board_.list(sheets_of(old), "", kMaxBoardPage, until());
+    if (!page) co_return fail(page.error());
+    for (const BoardDocument& document : page->documents) {
+      if (auto ok = co_await remove(document); !ok) co_return ok;
+    }
+    if (!page->next || page->documents.empty()) break;
+  }
+  auto there = co_await board_.get(run_name(old), until());
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return Result<void>();
+  co_return co_await remove(**there);
+}
+
+}  // namespace keyfs

@@ -1,0 +1,152 @@
+// The second part of a run: hosts enrol their consumers.
+#include <algorithm>
+#include <utility>
+
+#include "fs/rotation/runner.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+bool uses(const HostEntry& host, const RunDocument& run) {
+  if (!host.keys) return true;
+  return std::any_of(run.keys.begin(), run.keys.end(), [&](const RunKey& key) {
+    return key.state == RunKey::State::kCurrent && host.keys->contains(key.id);
+  });
+}
+
+}  // namespace
+
+// Tells all hosts by the pulse what run is going on, and which records it has changed.
+Task<Result<void>> Runner::announce() {
+  PulseNews news;
+  news.run = now_->run;
+  if (run_) {
+    for (const RunKey& key : run_->keys) {
+      if (key.state == RunKey::State::kCurrent) news.changed.push_back(key.id);
+    }
+  }
+  if (auto ok = may_act(); !ok) co_return ok;
+  auto told =
+      co_await tell_pulse(board_, loop_, random_, std::move(news), options_.pulse_shards, until());
+  if (!told) co_return told;
+  announced_ = true;
+  co_return Result<void>();
+}
+
+// The hosts that are listed with consumers of a key of the run.
+Task<Result<std::set<std::string>>> Runner::expected_hosts() {
+  std::set<std::string> hosts;
+  std::string after;
+  for (;;) {
+    auto page = co_await board_.list(kHostsPrefix, after, kMaxBoardPage, until());
+    if (!page) co_return fail(page.error());
+    for (const BoardDocument& document : page->documents) {
+      const auto host = parse_host(document.text);
+      if (!host || host_document_name(host->host) != document.name) continue;
+      const auto at = from_rfc3339(host->at);
+      // It has not told of itself for days: it was taken down without a word.
+      if (at && *at + std::chrono::duration_cast<std::chrono::milliseconds>(options_.forget_hosts) <
+                    loop_.clock().wall()) {
+        if (auto ok = may_act(); !ok) co_return fail(ok.error());
+        auto removed = co_await board_.remove(document.name, document.revision, until());
+        if (!removed) co_return fail(removed.error());
+        if (removed->done) continue;
+      }
+      if (uses(*host, *run_)) hosts.insert(host->host);
+    }
+    if (!page->next) co_return hosts;
+    after = std::move(*page->next);
+  }
+}
+
+Task<Result<void>> Runner::list_sheets() {
+  Sheets sheets;
+  std::string after;
+  for (;;) {
+    auto page = co_await board_.list(sheets_of(run_->run), after, kMaxBoardPage, until());
+    if (!page) co_return fail(page.error());
+    for (BoardDocument& document : page->documents) {
+      auto sheet = parse_sheet(document.text);
+      if (!sheet || sheet_name(sheet->run, sheet->host, sheet->page) != document.name) {
+        log_.warn("what is on the board is no sheet of a run, and is left alone",
+                  {{"name", document.name}});
+        continue;
+      }
+      sheets[document.name] = {std::move(*sheet), std::move(document.revision)};
+    }
+    if (!page->next) break;
+    after = std::move(*page->next);
+  }
+  sheets_ = std::move(sheets);
+  listed_sheets_ = loop_.now();
+  co_return Result<void>();
+}
+
+Duration Runner::list_sheets_every(size_t sheets) {
+  return std::clamp<Duration>(std::chrono::seconds(sheets / 50), Duration::zero(), 30s);
+}
+
+std::set<std::string> Runner::enrolled_hosts() const {
+  std::set<std::string> hosts;
+  for (const auto& [name, seen] : sheets_) {
+    if (seen.sheet.page == 0) hosts.insert(seen.sheet.host);
+  }
+  return hosts;
+}
+
+// Names those of expected_ that have not enrolled.
+void Runner::set_unheard() {
+  const std::set<std::string> enrolled = enrolled_hosts();
+  std::vector<std::string> missing;
+  for (const std::string& host : expected_) {
+    if (!enrolled.contains(host) && !run_->excused.contains(host)) missing.push_back(host);
+  }
+  run_->unheard_more = missing.size() - std::min(missing.size(), kMaxNamedHosts);
+  missing.resize(std::min(missing.size(), kMaxNamedHosts));
+  run_->unheard = std::move(missing);
+}
+
+Task<Runner::Step> Runner::enrol() {
+  if (!announced_) {
+    if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
+  }
+  if (!enrolling_since_) {
+    // Again: only those that are missing are waited for.
+    if (run_->attempt > 1 && run_->unheard_more == 0) {
+      expected_.clear();
+      expected_.insert(run_->unheard.begin(), run_->unheard.end());
+    } else {
+      auto expected = co_await expected_hosts();
+      if (!expected) co_return fail(expected.error());
+      expected_ = std::move(*expected);
+    }
+    enrolling_since_ = loop_.now();
+  }
+  if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
+  std::vector<std::string> names;
+  for (const auto& [name, seen] : sheets_) names.push_back(name);
+  const uint32_t attempt = run_->attempt;
+  const ChangeRow anew = [attempt](Row& row) { return do_again(row, attempt); };
+  for (const std::string& name : names) {
+    auto again = co_await change_rows(name, anew);
+    if (!again) co_return fail(again.error());
+  }
+  set_unheard();
+  const bool all = run_->unheard.empty() && run_->unheard_more == 0;
+  if (!all && loop_.now() < *enrolling_since_ + options_.enrol_for) {
+    co_return std::max(options_.look_every, list_sheets_every(sheets_.size()));
+  }
+  run_->hosts = enrolled_hosts().size() + run_->unheard.size() + run_->unheard_more;
+  run_->counts = count(sheets_);
+  run_->state = RunDocument::State::kTelling;
+  if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+  for (const std::string& host : run_->unheard) {
+    log_.warn("a host was not heard from: its consumers are not told of new keys",
+              {{"run", run_->run}, {"host", host}});
+  }
+  co_return Duration::zero();
+}
+
+}  // namespace keyfs

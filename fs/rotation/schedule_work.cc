@@ -1,0 +1,59 @@
+#include <algorithm>
+#include <utility>
+
+#include "fs/rotation/documents.h"
+#include "fs/rotation/schedule.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kAfterAnError = 10s;
+constexpr Duration kLookEvery = 1min;
+constexpr Duration kPassMayTake = 6h;
+
+}  // namespace
+
+ScheduleWork::ScheduleWork(Loop& loop, Store& store, Log& log, const Tenure& tenure,
+                           Schedule& schedule)
+    : loop_(loop), store_(store), log_(log), tenure_(tenure), schedule_(schedule) {}
+
+Task<bool> ScheduleWork::work() {
+  const ScheduleOptions& options = schedule_.options();
+  if (options.shortest <= Duration::zero()) co_return true;  // no key is rotated by itself
+  PassOptions pass_options;
+  pass_options.verb = "look at";
+  pass_options.writes = false;
+  Pass pass(loop_, store_, log_, pass_options, nullptr, nullptr);
+  const Duration scan_every =
+      std::clamp(options.shortest / 20, options.scan_least, options.scan_most);
+  TimePoint scan = loop_.now();
+  for (;;) {
+    if (loop_.now() >= scan) {
+      const auto seen = co_await pass.all("", schedule_, loop_.now() + kPassMayTake);
+      if (!seen) {
+        log_.warn("not all keys could be looked at that are rotated by themselves",
+                  {{"reason", seen.error().message}});
+      }
+      scan = loop_.now() + (seen ? scan_every : std::max(scan_every, kAfterAnError));
+    }
+    Duration pause = kLookEvery;
+    if (tenure_.may_act()) {
+      const auto put = co_await schedule_.put_due(kMaxRunKeys);
+      if (!put) {
+        log_.warn("a rotation that is due could not be asked for, and will be again",
+                  {{"reason", put.error().message}});
+        pause = kAfterAnError;
+      } else if (*put == kMaxRunKeys) {
+        pause = 1s;
+      }
+    }
+    if (const auto next = schedule_.next()) {
+      pause = std::min(pause, std::max<Duration>(100ms, *next - loop_.clock().wall()));
+    }
+    co_await loop_.sleep_until(std::min(scan, loop_.now() + pause));
+  }
+}
+
+}  // namespace keyfs

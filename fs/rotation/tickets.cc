@@ -1,0 +1,50 @@
+#include "fs/rotation/tickets.h"
+
+#include <utility>
+
+#include "fs/policy/key_id.h"
+#include "fs/rotation/feed.h"
+#include "fs/upkeep/key_versions.h"
+
+namespace keyfs {
+
+Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket ticket,
+                              unsigned shards, TimePoint deadline) {
+  if (!is_rotation_token(ticket.token)) {
+    co_return fail(Code::kInvalid, "a ticket's token is like a key id");
+  }
+  std::string text = to_text(ticket);
+  if (const auto valid = parse_ticket(text);
+      !valid || (!ticket.id.empty() && !is_key_id(ticket.id))) {
+    co_return fail(Code::kInvalid, "a ticket that says not what is to be done");
+  }
+  auto written = co_await board.put_if_absent(ticket_name(ticket.token), std::move(text), deadline);
+  if (!written) co_return fail(written.error().within("the rotation could not be asked for"));
+  PulseNews news;
+  news.tickets = 1;
+  auto told = co_await tell_pulse(board, loop, random, std::move(news), shards, deadline);
+  if (!told) co_return fail(told.error().within("the rotation was asked for, and nobody told"));
+  co_return written->done;
+}
+
+Task<Result<TicketsSeen>> list_tickets(Board& board, TimePoint deadline) {
+  TicketsSeen seen;
+  std::string after;
+  for (;;) {
+    auto page = co_await board.list(kTicketsPrefix, after, kMaxBoardPage, deadline);
+    if (!page) co_return fail(page.error());
+    for (auto& name : page->corrupt) seen.corrupt.push_back(std::move(name));
+    for (auto& document : page->documents) {
+      auto ticket = parse_ticket(document.text);
+      if (!ticket || ticket_name(ticket->token) != document.name) {
+        seen.corrupt.push_back(document.name);
+      } else {
+        seen.tickets.push_back({std::move(*ticket), std::move(document)});
+      }
+    }
+    if (!page->next || seen.tickets.size() >= kMaxTicketsSeen) co_return seen;
+    after = std::move(*page->next);
+  }
+}
+
+}  // namespace keyfs

@@ -1,0 +1,39 @@
+// Tickets: what rotation was asked to do. One is done once, however often it is put: its token
+// names it.
+//
+// Thread-safety: plain coroutines, on the loop's thread. Ownership: board, loop and random outlive
+// the task. Blocking: never. Errors: the board's, and kInvalid for a token or an id that is not
+// valid.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/crypto.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "fs/rotation/documents.h"
+#include "store/board.h"
+
+namespace keyfs {
+
+// Puts a ticket, and tells in the pulse that there is one (its `shards` copies). True: put; false:
+// there is one with this token already. After an error that says "outcome unknown", and after one of
+// the pulse, put it again.
+Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket ticket,
+                              unsigned shards, TimePoint deadline);
+
+struct TicketsSeen {
+  struct Seen {
+    Ticket ticket;
+    BoardDocument document;
+  };
+  std::vector<Seen> tickets;         // in the order of their tokens
+  std::vector<std::string> corrupt;  // names of documents
+};
+// At most kMaxTicketsSeen; the others wait until these are done.
+inline constexpr size_t kMaxTicketsSeen = 2000;
+Task<Result<TicketsSeen>> list_tickets(Board& board, TimePoint deadline);
+
+}  // namespace keyfs

@@ -1,0 +1,92 @@
+#include "fs/rotation/waves.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/siphash.h"
+
+namespace keyfs {
+
+RunCounts count(const Sheets& sheets) {
+  RunCounts counts;
+  for (const auto& [name, seen] : sheets) {
+    counts.total += seen.sheet.rows.size();
+    for (const Row& row : seen.sheet.rows) {
+      switch (row.state) {
+        case RowState::kWaiting:
+          ++counts.waiting;
+          break;
+        case RowState::kOrdered:
+        case RowState::kStarted:
+          ++counts.active;
+          break;
+        case RowState::kOk:
+          ++counts.ok;
+          break;
+        case RowState::kGone:
+          ++counts.gone;
+          break;
+        case RowState::kFailed:
+          ++counts.failed;
+          break;
+        case RowState::kUnknown:
+          ++counts.unknown;
+          break;
+        case RowState::kNotTried:
+          ++counts.not_tried;
+          break;
+        case RowState::kDone:
+          ++counts.done;
+          break;
+      }
+    }
+  }
+  return counts;
+}
+
+size_t wave_limit(size_t total, size_t over) {
+  const auto part = [&](size_t percent) { return (total * percent + 99) / 100; };
+  for (const size_t wave : {std::min<size_t>(total, 1), part(1), part(10)}) {
+    if (over < wave) return wave;
+  }
+  return total;
+}
+
+std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel) {
+  const RunCounts counts = count(sheets);
+  const size_t over = counts.total - counts.waiting - counts.active;
+  const size_t limit = wave_limit(counts.total, over);
+  const size_t in_wave = limit - std::min(limit, over + counts.active);
+  const size_t at_once = parallel - std::min<size_t>(parallel, counts.active);
+  const size_t many = std::min({in_wave, at_once, counts.waiting});
+  if (many == 0) return {};
+
+  const SipHash hash;  // with a well-known key: every host computes the same
+  std::vector<std::pair<uint64_t, RowPlace>> waiting;
+  for (const auto& [name, seen] : sheets) {
+    for (const Row& row : seen.sheet.rows) {
+      if (row.state != RowState::kWaiting) continue;
+      waiting.push_back({hash(name + " " + row.consumer), {name, row.consumer}});
+    }
+  }
+  std::partial_sort(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(many),
+                    waiting.end());
+  std::vector<RowPlace> next;
+  for (size_t i = 0; i < many; ++i) next.push_back(std::move(waiting[i].second));
+  return next;
+}
+
+std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,
+                                     const StopAfter& limits) {
+  if (limits.in_a_row != 0 && in_a_row >= limits.in_a_row) {
+    return std::to_string(in_a_row) + " consumers failed in a row";
+  }
+  const size_t failed = counts.failed + counts.unknown;
+  if (failed >= std::max(limits.least, 1u) && limits.percent < 100 &&
+      failed * 100 >= counts.total * limits.percent) {
+    return std::to_string(failed) + " of " + std::to_string(counts.total) + " consumers failed";
+  }
+  return std::nullopt;
+}
+
+}  // namespace keyfs

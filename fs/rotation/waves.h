@@ -1,0 +1,50 @@
+// Which consumers are told next, and when to stop: pure functions of a run's sheets.
+//
+// Consumers are told in waves: one alone, then until 1 % of all were told, then 10 %, then the
+// rest; each wave is over before the next begins. Within a wave at most `parallel` are told at
+// once. Their order is that of a hash of run, host and consumer: the same for whoever computes it,
+// and spread over hosts.
+//
+// Thread-safety: pure functions. Blocking: never. Errors: none.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fs/rotation/documents.h"
+#include "fs/rotation/sheet.h"
+#include "store/board.h"
+
+namespace keyfs {
+
+struct SeenSheet {
+  Sheet sheet;
+  std::string revision;
+};
+using Sheets = std::map<std::string, SeenSheet>;  // by the document's name
+
+struct RowPlace {
+  std::string sheet;
+  std::string consumer;
+  auto operator<=>(const RowPlace&) const = default;
+};
+
+RunCounts count(const Sheets& sheets);
+// Whom to order now, so that with those that are active the wave is kept.
+std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel);
+// How many of `total` may have been told or be active when so many are over.
+size_t wave_limit(size_t total, size_t over);
+
+struct StopAfter {
+  unsigned percent = 20;  // of all consumers failed, and at least `least` of them
+  unsigned least = 3;
+  unsigned in_a_row = 5;
+};
+// Why to stop; nullopt: go on.
+std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,
+                                     const StopAfter& limits);
+
+}  // namespace keyfs

@@ -1,0 +1,219 @@
+#include "fs/rotation/documents.h"
+
+#include <gtest/gtest.h>
+
+#include "fs/rotation/sheet.h"
+#include "fs/rotation/waves.h"
+#include "store/board.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(RotationDocuments, each_reads_what_it_writes) {
+  const Head head{7, "web-1", "5f0c", 1201};
+  EXPECT_EQ(*parse_head(to_text(head)), head);
+
+  RunNow now;
+  now.epoch = 7;
+  now.number = 12;
+  now.run = run_of(12);
+  EXPECT_EQ(to_text(*parse_run_now(to_text(now))), to_text(now));
+
+  Ticket ticket;
+  ticket.token = "t1";
+  ticket.kind = Ticket::Kind::kPromote;
+  ticket.id = "orders";
+  ticket.version = 3;
+  ticket.by = "alice";
+  ticket.overdue_since = "2026-11-22T03:46:00Z";
+  ticket.overdue_why = "regions are out";
+  EXPECT_EQ(*parse_ticket(to_text(ticket)), ticket);
+
+  RunDocument run;
+  run.run = run_of(12);
+  run.epoch = 7;
+  run.holder = "web-1";
+  run.state = RunDocument::State::kTelling;
+  run.attempt = 2;
+  run.begun = "2026-11-22T03:46:00Z";
+  RunKey key;
+  key.id = "orders";
+  key.token = "t1";
+  key.state = RunKey::State::kCurrent;
+  key.before = 1;
+  key.current = 2;
+  key.missing = {"eu-west-1"};
+  key.why = "eu-west-1: timed out";
+  run.keys = {key};
+  run.retries = {"again"};
+  run.counts.total = 3;
+  run.unheard = {"web-9"};
+  run.excused = {"web-8"};
+  run.takeovers = {"web-1 -> web-2"};
+  run.notice = RunDocument::Notice::kSending;
+  run.stop_why = "asked for by alice";
+  const auto read = parse_run(to_text(run));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(to_text(*read), to_text(run));
+  EXPECT_EQ(read->keys, run.keys);
+  EXPECT_EQ(read->notice, run.notice);
+  EXPECT_TRUE(read->has_token("t1"));
+  EXPECT_TRUE(read->has_token("again"));
+  EXPECT_FALSE(read->has_token("t2"));
+
+  HostEntry host;
+  host.host = "web-1";
+  host.keys = {{"a", "b"}};
+  host.at = "2026-11-22T03:46:00Z";
+  EXPECT_EQ(parse_host(to_text(host))->keys, host.keys);
+}
+
+TEST(RotationDocuments, the_largest_fit_on_the_board) {
+  RunDocument run;
+  run.run = run_of(1);
+  size_t bytes = 0;
+  while (run.keys.size() < kMaxRunKeys && bytes < kMaxRunKeyBytes) {
+    RunKey key;
+    key.id = std::string(255, 'i');
+    key.token = std::string(255, 't');
+    bytes += key.id.size() + key.token.size();
+    key.promote = key.before = key.current = 4'000'000'000;
+    key.state = RunKey::State::kOverdue;
+    key.missing = std::vector<std::string>(20, "ap-southeast-1");
+    key.why = std::string(5000, '"');
+    run.keys.push_back(key);
+  }
+  run.unheard = std::vector<std::string>(kMaxNamedHosts, std::string(kMaxHostName, 'h'));
+  run.retries = std::vector<std::string>(100, std::string(255, 't'));
+  run.takeovers = std::vector<std::string>(100, std::string(2 * kMaxHostName, 'h'));
+  for (size_t i = 0; i < kMaxNamedHosts; ++i) {
+    run.excused.insert(std::string(kMaxHostName - 2, 'h') + std::to_string(10 + i));
+  }
+  EXPECT_LE(to_text(run).size(), kMaxDocumentBytes);
+  run.keys.assign(kMaxRunKeys, run.keys[0]);
+  for (RunKey& key : run.keys) {
+    key.id = std::string(kMaxRunKeyBytes / 2 / kMaxRunKeys, 'i');
+    key.token = std::string(kMaxRunKeyBytes / 2 / kMaxRunKeys, 't');
+  }
+  EXPECT_LE(to_text(run).size(), kMaxDocumentBytes);
+
+  Sheet sheet{run_of(1), std::string(kMaxHostName, 'h'), 0, {}};
+  for (size_t i = 0; i < kMaxRows; ++i) {
+    Row row;
+    row.consumer = std::string(kMaxConsumerName - 3, '"') + std::to_string(i);
+    for (uint32_t place = 0; place < kMaxRunKeys; ++place) row.keys.push_back(place);
+    row.why = std::string(kMaxWhy, '"');
+    row.life = std::string(32, 'f');
+    row.begun = row.ended = "2026-11-22T03:46:00Z";
+    sheet.rows.push_back(row);
+  }
+  EXPECT_LE(to_text(sheet).size(), kMaxDocumentBytes);
+  EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
+
+  HostEntry host;
+  host.host = "h";
+  host.keys.emplace();
+  for (int i = 0; i < 1000; ++i) host.keys->insert("key-" + std::to_string(i));
+  EXPECT_FALSE(parse_host(to_text(host))->keys);  // of more than fit: any
+}
+
+TEST(RotationDocuments, what_is_none_is_refused) {
+  for (const char* text :
+       {"", "{}", "[]", "null", "7", "{\"epoch\": -1}", "{\"run\": \"run-1\"}"}) {
+    EXPECT_FALSE(parse_head(text)) << text;
+    EXPECT_FALSE(parse_run_now(text)) << text;
+    EXPECT_FALSE(parse_ticket(text)) << text;
+    EXPECT_FALSE(parse_run(text)) << text;
+    EXPECT_FALSE(parse_host(text)) << text;
+    EXPECT_FALSE(parse_sheet(text)) << text;
+  }
+  EXPECT_FALSE(parse_ticket(R"({"token": "t", "do": "rotate"})"));
+  EXPECT_FALSE(parse_ticket(R"({"token": "t", "do": "stop", "run": "../x"})"));
+  EXPECT_FALSE(parse_ticket(R"({"token": "t", "do": "promote", "id": "a"})"));
+  Row row;
+  row.consumer = "c";
+  Sheet sheet{run_of(1), "h", 0, {row, row}};
+  EXPECT_FALSE(parse_sheet(to_text(sheet)));  // which of the two?
+  EXPECT_FALSE(is_host_name(""));
+  EXPECT_FALSE(is_host_name("a/b"));
+  EXPECT_FALSE(is_host_name("-a"));
+  EXPECT_TRUE(is_host_name("ip-10-0-0-1.ec2.internal"));
+}
+
+TEST(RotationDocuments, reasons_are_made_printable_and_short) {
+  EXPECT_EQ(short_text("a\nb\x1b[31m\xff", 100), "a b?[31m?");
+  EXPECT_EQ(short_text(std::string(50, 'a'), 10), "aaaaaaa...");
+}
+
+TEST(Sheet, rows_go_only_the_permitted_ways) {
+  const auto row_in = [](RowState state) {
+    Row row;
+    row.consumer = "c";
+    row.state = state;
+    row.epoch = 3;
+    row.life = "l";
+    return row;
+  };
+  const auto states = {RowState::kWaiting, RowState::kOrdered,  RowState::kStarted,
+                       RowState::kOk,      RowState::kGone,     RowState::kFailed,
+                       RowState::kUnknown, RowState::kNotTried, RowState::kDone};
+  for (const RowState state : states) {
+    Row row = row_in(state);
+    EXPECT_EQ(start(row, 3, 1, "l", "now"), state == RowState::kOrdered);
+    row = row_in(state);
+    EXPECT_EQ(finish(row, 1, "l", RowState::kOk, "", "now"),
+              state == RowState::kStarted || state == RowState::kUnknown);
+    row = row_in(state);
+    EXPECT_EQ(lose_sight(row, "why"), state == RowState::kStarted);
+    row = row_in(state);
+    EXPECT_EQ(take_back(row, "why"), state == RowState::kWaiting || state == RowState::kOrdered);
+    row = row_in(state);
+    const bool again =
+        state == RowState::kFailed || state == RowState::kUnknown || state == RowState::kNotTried;
+    EXPECT_EQ(mark_done(row, "alice", "now"), again);
+    row = row_in(state);
+    EXPECT_EQ(do_again(row, 2), again);
+    row = row_in(state);
+    EXPECT_FALSE(do_again(row, 1));  // of this attempt
+  }
+  Row row = row_in(RowState::kOrdered);
+  EXPECT_FALSE(order(row, 4));
+  EXPECT_FALSE(withdraw_order(row, 3));
+  EXPECT_TRUE(withdraw_order(row, 4));
+  EXPECT_TRUE(order(row, 4));
+  EXPECT_FALSE(start(row, 3, 1, "l", "now"));  // the order of a predecessor
+  EXPECT_FALSE(start(row, 4, 2, "l", "now"));
+  EXPECT_TRUE(start(row, 4, 1, "l", "now"));
+  EXPECT_FALSE(order(row, 5));
+  EXPECT_FALSE(finish(row, 1, "another life", RowState::kOk, "", "now"));
+}
+
+TEST(Waves, they_are_1_then_1_percent_then_10_then_all) {
+  EXPECT_EQ(wave_limit(1000, 0), 1u);
+  EXPECT_EQ(wave_limit(1000, 1), 10u);
+  EXPECT_EQ(wave_limit(1000, 9), 10u);
+  EXPECT_EQ(wave_limit(1000, 10), 100u);
+  EXPECT_EQ(wave_limit(1000, 100), 1000u);
+  EXPECT_EQ(wave_limit(3, 0), 1u);
+  EXPECT_EQ(wave_limit(3, 1), 3u);
+  EXPECT_EQ(wave_limit(0, 0), 0u);
+}
+
+TEST(Waves, stop_is_at_a_part_of_all_or_at_many_in_a_row) {
+  RunCounts counts;
+  counts.total = 10;
+  counts.failed = 2;
+  EXPECT_FALSE(must_stop(counts, 2, {}));  // 20 %, but only two
+  counts.unknown = 1;
+  EXPECT_TRUE(must_stop(counts, 0, {}));
+  counts.total = 100;
+  EXPECT_FALSE(must_stop(counts, 4, {}));
+  EXPECT_TRUE(must_stop(counts, 5, {}));
+  counts.failed = 100;
+  EXPECT_FALSE(must_stop(counts, 0, {100, 3, 0}));
+}
+
+}  // namespace
+}  // namespace keyfs
