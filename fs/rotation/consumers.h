@@ -1,0 +1,150 @@
+// The programs on this host that use keys, learned from what they open, and whether they have
+// opened a new version.
+//
+// A consumer is a [consumer NAME] section together with everything on this host that fits it and
+// has opened one of its keys. Programs that fit no section are remembered too, and listed.
+//
+// What is told by opened() goes into a bounded ring, without a lock, unless the same process has
+// been seen to open the same version a moment ago; the loop takes it from there. A ring that is
+// full loses openings: they are counted, and seen again when the process next opens the key.
+//
+// It is all kept in one small file of state_dir, so that a daemon that is started again still knows
+// who uses what: who, keys, versions and numbers of processes, never a key. Written by a worker at
+// most every two seconds, as a whole and by renaming; what was opened since then is lost by a
+// crash. Processes of an earlier boot are not believed.
+//
+// Thread-safety: opened() from any thread, all else on the loop's thread, or before it runs.
+// Ownership: refers to loop, rules and log, and holds entries of the key cache until drop_all() or
+// the end. Blocking: open() only, on the disk. Errors: those named below.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "fs/audit/open_listener.h"
+#include "fs/rotation/consumer_rules.h"
+#include "fs/rotation/process_id.h"
+
+namespace keyfs {
+
+// A version that consumers are to use.
+struct KeyVersion {
+  std::string id;
+  uint32_t version = 0;
+
+  auto operator<=>(const KeyVersion&) const = default;
+};
+
+// "orders/3"
+std::string to_string(const KeyVersion& key);
+// Blank-separated: as hooks find it in KEYFS_KEYS.
+std::string to_string(std::span<const KeyVersion> keys);
+
+// One that a run is to tell.
+struct EnrolledConsumer {
+  std::string name;              // of its section
+  std::vector<std::string> keys;  // of the run's, that it uses; sorted
+  size_t processes = 0;          // of those that opened them, how many run still
+};
+
+// A program that uses keys, for people.
+struct SeenConsumer {
+  Who who;
+  std::vector<std::string> sections;  // that tell it; empty: it is told by none
+  std::vector<KeyVersion> keys;       // each with the version that it opened last
+  size_t processes = 0;               // running
+  WallTime seen{};                    // when it last opened a key, to the minute
+};
+
+struct ConsumerLimits {
+  size_t consumers = 4096;         // programs; the one that was quiet longest makes room
+  size_t consumers_of_user = 512;  // so that no user displaces another's
+  size_t uses = 65'536;            // keys of programs and of processes together
+  size_t uses_of_user = 16'384;
+  size_t processes = 256;  // of a program, that are followed
+  Duration keep = std::chrono::hours(24 * 35);  // a program that was not seen for so long
+};
+
+class Consumers final : public OpenListener {
+ public:
+  // `file`: where it is kept; empty: nowhere. Reads it; one that is damaged is set aside with a
+  // warning, and one that can't be trusted or read is not used, with a warning: nothing is failed
+  // by it. `rules` must outlive this, or be replaced by set_rules().
+  static std::unique_ptr<Consumers> open(Loop& loop, Log& log, const ConsumerRules& rules,
+                                         std::string file, ConsumerLimits limits = {});
+  ~Consumers() override;
+
+  void opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
+              const std::shared_ptr<const ProcessInfo>& process, TimePoint at) override;
+
+  void set_rules(const ConsumerRules& rules);
+  const ConsumerRules& rules() const;
+
+  // Those that use one of these keys and are to be told, by name. A program whose keys could not
+  // all be remembered is taken to use every key that its section covers.
+  std::vector<EnrolledConsumer> enrol(std::span<const std::string> keys);
+
+  // The processes of a consumer that have opened one of these keys and run still, each once, with
+  // the program that it ran then.
+  struct Running {
+    ProcessId process;
+    std::string program;
+  };
+  std::vector<Running> running(std::string_view consumer, std::span<const KeyVersion> keys);
+  // Whether some of its processes can't be known by number (another PID namespace), or are more
+  // than are followed.
+  bool has_unknown_processes(std::string_view consumer, std::span<const KeyVersion> keys) const;
+
+  // From now on every opening is taken note of, even one that has just been seen; returns the time
+  // to give as `since`. Call it before a consumer is told.
+  TimePoint look_closely();
+
+  // What is missing until a consumer has opened the new versions: for each key, somebody of it has
+  // opened that version (or the plain name at or after `since`), and nobody of it that runs still
+  // is left with another. Empty: it is confirmed.
+  struct Behind {
+    std::string key;
+    uint32_t wanted = 0;
+    uint32_t uses = 0;          // the version that was opened last; 0: unknown
+    std::vector<pid_t> pids;    // that run still with another version; a few of them
+    size_t processes = 0;       // how many they are
+    bool opened_by_any = false;
+  };
+  std::vector<Behind> behind(std::string_view consumer, std::span<const KeyVersion> keys,
+                             TimePoint since);
+  // Waits until behind() is empty, or `deadline`; what is missing then.
+  Task<std::vector<Behind>> confirmed(std::string consumer, std::vector<KeyVersion> keys,
+                                      TimePoint since, TimePoint deadline);
+
+  // Everything that is known, sorted by user and program.
+  std::vector<SeenConsumer> list();
+
+  struct Status {
+    size_t consumers = 0;
+    size_t uses = 0;
+    uint64_t missed = 0;     // openings that found no room
+    std::string save_error;  // why the file can't be written now; empty: it can
+  };
+  Status status() const;
+
+  // Writes what is not written yet; false if it can't be. For the end, and for tests.
+  Task<bool> save();
+
+ private:
+  struct Impl;
+  explicit Consumers(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace keyfs
