@@ -1,7 +1,7 @@
 // The [consumer NAME] sections: which programs are told that a key was rotated, and how.
 //
 //   [consumer nginx]
-//   match = unit:nginx.service        unit:GLOB cgroup:GLOB exe:GLOB user:NAME uid:N; all must fit
+//   match = unit:nginx.service        unit:GLOB, cgroup:GLOB, exe:GLOB, user:NAME, uid:N; all must fit
 //   keys = tls-*                      globs; all keys if absent
 //   refresh = signal:HUP
 //   confirm = open
@@ -37,8 +37,8 @@ namespace keyfs {
 
 // A program that uses keys.
 struct Who {
-  std::string unit;        // of the system's manager; empty: none
-  std::string cgroup;      // if it is in no service
+  std::string unit;  // of the system's manager; empty: none
+  std::string cgroup;
   std::string executable;  // empty: unknown, as of a process in another PID namespace
   uid_t uid = 0;           // that it opened the keys as
 
@@ -61,14 +61,14 @@ struct Refresh {
 enum class Confirm : uint8_t {
   kOpen,  // it has opened the new version
   kExit,  // the hook ended well
-  kNone,  // nothing is waited for, nor does the hook's end matter once it was started
+  kNone,  // the hook was run, however it ended
 };
 
 struct ConsumerRule {
   std::string name;
   int line = 0;
-  std::vector<Glob> units, cgroups, executables;  // any of a kind, but one of each kind named
-  std::vector<uid_t> uids;
+  std::optional<Glob> unit, cgroup, executable;  // what is named must fit
+  std::optional<uid_t> uid;
   std::vector<Glob> keys;  // none: all
   Refresh refresh;
   Confirm confirm = Confirm::kOpen;

@@ -14,13 +14,15 @@
 // crash. Processes of an earlier boot are not believed.
 //
 // Thread-safety: opened() from any thread, all else on the loop's thread, or before it runs.
-// Ownership: refers to loop, rules and log, and holds entries of the key cache until drop_all() or
-// the end. Blocking: open() only, on the disk. Errors: those named below.
+// Ownership: refers to loop, rules and log, and holds entries of the key cache for moments: the
+// cache outlives it, and Loop::shutdown() comes before its end. Blocking: open() only, on the disk.
+// Errors: those named below.
 #pragma once
 
-#include <atomic>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -53,9 +55,8 @@ std::string to_string(std::span<const KeyVersion> keys);
 
 // One that a run is to tell.
 struct EnrolledConsumer {
-  std::string name;              // of its section
+  std::string name;               // of its section
   std::vector<std::string> keys;  // of the run's, that it uses; sorted
-  size_t processes = 0;          // of those that opened them, how many run still
 };
 
 // A program that uses keys, for people.
@@ -63,7 +64,7 @@ struct SeenConsumer {
   Who who;
   std::vector<std::string> sections;  // that tell it; empty: it is told by none
   std::vector<KeyVersion> keys;       // each with the version that it opened last
-  size_t processes = 0;               // running
+  size_t processes = 0;               // running, as of a minute ago
   WallTime seen{};                    // when it last opened a key, to the minute
 };
 
@@ -71,8 +72,8 @@ struct ConsumerLimits {
   size_t consumers = 4096;         // programs; the one that was quiet longest makes room
   size_t consumers_of_user = 512;  // so that no user displaces another's
   size_t uses = 65'536;            // keys of programs and of processes together
-  size_t uses_of_user = 16'384;
-  size_t processes = 256;  // of a program, that are followed
+  size_t uses_of_user = 8192;
+  size_t processes = 256;                       // of a program, that are followed
   Duration keep = std::chrono::hours(24 * 35);  // a program that was not seen for so long
 };
 
@@ -81,8 +82,13 @@ class Consumers final : public OpenListener {
   // `file`: where it is kept; empty: nowhere. Reads it; one that is damaged is set aside with a
   // warning, and one that can't be trusted or read is not used, with a warning: nothing is failed
   // by it. `rules` must outlive this, or be replaced by set_rules().
+  // `current`: the current version of a key, as far as this host knows, 0 if it does not; so that
+  // who opens an old version by number, to decrypt with, is not taken to have gone back to it.
+  // Null: versions opened by number count only if they are newer.
+  using Current = std::function<uint32_t(const KeyEntry&)>;
   static std::unique_ptr<Consumers> open(Loop& loop, Log& log, const ConsumerRules& rules,
-                                         std::string file, ConsumerLimits limits = {});
+                                         std::string file, Current current = nullptr,
+                                         ConsumerLimits limits = {});
   ~Consumers() override;
 
   void opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
@@ -95,11 +101,10 @@ class Consumers final : public OpenListener {
   // all be remembered is taken to use every key that its section covers.
   std::vector<EnrolledConsumer> enrol(std::span<const std::string> keys);
 
-  // The processes of a consumer that have opened one of these keys and run still, each once, with
-  // the program that it ran then.
+  // The processes of a consumer that have opened one of these keys and run still, each once.
   struct Running {
     ProcessId process;
-    std::string program;
+    std::string program;  // that it ran when it opened them; empty: unknown
   };
   std::vector<Running> running(std::string_view consumer, std::span<const KeyVersion> keys);
   // Whether some of its processes can't be known by number (another PID namespace), or are more
@@ -112,13 +117,14 @@ class Consumers final : public OpenListener {
 
   // What is missing until a consumer has opened the new versions: for each key, somebody of it has
   // opened that version (or the plain name at or after `since`), and nobody of it that runs still
-  // is left with another. Empty: it is confirmed.
+  // is left with another. Empty: it is confirmed. (Of processes that can't be followed, somebody is
+  // enough.)
   struct Behind {
     std::string key;
     uint32_t wanted = 0;
-    uint32_t uses = 0;          // the version that was opened last; 0: unknown
-    std::vector<pid_t> pids;    // that run still with another version; a few of them
-    size_t processes = 0;       // how many they are
+    uint32_t uses = 0;        // the version that was opened last; 0: unknown
+    std::vector<pid_t> pids;  // that run still with another version; a few of them
+    size_t processes = 0;     // how many they are
     bool opened_by_any = false;
   };
   std::vector<Behind> behind(std::string_view consumer, std::span<const KeyVersion> keys,
@@ -140,6 +146,10 @@ class Consumers final : public OpenListener {
 
   // Writes what is not written yet; false if it can't be. For the end, and for tests.
   Task<bool> save();
+
+  // Keeps the file up to date, and looks which processes have ended; for as long as the loop runs.
+  // Spawn it once.
+  Task<void> keep();
 
  private:
   struct Impl;
