@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/config_reader.h"
+#include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {
@@ -58,6 +59,9 @@ bool is_word(std::string_view text) {
     return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
   });
 }
+
+// As a key id, and shorter.
+bool is_name(std::string_view name) { return name.size() <= 128 && is_key_id(name); }
 
 constexpr std::string_view kUnitMarks = ":-_.\\@";
 
@@ -196,9 +200,10 @@ Result<ConsumerRule> read_rule(const ConfigSection& section, NameService& names)
   rule.name = section.argument();
   rule.line = section.line();
   // It stands in reports, in the environment of hooks and as a command's argument.
-  if (!is_word(rule.name) || rule.name.size() > 128 || rule.name[0] == '-' ||
-      rule.name.find('/') != rule.name.npos) {
-    return fail(section.mistake("a consumer's name is at most 128 bytes without blanks and \"/\""));
+  if (!is_name(rule.name)) {
+    return fail(
+        section.mistake("a consumer's name is 1 to 128 of A-Z a-z 0-9 . _ : @ + = , ~ -, the "
+                        "first a letter or a digit"));
   }
   ConfigReader in(section);
   read_match(in, names, rule);

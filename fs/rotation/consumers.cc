@@ -51,8 +51,7 @@ std::unique_ptr<Consumers> Consumers::open(Loop& loop, Log& log, const ConsumerR
 void Consumers::Impl::load() {
   if (file.empty()) return;
   constexpr std::string_view kMeans =
-      "consumers of keys are learned anew: a rotation does not tell those that open no key before "
-      "it";
+      "which programs use keys is learned anew: a rotation tells only those that open a key before it";
   const auto tell = [&](const std::string& reason) { log.warn(kMeans, {{"reason", reason}}); };
   auto opened = open_private_file(file, O_RDONLY, Guard::kOurs);
   if (!opened) {
@@ -153,16 +152,19 @@ void Consumers::Impl::take(const Opening& opening) {
   const auto process = knowable ? process_of(info, opening.at) : std::nullopt;
   const ConsumerTable::Use use{opening.version, opening.at};
   if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
-    dirty = true;
+    changed();
   }
 }
 
 void Consumers::set_rules(const ConsumerRules& rules) {
   impl_->rules = &rules;
   impl_->table.set_rules(rules);
+  impl_->changed();
 }
 
 const ConsumerRules& Consumers::rules() const { return *impl_->rules; }
+
+void Consumers::on_change(std::function<void()> changed) { impl_->on_change = std::move(changed); }
 
 Task<Result<ConsumerText>> Consumers::Impl::text() {
   // A copy, which the worker may look at as long as a disk hangs.
@@ -234,7 +236,7 @@ Task<void> Consumers::keep() {
       looked = now;
       look_closely();
       const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(impl.limits.keep);
-      if (impl.table.forget_unseen_since(impl.loop.clock().wall() - keep)) impl.dirty = true;
+      if (impl.table.forget_unseen_since(impl.loop.clock().wall() - keep)) impl.changed();
     }
     if (!impl.dirty && !look) continue;
     co_await impl.save();

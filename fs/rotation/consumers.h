@@ -19,12 +19,13 @@
 // Errors: those named below.
 #pragma once
 
+#include <chrono>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,6 @@
 
 namespace keyfs {
 
-// A version that consumers are to use.
 struct KeyVersion {
   std::string id;
   uint32_t version = 0;
@@ -53,10 +53,23 @@ std::string to_string(const KeyVersion& key);
 // Blank-separated: as hooks find it in KEYFS_KEYS.
 std::string to_string(std::span<const KeyVersion> keys);
 
-// One that a run is to tell.
-struct EnrolledConsumer {
-  std::string name;               // of its section
-  std::vector<std::string> keys;  // of the run's, that it uses; sorted
+// A consumer that has to be told of a run.
+struct ConsumerToTell {
+  std::string name;          // unique on this host, printable, at most 128 bytes
+  std::vector<size_t> keys;  // which of the run's keys it uses: their places in the list
+  // How long refresh() may take, the confirmation included. The runner waits that long and a bit.
+  Duration timeout = std::chrono::seconds(30);
+};
+
+// Who uses which keys on this host.
+class HostConsumers {
+ public:
+  virtual ~HostConsumers() = default;
+  // Those that use one of these keys and were not seen to open that version of it. Version 0: it was
+  // not rotated, so that nobody is to be told of it.
+  virtual std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) = 0;
+  // The ids of all keys that any consumer uses.
+  virtual std::set<std::string> keys_in_use() = 0;
 };
 
 // A program that uses keys, for people.
@@ -77,7 +90,7 @@ struct ConsumerLimits {
   Duration keep = std::chrono::hours(24 * 35);  // a program that was not seen for so long
 };
 
-class Consumers final : public OpenListener {
+class Consumers final : public OpenListener, public HostConsumers {
  public:
   // `file`: where it is kept; empty: nowhere. Reads it; one that is damaged is set aside with a
   // warning, and one that can't be trusted or read is not used, with a warning: nothing is failed
@@ -97,9 +110,14 @@ class Consumers final : public OpenListener {
   void set_rules(const ConsumerRules& rules);
   const ConsumerRules& rules() const;
 
-  // Those that use one of these keys and are to be told, by name. A program whose keys could not
-  // all be remembered is taken to use every key that its section covers.
-  std::vector<EnrolledConsumer> enrol(std::span<const std::string> keys);
+  // By name. A consumer with confirm = open is left out once it has opened all of them, with every
+  // process that runs still; the others are always told. A program whose keys could not all be
+  // remembered is taken to use every key that its section covers.
+  std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) override;
+  std::set<std::string> keys_in_use() override;
+  // Called on the loop's thread when a consumer has come or gone, or uses another key or version; it
+  // is cheap, and must not call back.
+  void on_change(std::function<void()> changed);
 
   // The processes of a consumer that have opened one of these keys and run still, each once.
   struct Running {

@@ -47,21 +47,44 @@ std::string to_string(std::span<const KeyVersion> keys) {
   return text;
 }
 
-std::vector<EnrolledConsumer> Consumers::enrol(std::span<const std::string> keys) {
+std::vector<ConsumerToTell> Consumers::to_tell(const std::vector<KeyVersion>& keys) {
   impl_->take_all();
-  std::map<std::string, std::set<std::string>> those;
+  std::map<const ConsumerRule*, std::set<size_t>> those;
   for (const auto& [who, program] : impl_->table.programs()) {
     if (program.rules.empty()) continue;
-    for (const std::string& key : keys) {
-      if (!program.incomplete && !program.keys.contains(key)) continue;
-      if (const ConsumerRule* rule = program.rule_for(key)) those[rule->name].insert(key);
+    for (size_t place = 0; place < keys.size(); ++place) {
+      const std::string& id = keys[place].id;
+      if (keys[place].version == 0 || (!program.incomplete && !program.keys.contains(id))) continue;
+      if (const ConsumerRule* rule = program.rule_for(id)) those[rule].insert(place);
     }
   }
-  std::vector<EnrolledConsumer> enrolled;
-  for (auto& [name, used] : those) {
-    enrolled.push_back(EnrolledConsumer{name, {used.begin(), used.end()}});
+  std::vector<ConsumerToTell> told;
+  for (const auto& [rule, places] : those) {
+    std::vector<KeyVersion> used;
+    for (const size_t place : places) used.push_back(keys[place]);
+    if (rule->confirm == Confirm::kOpen && behind(rule->name, used, TimePoint::max()).empty()) {
+      continue;
+    }
+    ConsumerToTell one;
+    one.name = rule->name;
+    one.keys.assign(places.begin(), places.end());
+    one.timeout = rule->timeout;
+    told.push_back(std::move(one));
   }
-  return enrolled;
+  std::sort(told.begin(), told.end(),
+            [](const ConsumerToTell& a, const ConsumerToTell& b) { return a.name < b.name; });
+  return told;
+}
+
+std::set<std::string> Consumers::keys_in_use() {
+  impl_->take_all();
+  std::set<std::string> ids;
+  for (const auto& [who, program] : impl_->table.programs()) {
+    for (const auto& [id, use] : program.keys) {
+      if (program.rule_for(id) != nullptr) ids.insert(id);
+    }
+  }
+  return ids;
 }
 
 std::vector<Consumers::Running> Consumers::running(std::string_view consumer,

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -50,6 +51,10 @@ struct Consumers::Impl {
   Task<Result<ConsumerText>> text();
   Task<bool> news();
   void tell_missed();
+  void changed() {
+    dirty = true;
+    if (on_change) on_change();
+  }
 
   Loop& loop;
   Log& log;
@@ -71,6 +76,7 @@ struct Consumers::Impl {
   LazyWorker disk;
   std::array<std::pair<uint64_t, std::optional<ProcessId>>, 1024> identified{};  // by serial
   std::list<OneShot<bool>*> waiting;
+  std::function<void()> on_change;
   bool dirty = false;  // something to write
   bool saving = false;
   std::string written;  // the text of the file

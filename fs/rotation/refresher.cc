@@ -27,8 +27,8 @@ constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/us
 // Of a hook: nothing, if it went well.
 using Ended = std::optional<RefreshOutcome>;
 
-Ended failed(std::string reason) { return RefreshOutcome{What::kFailed, std::move(reason), {}}; }
-Ended gone(std::string reason) { return RefreshOutcome{What::kGone, std::move(reason), {}}; }
+Ended failed(std::string why) { return RefreshOutcome{What::kFailed, std::move(why)}; }
+Ended gone(std::string why) { return RefreshOutcome{What::kGone, std::move(why)}; }
 
 std::string property(std::string_view text, std::string_view name) {
   while (!text.empty()) {
@@ -41,7 +41,7 @@ std::string property(std::string_view text, std::string_view name) {
   return "";
 }
 
-std::string reason_of(const std::vector<Consumers::Behind>& missing, Duration within) {
+std::string why_of(const std::vector<Consumers::Behind>& missing, Duration within) {
   const Consumers::Behind& first = missing.front();
   const std::string key = first.key + "/" + std::to_string(first.wanted);
   const std::string time = " within " + to_text(within);
@@ -124,27 +124,29 @@ HostRefresher::~HostRefresher() = default;
 
 Task<RefreshOutcome> HostRefresher::refresh(RefreshRequest request) {
   Impl& impl = *impl_;
-  const TimePoint begin = impl.loop.now();
-  const auto told = [&](What what, std::string reason) {
-    return RefreshOutcome{what, std::move(reason), impl.loop.now() - begin};
-  };
   const ConsumerRule* found = impl.consumers.rules().find(request.consumer);
+  RefreshOutcome outcome;
   if (found == nullptr) {
-    co_return told(What::kGone, "this host's configuration no longer names it");
+    outcome.what = What::kGone;
+    outcome.why = "this host's configuration no longer names it";
+    co_return outcome;
   }
   const ConsumerRule rule = *found;  // others may be loaded meanwhile
-  const TimePoint deadline = std::min<TimePoint>(request.deadline, begin + rule.timeout);
+  const Duration timeout = std::min<Duration>(request.timeout, rule.timeout);
+  const TimePoint deadline = impl.loop.now() + timeout;
   const TimePoint since = impl.consumers.look_closely();
   const Ended ended = co_await impl.run(rule, request, deadline);
-  if (ended) co_return told(ended->what, ended->reason);
+  if (ended) co_return *ended;
   if (rule.confirm == Confirm::kOpen) {
     const auto missing =
         co_await impl.consumers.confirmed(request.consumer, request.keys, since, deadline);
     if (!missing.empty()) {
-      co_return told(What::kFailed, reason_of(missing, deadline - begin));
+      outcome.why = why_of(missing, timeout);
+      co_return outcome;
     }
   }
-  co_return told(What::kOk, "");
+  outcome.what = What::kOk;
+  co_return outcome;
 }
 
 Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequest& request,
@@ -219,7 +221,7 @@ Task<Ended> HostRefresher::Impl::exec(const ConsumerRule& rule, const RefreshReq
   std::vector<std::string> environment{
       "KEYFS_RUN=" + request.run, "KEYFS_CONSUMER=" + request.consumer,
       "KEYFS_KEYS=" + to_string(std::span<const KeyVersion>(request.keys)),
-      "KEYFS_HOST=" + options.host};
+      "KEYFS_HOST=" + request.host};
   const auto end = co_await program(std::move(arguments), std::move(environment), 0, deadline);
   if (!end) co_return failed(end.error().message);
   if (end->well() || (rule.confirm == Confirm::kNone && !end->killed)) co_return std::nullopt;
@@ -285,7 +287,7 @@ Task<Ended> HostRefresher::Impl::http(const ConsumerRule& rule, const RefreshReq
     for (const KeyVersion& key : request.keys) keys.push_back(to_string(key));
     const nlohmann::json body = {{"run", request.run},
                                  {"consumer", request.consumer},
-                                 {"host", options.host},
+                                 {"host", request.host},
                                  {"keys", std::move(keys)}};
     asked.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     asked.headers.push_back({"Content-Type", "application/json"});

@@ -36,43 +36,36 @@
 namespace keyfs {
 
 struct RefreshRequest {
-  RefreshRequest(std::string run_id, std::string consumer_name, std::vector<KeyVersion> versions,
-                 TimePoint latest)
-      : run(std::move(run_id)),
-        consumer(std::move(consumer_name)),
-        keys(std::move(versions)),
-        deadline(latest) {}
-
   std::string run;
+  std::string host;
   std::string consumer;          // the name of its section
-  std::vector<KeyVersion> keys;  // that it uses, with the versions that it is to use now
-  TimePoint deadline;            // of everything; the section's timeout may end it earlier
+  std::vector<KeyVersion> keys;  // of the run, that it uses
+  Duration timeout{};            // of everything; the section's may be shorter
 };
 
 struct RefreshOutcome {
-  enum class What : uint8_t {
-    kOk,
-    kFailed,  // `reason`
-    kGone,    // none of it runs; it will open the new version when it starts. `reason` tells more
-  };
-  What what = What::kFailed;
-  std::string reason;  // for people; one line; nothing that a hook wrote
-  Duration took{};
+  enum class What {
+    kOk,      // the hook ended well, and what `confirm` asks for was seen
+    kGone,    // the consumer does not run any more: nothing to do. `why` tells more
+    kFailed,  // `why`
+  } what = What::kFailed;
+  std::string why;  // in one line, for people; no key bytes and no output of hooks
 };
-std::string_view to_string(RefreshOutcome::What what);  // "ok", "failed", "gone"
+std::string_view to_string(RefreshOutcome::What what);  // "ok", "gone", "failed"
 
+// Runs a consumer's hook and waits for its confirmation.
 class Refresher {
  public:
   virtual ~Refresher() = default;
-  // Runs the hook once, and waits for the confirmation that its section asks for. Call it when this
-  // host's own cache serves the new versions. A task, for no longer than the request's deadline.
+  // Call it when this host's own cache serves the new versions, once for a consumer at a time; for
+  // several at once. Ends within request.timeout and a second, with everything killed that it had
+  // started; also when the task is dropped.
   virtual Task<RefreshOutcome> refresh(RefreshRequest request) = 0;
 };
 
 class HostRefresher final : public Refresher {
  public:
   struct Options {
-    std::string host;  // KEYFS_HOST
     std::string systemctl = "/usr/bin/systemctl";
     size_t programs = 64;  // that run at once; further ones fail
     HttpClientOptions http;
