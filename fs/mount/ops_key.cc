@@ -40,8 +40,8 @@ struct FuseHandlers::Access {
   std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
   std::shared_ptr<const ProcessInfo> process;  // for the listener; null: there is none
-  std::shared_ptr<Creation> creation;  // of a key that was created for this open
-  bool settled = false;                // the version's name, while it is not known to be there
+  std::shared_ptr<Creation> creation;          // of a key that was created for this open
+  bool settled = false;  // the version's name, while it is not known to be there
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}

@@ -51,7 +51,8 @@ std::unique_ptr<Consumers> Consumers::open(Loop& loop, Log& log, const ConsumerR
 void Consumers::Impl::load() {
   if (file.empty()) return;
   constexpr std::string_view kMeans =
-      "which programs use keys is learned anew: a rotation tells only those that open a key before it";
+      "which programs use keys is learned anew: "
+      "a rotation tells only those that open a key before it";
   const auto tell = [&](const std::string& reason) { log.warn(kMeans, {{"reason", reason}}); };
   auto opened = open_private_file(file, O_RDONLY, Guard::kOurs);
   if (!opened) {
