@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <fstream>
+#include <iterator>
 #include <string>
 
 namespace keyfs {
@@ -117,6 +119,25 @@ TEST(ConsumerRules, other_mistakes_are_told_with_their_line) {
   EXPECT_THAT(mistake(section("watch") + "timeout = 0s\n"), HasSubstr("timeout"));
   EXPECT_THAT(mistake(section("watch") + "confrim = open\n"), HasSubstr("did you mean confirm"));
   EXPECT_THAT(mistake("[consumer a b]\nmatch = uid:7\nrefresh = watch\n"), HasSubstr("name"));
+}
+
+TEST(ConsumerRules, the_manual_tells_of_every_word_and_of_the_bounds) {
+  std::ifstream file(KEYFS_INI_MANUAL);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const size_t begin = text.find("\n.Ss [consumer NAME]");
+  ASSERT_NE(begin, text.npos);
+  text = text.substr(begin, text.find("\n.Ss [keys GLOB]") - begin);
+  for (const char* word :
+       {"It Cm match", "It Cm keys", "It Cm refresh", "It Cm confirm No = open",
+        "Cm unit:", "Cm cgroup:", "Cm exe:", "Cm user:", "Cm uid:", "Cm signal:", "Cm exec:",
+        "Cm systemd:reload", "Cm systemd:restart", "Cm http:POST", "It Cm watch", "Cm exit :",
+        "Cm none :", "It Cm timeout No = 30s\nFor hook and confirmation together, 1s to 1h."}) {
+    EXPECT_THAT(text, HasSubstr(word));
+  }
+  EXPECT_EQ(mistake(section("watch") + "timeout = 1s\n"), "none");
+  EXPECT_EQ(mistake(section("watch") + "timeout = 1h\n"), "none");
+  EXPECT_NE(mistake(section("watch") + "timeout = 999ms\n"), "none");
+  EXPECT_NE(mistake(section("watch") + "timeout = 3601s\n"), "none");
 }
 
 TEST(ConsumerRules, a_unit_is_of_the_systems_manager_and_nobody_can_pass_for_another) {
