@@ -264,7 +264,7 @@ Result<ConsumerRules> ConsumerRules::load(const ConfigFile& file, NameService& n
   ConsumerRules rules;
   for (const ConfigSection* section : file.all("consumer")) {
     if (rules.rules_.size() == kMaxRules) {
-      return fail(section->mistake("there are more than 10000 consumers"));
+      return fail(section->mistake("there are more than 1000 consumers"));
     }
     auto rule = read_rule(*section, names);
     if (!rule) return fail(rule.error());

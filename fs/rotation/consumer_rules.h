@@ -80,7 +80,7 @@ struct ConsumerRule {
 
 class ConsumerRules {
  public:
-  static constexpr size_t kMaxRules = 10'000;
+  static constexpr size_t kMaxRules = 1000;  // each is compared with each new program
 
   // None.
   ConsumerRules() = default;

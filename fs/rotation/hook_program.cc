@@ -58,6 +58,7 @@ Result<pid_t> start(HookProgram& program, int output) {
     posix_spawn_file_actions_addopen(&set.actions, 1, "/dev/null", O_WRONLY, 0);
   }
   posix_spawn_file_actions_addopen(&set.actions, 2, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_addclosefrom_np(&set.actions, 3);
   sigset_t all;
   sigset_t none;
   sigfillset(&all);

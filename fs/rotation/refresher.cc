@@ -280,8 +280,7 @@ Task<Ended> HostRefresher::Impl::http(const ConsumerRule& rule, const RefreshReq
   const auto made = http_client();
   if (!made) co_return failed(made.error().message);
   HttpRequest asked(rule.refresh.verb, rule.refresh.target, deadline);
-  // Over a connection that is used again a request may arrive twice.
-  asked.headers.push_back({"Connection", "close"});
+  asked.own_connection = true;  // a hook is run once at most
   if (rule.refresh.verb != "GET") {
     nlohmann::json keys = nlohmann::json::array();
     for (const KeyVersion& key : request.keys) keys.push_back(to_string(key));

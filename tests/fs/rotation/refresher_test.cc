@@ -323,7 +323,6 @@ TEST_F(RefreshTest, a_request_tells_of_the_run_and_the_opening_confirms_it) {
   EXPECT_EQ(outcome.what, What::kOk) << outcome.why;
   std::lock_guard lock(mutex);
   EXPECT_THAT(got, StartsWith("POST /reload HTTP/1.1\r\n"));
-  EXPECT_THAT(got, HasSubstr("Connection: close\r\n"));
   EXPECT_THAT(got, HasSubstr(R"({"consumer":"app","host":"h1","keys":["orders/2","tls/9"],)"
                              R"("run":"r7"})"));
 }
