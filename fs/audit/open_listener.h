@@ -19,11 +19,14 @@ namespace keyfs {
 class OpenListener {
  public:
   virtual ~OpenListener() = default;
+  struct Times {
+    TimePoint begun;     // when the open came
+    TimePoint answered;  // just before the reply, in which order a process sees its openings
+  };
   // After the reply. `version`: what was handed out; `asked`: the number that it was opened by, 0
-  // for the current one; `process`: as it was before the reply, never null; `at`: when the open
-  // came.
+  // for the current one; `process`: as it was before the reply, never null.
   virtual void opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
-                      const std::shared_ptr<const ProcessInfo>& process, TimePoint at) = 0;
+                      const std::shared_ptr<const ProcessInfo>& process, Times times) = 0;
 };
 
 }  // namespace keyfs

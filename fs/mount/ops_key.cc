@@ -177,10 +177,12 @@ struct FuseHandlers::Access {
     const uint32_t asked = inode.version();
     const uint32_t version = key.version;
     const uid_t uid = fuse_req_ctx(req)->uid;
+    OpenListener::Times times{begin, begin};
+    if (listener != nullptr) times.answered = ops.parts_.loop.now();
     if (fuse_reply_open(req, &file) != 0) {
       let_go();  // the kernel did not accept it, so there will be no RELEASE
     } else if (listener != nullptr) {
-      listener->opened(entry, version, asked, uid, process, begin);
+      listener->opened(entry, version, asked, uid, process, times);
     }
   }
 

@@ -174,7 +174,7 @@ bool ConsumerTable::note(const Who& who, const std::optional<ProcessId>& process
                          std::string_view key, const Use& use, WallTime now) {
   Program& program = *program_for(who);
   program.seen = std::max(program.seen, now);
-  const bool room = has_room(who.uid, use.at);
+  const bool room = has_room(who.uid, use.times.answered);
   bool changed = false;
   const auto mark = [&changed](bool& flag) {
     changed = changed || !flag;
@@ -186,6 +186,8 @@ bool ConsumerTable::note(const Who& who, const std::optional<ProcessId>& process
     Use* its = use_in(keys, who.uid, key, room);
     if (!known && uses_ == before) mark(without_some);
     if (its == nullptr) return;
+    // Threads tell of openings in another order than a process saw them, now and then.
+    if (known && use.times.answered < its->times.answered) return;
     changed = changed || !known || its->version != use.version;
     *its = use;
   };

@@ -32,11 +32,11 @@ class ConsumerTable {
   // The version that was opened last, and when; TimePoint::min(): before we were started.
   struct Use {
     uint32_t version = 0;
-    TimePoint at = TimePoint::min();
+    OpenListener::Times times{TimePoint::min(), TimePoint::min()};
 
     // As for Consumers::behind().
     bool is_of(uint32_t wanted, TimePoint since) const {
-      return version == wanted || (version != 0 && at >= since);
+      return version == wanted || (version != 0 && times.begun >= since);
     }
   };
   using Uses = std::map<std::string, Use, std::less<>>;  // by key

@@ -87,7 +87,7 @@ void Consumers::Impl::load() {
 }
 
 void Consumers::opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
-                       const std::shared_ptr<const ProcessInfo>& process, TimePoint at) {
+                       const std::shared_ptr<const ProcessInfo>& process, Times times) {
   Impl& impl = *impl_;
   // The same process, key and version: told a moment ago. A process that can't be known by a number
   // is told apart by what was read of it, which is another one each second.
@@ -96,7 +96,7 @@ void Consumers::opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_
   tag = mix(tag ^ (uint64_t{asked != 0} << 63) ^ (uint64_t{version} << 31) ^ uid);
   std::atomic<uint64_t>& slot = impl.seen[tag % impl.seen.size()];
   if (slot.load(std::memory_order_relaxed) == tag) return;
-  Impl::Opening opening{key, process, at, version, asked, uid};
+  Impl::Opening opening{key, process, times, version, asked, uid};
   if (!impl.ring.push(opening)) {
     impl.lost.fetch_add(1, std::memory_order_relaxed);
     return;
@@ -125,11 +125,11 @@ void Consumers::Impl::take_all() {
   }
 }
 
-std::optional<ProcessId> Consumers::Impl::process_of(const ProcessInfo& info, TimePoint at) {
+std::optional<ProcessId> Consumers::Impl::process_of(const ProcessInfo& info, TimePoint then) {
   auto& [serial, process] = identified[info.serial % identified.size()];
   if (serial != info.serial) {
     serial = info.serial;
-    process = process_as_of(info.pid, at);
+    process = process_as_of(info.pid, then);
   }
   return process;
 }
@@ -150,8 +150,8 @@ void Consumers::Impl::take(const Opening& opening) {
     if (now != opening.version) return;
   }
   const bool knowable = info.pid > 0;
-  const auto process = knowable ? process_of(info, opening.at) : std::nullopt;
-  const ConsumerTable::Use use{opening.version, opening.at};
+  const auto process = knowable ? process_of(info, opening.times.begun) : std::nullopt;
+  const ConsumerTable::Use use{opening.version, opening.times};
   if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
     changed();
   }
@@ -173,7 +173,7 @@ Task<Result<ConsumerText>> Consumers::Impl::text() {
   const std::function<Result<ConsumerText>()> work = [copy, of = epoch, path = file,
                                                       before = written]() -> Result<ConsumerText> {
     ConsumerText made = text_of(*copy, of);
-    if (made.text == before) return made;
+    if (path.empty() || made.text == before) return made;
     if (auto ok = write_whole_file(path, made.text, true, 0600); !ok) return fail(ok.error());
     return made;
   };
@@ -181,7 +181,6 @@ Task<Result<ConsumerText>> Consumers::Impl::text() {
 }
 
 Task<bool> Consumers::Impl::save() {
-  if (file.empty()) co_return true;
   while (saving) co_await loop.sleep_for(20ms);
   struct Saving {
     explicit Saving(bool& on) : flag(on) { flag = true; }

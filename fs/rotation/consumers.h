@@ -105,7 +105,7 @@ class Consumers final : public OpenListener, public HostConsumers {
   ~Consumers() override;
 
   void opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
-              const std::shared_ptr<const ProcessInfo>& process, TimePoint at) override;
+              const std::shared_ptr<const ProcessInfo>& process, Times times) override;
 
   void set_rules(const ConsumerRules& rules);
   const ConsumerRules& rules() const;

@@ -136,9 +136,9 @@ std::vector<Consumers::Behind> Consumers::behind(std::string_view consumer,
     for (const ConsumerTable::Program* program : those_of(impl_->table, consumer, key.id)) {
       if (const auto use = program->keys.find(key.id); use != program->keys.end()) {
         if (use->second.is_of(key.version, since)) behind.opened_by_any = true;
-        if (behind.uses == 0 || use->second.at >= latest) {
+        if (behind.uses == 0 || use->second.times.answered >= latest) {
           behind.uses = use->second.version;
-          latest = use->second.at;
+          latest = use->second.times.answered;
         }
       }
       for (const ConsumerTable::Process& process : program->processes) {

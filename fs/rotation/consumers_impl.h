@@ -25,7 +25,7 @@ struct Consumers::Impl {
   struct Opening {
     KeyRef key;
     std::shared_ptr<const ProcessInfo> process;
-    TimePoint at{};
+    OpenListener::Times times{};
     uint32_t version = 0;
     uint32_t asked = 0;
     uid_t uid = 0;
@@ -46,7 +46,7 @@ struct Consumers::Impl {
   void load();
   void take_all();
   void take(const Opening& opening);
-  std::optional<ProcessId> process_of(const ProcessInfo& info, TimePoint at);
+  std::optional<ProcessId> process_of(const ProcessInfo& info, TimePoint then);
   Task<bool> save();
   Task<Result<ConsumerText>> text();
   Task<bool> news();

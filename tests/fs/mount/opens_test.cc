@@ -22,7 +22,7 @@ class Heard final : public OpenListener {
     std::string executable;
   };
   void opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
-              const std::shared_ptr<const ProcessInfo>& process, TimePoint) override {
+              const std::shared_ptr<const ProcessInfo>& process, Times) override {
     std::lock_guard lock(mutex_);
     all_.push_back(
         {std::string(key->id()), version, asked, uid, process->pid, process->executable});

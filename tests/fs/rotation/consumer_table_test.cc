@@ -26,7 +26,9 @@ class ConsumerTableTest : public ::testing::Test {
   static Who app(std::string name, uid_t uid = 7) {
     return {"", "/", "/opt/" + std::move(name), uid};
   }
-  static ConsumerTable::Use use(uint32_t version) { return {version, TimePoint(1s)}; }
+  static ConsumerTable::Use use(uint32_t version) {
+    return {version, {TimePoint(1s), TimePoint(1s)}};
+  }
   // The later, the later seen.
   WallTime later() { return now_ += 1s; }
 
@@ -47,6 +49,16 @@ TEST_F(ConsumerTableTest, what_is_news_is_told_and_the_same_again_is_not) {
   EXPECT_EQ(t.uses(), 5u);  // of the program 2, of its processes 2 and 1
   ASSERT_EQ(t.of("app").size(), 1u);
   EXPECT_EQ(t.of("app")[0]->processes.size(), 2u);
+}
+
+TEST_F(ConsumerTableTest, an_opening_that_is_told_late_does_not_count_as_the_last) {
+  auto t = table();
+  const ProcessId one{100, 1};
+  const ConsumerTable::Use first{1, {TimePoint(1s), TimePoint(2s)}};
+  const ConsumerTable::Use second{2, {TimePoint(3s), TimePoint(4s)}};
+  t.note(app("app"), one, true, "orders", second, later());
+  EXPECT_FALSE(t.note(app("app"), one, true, "orders", first, later()));
+  EXPECT_EQ(t.last_version(app("app"), "orders"), 2u);
 }
 
 TEST_F(ConsumerTableTest, one_users_many_programs_displace_nobody_elses) {
@@ -165,7 +177,7 @@ TEST_F(ConsumerTableTest, a_file_gives_back_what_was_written) {
   ASSERT_EQ(program.processes.size(), 1u);
   EXPECT_EQ(program.processes[0].id, (ProcessId{10, 5}));
   EXPECT_EQ(program.processes[0].keys.at("orders").version, 3u);
-  EXPECT_EQ(program.processes[0].keys.at("orders").at, TimePoint::min());
+  EXPECT_EQ(program.processes[0].keys.at("orders").times.begun, TimePoint::min());
 }
 
 TEST_F(ConsumerTableTest, processes_of_another_boot_are_not_believed) {

@@ -145,7 +145,8 @@ class ConsumersTest : public ::testing::Test {
   void open(const std::shared_ptr<const ProcessInfo>& process, std::string_view id,
             uint32_t version, uint32_t asked = 0, uid_t uid = 0) {
     const KeyRef key = cache_.acquire(id);
-    consumers_->opened(key, version, asked, uid, process, clock_.now());
+    const TimePoint now = clock_.now();
+    consumers_->opened(key, version, asked, uid, process, {now, now});
   }
 
   static std::vector<KeyVersion> key(std::string id, uint32_t version) {
