@@ -42,7 +42,7 @@ struct Who {
   std::string executable;  // empty: unknown, as of a process in another PID namespace
   uid_t uid = 0;           // that it opened the keys as
 
-  auto operator<=>(const Who&) const = default;
+  auto operator<=>(const Who&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // "nginx.service" of "/system.slice/nginx.service"; empty if there is none.

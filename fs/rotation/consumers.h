@@ -20,7 +20,6 @@
 #pragma once
 
 #include <chrono>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,7 +44,7 @@ struct KeyVersion {
   std::string id;
   uint32_t version = 0;
 
-  auto operator<=>(const KeyVersion&) const = default;
+  bool operator==(const KeyVersion&) const = default;
 };
 
 // "orders/3"

@@ -20,7 +20,7 @@ struct ProcessId {
   pid_t pid = 0;
   uint64_t start = 0;  // clock ticks after the machine's
 
-  auto operator<=>(const ProcessId&) const = default;
+  auto operator<=>(const ProcessId&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // The process that has that number now, if it is the one that had it at `then` (CLOCK_BOOTTIME),
