@@ -53,7 +53,7 @@ Task<Result<HookEnd>> HookThreads::run(HookProgram program) {
   {
     std::lock_guard lock(shared_->mutex);
     if (shared_->threads >= most_) {
-      co_return fail(Code::kThrottled, std::to_string(most_) + " hooks run already");
+      co_return fail(Code::kThrottled, "too many hooks run already: " + std::to_string(most_));
     }
     ++shared_->threads;
   }
@@ -73,11 +73,11 @@ Task<Result<HookEnd>> HookThreads::run(HookProgram program) {
       return run_program(std::move(program), *flag);
     };
     const auto end = std::make_shared<Result<HookEnd>>(run());
+    HookEnd left;
+    if (*end) left.left = (*end)->left;
     shared->post([waiter, end] {
       if (const auto slot = waiter.lock()) slot->set(std::move(*end));
     });
-    HookEnd left;
-    if (*end) left.left = (*end)->left;
     reap_at_last(left);
     shared->leave();
   };

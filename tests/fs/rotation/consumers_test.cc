@@ -218,6 +218,20 @@ TEST_F(ConsumersTest, the_file_is_ours_alone_and_is_written_only_for_news) {
   EXPECT_EQ(before.st_ino, after.st_ino);
 }
 
+TEST_F(ConsumersTest, what_was_opened_is_kept_by_itself_within_seconds) {
+  start(kApp);
+  loop_.spawn(consumers_->keep());
+  open(info_of(0), "orders", 1);
+  const auto pause = [](Loop& loop) -> Task<bool> {
+    co_await loop.sleep_for(20ms);
+    co_return true;
+  };
+  EXPECT_TRUE(comes_true([&] {
+    loop_.run_task(pause(loop_));
+    return contents(file()).find("orders") != std::string::npos;
+  }));
+}
+
 TEST_F(ConsumersTest, a_damaged_file_is_set_aside_and_told_and_a_torn_one_never_seen) {
   write_text(file(), "{\"keyfs_consumers\":1,\"epo");
   start(kApp);

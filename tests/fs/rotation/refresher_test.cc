@@ -257,6 +257,20 @@ TEST_F(RefreshTest, one_program_that_hangs_holds_up_no_other) {
   EXPECT_EQ(first->value.what, What::kOk) << first->value.why;
 }
 
+TEST_F(RefreshTest, programs_beyond_the_limit_fail_and_say_so) {
+  start("[consumer app]\nmatch = uid:0\nrefresh = exec:" + script("sleep 1000") + "\n");
+  HostRefresher::Options options;
+  options.programs = 1;
+  refresher_ = std::make_unique<HostRefresher>(loop_, poller_, arena_, *consumers_, options);
+  TaskGroup<RefreshOutcome> group(loop_);
+  group.start(refresher_->refresh(request()));
+  const size_t second = group.start(refresher_->refresh(request()));
+  const auto first = loop_.run_task(group.next(loop_.now() + 10s));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->number, second);
+  EXPECT_EQ(first->value.why, "too many hooks run already: 1");
+}
+
 TEST_F(RefreshTest, a_unit_that_runs_is_reloaded_and_one_that_does_not_is_gone) {
   systemctl("active");
   start_with("systemd:reload nginx.service", "confirm = exit\n");
