@@ -164,6 +164,8 @@ Result<void> HttpTransfer::start() {
   set(CURLOPT_TCP_KEEPIDLE, 30L);
   set(CURLOPT_TCP_KEEPINTVL, 10L);
   set(CURLOPT_MAXAGE_CONN, 300L);
+  set(CURLOPT_FRESH_CONNECT, request_.own_connection ? 1L : 0L);
+  set(CURLOPT_FORBID_REUSE, request_.own_connection ? 1L : 0L);
   set(CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, static_cast<long>(options.connect_timeout.count())));
   const bool https = lower(std::string_view(request_.url).substr(0, 6)) == "https:";
   // "" also means: do not use the environment's.

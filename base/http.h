@@ -27,8 +27,8 @@
 // Messages name the host, never a path, a header or a body.
 //
 // If a request went out over a kept connection that the server had closed, and no byte of the reply
-// has arrived, libcurl sends it once more: so every request may arrive twice, and a failed one may
-// have been carried out.
+// has arrived, libcurl sends it once more: so every request may arrive twice (but for
+// own_connection), and a failed one may have been carried out.
 //
 // Secrets: bodies may be SecretBytes in both directions, and header values too; curl and OpenSSL
 // get memory functions that wipe whatever they free. HTTP/2 keeps what was last received, and
@@ -113,6 +113,8 @@ struct HttpRequest {
   SecretBytes secret_body;  // not copied
   // The reply's body comes in HttpResponse::secret_body.
   bool secret_response = false;
+  // Over a connection of its own, so that it arrives once at most.
+  bool own_connection = false;
   size_t max_response = size_t{1} << 20;  // bytes of body; a longer one is an error
   // When set, each piece of a 2xx reply's body is handed over as it arrives instead of being
   // collected (max_response then bounds nothing); false ends the transfer with kUnavailable. It is

@@ -59,6 +59,7 @@ std::shared_ptr<const ProcessInfo> ProcessCache::get(pid_t thread, TimePoint now
 std::shared_ptr<const ProcessInfo> ProcessCache::read(pid_t thread) const {
   auto info = std::make_shared<ProcessInfo>();
   info->pid = thread;
+  info->serial = serial_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (thread <= 0) return info;  // a caller from another PID namespace has no number here
   const std::string base = proc_ + "/" + std::to_string(thread);
   std::string target(4096, '\0');

@@ -8,7 +8,9 @@
 #include <sys/types.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,6 +25,7 @@ struct ProcessInfo {
   std::string executable;   // /proc/<tid>/exe; empty if it cannot be read
   std::string cgroup;       // the path in /proc/<tid>/cgroup (of the unified hierarchy if there is
                             // one)
+  uint64_t serial = 0;      // another one each time that /proc was read
   std::string described{};  // what ProcessCache's Describe built from the above; may be empty
 };
 
@@ -53,6 +56,7 @@ class ProcessCache {
 
   const Describe describe_;
   const std::string proc_;
+  mutable std::atomic<uint64_t> serial_{0};
   std::array<Slot, 1024> slots_;
 };
 

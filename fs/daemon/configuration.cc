@@ -157,8 +157,11 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
   SystemNames names;
   auto policy = Policy::load(*file, names);
   if (!policy) return fail(policy.error());
+  auto consumers = ConsumerRules::load(*file, names);
+  if (!consumers) return fail(consumers.error());
   return Configuration{std::move(*file), std::move(*settings), std::move(*policy),
-                       source.embedded.empty() ? "" : absolute_path(source.embedded)};
+                       source.embedded.empty() ? "" : absolute_path(source.embedded),
+                       std::move(*consumers)};
 }
 
 std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after) {

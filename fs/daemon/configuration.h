@@ -13,6 +13,7 @@
 #include "base/secret.h"
 #include "fs/daemon/settings.h"
 #include "fs/policy/policy.h"
+#include "fs/rotation/consumer_rules.h"
 
 namespace keyfs {
 
@@ -28,6 +29,7 @@ struct Configuration {
   Settings settings;
   std::unique_ptr<const Policy> policy;
   std::string embedded;  // the directory, absolute; empty: `file` was read
+  ConsumerRules consumers{};
 };
 
 // From the working directory, without trailing slashes; "..", "." and links in it stay.

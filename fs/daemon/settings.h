@@ -56,7 +56,7 @@ struct Settings {
 Result<Settings> read_settings(const ConfigFile& file, size_t regions);
 
 // Checks for unknown sections. Allowed are [keyfs], [store], [region NAME],
-// [keys GLOB], [admin].
+// [consumer NAME], [keys GLOB], [admin].
 Result<void> check_sections(const ConfigFile& file);
 
 // The configuration for `--embedded DIR`, as text: SQLite and three local regions under `dir`

@@ -54,6 +54,7 @@
 #include "base/metrics.h"
 #include "base/result.h"
 #include "fs/audit/audit.h"
+#include "fs/audit/open_listener.h"
 #include "fs/audit/process_info.h"
 #include "fs/keys/key_cache.h"
 #include "fs/mount/backend.h"
@@ -91,6 +92,7 @@ struct FuseParts {
   Metrics& metrics;
   Log& log;
   InodeIds ids;
+  OpenListener* opens = nullptr;  // told of each key that was handed out; may be null
 };
 
 struct FuseOptions {

@@ -40,8 +40,9 @@ struct FuseHandlers::Access {
   fuse_file_info file;
   std::optional<uint32_t> opener;  // of the handle that OPEN will return
   AuditEvent event;
-  std::shared_ptr<Creation> creation;  // of a key that was created for this open
-  bool settled = false;                // the version's name, while it is not known to be there
+  std::shared_ptr<const ProcessInfo> process;  // for the listener; null: there is none
+  std::shared_ptr<Creation> creation;          // of a key that was created for this open
+  bool settled = false;  // the version's name, while it is not known to be there
 
   Access(FuseOps& fuse_ops, Inode& opened, const fuse_file_info& info)
       : ops(fuse_ops), inode(opened), begin(fuse_ops.parts_.loop.now()), file(info) {}
@@ -52,11 +53,15 @@ struct FuseHandlers::Access {
 
   // Call before replying: /proc/<tid> is the caller only while it blocks on us.
   void identify(fuse_req_t req, const PolicySection& section) {
-    if (!ops.parts_.audit.enabled()) return;
+    const bool audited = ops.parts_.audit.enabled();
+    if (!audited && ops.parts_.opens == nullptr) return;
     const fuse_ctx* context = fuse_req_ctx(req);
+    auto caller = ops.parts_.processes.get(context->pid, begin);
+    if (ops.parts_.opens != nullptr) process = caller;
+    if (!audited) return;
     event.time = ops.parts_.loop.clock().wall();
     event.key = inode.entry;
-    event.process = ops.parts_.processes.get(context->pid, begin);
+    event.process = std::move(caller);
     event.section = &section;
     event.uid = context->uid;
     event.gid = context->gid;
@@ -167,8 +172,19 @@ struct FuseHandlers::Access {
     file.keep_cache = 0;
     file.fh = uint64_t{opener.value_or(0)} << 32 | key.version;
     FuseHandlers::settle(ops, inode);
-    // The kernel did not accept it, so there will be no RELEASE.
-    if (fuse_reply_open(req, &file) != 0) let_go();
+    // Once it is answered, the kernel may forget the node, and the request is gone.
+    OpenListener* const listener = process != nullptr ? ops.parts_.opens : nullptr;
+    const KeyRef entry = listener != nullptr ? inode.entry : KeyRef();
+    const uint32_t asked = inode.version();
+    const uint32_t version = key.version;
+    const uid_t uid = fuse_req_ctx(req)->uid;
+    OpenListener::Times times{begin, begin};
+    if (listener != nullptr) times.answered = ops.parts_.loop.now();
+    if (fuse_reply_open(req, &file) != 0) {
+      let_go();  // the kernel did not accept it, so there will be no RELEASE
+    } else if (listener != nullptr) {
+      listener->opened(entry, version, asked, uid, process, times);
+    }
   }
 
   // The kernel uses a size that is too small, and accepts a larger one only from a reply to LOOKUP

@@ -28,36 +28,14 @@
 #include "base/race.h"
 #include "base/result.h"
 #include "fs/rotation/documents.h"
+#include "fs/rotation/consumers.h"
 #include "fs/rotation/feed.h"
+#include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
 #include "fs/rotation/wake.h"
 #include "store/board.h"
 
 namespace keyfs {
-
-struct KeyVersion {
-  std::string id;
-  uint32_t version = 0;
-  bool operator==(const KeyVersion&) const = default;
-};
-
-// A consumer that has to be told of a run.
-struct ConsumerToTell {
-  std::string name;          // unique on this host, printable, at most kMaxConsumerName bytes
-  std::vector<size_t> keys;  // which of the run's keys it uses: their places in the list
-  // How long refresh() may take, the confirmation included. The runner waits that long and a bit.
-  Duration timeout = std::chrono::seconds(30);
-};
-
-// Who uses which keys on this host.
-class HostConsumers {
- public:
-  virtual ~HostConsumers() = default;
-  // Those that use one of these keys and were not seen to open that version of it.
-  virtual std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) = 0;
-  // The ids of all keys that any consumer uses.
-  virtual std::set<std::string> keys_in_use() = 0;
-};
 
 // The keys as this host serves them.
 class HostKeys {
@@ -67,32 +45,6 @@ class HostKeys {
   // its place since: proven by the cache itself, not by the store. False: not yet; what was cached
   // is in doubt from now on, and the agent asks again. Errors: the store's.
   virtual Task<Result<bool>> serves(KeyVersion key, TimePoint deadline) = 0;
-};
-
-struct RefreshRequest {
-  std::string run;
-  std::string host;
-  std::string consumer;
-  std::vector<KeyVersion> keys;  // of the run that it uses
-  Duration timeout{};
-};
-
-struct RefreshOutcome {
-  enum class What {
-    kOk,      // the hook ended well, and what `confirm` asks for was seen
-    kGone,    // the consumer does not run any more: nothing to do
-    kFailed,  // `why`
-  } what = What::kFailed;
-  std::string why;  // in one line, for people; no key bytes and no output of hooks
-};
-
-// Runs a consumer's hook and waits for its confirmation.
-class Refresher {
- public:
-  virtual ~Refresher() = default;
-  // Ends within request.timeout and a second, with everything killed that it had started; also when
-  // the task is dropped. Is called once for a consumer at a time; for several at once.
-  virtual Task<RefreshOutcome> refresh(RefreshRequest request) = 0;
 };
 
 struct AgentOptions {

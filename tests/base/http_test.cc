@@ -89,6 +89,22 @@ TEST_F(Http, a_connection_is_used_again) {
   EXPECT_EQ(server.connections(), 1);
 }
 
+TEST_F(Http, a_connection_of_its_own_is_neither_kept_nor_one_that_was_kept) {
+  TinyServer server(echo());
+  ASSERT_TRUE(send(get(server.url())));
+  for (int i = 0; i < 2; ++i) {
+    HttpRequest request = post(server.url(), "x");
+    request.own_connection = true;
+    auto response = send(std::move(request));
+    ASSERT_TRUE(response) << response.error().message;
+    EXPECT_FALSE(response->reused);
+  }
+  auto response = send(get(server.url()));
+  ASSERT_TRUE(response);
+  EXPECT_TRUE(response->reused);  // the first one
+  EXPECT_EQ(server.connections(), 3);
+}
+
 TEST_F(Http, a_kept_connection_that_the_server_closed_is_no_error) {
   TinyServer server([](auto& connection) {
     connection.read_request();

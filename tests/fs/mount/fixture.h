@@ -347,10 +347,13 @@ inline std::unique_ptr<const Policy> policy_of(std::string_view text) {
 // Everything up to the FuseOps, with the loop running on a thread of its own.
 class FuseSide {
  public:
-  explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {})
+  // `audited_opens` false: the audit is off.
+  explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {},
+                    OpenListener* opens = nullptr, bool audited_opens = true)
       : cache(cache_options),
+        audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock),
         ops(FuseParts{loop, backend, cache, arena, policy, audit, processes, files, metrics,
-                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}},
+                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens},
             std::move(options)) {
     files.add(std::make_unique<TextFile>("version", "keyfs test\n"));
     files.add(std::make_unique<TextFile>("status", "{}\n"));
@@ -393,7 +396,7 @@ class FuseSide {
   FakeBackend backend{loop, cache, arena};
   PolicyHolder policy{policy_of(kTestPolicy)};
   std::shared_ptr<AuditLines> audited = std::make_shared<AuditLines>();
-  Audit audit{std::make_unique<AuditCapture>(audited), log.log(), clock};
+  Audit audit;
   ProcessCache processes{audit_fields};
   VirtualFiles files;
   Metrics metrics;

@@ -1,0 +1,40 @@
+// The consumers of this host as the text of a file: JSON, no key in it.
+//
+//   {"keyfs_consumers": 1, "epoch": "BOOT_ID pid:[N]", "programs": [
+//     {"unit": "nginx.service", "cgroup": "/system.slice/nginx.service", "exe": "/usr/sbin/nginx",
+//      "uid": 0, "seen": "2026-11-22T03:46:00Z", "incomplete": false, "unfollowed": false,
+//      "keys": {"tls-a": 3}, "processes": [[4711, 1234567, {"tls-a": 3}]]}]}
+//
+// A path that is not UTF-8 is "exe_hex" or "cgroup_hex". Unknown fields are ignored.
+//
+// Thread-safety: plain functions. Blocking: text_of() looks at processes; on a worker. Errors:
+// kCorrupt.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "fs/rotation/consumer_table.h"
+#include "fs/rotation/process_id.h"
+
+namespace keyfs {
+
+inline constexpr size_t kMaxConsumerFile = size_t{48} << 20;  // bytes
+
+struct ConsumerText {
+  std::string text;
+  std::vector<ProcessId> ended;  // which the text leaves out; sorted
+};
+// `epoch` (process_epoch()) empty: no process is in it, since it could not be believed later.
+ConsumerText text_of(const ConsumerTable::Programs& programs, const std::string& epoch,
+                     const std::function<bool(const ProcessId&)>& runs = is_running);
+
+// Processes only if they are of this epoch; whether they run still is not looked at.
+Result<std::vector<ConsumerTable::Program>> parse_consumers(std::string_view text,
+                                                            const std::string& epoch);
+
+}  // namespace keyfs

@@ -1,0 +1,249 @@
+#include "fs/rotation/consumers.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "base/file.h"
+#include "base/private_file.h"
+#include "fs/rotation/consumers_impl.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kBatch = 256;  // taken from the ring in one turn of the loop
+constexpr Duration kSaveEvery = 2s;
+constexpr Duration kLookEvery = 1min;  // which processes have ended, and openings seen anew
+constexpr Duration kTellEvery = 1min;
+// Longer ones are taken to be unknown.
+constexpr size_t kMaxPath = 1024;
+
+uint64_t mix(uint64_t value) {  // the finalizer of splitmix64
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
+
+std::string known_path(const std::string& path) { return path.size() <= kMaxPath ? path : ""; }
+
+}  // namespace
+
+Consumers::Consumers(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Consumers::~Consumers() = default;
+
+std::unique_ptr<Consumers> Consumers::open(Loop& loop, Log& log, const ConsumerRules& rules,
+                                           std::string file, Current current,
+                                           ConsumerLimits limits) {
+  auto impl = std::make_unique<Impl>(loop, log, rules, std::move(file), std::move(current), limits);
+  impl->load();
+  return std::unique_ptr<Consumers>(new Consumers(std::move(impl)));
+}
+
+void Consumers::Impl::load() {
+  if (file.empty()) return;
+  constexpr std::string_view kMeans =
+      "which programs use keys is learned anew: "
+      "a rotation tells only those that open a key before it";
+  const auto tell = [&](const std::string& reason) { log.warn(kMeans, {{"reason", reason}}); };
+  auto opened = open_private_file(file, O_RDONLY, Guard::kOurs);
+  if (!opened) {
+    if (::access(file.c_str(), F_OK) == 0 || errno != ENOENT) tell(opened.error().message);
+    return;
+  }
+  std::string text;
+  std::array<char, 65'536> piece;
+  for (;;) {
+    const ssize_t size = ::read(opened->get(), piece.data(), piece.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0 || text.size() > kMaxConsumerFile) {
+      return tell(size < 0 ? os_error(file, "cannot be read").message : file + ": is too large");
+    }
+    if (size == 0) break;
+    text.append(piece.data(), static_cast<size_t>(size));
+  }
+  auto programs = parse_consumers(text, epoch);
+  if (!programs) {
+    const std::string aside = file + ".damaged";
+    const bool moved = std::rename(file.c_str(), aside.c_str()) == 0;
+    return tell(file + ": " + programs.error().message + (moved ? "; it is now " + aside : ""));
+  }
+  for (ConsumerTable::Program& program : *programs) {
+    auto& those = program.processes;
+    those.erase(std::remove_if(those.begin(), those.end(),
+                               [](const auto& process) { return !is_running(process.id); }),
+                those.end());
+    table.restore(std::move(program));
+  }
+  written = std::move(text);
+}
+
+void Consumers::opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
+                       const std::shared_ptr<const ProcessInfo>& process, Times times) {
+  Impl& impl = *impl_;
+  // The same process, key and version: told a moment ago. A process that can't be known by a number
+  // is told apart by what was read of it, which is another one each second.
+  uint64_t tag = mix(process->serial + (impl.look.load(std::memory_order_acquire) << 40));
+  tag = mix(tag ^ reinterpret_cast<uintptr_t>(key.get()));
+  tag = mix(tag ^ (uint64_t{asked != 0} << 63) ^ (uint64_t{version} << 31) ^ uid);
+  std::atomic<uint64_t>& slot = impl.seen[tag % impl.seen.size()];
+  if (slot.load(std::memory_order_relaxed) == tag) return;
+  Impl::Opening opening{key, process, times, version, asked, uid};
+  if (!impl.ring.push(opening)) {
+    impl.lost.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  slot.store(tag, std::memory_order_relaxed);
+  if (!impl.coming.exchange(true)) {
+    impl.loop.post([&impl] { impl.take_all(); });
+  }
+}
+
+void Consumers::Impl::take_all() {
+  // Whoever pushes from here on comes again, if it is not seen below.
+  coming = false;
+  size_t taken = 0;
+  while (taken < kBatch) {
+    const auto opening = ring.pop();
+    if (!opening) break;
+    take(*opening);
+    ++taken;
+  }
+  if (taken == kBatch && !coming.exchange(true)) {
+    loop.post([this] { take_all(); });
+  }
+  if (taken != 0) {
+    for (OneShot<bool>* waiter : waiting) waiter->set(true);
+  }
+}
+
+std::optional<ProcessId> Consumers::Impl::process_of(const ProcessInfo& info, TimePoint then) {
+  auto& [serial, process] = identified[info.serial % identified.size()];
+  if (serial != info.serial) {
+    serial = info.serial;
+    process = process_as_of(info.pid, then);
+  }
+  return process;
+}
+
+void Consumers::Impl::take(const Opening& opening) {
+  const ProcessInfo& info = *opening.process;
+  Who who;
+  who.cgroup = known_path(info.cgroup);
+  who.unit = unit_of(who.cgroup);
+  who.executable = known_path(without_deleted(info.executable));
+  who.uid = opening.uid;
+  const std::string_view id = opening.key->id();
+  if (opening.asked != 0) {
+    // By its number: to encrypt with, if it is the current one; else to decrypt, which is no use of
+    // it that a rotation has to end.
+    uint32_t now = current ? current(*opening.key) : 0;
+    if (now == 0) now = std::max(opening.version, table.last_version(who, id));
+    if (now != opening.version) return;
+  }
+  const bool knowable = info.pid > 0;
+  const auto process = knowable ? process_of(info, opening.times.begun) : std::nullopt;
+  const ConsumerTable::Use use{opening.version, opening.times};
+  if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
+    changed();
+  }
+}
+
+void Consumers::set_rules(const ConsumerRules& rules) {
+  impl_->rules = &rules;
+  impl_->table.set_rules(rules);
+  impl_->changed();
+}
+
+const ConsumerRules& Consumers::rules() const { return *impl_->rules; }
+
+void Consumers::on_change(std::function<void()> changed) { impl_->on_change = std::move(changed); }
+
+Task<Result<ConsumerText>> Consumers::Impl::text() {
+  // A copy, which the worker may look at as long as a disk hangs.
+  const auto copy = std::make_shared<const ConsumerTable::Programs>(table.programs());
+  const std::function<Result<ConsumerText>()> work = [copy, of = epoch, path = file,
+                                                      before = written]() -> Result<ConsumerText> {
+    ConsumerText made = text_of(*copy, of);
+    if (path.empty() || made.text == before) return made;
+    if (auto ok = write_whole_file(path, made.text, true, 0600); !ok) return fail(ok.error());
+    return made;
+  };
+  co_return co_await disk.run(work);
+}
+
+Task<bool> Consumers::Impl::save() {
+  while (saving) co_await loop.sleep_for(20ms);
+  struct Saving {
+    explicit Saving(bool& on) : flag(on) { flag = true; }
+    Saving(const Saving&) = delete;
+    Saving& operator=(const Saving&) = delete;
+    ~Saving() { flag = false; }
+    bool& flag;
+  } now(saving);
+  take_all();
+  dirty = false;
+  auto made = co_await text();
+  if (!made) {
+    dirty = true;
+    if (save_error != made.error().message) {
+      log.warn(
+          "could not save which programs use keys: after a restart of keyfs a rotation may not "
+          "tell all of them",
+          {{"reason", made.error().message}});
+    }
+    save_error = made.error().message;
+    co_return false;
+  }
+  save_error.clear();
+  written = std::move(made->text);
+  table.remove(made->ended);
+  co_return true;
+}
+
+Task<bool> Consumers::save() { return impl_->save(); }
+
+void Consumers::Impl::tell_missed() {
+  const uint64_t missed = table.missed() + lost.load(std::memory_order_relaxed);
+  const TimePoint now = loop.now();
+  if (missed == told_missed || (told_at != TimePoint::min() && now - told_at < kTellEvery)) return;
+  log.warn("more programs use keys than can be remembered: a rotation may not tell all of them",
+           {{"openings", missed - told_missed},
+            {"programs", uint64_t{table.programs().size()}},
+            {"uses", uint64_t{table.uses()}}});
+  told_missed = missed;
+  told_at = now;
+}
+
+Task<void> Consumers::keep() {
+  Impl& impl = *impl_;
+  TimePoint looked = impl.loop.now();
+  for (;;) {
+    co_await impl.loop.sleep_for(kSaveEvery);
+    impl.take_all();
+    impl.tell_missed();
+    const TimePoint now = impl.loop.now();
+    const bool look = now - looked >= kLookEvery;
+    if (look) {
+      looked = now;
+      look_closely();
+      const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(impl.limits.keep);
+      if (impl.table.forget_unseen_since(impl.loop.clock().wall() - keep)) impl.changed();
+    }
+    if (!impl.dirty && !look) continue;
+    co_await impl.save();
+    // A disk that is slow is not asked all the time.
+    const Duration took = impl.loop.now() - now;
+    if (took > 100ms) co_await impl.loop.sleep_for(std::min<Duration>(took * 20, 1min));
+  }
+}
+
+}  // namespace keyfs

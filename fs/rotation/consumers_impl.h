@@ -1,0 +1,88 @@
+// What the files of Consumers share: consumers.cc learns and keeps, consumers_asked.cc answers.
+//
+// Thread-safety, ownership, blocking: as Consumers'.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/lazy_worker.h"
+#include "fs/audit/audit_ring.h"
+#include "fs/rotation/consumer_file.h"
+#include "fs/rotation/consumer_table.h"
+#include "fs/rotation/consumers.h"
+
+namespace keyfs {
+
+struct Consumers::Impl {
+  struct Opening {
+    KeyRef key;
+    std::shared_ptr<const ProcessInfo> process;
+    OpenListener::Times times{};
+    uint32_t version = 0;
+    uint32_t asked = 0;
+    uid_t uid = 0;
+  };
+
+  Impl(Loop& io, Log& operators_log, const ConsumerRules& first_rules, std::string path,
+       Current current_of, ConsumerLimits the_limits)
+      : loop(io),
+        log(operators_log),
+        rules(&first_rules),
+        file(std::move(path)),
+        current(std::move(current_of)),
+        limits(the_limits),
+        epoch(process_epoch()),
+        table(first_rules, the_limits),
+        disk(io, "keyfs-consumers") {}
+
+  void load();
+  void take_all();
+  void take(const Opening& opening);
+  std::optional<ProcessId> process_of(const ProcessInfo& info, TimePoint then);
+  Task<bool> save();
+  Task<Result<ConsumerText>> text();
+  Task<bool> news();
+  void tell_missed();
+  void changed() {
+    dirty = true;
+    if (on_change) on_change();
+  }
+
+  Loop& loop;
+  Log& log;
+  const ConsumerRules* rules;
+  const std::string file;
+  const Current current;
+  const ConsumerLimits limits;
+  const std::string epoch;
+
+  // From any thread.
+  AuditRing<Opening> ring{16'384};
+  std::array<std::atomic<uint64_t>, 4096> seen{};  // openings that were told a moment ago
+  std::atomic<uint64_t> look{1};                   // raised to have everything told again
+  std::atomic<bool> coming{false};
+  std::atomic<uint64_t> lost{0};
+
+  // On the loop's.
+  ConsumerTable table;
+  LazyWorker disk;
+  std::array<std::pair<uint64_t, std::optional<ProcessId>>, 1024> identified{};  // by serial
+  std::list<OneShot<bool>*> waiting;
+  std::function<void()> on_change;
+  bool dirty = false;  // something to write
+  bool saving = false;
+  std::string written;  // the text of the file
+  std::string save_error;
+  uint64_t told_missed = 0;
+  TimePoint told_at = TimePoint::min();
+};
+
+}  // namespace keyfs

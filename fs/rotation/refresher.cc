@@ -1,0 +1,303 @@
+#include "fs/rotation/refresher.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "base/race.h"
+#include "fs/rotation/hook_threads.h"
+#include "fs/rotation/process_id.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+using What = RefreshOutcome::What;
+
+// After a program's own deadline, so that it is killed, and said to be, first.
+constexpr Duration kToKill = 800ms;
+constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// Of a hook: nothing, if it went well.
+using Ended = std::optional<RefreshOutcome>;
+
+Ended failed(std::string why) { return RefreshOutcome{What::kFailed, std::move(why)}; }
+Ended gone(std::string why) { return RefreshOutcome{What::kGone, std::move(why)}; }
+
+std::string property(std::string_view text, std::string_view name) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == '=') {
+      return std::string(line.substr(name.size() + 1));
+    }
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+  }
+  return "";
+}
+
+std::string why_of(const std::vector<Consumers::Behind>& missing, Duration within) {
+  const Consumers::Behind& first = missing.front();
+  const std::string key = first.key + "/" + std::to_string(first.wanted);
+  const std::string time = " within " + to_text(within);
+  std::string reason;
+  if (first.processes == 0) {
+    reason = "nobody of it has opened " + key + time;
+    if (first.uses != 0) reason += " (version " + std::to_string(first.uses) + " was the last)";
+  } else {
+    const bool one = first.processes == 1;
+    reason = std::to_string(first.processes) + (one ? " process has" : " processes have") +
+             " not opened " + key + time + ": pid ";
+    for (size_t i = 0; i < first.pids.size(); ++i) {
+      reason += (i == 0 ? "" : ", ") + std::to_string(first.pids[i]);
+    }
+    if (first.processes > first.pids.size()) {
+      reason += " and " + std::to_string(first.processes - first.pids.size()) + " more";
+    }
+  }
+  const size_t others = missing.size() - 1;
+  if (others != 0) {
+    reason +=
+        "; the same of " + std::to_string(others) + (others == 1 ? " more key" : " more keys");
+  }
+  return reason;
+}
+
+}  // namespace
+
+std::string_view to_string(RefreshOutcome::What what) {
+  switch (what) {
+    case What::kOk:
+      return "ok";
+    case What::kFailed:
+      return "failed";
+    case What::kGone:
+      return "gone";
+  }
+  return "failed";
+}
+
+struct HostRefresher::Impl {
+  Impl(Loop& io, CurlPoller& curl, SecretArena& secrets, Consumers& those, Options with)
+      : loop(io),
+        poller(curl),
+        arena(secrets),
+        consumers(those),
+        options(std::move(with)),
+        programs(io, options.programs) {}
+
+  Task<Ended> run(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
+  Ended signal(const ConsumerRule& rule, const RefreshRequest& request);
+  Ended watch(const ConsumerRule& rule, const RefreshRequest& request);
+  Task<Ended> exec(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
+  Task<Ended> systemd(const ConsumerRule& rule, TimePoint deadline);
+  Task<Ended> http(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
+
+  Task<Result<HookEnd>> program(std::vector<std::string> arguments,
+                                std::vector<std::string> environment, size_t output,
+                                TimePoint deadline);
+  Result<HttpClient*> http_client();
+
+  Loop& loop;
+  CurlPoller& poller;
+  SecretArena& arena;
+  Consumers& consumers;
+  const Options options;
+  HookThreads programs;
+  std::unique_ptr<HttpClient> client;
+};
+
+HostRefresher::HostRefresher(Loop& loop, CurlPoller& poller, SecretArena& arena,
+                             Consumers& consumers, Options options)
+    : impl_(std::make_unique<Impl>(loop, poller, arena, consumers, std::move(options))) {
+  // Reads the system's certificates: here, where nothing is served yet. What fails is told by the
+  // first hook that needs it.
+  if (consumers.rules().any(RefreshKind::kHttp)) (void)impl_->http_client();
+}
+
+HostRefresher::~HostRefresher() = default;
+
+Task<RefreshOutcome> HostRefresher::refresh(RefreshRequest request) {
+  Impl& impl = *impl_;
+  const ConsumerRule* found = impl.consumers.rules().find(request.consumer);
+  RefreshOutcome outcome;
+  if (found == nullptr) {
+    outcome.what = What::kGone;
+    outcome.why = "this host's configuration no longer names it";
+    co_return outcome;
+  }
+  const ConsumerRule rule = *found;  // others may be loaded meanwhile
+  const Duration timeout = std::min<Duration>(request.timeout, rule.timeout);
+  const TimePoint deadline = impl.loop.now() + timeout;
+  const TimePoint since = impl.consumers.look_closely();
+  const Ended ended = co_await impl.run(rule, request, deadline);
+  if (ended) co_return *ended;
+  if (rule.confirm == Confirm::kOpen) {
+    const auto missing =
+        co_await impl.consumers.confirmed(request.consumer, request.keys, since, deadline);
+    if (!missing.empty()) {
+      outcome.why = why_of(missing, timeout);
+      co_return outcome;
+    }
+  }
+  outcome.what = What::kOk;
+  co_return outcome;
+}
+
+Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequest& request,
+                                     TimePoint deadline) {
+  switch (rule.refresh.kind) {
+    case RefreshKind::kSignal:
+      co_return signal(rule, request);
+    case RefreshKind::kExec:
+      co_return co_await exec(rule, request, deadline);
+    case RefreshKind::kSystemd:
+      co_return co_await systemd(rule, deadline);
+    case RefreshKind::kHttp:
+      co_return co_await http(rule, request, deadline);
+    case RefreshKind::kWatch:
+      break;
+  }
+  co_return watch(rule, request);
+}
+
+Ended HostRefresher::Impl::watch(const ConsumerRule& rule, const RefreshRequest& request) {
+  if (consumers.has_unknown_processes(rule.name, request.keys) ||
+      !consumers.running(rule.name, request.keys).empty()) {
+    return std::nullopt;
+  }
+  return gone("no process that opened the keys runs");
+}
+
+Ended HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest& request) {
+  size_t sent = 0;
+  std::string refused;
+  for (const Consumers::Running& one : consumers.running(rule.name, request.keys)) {
+    switch (send_signal(one.process, one.program, rule.refresh.signal)) {
+      case Sent::kSent:
+        ++sent;
+        break;
+      case Sent::kRefused:
+        refused = "keyfs (uid " + std::to_string(::geteuid()) + ") can't signal pid " +
+                  std::to_string(one.process.pid) + ": " + std::strerror(errno);
+        break;
+      case Sent::kGone:
+        break;
+    }
+  }
+  if (!refused.empty()) return failed(std::move(refused));
+  if (consumers.has_unknown_processes(rule.name, request.keys)) {
+    return failed(
+        "some of its processes get no signal, since keyfs can't tell them apart (they run in "
+        "another "
+        "PID namespace, or are too many): use exec:, systemd: or http:");
+  }
+  if (sent == 0) return gone("no process that opened the keys runs");
+  return std::nullopt;
+}
+
+Task<Result<HookEnd>> HostRefresher::Impl::program(std::vector<std::string> arguments,
+                                                   std::vector<std::string> environment,
+                                                   size_t output, TimePoint deadline) {
+  HookProgram program;
+  program.arguments = std::move(arguments);
+  program.environment = std::move(environment);
+  program.environment.push_back(kPath);
+  program.until = std::chrono::steady_clock::now() + (deadline - loop.now());
+  program.output = output;
+  const std::string path = program.arguments.at(0);
+  auto task = programs.run(std::move(program));
+  co_return co_await before(loop, deadline + kToKill, path, std::move(task));
+}
+
+Task<Ended> HostRefresher::Impl::exec(const ConsumerRule& rule, const RefreshRequest& request,
+                                      TimePoint deadline) {
+  std::vector<std::string> arguments{rule.refresh.target};
+  std::vector<std::string> environment{
+      "KEYFS_RUN=" + request.run, "KEYFS_CONSUMER=" + request.consumer,
+      "KEYFS_KEYS=" + to_string(std::span<const KeyVersion>(request.keys)),
+      "KEYFS_HOST=" + request.host};
+  const auto end = co_await program(std::move(arguments), std::move(environment), 0, deadline);
+  if (!end) co_return failed(end.error().message);
+  if (end->well() || (rule.confirm == Confirm::kNone && !end->killed)) co_return std::nullopt;
+  co_return failed(rule.refresh.target + " " + to_string(*end));
+}
+
+Task<Ended> HostRefresher::Impl::systemd(const ConsumerRule& rule, TimePoint deadline) {
+  const std::string& unit = rule.refresh.target;
+  constexpr size_t kAnswer = 4096;
+  std::vector<std::string> ask{options.systemctl,
+                               "--no-ask-password",
+                               "show",
+                               "--property=LoadState,ActiveState",
+                               "--",
+                               unit};
+  const std::vector<std::string> environment{"LC_ALL=C"};
+  const auto state = co_await program(std::move(ask), environment, kAnswer, deadline);
+  if (!state) co_return failed(state.error().message);
+  if (!state->well()) {
+    co_return failed("systemd could not be asked about " + unit + ": " + options.systemctl +
+                     " show " + to_string(*state));
+  }
+  const std::string load = property(state->output, "LoadState");
+  const std::string active = property(state->output, "ActiveState");
+  if (active == "inactive" || active == "failed" || active == "deactivating") {
+    co_return gone(load == "not-found" ? "there is no unit " + unit
+                                       : "unit " + unit + " does not run (" + active + ")");
+  }
+  // A unit that stopped meanwhile is not to be started.
+  const std::string verb = rule.refresh.verb == "restart" ? "try-restart" : rule.refresh.verb;
+  std::vector<std::string> act{options.systemctl, "--no-ask-password", verb, "--", unit};
+  const auto end = co_await program(std::move(act), environment, 0, deadline);
+  if (!end) co_return failed(end.error().message);
+  if (end->killed) {
+    co_return failed("systemctl " + verb + " " + unit +
+                     " did not end in time; systemd may be at it still");
+  }
+  if (end->well() || rule.confirm == Confirm::kNone) co_return std::nullopt;
+  co_return failed("systemctl " + verb + " " + unit + " " + to_string(*end) +
+                   "; systemctl status " + unit + " tells why");
+}
+
+Result<HttpClient*> HostRefresher::Impl::http_client() {
+  if (client == nullptr) {
+    HttpClientOptions with = options.http;
+    with.http2 = false;
+    auto made = HttpClient::create(loop, poller, arena, std::move(with));
+    if (!made) return fail(made.error());
+    client = std::move(*made);
+  }
+  return client.get();
+}
+
+Task<Ended> HostRefresher::Impl::http(const ConsumerRule& rule, const RefreshRequest& request,
+                                      TimePoint deadline) {
+  const auto made = http_client();
+  if (!made) co_return failed(made.error().message);
+  HttpRequest asked(rule.refresh.verb, rule.refresh.target, deadline);
+  asked.own_connection = true;  // a hook is run once at most
+  if (rule.refresh.verb != "GET") {
+    nlohmann::json keys = nlohmann::json::array();
+    for (const KeyVersion& key : request.keys) keys.push_back(to_string(key));
+    const nlohmann::json body = {{"run", request.run},
+                                 {"consumer", request.consumer},
+                                 {"host", request.host},
+                                 {"keys", std::move(keys)}};
+    asked.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    asked.headers.push_back({"Content-Type", "application/json"});
+  }
+  const auto reply = co_await (*made)->send(std::move(asked));
+  if (!reply) co_return failed(reply.error().message);
+  const int status = reply->status;
+  if ((status >= 200 && status < 300) || rule.confirm == Confirm::kNone) co_return std::nullopt;
+  std::string reason = host_of(rule.refresh.target) + " answered " + std::to_string(status);
+  if (status >= 300 && status < 400) reason += "; redirects are not followed";
+  co_return failed(std::move(reason));
+}
+
+}  // namespace keyfs
