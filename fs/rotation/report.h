@@ -49,7 +49,7 @@ enum class NotifyState {
   kFailed,
 };
 
-// The words of JSON and text: "not-tried", "done" for kMarked.
+// The words of JSON and text: "not tried", "done" for kMarked.
 std::string_view to_string(ConsumerState state);
 std::string_view to_string(NotifyState state);
 
