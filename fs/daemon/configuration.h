@@ -13,6 +13,7 @@
 #include "base/secret.h"
 #include "fs/daemon/settings.h"
 #include "fs/policy/policy.h"
+#include "fs/rotation/settings.h"
 
 namespace keyfs {
 
@@ -26,6 +27,7 @@ struct ConfigurationSource {
 struct Configuration {
   ConfigFile file;
   Settings settings;
+  RotationSettings rotation;
   std::unique_ptr<const Policy> policy;
   std::string embedded;  // the directory, absolute; empty: `file` was read
 };

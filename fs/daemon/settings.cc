@@ -93,8 +93,12 @@ Result<Settings> read_settings(const ConfigFile& file, size_t regions) {
 }
 
 Result<void> check_sections(const ConfigFile& file) {
-  return file.check_kinds(
-      {{"keyfs", false}, {"store", false}, {"region", true}, {"keys", true}, {"admin", false}});
+  return file.check_kinds({{"keyfs", false},
+                           {"store", false},
+                           {"region", true},
+                           {"rotation", false},
+                           {"keys", true},
+                           {"admin", false}});
 }
 
 Result<std::string> embedded_config(const std::string& dir, uid_t user) {

@@ -14,7 +14,7 @@ constexpr size_t kMostReason = 200;
 constexpr size_t kMostKeys = 20;  // and "80 more"
 constexpr size_t kMostHosts = 20;
 constexpr size_t kMostHead = 1200;  // characters
-constexpr size_t kMostTail = 400;   // of each line after what failed
+constexpr size_t kMostTail = 400;   // of the keys, and of each line after what failed
 constexpr std::string_view kCut = "…";
 
 std::string safe(std::string_view text, size_t most) {
@@ -65,7 +65,7 @@ std::string keys_of(const RunReport& report) {
     if (key.version != 0) word += "/" + std::to_string(key.version);
     words.push_back(std::move(word));
   }
-  return first_of(words, kMostKeys);
+  return shortened(first_of(words, kMostKeys), kMostTail);
 }
 
 // A line for each that somebody has to look at.

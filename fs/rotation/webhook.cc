@@ -101,8 +101,9 @@ Task<Result<SecretBytes>> Webhook::url() {
   TaskGroup<Result<SecretBytes>> reading(http_.loop());
   reading.start(files_.run(std::move(job)));
   auto read = co_await reading.next(http_.loop().now() + times_.try_time);
-  if (!read)
+  if (!read) {
     co_return fail(Code::kTimeout, "webhook_file: " + file_ + ": its disk does not answer");
+  }
   co_return std::move(read->value);
 }
 

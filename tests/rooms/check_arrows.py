@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 
-# A room, and those that it may stand on (DESIGN: cli -> daemon -> mount -> upkeep -> audit -> keys -> policy -> kms, store -> base).
+# A room, and those that it may stand on (DESIGN: cli -> daemon -> mount, rotation -> upkeep -> audit -> keys -> policy -> kms, store -> base).
 BASE = {"base"}
 LOW = BASE | {"kms", "store"}
 MAY_SEE = {
@@ -25,9 +25,10 @@ MAY_SEE = {
     "fs/keys": LOW | {"store/sqlite"},
     "fs/audit": LOW | {"fs/policy", "fs/keys"},
     "fs/upkeep": LOW | {"fs/policy", "fs/keys", "fs/audit"},
+    "fs/rotation": LOW | {"fs/policy", "fs/keys", "fs/audit", "fs/upkeep"},
     "fs/mount": LOW | {"fs/policy", "fs/keys", "fs/audit", "fs/upkeep"},
-    "fs/daemon": LOW | {"base/aws", "store/dynamodb", "store/etcd", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/mount"},
-    "fs/cli": LOW | {"base/aws", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/mount", "fs/daemon"},
+    "fs/daemon": LOW | {"base/aws", "store/dynamodb", "store/etcd", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount"},
+    "fs/cli": LOW | {"base/aws", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount", "fs/daemon"},
 }
 
 
