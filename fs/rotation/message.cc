@@ -49,20 +49,21 @@ std::string shortened(std::string_view text, size_t most) {
   return std::string(text.substr(0, end)) + std::string(kCut);
 }
 
-std::string first_of(const std::vector<std::string>& words, size_t most) {
+// `others`: that are not even in `words`.
+std::string first_of(const std::vector<std::string>& words, size_t most, size_t others = 0) {
   std::string text;
   for (size_t i = 0; i < std::min(most, words.size()); ++i) {
     text += (i == 0 ? "" : ", ") + words[i];
   }
-  if (words.size() > most) text += " and " + std::to_string(words.size() - most) + " more";
-  return text;
+  others += words.size() - std::min(most, words.size());
+  return others == 0 ? text : text + " and " + std::to_string(others) + " more";
 }
 
 std::string keys_of(const RunReport& report) {
   std::vector<std::string> words;
   for (const RotatedKey& key : report.keys) {
     std::string word = name(key.id);
-    if (key.version != 0) word += "/" + std::to_string(key.version);
+    if (key.state == RotatedKey::State::kCurrent) word += "/" + std::to_string(key.version);
     words.push_back(std::move(word));
   }
   return shortened(first_of(words, kMostKeys), kMostTail);
@@ -72,8 +73,8 @@ std::string keys_of(const RunReport& report) {
 std::vector<std::string> trouble_in(const RunReport& report) {
   std::vector<std::string> lines;
   for (const RotatedKey& key : report.keys) {
-    if (key.current) continue;
-    lines.push_back("• key *" + name(key.id) + "* is overdue" +
+    if (key.state == RotatedKey::State::kCurrent) continue;
+    lines.push_back("• key *" + name(key.id) + "*: " + std::string(to_string(key.state)) +
                     (key.reason.empty() ? "" : ": " + reason(key.reason)));
   }
   for (const auto state :
@@ -105,7 +106,7 @@ void add_lines(std::string& text, const std::vector<std::string>& lines, size_t 
   }
 }
 
-std::string next_steps(const RunReport& report, const RunCounts& counts) {
+std::string next_steps(const RunReport& report, const ReportCounts& counts) {
   const std::string run = safe(report.run, kMostRun);
   std::string text = "\n`keyfs rotation show " + run + "`";
   if (counts.failed + counts.unknown + counts.not_tried != 0) {
@@ -122,11 +123,12 @@ std::string with_details(const RunReport& report, const std::string& head) {
   if (!report.not_heard_from.empty()) {
     std::vector<std::string> hosts;
     for (const std::string& host : report.not_heard_from) hosts.push_back(name(host));
-    end += shortened("\nnot heard from: " + first_of(hosts, kMostHosts), kMostTail);
+    end += shortened("\nnot heard from: " + first_of(hosts, kMostHosts, report.not_heard_from_more),
+                     kMostTail);
   }
   std::vector<std::string> gaps;
   for (const RotatedKey& key : report.keys) {
-    for (const auto& gap : key.missing) gaps.push_back(name(key.id) + " in " + name(gap.region));
+    for (const auto& region : key.missing) gaps.push_back(name(key.id) + " in " + name(region));
   }
   if (!gaps.empty()) end += shortened("\nnot wrapped yet: " + first_of(gaps, kMostKeys), kMostTail);
   if (!summary.complete()) end += next_steps(report, summary.counts);
@@ -157,7 +159,7 @@ std::string escaped_for_slack(std::string_view text) {
 std::string message_of_end(const RunReport& report) {
   const RunSummary summary = report.summary();
   const std::string text = "keyfs: run " + name(report.run) + " of " + keys_of(report) + ": " +
-                           (summary.complete() ? "done" : "*done in part*") + ", " +
+                           (summary.complete() ? "complete" : "*done in part*") + ", " +
                            to_text(summary.counts);
   return with_details(report, text);
 }
@@ -170,11 +172,11 @@ std::string message_of_stop(const RunReport& report) {
   return with_details(report, text);
 }
 
-std::string message_of_takeover(const RunReport& report, const Takeover& takeover) {
-  const RunCounts counts = report.counts();
-  return "keyfs: run " + name(report.run) + " of " + keys_of(report) + " was taken over by " +
-         name(takeover.to) + " from " + name(takeover.from) +
-         ", which is not heard from; it goes on: " + to_text(counts);
+std::string message_of_takeover(const RunReport& report) {
+  return "keyfs: run " + name(report.run) + " of " + keys_of(report) +
+         " was taken over, since its host was not heard from" +
+         (report.takeovers.empty() ? "" : " (" + reason(report.takeovers.back()) + ")") +
+         "; it goes on: " + to_text(report.counts());
 }
 
 std::string webhook_body(std::string_view text) {

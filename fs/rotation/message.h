@@ -23,8 +23,8 @@ inline constexpr size_t kMaxMessage = 3000;
 // The text of the one message of a run that has ended: what failed, where and why; who was not heard
 // from; what to do next.
 std::string message_of_end(const RunReport& report);
-// The text of a message that a run was taken over.
-std::string message_of_takeover(const RunReport& report, const Takeover& takeover);
+// The text of a message that a run was taken over, the last of its takeovers.
+std::string message_of_takeover(const RunReport& report);
 // The text of a message that a run was stopped.
 std::string message_of_stop(const RunReport& report);
 

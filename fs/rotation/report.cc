@@ -4,6 +4,20 @@
 
 namespace keyfs {
 
+std::string_view to_string(RotatedKey::State state) {
+  switch (state) {
+    case RotatedKey::State::kWaiting:
+      return "waiting";
+    case RotatedKey::State::kCurrent:
+      return "current";
+    case RotatedKey::State::kOverdue:
+      return "overdue";
+    case RotatedKey::State::kRefused:
+      break;
+  }
+  return "refused";
+}
+
 std::string_view to_string(ConsumerState state) {
   switch (state) {
     case ConsumerState::kWaiting:
@@ -48,18 +62,22 @@ std::string_view RunSummary::word() const {
       return "waiting";
     case RunState::kEnrolling:
       return "enrolling";
-    case RunState::kRunning:
-      return "running";
+    case RunState::kRotating:
+      return "rotating";
+    case RunState::kTelling:
+      return "telling";
+    case RunState::kStopping:
+      return "stopping";
     case RunState::kStopped:
       return "stopped";
     case RunState::kEnded:
       break;
   }
-  return complete() ? "done" : "partial";
+  return complete() ? "complete" : "in part";
 }
 
-RunCounts RunReport::counts() const {
-  RunCounts counts;
+ReportCounts RunReport::counts() const {
+  ReportCounts counts;
   counts.consumers = consumers.size();
   for (const ConsumerReport& consumer : consumers) {
     switch (consumer.state) {
@@ -89,9 +107,9 @@ RunCounts RunReport::counts() const {
         break;
     }
   }
-  counts.not_heard_from = not_heard_from.size();
+  counts.not_heard_from = not_heard_from.size() + not_heard_from_more;
   for (const RotatedKey& key : keys) {
-    if (!key.current) {
+    if (key.state != RotatedKey::State::kCurrent) {
       ++counts.keys_not_current;
     } else if (!key.missing.empty()) {
       ++counts.keys_with_gaps;

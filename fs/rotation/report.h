@@ -1,8 +1,8 @@
 // What became of a run: which keys got a new version, which consumers were told and how that ended,
 // who was not heard from. The same for a run that is still under way.
 //
-// A report holds no key, plain or wrapped. What a hook has written is in it only where the host was
-// told to keep it (keep_hook_output), and is shown only to who asks for it: a hook may print secrets.
+// A report holds no key, plain or wrapped. What a hook has written is shown only to who asks for it:
+// a hook may print secrets.
 //
 // Everything in it but times and numbers comes from the board, which other hosts write: it is made
 // safe for a terminal where it is shown.
@@ -24,10 +24,12 @@ namespace keyfs {
 
 enum class RunState {
   kWaiting,    // it was asked for, or a retry of it was, and nobody has taken it up yet
+  kRotating,   // new versions are made
   kEnrolling,  // hosts say which consumers they have
-  kRunning,
+  kTelling,    // consumers are told
+  kStopping,   // by stop_after, or by hand: those under way are waited for; `stopped` says why
   kEnded,
-  kStopped,  // by stop_after, or by hand; `stopped` says why
+  kStopped,  // the same, and over
 };
 
 enum class ConsumerState {
@@ -49,21 +51,20 @@ enum class NotifyState {
   kFailed,
 };
 
-// The words of JSON and text: "not tried", "done" for kMarked.
-std::string_view to_string(ConsumerState state);
-std::string_view to_string(NotifyState state);
-
 struct RotatedKey {
-  struct Missing {
-    std::string region;
-    std::string reason;
+  enum class State {
+    kWaiting,
+    kCurrent,  // the new version is: consumers are told of it
+    kOverdue,  // it could not be made or tested now, and is tried again; the old one is current
+    kRefused,  // it can't be made, and is not tried again
   };
   std::string id;
-  uint32_t version = 0;  // the new one; 0: none could be made
-  uint32_t before = 0;   // the one that was current; 0: unknown
-  bool current = true;   // false: it is overdue, `reason` says why, and nobody was told of it
-  std::string reason;
-  std::vector<Missing> missing;  // regions in which the new version is not wrapped yet
+  State state = State::kWaiting;
+  uint32_t version = 0;  // that is current now; 0: unknown
+  uint32_t before = 0;   // that was current; 0: unknown
+  // Regions in which the new version should be wrapped and is not.
+  std::vector<std::string> missing;
+  std::string reason;  // of kOverdue, kRefused, and of the first that is missing
 };
 
 struct ConsumerReport {
@@ -74,17 +75,10 @@ struct ConsumerReport {
   std::vector<std::string> keys;      // "id/version"
   std::optional<WallTime> begun;      // when its hook began
   std::optional<WallTime> ended;      // confirmed, failed, marked
-  std::optional<std::string> output;  // the end of what the hook wrote, if it was kept
+  std::optional<std::string> output;  // the end of what the hook wrote, where it was kept
 };
 
-struct Takeover {
-  uint64_t epoch = 0;  // of the new holder
-  std::string from;
-  std::string to;
-  WallTime at{};
-};
-
-struct RunCounts {
+struct ReportCounts {
   size_t consumers = 0;  // all of them
   size_t waiting = 0;
   size_t running = 0;
@@ -113,14 +107,14 @@ struct RunSummary {
   std::vector<std::string> keys;  // ids
   std::optional<WallTime> begun;
   std::optional<WallTime> ended;
-  RunCounts counts;
+  ReportCounts counts;
 
   bool has_ended() const { return state == RunState::kEnded || state == RunState::kStopped; }
   // It has ended, every consumer is told, every key is whole.
   bool complete() const {
     return state == RunState::kEnded && counts.all_told() && counts.keys_with_gaps == 0;
   }
-  // "waiting", "enrolling", "running", "done", "partial", "stopped".
+  // "waiting", "rotating", "enrolling", "telling", "stopping", "complete", "in part", "stopped".
   std::string_view word() const;
 };
 
@@ -135,13 +129,19 @@ struct RunReport {
   std::vector<RotatedKey> keys;
   std::vector<ConsumerReport> consumers;
   std::vector<std::string> not_heard_from;  // hosts
-  std::vector<Takeover> takeovers;
+  size_t not_heard_from_more = 0;           // and so many others
+  std::vector<std::string> takeovers;       // "web-1 -> web-2", the last ones
   NotifyState notify = NotifyState::kNone;
   std::string notify_reason;  // of kFailed
 
-  RunCounts counts() const;
+  ReportCounts counts() const;
   RunSummary summary() const;
 };
+
+// The words of JSON and text: "not tried", "done" for kMarked.
+std::string_view to_string(RotatedKey::State state);
+std::string_view to_string(ConsumerState state);
+std::string_view to_string(NotifyState state);
 
 struct ReportParts {
   bool output = false;         // what hooks wrote
@@ -151,14 +151,14 @@ struct ReportParts {
 // {"run", "epoch", "state", "complete", "holder", "begun", "ended", "counts", "keys", "consumers",
 // "not_heard_from", "takeovers", "stopped", "notify", "notify_reason"}; null for what is not known.
 nlohmann::ordered_json to_json(const RunReport& report, const ReportParts& parts = {});
-nlohmann::ordered_json to_json(const RunCounts& counts);
+nlohmann::ordered_json to_json(const ReportCounts& counts);
 // One element of a list of runs: {"run", "state", "begun", "ended", "counts", "keys"}.
 nlohmann::ordered_json to_json(const RunSummary& summary);
 
 // Several lines for people.
 std::string to_text(const RunReport& report, const ReportParts& parts = {});
 // "64 ok, 1 failed of 65 consumers", without what there is none of.
-std::string to_text(const RunCounts& counts);
+std::string to_text(const ReportCounts& counts);
 
 // For text from others: control characters become "?", and what is longer than `most` bytes is cut.
 std::string plain_text(std::string_view text, size_t most);

@@ -13,16 +13,11 @@ Json or_null(const std::optional<WallTime>& time) {
 }
 
 Json to_json(const RotatedKey& key) {
-  Json missing = Json::array();
-  for (const auto& gap : key.missing) {
-    missing.push_back({{"region", gap.region}, {"reason", gap.reason}});
-  }
-  Json json = {{"id", key.id}};
+  Json json = {{"id", key.id}, {"state", to_string(key.state)}};
   json["version"] = key.version != 0 ? Json(key.version) : Json();
   json["before"] = key.before != 0 ? Json(key.before) : Json();
-  json["current"] = key.current;
+  json["missing"] = key.missing;
   json["reason"] = or_null(key.reason);
-  json["missing"] = std::move(missing);
   return json;
 }
 
@@ -40,7 +35,7 @@ Json to_json(const ConsumerReport& consumer, const ReportParts& parts) {
 
 }  // namespace
 
-Json to_json(const RunCounts& counts) {
+Json to_json(const ReportCounts& counts) {
   return {{"consumers", counts.consumers},
           {"waiting", counts.waiting},
           {"running", counts.running},
@@ -72,13 +67,6 @@ Json to_json(const RunReport& report, const ReportParts& parts) {
   for (const ConsumerReport& consumer : report.consumers) {
     consumers.push_back(to_json(consumer, parts));
   }
-  Json takeovers = Json::array();
-  for (const Takeover& takeover : report.takeovers) {
-    takeovers.push_back({{"epoch", takeover.epoch},
-                         {"from", takeover.from},
-                         {"to", takeover.to},
-                         {"at", to_rfc3339(takeover.at)}});
-  }
   return {{"run", report.run},
           {"epoch", report.epoch},
           {"state", summary.word()},
@@ -90,7 +78,8 @@ Json to_json(const RunReport& report, const ReportParts& parts) {
           {"keys", std::move(keys)},
           {"consumers", std::move(consumers)},
           {"not_heard_from", report.not_heard_from},
-          {"takeovers", std::move(takeovers)},
+          {"not_heard_from_more", report.not_heard_from_more},
+          {"takeovers", report.takeovers},
           {"stopped", or_null(report.stopped)},
           {"notify", to_string(report.notify)},
           {"notify_reason", or_null(report.notify_reason)}};

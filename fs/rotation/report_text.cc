@@ -50,27 +50,21 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string note_of(const RotatedKey& key) {
   std::string note;
-  if (!key.current) {
-    note = "overdue: " +
-           (key.before == 0 ? std::string("the old version")
-                            : "version " + std::to_string(key.before)) +
-           " stays current";
-    if (!key.reason.empty()) note += ": " + reason(key.reason);
-  }
-  for (const auto& gap : key.missing) {
-    add_words(note, "; ", "missing in " + name(gap.region) + ": " + reason(gap.reason));
-  }
+  if (key.state == RotatedKey::State::kOverdue) note = "is tried again";
+  if (!key.missing.empty()) note = "missing in " + listed(key.missing);
+  add_words(note, ": ", reason(key.reason));
   return note;
 }
 
 std::string table_of_keys(const std::vector<RotatedKey>& keys) {
-  std::vector<std::vector<std::string>> rows = {{"KEY", "VERSION", "BEFORE", "NOTE"}};
+  std::vector<std::vector<std::string>> rows = {{"KEY", "VERSION", "BEFORE", "STATE", "NOTE"}};
   const auto number = [](uint32_t version) {
     return version == 0 ? std::string("-") : std::to_string(version);
   };
   bool notes = false;
   for (const RotatedKey& key : keys) {
-    rows.push_back({name(key.id), number(key.version), number(key.before), note_of(key)});
+    rows.push_back({name(key.id), number(key.version), number(key.before),
+                    std::string(to_string(key.state)), note_of(key)});
     notes = notes || !rows.back().back().empty();
   }
   if (!notes) rows.front().pop_back();
@@ -148,7 +142,7 @@ std::string times_of(const RunReport& report) {
 
 }  // namespace
 
-std::string to_text(const RunCounts& counts) {
+std::string to_text(const ReportCounts& counts) {
   const std::array<std::pair<size_t, std::string_view>, 8> parts = {{
       {counts.ok, "ok"},
       {counts.failed, "failed"},
@@ -172,7 +166,7 @@ std::string to_text(const RunCounts& counts) {
   }
   if (counts.keys_not_current != 0) {
     text += ", " + std::to_string(counts.keys_not_current) +
-            (counts.keys_not_current == 1 ? " key" : " keys") + " overdue";
+            (counts.keys_not_current == 1 ? " key" : " keys") + " not rotated";
   }
   if (counts.keys_with_gaps != 0) {
     text += ", " + std::to_string(counts.keys_with_gaps) +
@@ -186,15 +180,16 @@ std::string to_text(const RunReport& report, const ReportParts& parts) {
   std::string text = "run " + name(report.run) + ": " + std::string(summary.word()) + ", " +
                      to_text(summary.counts) + "\n" + times_of(report);
   if (!report.stopped.empty()) text += "stopped: " + reason(report.stopped) + "\n";
-  for (const Takeover& takeover : report.takeovers) {
-    text += "taken over by " + name(takeover.to) + " from " + name(takeover.from) + " at " +
-            to_rfc3339(takeover.at) + " (epoch " + std::to_string(takeover.epoch) + ")\n";
-  }
+  if (!report.takeovers.empty()) text += "taken over: " + listed(report.takeovers) + "\n";
   if (!report.keys.empty()) text += "\n" + table_of_keys(report.keys);
   const std::string consumers = table_of_consumers(report, parts);
   if (!consumers.empty()) text += "\n" + consumers;
   if (!report.not_heard_from.empty()) {
-    text += "\nnot heard from: " + listed(report.not_heard_from) + "\n";
+    text += "\nnot heard from: " + listed(report.not_heard_from);
+    if (report.not_heard_from_more != 0) {
+      text += " and " + std::to_string(report.not_heard_from_more) + " more";
+    }
+    text += "\n";
   }
   if (report.notify != NotifyState::kNone) {
     text += "\nnotify: " + std::string(to_string(report.notify));

@@ -9,18 +9,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::optional<StopAfter> read_stop_after(ConfigReader& in, std::optional<StopAfter> fallback) {
+std::optional<unsigned> read_stop_after(ConfigReader& in, std::optional<unsigned> fallback) {
   const auto text = in.string("stop_after");
   if (!text) return fallback;
   if (*text == "off") return std::nullopt;
-  StopAfter stop_after;
-  const auto [rest, error] =
-      std::from_chars(text->data(), text->data() + text->size(), stop_after.percent);
-  const bool whole = error == std::errc() && std::string_view(rest) == "%";
-  if (!whole || stop_after.percent < 1 || stop_after.percent > 100) {
+  unsigned percent = 0;
+  const auto [rest, error] = std::from_chars(text->data(), text->data() + text->size(), percent);
+  if (error != std::errc() || std::string_view(rest) != "%" || percent < 1 || percent > 100) {
     in.mistake("stop_after", "must be a part of the consumers, 1% to 100%, or off");
   }
-  return stop_after;
+  return percent;
 }
 
 std::string duration_text(RotationSettings::Milliseconds time) {
@@ -48,13 +46,12 @@ Result<RotationSettings> read_rotation_settings(const ConfigFile& file) {
   settings.settle = in.duration("settle", settings.settle, 0ms, 1h);
   settings.poll_every = in.duration("poll_every", settings.poll_every, 1s, 1h);
   settings.parallel = static_cast<unsigned>(in.integer("parallel", settings.parallel, 1, 1000));
-  settings.stop_after = read_stop_after(in, settings.stop_after);
+  settings.stop_after_percent = read_stop_after(in, settings.stop_after_percent);
   settings.webhook_file = in.string("webhook_file", "");
   if (!settings.webhook_file.empty() && settings.webhook_file[0] != '/') {
     // The value is not quoted: a URL may have been written here by mistake.
     in.mistake("webhook_file", "must be the absolute path of a file that holds the URL");
   }
-  settings.keep_hook_output = in.boolean("keep_hook_output", settings.keep_hook_output);
   if (auto ok = in.finish(); !ok) return fail(ok.error());
   return settings;
 }
@@ -66,10 +63,11 @@ std::string rotation_settings_text(const RotationSettings& settings) {
   text += "settle = " + duration_text(settings.settle) + "\n";
   text += "poll_every = " + duration_text(settings.poll_every) + "\n";
   text += "parallel = " + std::to_string(settings.parallel) + "\n";
-  text += "stop_after = " +
-          (settings.stop_after ? std::to_string(settings.stop_after->percent) + "%" : "off") + "\n";
+  text +=
+      "stop_after = " +
+      (settings.stop_after_percent ? std::to_string(*settings.stop_after_percent) + "%" : "off") +
+      "\n";
   if (!settings.webhook_file.empty()) text += "webhook_file = " + settings.webhook_file + "\n";
-  text += std::string("keep_hook_output = ") + yes(settings.keep_hook_output) + "\n";
   return text;
 }
 

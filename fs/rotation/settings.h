@@ -6,7 +6,6 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <optional>
 #include <string>
 
@@ -15,18 +14,6 @@
 
 namespace keyfs {
 
-// After how many failures a run is stopped.
-struct StopAfter {
-  static constexpr unsigned kInARow = 5;
-  unsigned percent = 20;  // of all consumers of the run
-
-  // `failed` of `consumers` in all, `in_a_row` since the last that did not fail. One failure alone
-  // stops no run, however few consumers there are.
-  bool reached(size_t failed, size_t in_a_row, size_t consumers) const {
-    return in_a_row >= kInARow || (failed > 1 && failed * 100 >= consumers * percent);
-  }
-};
-
 struct RotationSettings {
   using Milliseconds = std::chrono::milliseconds;
 
@@ -34,10 +21,10 @@ struct RotationSettings {
   Milliseconds settle = std::chrono::seconds(30);  // tickets within this become one run
   // Where the store cannot announce changes: between two looks at the pulse, give or take a fifth.
   Milliseconds poll_every = std::chrono::seconds(30);
-  unsigned parallel = 1;                              // hooks at once, in the last wave
-  std::optional<StopAfter> stop_after = StopAfter();  // none: a run goes on whatever fails
-  std::string webhook_file;                           // absolute; empty: nobody is told
-  bool keep_hook_output = false;  // the end of what a failed hook wrote goes into the report
+  unsigned parallel = 1;  // hooks at once, in the last wave
+  // Of a run's consumers; failed, they stop it. None: a run goes on whatever fails.
+  std::optional<unsigned> stop_after_percent = 20;
+  std::string webhook_file;  // absolute; empty: nobody is told
 };
 
 // The defaults if the file has no such section.

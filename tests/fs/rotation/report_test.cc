@@ -15,14 +15,14 @@ using testing::sample_report;
 TEST(Report, a_run_in_which_all_were_told_is_done) {
   const RunReport report = sample_report(65);
   EXPECT_TRUE(report.summary().complete());
-  EXPECT_EQ(report.summary().word(), "done");
+  EXPECT_EQ(report.summary().word(), "complete");
   EXPECT_EQ(to_text(report.counts()), "65 ok of 65 consumers");
 }
 
 TEST(Report, one_failure_makes_a_run_partial_until_it_is_marked) {
   RunReport report = sample_report(65, {50});
   EXPECT_FALSE(report.summary().complete());
-  EXPECT_EQ(report.summary().word(), "partial");
+  EXPECT_EQ(report.summary().word(), "in part");
   EXPECT_EQ(to_text(report.counts()), "64 ok, 1 failed of 65 consumers");
   report.consumers[49].state = ConsumerState::kMarked;
   EXPECT_TRUE(report.summary().complete());
@@ -38,14 +38,14 @@ TEST(Report, whoever_was_not_heard_from_keeps_a_run_from_being_complete) {
 
 TEST(Report, a_gap_keeps_a_run_from_being_complete_though_all_were_told) {
   RunReport report = sample_report(2);
-  report.keys[0].missing = {{"us-west-2", "timed out"}};
+  report.keys[0].missing = {"us-west-2"};
   EXPECT_TRUE(report.counts().all_told());
   EXPECT_FALSE(report.summary().complete());
 }
 
 TEST(Report, a_key_that_is_overdue_keeps_a_run_from_being_complete) {
   RunReport report = sample_report(2);
-  report.keys[0].current = false;
+  report.keys[0].state = RotatedKey::State::kOverdue;
   EXPECT_FALSE(report.counts().all_told());
   EXPECT_FALSE(report.summary().complete());
 }
@@ -71,7 +71,7 @@ TEST(Report, every_state_is_counted_once) {
                                ConsumerState::kNotTried, ConsumerState::kUnknown,
                                ConsumerState::kGone,     ConsumerState::kMarked};
   for (size_t i = 0; i < 8; ++i) report.consumers[i].state = all[i];
-  const RunCounts counts = report.counts();
+  const ReportCounts counts = report.counts();
   for (const size_t count : {counts.waiting, counts.running, counts.ok, counts.failed,
                              counts.not_tried, counts.unknown, counts.gone, counts.marked}) {
     EXPECT_EQ(count, 1u);
@@ -85,7 +85,7 @@ TEST(Report, every_state_is_counted_once) {
 TEST(Report, json_has_who_failed_where_and_why) {
   const auto json = to_json(sample_report(65, {50}));
   EXPECT_EQ(json["run"], "r7");
-  EXPECT_EQ(json["state"], "partial");
+  EXPECT_EQ(json["state"], "in part");
   EXPECT_EQ(json["complete"], false);
   EXPECT_EQ(json["begun"], to_rfc3339(at_second(0)));
   EXPECT_EQ(json["ended"], to_rfc3339(at_second(130)));
@@ -106,7 +106,7 @@ TEST(Report, json_has_who_failed_where_and_why) {
 TEST(Report, what_is_not_known_yet_is_null) {
   RunReport report;
   report.run = "r8";
-  report.keys.push_back({"orders", 0, 0, false, "", {}});
+  report.keys.push_back({"orders", RotatedKey::State::kWaiting, 0, 0, {}, ""});
   const auto json = to_json(report);
   EXPECT_EQ(json["state"], "waiting");
   EXPECT_TRUE(json["begun"].is_null());
@@ -140,25 +140,27 @@ TEST(Report, what_hooks_wrote_is_shown_only_to_who_asks) {
 TEST(Report, text_begins_with_what_somebody_has_to_look_at) {
   RunReport report = sample_report(3, {2});
   report.not_heard_from = {"web-7", "web-9"};
-  report.keys[0].missing = {{"us-west-2", "timed out after 2s"}};
-  report.takeovers = {{12, "host-2", "host-1", at_second(60)}};
+  report.not_heard_from_more = 3;
+  report.keys[0].missing = {"us-west-2"};
+  report.keys[0].reason = "timed out after 2s";
+  report.takeovers = {"host-2 -> host-1"};
   report.notify = NotifyState::kFailed;
   report.notify_reason = "hooks.example: HTTP 503 (3 tries)";
   EXPECT_EQ(to_text(report),
-            "run r7: partial, 2 ok, 1 failed of 3 consumers, 2 hosts not heard from, 1 key not in "
+            "run r7: in part, 2 ok, 1 failed of 3 consumers, 5 hosts not heard from, 1 key not in "
             "every region\n"
             "begun 2027-01-15T08:00:00Z, ended 2027-01-15T08:02:10Z (2m10s), by host-1 (epoch 12)\n"
-            "taken over by host-1 from host-2 at 2027-01-15T08:01:00Z (epoch 12)\n"
+            "taken over: host-2 -> host-1\n"
             "\n"
-            "KEY     VERSION  BEFORE  NOTE\n"
-            "orders  3        2       missing in us-west-2: timed out after 2s\n"
+            "KEY     VERSION  BEFORE  STATE    NOTE\n"
+            "orders  3        2       current  missing in us-west-2: timed out after 2s\n"
             "\n"
             "CONSUMER  HOST    STATE   TOOK  REASON\n"
             "app-2     host-1  failed  1s    exit status 1\n"
             "app-1     host-1  ok      1s\n"
             "app-3     host-1  ok      1s\n"
             "\n"
-            "not heard from: web-7, web-9\n"
+            "not heard from: web-7, web-9 and 3 more\n"
             "\n"
             "notify: failed (hooks.example: HTTP 503 (3 tries))\n");
 }

@@ -23,6 +23,7 @@ inline RunReport sample_report(int consumers, const std::set<int>& failed = {}) 
   report.ended = at_second(130);
   RotatedKey key;
   key.id = "orders";
+  key.state = RotatedKey::State::kCurrent;
   key.version = 3;
   key.before = 2;
   report.keys.push_back(key);

@@ -25,25 +25,22 @@ TEST(RotationSettings, defaults_are_those_of_the_manual) {
   EXPECT_EQ(settings->settle, 30s);
   EXPECT_EQ(settings->poll_every, 30s);
   EXPECT_EQ(settings->parallel, 1u);
-  ASSERT_TRUE(settings->stop_after);
-  EXPECT_EQ(settings->stop_after->percent, 20u);
+  EXPECT_EQ(settings->stop_after_percent, 20u);
   EXPECT_EQ(settings->webhook_file, "");
-  EXPECT_FALSE(settings->keep_hook_output);
 }
 
 TEST(RotationSettings, every_key_is_read_and_told_back) {
   const std::string text =
       "[rotation]\nrun = no\nsettle = 5s\npoll_every = 10s\nparallel = 8\nstop_after = 50%\n"
-      "webhook_file = /etc/keyfs/webhook\nkeep_hook_output = yes\n";
+      "webhook_file = /etc/keyfs/webhook\n";
   const auto settings = read(text);
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_FALSE(settings->run);
   EXPECT_EQ(settings->settle, 5s);
   EXPECT_EQ(settings->poll_every, 10s);
   EXPECT_EQ(settings->parallel, 8u);
-  EXPECT_EQ(settings->stop_after->percent, 50u);
+  EXPECT_EQ(settings->stop_after_percent, 50u);
   EXPECT_EQ(settings->webhook_file, "/etc/keyfs/webhook");
-  EXPECT_TRUE(settings->keep_hook_output);
   EXPECT_EQ(rotation_settings_text(*settings), text);
 }
 
@@ -75,18 +72,6 @@ TEST(RotationSettings, a_url_in_place_of_its_file_is_not_told) {
   ASSERT_FALSE(settings);
   EXPECT_EQ(settings.error().message.find("secret-token"), std::string::npos)
       << settings.error().message;
-}
-
-TEST(StopAfter, is_reached_by_a_part_of_all_or_by_so_many_in_a_row) {
-  const StopAfter stop;
-  EXPECT_FALSE(stop.reached(1, 1, 65));
-  EXPECT_FALSE(stop.reached(12, 4, 65));
-  EXPECT_TRUE(stop.reached(13, 1, 65));
-  EXPECT_FALSE(stop.reached(4, 4, 65));
-  EXPECT_TRUE(stop.reached(5, 5, 65));
-  EXPECT_FALSE(stop.reached(1, 1, 1)) << "one failure alone stops no run";
-  EXPECT_FALSE(stop.reached(1, 1, 3));
-  EXPECT_TRUE(stop.reached(2, 1, 3));
 }
 
 // The number settings of the manual's [rotation], each with the text of its entry.
