@@ -241,12 +241,14 @@ class Grammar {
       add_run(sub, arguments->run);
     }
     {
-      auto [sub, arguments] = add("done", "mark a consumer as done by hand", Verb::kDone);
+      auto [sub, arguments] =
+          add("done", "mark a consumer, or a host that was not heard from, as done by hand",
+              Verb::kDone);
       sub->add_option("--host", arguments->host, "on this host only; default: on every one")
           ->type_name("HOST");
       add_run(sub, arguments->run);
       sub->add_option("consumer", arguments->consumer,
-                      "its name; default, with --host: all on that host")
+                      "its name; with --host only: that host, which was not heard from")
           ->type_name("");
     }
     {

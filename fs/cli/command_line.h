@@ -77,7 +77,7 @@ struct RewrapArguments {
 struct RotationArguments {
   enum class Verb { kList, kShow, kRetry, kDone, kStop } verb = Verb::kList;
   std::string run;       // kShow, empty: the newest
-  std::string consumer;  // kDone, empty: all that is open on `host`
+  std::string consumer;  // kDone, empty: that `host` was not heard from
   std::string host;      // kDone, empty: every one
   uint32_t limit = 20;   // kList
   bool watch = false;    // kShow, kRetry: until the run has ended

@@ -62,7 +62,7 @@ void print_list(const std::vector<RunSummary>& runs, Output& output) {
 }
 
 // What the caller may not see is left out.
-ExitCode list(const RotationArguments& arguments, const RotationParts& parts, Output& output) {
+ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   std::vector<RunSummary> runs;
   std::string after;
   bool more = true;
@@ -89,7 +89,7 @@ ExitCode list(const RotationArguments& arguments, const RotationParts& parts, Ou
 }
 
 // The report of a run; nullopt, after it was told, where the command ends with `code`.
-std::optional<RunReport> look(const std::string& run, const char* verb, const RotationParts& parts,
+std::optional<RunReport> look(const std::string& run, const char* verb, const RotationDesk& parts,
                               Output& output, ExitCode& code) {
   auto report = parts.loop.run_task(parts.runs.report(run, parts.loop.now() + parts.patience));
   if (!report) {
@@ -118,7 +118,7 @@ ExitCode answer(const RunReport& report, bool all, Output& output) {
   return code_of(report.summary());
 }
 
-ExitCode watch(RunReport report, bool all, const RotationParts& parts, Output& output) {
+ExitCode watch(RunReport report, bool all, const RotationDesk& parts, Output& output) {
   RotationWatch watching(parts, output);
   auto ended = watching.run(std::move(report));
   if (!ended) {
@@ -128,7 +128,7 @@ ExitCode watch(RunReport report, bool all, const RotationParts& parts, Output& o
   return answer(*ended, all, output);
 }
 
-ExitCode show(const RotationArguments& arguments, const RotationParts& parts, Output& output) {
+ExitCode show(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   ExitCode code = ExitCode::kFailed;
   auto report = look(arguments.run, "look at a run of", parts, output, code);
   if (!report) return code;
@@ -184,7 +184,7 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change)
 }
 
 Task<Result<std::optional<RunChange>>> ask(const RotationArguments& arguments,
-                                           const RotationParts& parts, std::string run) {
+                                           const RotationDesk& parts, std::string run) {
   const TimePoint deadline = parts.loop.now() + parts.patience;
   if (arguments.verb == Verb::kRetry) return parts.runs.retry(std::move(run), parts.by, deadline);
   if (arguments.verb == Verb::kStop) return parts.runs.stop(std::move(run), parts.by, deadline);
@@ -192,7 +192,7 @@ Task<Result<std::optional<RunChange>>> ask(const RotationArguments& arguments,
                               deadline);
 }
 
-ExitCode change(const RotationArguments& arguments, const char* verb, const RotationParts& parts,
+ExitCode change(const RotationArguments& arguments, const char* verb, const RotationDesk& parts,
                 Output& output) {
   ExitCode code = ExitCode::kFailed;
   const auto before = look(arguments.run, verb, parts, output, code);
@@ -223,7 +223,7 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
 
 }  // namespace
 
-ExitCode rotation(const RotationArguments& arguments, const RotationParts& parts, Output& output) {
+ExitCode rotation(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   switch (arguments.verb) {
     case Verb::kList:
       return list(arguments, parts, output);

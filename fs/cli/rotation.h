@@ -16,13 +16,13 @@
 #include "fs/cli/command_line.h"
 #include "fs/cli/output.h"
 #include "fs/daemon/exit_code.h"
-#include "fs/rotation/runs.h"
+#include "fs/rotation/run_desk.h"
 
 namespace keyfs {
 
-struct RotationParts {
+struct RotationDesk {
   Loop& loop;
-  RotationRuns& runs;
+  RunDesk& runs;
   Duration patience;  // for each question
   std::string by;     // who asks, for the report: "alice (uid 1000) on web-1"
   // Of the terminal that standard output is: a run is watched with a progress bar. nullopt: it is
@@ -32,7 +32,7 @@ struct RotationParts {
   std::function<bool(const std::vector<std::string>& keys, const char* verb)> permitted;
 };
 
-ExitCode rotation(const RotationArguments& arguments, const RotationParts& parts, Output& output);
+ExitCode rotation(const RotationArguments& arguments, const RotationDesk& parts, Output& output);
 
 // Of the terminal that this descriptor is; nullopt: it is none, or one that can't go back in a line.
 std::optional<size_t> terminal_columns(int fd);

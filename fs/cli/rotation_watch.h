@@ -2,7 +2,7 @@
 // consumer that is over; with --json in silence.
 //
 // Thread-safety: one thread, which runs the loop inside. Ownership: refers to its parts. Blocking:
-// until the run has ended. Errors: of run(): those of RotationRuns, once the store has not answered
+// until the run has ended. Errors: of run(): those of RunDesk, once the store has not answered
 // for kSilence; kInvalid for a run that is not there, or not any more.
 #pragma once
 
@@ -23,7 +23,7 @@ class RotationWatch {
  public:
   static constexpr Duration kSilence = std::chrono::minutes(1);
 
-  RotationWatch(const RotationParts& parts, Output& output) : parts_(parts), output_(output) {}
+  RotationWatch(const RotationDesk& parts, Output& output) : parts_(parts), output_(output) {}
 
   // Returns the report of the run once it has ended. `report`: how it was when it was last seen.
   Result<RunReport> run(RunReport report);
@@ -33,7 +33,7 @@ class RotationWatch {
   void show_line(std::string line);
   void clear();
 
-  const RotationParts& parts_;
+  const RotationDesk& parts_;
   Output& output_;
   std::set<std::pair<std::string, std::string>> told_;  // consumer and host
   std::string stage_;                                   // told last

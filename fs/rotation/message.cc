@@ -106,6 +106,10 @@ void add_lines(std::string& text, const std::vector<std::string>& lines, size_t 
   }
 }
 
+std::string in_brackets(std::string_view text) {
+  return text.empty() ? "" : " (" + reason(text) + ")";
+}
+
 std::string next_steps(const RunReport& report, const ReportCounts& counts) {
   const std::string run = safe(report.run, kMostRun);
   std::string text = "\n`keyfs rotation show " + run + "`";
@@ -158,24 +162,22 @@ std::string escaped_for_slack(std::string_view text) {
 
 std::string message_of_end(const RunReport& report) {
   const RunSummary summary = report.summary();
-  const std::string text = "keyfs: run " + name(report.run) + " of " + keys_of(report) + ": " +
-                           (summary.complete() ? "complete" : "*done in part*") + ", " +
-                           to_text(summary.counts);
-  return with_details(report, text);
+  std::string what = summary.complete() ? "complete" : "*done in part*";
+  if (report.state == RunState::kStopped) what = "*stopped*" + in_brackets(report.stopped);
+  return with_details(report, "keyfs: run " + name(report.run) + " of " + keys_of(report) + ": " +
+                                  what + ", " + to_text(summary.counts));
 }
 
 std::string message_of_stop(const RunReport& report) {
-  const std::string text = "keyfs: run " + name(report.run) + " of " + keys_of(report) +
-                           ": *stopped*" +
-                           (report.stopped.empty() ? "" : " (" + reason(report.stopped) + ")") +
-                           ", " + to_text(report.counts());
-  return with_details(report, text);
+  return with_details(report, "keyfs: run " + name(report.run) + " of " + keys_of(report) +
+                                  ": *is being stopped*" + in_brackets(report.stopped) + ", " +
+                                  to_text(report.counts()));
 }
 
 std::string message_of_takeover(const RunReport& report) {
   return "keyfs: run " + name(report.run) + " of " + keys_of(report) +
          " was taken over, since its host was not heard from" +
-         (report.takeovers.empty() ? "" : " (" + reason(report.takeovers.back()) + ")") +
+         in_brackets(report.takeovers.empty() ? "" : report.takeovers.back()) +
          "; it goes on: " + to_text(report.counts());
 }
 

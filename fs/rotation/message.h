@@ -25,7 +25,7 @@ inline constexpr size_t kMaxMessage = 3000;
 std::string message_of_end(const RunReport& report);
 // The text of a message that a run was taken over, the last of its takeovers.
 std::string message_of_takeover(const RunReport& report);
-// The text of a message that a run was stopped.
+// The text of a message that a run is being stopped: those under way are waited for, and then it ends.
 std::string message_of_stop(const RunReport& report);
 
 // {"text": TEXT}, cut at kMaxMessage. Bytes that are not UTF-8 become U+FFFD.

@@ -21,7 +21,7 @@ using testing::sample_report;
 using Verb = RotationArguments::Verb;
 
 // Runs in memory, the newest last. A look at the newest may change it.
-class FakeRuns final : public RotationRuns {
+class FakeRuns final : public RunDesk {
  public:
   explicit FakeRuns(Loop& loop) : loop_(loop) {}
 
@@ -89,16 +89,16 @@ class RotationCommand : public ::testing::Test {
     out_.str("");
     err_.str("");
     Output output(out_, err_, json_);
-    const RotationParts parts{time_.loop,
-                              runs_,
-                              std::chrono::seconds(10),
-                              "alice",
-                              columns_,
-                              [this](const std::vector<std::string>& keys, const char* verb) {
-                                const bool may = keys != std::vector<std::string>{"secret"};
-                                if (!may && verb != nullptr) err_ << "may not " << verb << '\n';
-                                return may;
-                              }};
+    const RotationDesk parts{time_.loop,
+                             runs_,
+                             std::chrono::seconds(10),
+                             "alice",
+                             columns_,
+                             [this](const std::vector<std::string>& keys, const char* verb) {
+                               const bool may = keys != std::vector<std::string>{"secret"};
+                               if (!may && verb != nullptr) err_ << "may not " << verb << '\n';
+                               return may;
+                             }};
     return rotation(arguments, parts, output);
   }
   nlohmann::json document() const { return nlohmann::json::parse(out_.str()); }

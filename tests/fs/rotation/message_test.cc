@@ -126,17 +126,19 @@ TEST(Message, a_takeover_names_both_hosts) {
             "-&gt; host-2); it goes on: 30 ok, 35 waiting of 65 consumers");
 }
 
-TEST(Message, a_stop_says_why) {
+TEST(Message, a_stop_says_why_and_so_does_the_end_of_a_run_that_was_stopped) {
   RunReport report = sample_report(65, {1, 2, 3, 4, 5});
-  report.state = RunState::kStopped;
+  report.state = RunState::kStopping;
   report.stopped = "5 consumers in a row failed";
   for (size_t i = 5; i < 65; ++i) report.consumers[i].state = ConsumerState::kNotTried;
-  const std::string text = received(message_of_stop(report));
-  EXPECT_TRUE(has(text,
-                  "keyfs: run r7 of orders/3: *stopped* (5 consumers in a row failed), 5 "
-                  "failed, 60 not tried of 65 consumers\n• *app-1* on host-1: failed: exit "
-                  "status 1\n"))
-      << text;
+  const std::string rest =
+      " (5 consumers in a row failed), 5 failed, 60 not tried of 65 consumers\n"
+      "• *app-1* on host-1: failed: exit status 1\n";
+  const std::string stop = received(message_of_stop(report));
+  EXPECT_TRUE(has(stop, "keyfs: run r7 of orders/3: *is being stopped*" + rest)) << stop;
+  report.state = RunState::kStopped;
+  const std::string end = received(message_of_end(report));
+  EXPECT_TRUE(has(end, "keyfs: run r7 of orders/3: *stopped*" + rest)) << end;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Runs, as the command line sees and steers them. fs/rotation keeps them on the board; tests have
-// runs of their own.
+// Runs, as the command line looks at them and steers them. Those on the board: fs/rotation/board_desk.h;
+// tests have runs of their own.
 //
 // Thread-safety: none; on the loop's thread. Blocking: never; each call is a task that lasts until
 // `deadline` at most, and dropping it cancels the call, except that a change that was sent may still
@@ -26,7 +26,7 @@ struct RunChange {
     kNothing,   // there was nothing to do: nothing has failed, nobody of that name is left, it has
                 // ended
     kUnderWay,  // not done: the run has not ended yet
-    kUnknown,   // not done: no consumer of that name, on that host, is in the run
+    kUnknown,   // not done: no consumer or host of that name is in the run
   };
   Outcome outcome = Outcome::kDone;
   // The run to look at: the one that was named, or the one that does again what failed in it. Of
@@ -36,9 +36,9 @@ struct RunChange {
   size_t consumers = 0;  // that will be told again, or were marked
 };
 
-class RotationRuns {
+class RunDesk {
  public:
-  virtual ~RotationRuns() = default;
+  virtual ~RunDesk() = default;
 
   struct Page {
     std::vector<RunSummary> runs;     // the newest first
@@ -52,8 +52,8 @@ class RotationRuns {
   // only that. nullopt, here and below: there is no such run. `by`: who asks, for the report.
   virtual Task<Result<std::optional<RunChange>>> retry(std::string run, std::string by,
                                                        TimePoint deadline) = 0;
-  // Marks a consumer as done by hand where it is not ok. `host` empty: on every host. `consumer`
-  // empty: all that is open on `host`, and that it was not heard from.
+  // Marks by hand what failed, is unknown or was not tried: a consumer, on `host`, or (empty) on every
+  // one. `consumer` empty: that `host` was not heard from.
   virtual Task<Result<std::optional<RunChange>>> mark_done(std::string run, std::string consumer,
                                                            std::string host, std::string by,
                                                            TimePoint deadline) = 0;
