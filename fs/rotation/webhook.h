@@ -36,7 +36,7 @@ class Webhook {
     std::array<Duration, kTries - 1> pauses = {std::chrono::seconds(1), std::chrono::seconds(4)};
     // The longest that a Retry-After is waited for; after one that asks for more there is no further
     // try.
-    Duration most_pause = std::chrono::minutes(2);
+    Duration most_pause = std::chrono::minutes(1);
   };
 
   Webhook(HttpClient& http, std::string file);
