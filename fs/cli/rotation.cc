@@ -41,7 +41,7 @@ ExitCode code_of(const RunSummary& summary) {
 std::string keys_text(const std::vector<std::string>& keys) {
   constexpr size_t kMost = 3;
   std::vector<std::string> words;
-  for (size_t i = 0; i < keys.size() && i < kMost; ++i) words.push_back(plain_text(keys[i], 60));
+  for (size_t i = 0; i < keys.size() && i < kMost; ++i) words.push_back(safe_text(keys[i], 60));
   const size_t others = keys.size() - words.size();
   return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
 }
@@ -55,7 +55,7 @@ void print_list(const std::vector<RunSummary>& runs, Output& output) {
       {"RUN", "STATE", "BEGUN", "ENDED", "KEYS", "CONSUMERS"}};
   for (const RunSummary& run : runs) {
     rows.push_back(
-        {plain_text(run.run, 60), std::string(run.word()), run.begun ? to_rfc3339(*run.begun) : "-",
+        {safe_text(run.run, 60), std::string(run.word()), run.begun ? to_rfc3339(*run.begun) : "-",
          run.ended ? to_rfc3339(*run.ended) : "-", keys_text(run.keys), to_text(run.counts)});
   }
   print_table(output.out(), rows);

@@ -24,12 +24,12 @@ bool is_over(ConsumerState state) {
 }
 
 std::string where(const ConsumerReport& consumer) {
-  return plain_text(consumer.consumer, kMostName) + " on " + plain_text(consumer.host, kMostName);
+  return safe_text(consumer.consumer, kMostName) + " on " + safe_text(consumer.host, kMostName);
 }
 
 std::string line_of(const ConsumerReport& consumer) {
   std::string line = where(consumer) + ": " + std::string(to_string(consumer.state));
-  if (!consumer.reason.empty()) line += ": " + plain_text(consumer.reason, kMostReason);
+  if (!consumer.reason.empty()) line += ": " + safe_text(consumer.reason, kMostReason);
   return line;
 }
 
@@ -138,13 +138,13 @@ Result<RunReport> RotationWatch::run(RunReport report) {
     if (!now) {
       if (parts_.loop.now() - answered < kSilence) continue;
       clear();
-      return fail(now.error().within("run " + plain_text(report.run, kMostName) +
+      return fail(now.error().within("run " + safe_text(report.run, kMostName) +
                                      " can't be followed any more, and may go on"));
     }
     if (!*now) {
       clear();
       return fail(Code::kInvalid,
-                  "run " + plain_text(report.run, kMostName) + " is not there any more");
+                  "run " + safe_text(report.run, kMostName) + " is not there any more");
     }
     answered = parts_.loop.now();
     report = std::move(**now);

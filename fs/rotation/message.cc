@@ -18,7 +18,7 @@ constexpr size_t kMostTail = 400;   // of the keys, and of each line after what 
 constexpr std::string_view kCut = "…";
 
 std::string safe(std::string_view text, size_t most) {
-  return escaped_for_slack(plain_text(text, most));
+  return escaped_for_slack(safe_text(text, most));
 }
 std::string name(std::string_view text) { return safe(text, kMostName); }
 std::string reason(std::string_view text) { return safe(text, kMostReason); }

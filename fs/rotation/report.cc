@@ -124,7 +124,7 @@ RunSummary RunReport::summary() const {
   return summary;
 }
 
-std::string plain_text(std::string_view text, size_t most) {
+std::string safe_text(std::string_view text, size_t most) {
   const bool cut = text.size() > most;
   if (cut) {
     // Not in the middle of a character.

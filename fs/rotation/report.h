@@ -161,6 +161,6 @@ std::string to_text(const RunReport& report, const ReportParts& parts = {});
 std::string to_text(const ReportCounts& counts);
 
 // For text from others: control characters become "?", and what is longer than `most` bytes is cut.
-std::string plain_text(std::string_view text, size_t most);
+std::string safe_text(std::string_view text, size_t most);
 
 }  // namespace keyfs

@@ -10,8 +10,8 @@ namespace {
 constexpr size_t kMostName = 255;
 constexpr size_t kMostReason = 500;
 
-std::string name(std::string_view text) { return plain_text(text, kMostName); }
-std::string reason(std::string_view text) { return plain_text(text, kMostReason); }
+std::string name(std::string_view text) { return safe_text(text, kMostName); }
+std::string reason(std::string_view text) { return safe_text(text, kMostReason); }
 
 std::string took(const std::optional<WallTime>& begun, const std::optional<WallTime>& ended) {
   if (!begun || !ended || *ended < *begun) return "";
@@ -120,7 +120,7 @@ std::string table_of_consumers(const RunReport& report, const ReportParts& parts
     text += "\noutput of " + name(consumer->consumer) + " on " + name(consumer->host) + "\n";
     for (std::string_view rest = *consumer->output; !rest.empty();) {
       const size_t end = std::min(rest.find('\n'), rest.size());
-      text += "  " + plain_text(rest.substr(0, end), end) + "\n";
+      text += "  " + safe_text(rest.substr(0, end), end) + "\n";
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
   }

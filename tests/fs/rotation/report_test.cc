@@ -189,9 +189,9 @@ TEST(Report, text_from_others_is_safe_for_a_terminal) {
 }
 
 TEST(Report, a_long_text_is_cut_between_characters) {
-  EXPECT_EQ(plain_text("abc", 3), "abc");
-  EXPECT_EQ(plain_text("abcd", 3), "abc...");
-  EXPECT_EQ(plain_text("ab\u00e9", 3), "ab...");  // its two bytes are 3 and 4
+  EXPECT_EQ(safe_text("abc", 3), "abc");
+  EXPECT_EQ(safe_text("abcd", 3), "abc...");
+  EXPECT_EQ(safe_text("ab\u00e9", 3), "ab...");  // its two bytes are 3 and 4
 }
 
 }  // namespace
