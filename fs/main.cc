@@ -66,6 +66,9 @@ struct Run {
   ExitCode operator()(const RewrapArguments& arguments) const {
     return run_rewrap(arguments, common, output);
   }
+  ExitCode operator()(const RotationArguments& arguments) const {
+    return run_rotation(arguments, common, output);
+  }
   ExitCode operator()(const StatusArguments& arguments) const {
     return run_status(arguments, output);
   }

@@ -1,15 +1,8 @@
 #include "base/aws/clock.h"
 
-#include <ctime>
+#include "base/http_date.h"
 
 namespace keyfs {
-
-std::optional<WallTime> from_http_date(const std::string& text) {
-  std::tm utc{};
-  const char* end = strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &utc);
-  if (end == nullptr || *end != 0) return std::nullopt;
-  return WallTime(std::chrono::seconds(timegm(&utc)));
-}
 
 bool AwsClock::learn(const HttpResponse& refused) {
   constexpr std::chrono::minutes kMatters{4};

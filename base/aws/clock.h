@@ -5,16 +5,12 @@
 #pragma once
 
 #include <chrono>
-#include <optional>
 #include <string>
 
 #include "base/clock.h"
 #include "base/http.h"
 
 namespace keyfs {
-
-// "Sun, 22 Nov 2026 04:00:00 GMT" (RFC 9110, section 5.6.7; AWS sends none of the obsolete forms).
-std::optional<WallTime> from_http_date(const std::string& text);
 
 class AwsClock {
  public:

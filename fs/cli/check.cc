@@ -13,6 +13,7 @@
 #include "base/private_file.h"
 #include "base/race.h"
 #include "fs/cli/check_lost.h"
+#include "fs/cli/check_webhook.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/overdue.h"
@@ -300,6 +301,9 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
                           "looking at state_dir (" + settings.state_dir + "), log and audit",
                           settings.open_deadline);
     parts.push_back(check_files(context.configuration));
+    if (const auto& file = context.configuration.rotation.webhook_file; !file.empty()) {
+      parts.back().items.push_back(check_webhook(context.backends->arena(), file));
+    }
     parts.push_back(check_memory_of_records(context));
   }
   const bool remembers = parts[3].ok();

@@ -14,6 +14,8 @@
 namespace keyfs {
 namespace {
 
+constexpr const char* kRotation = "rotation";  // the one that has commands of its own
+
 // Nothing but digits, in a range.
 CLI::Validator number_from(uint32_t least, uint32_t most, const std::string& what) {
   const std::string range = std::to_string(least) + " to " + std::to_string(most);
@@ -49,6 +51,7 @@ class Grammar {
     add_versions();
     add_heal();
     add_rewrap();
+    add_rotation();
     add_rest();
   }
 
@@ -56,8 +59,9 @@ class Grammar {
 
  private:
   template <class Arguments>
-  std::pair<CLI::App*, Arguments*> command(const std::string& name, const std::string& what) {
-    CLI::App* sub = app_.add_subcommand(name, what);
+  std::pair<CLI::App*, Arguments*> command(const std::string& name, const std::string& what,
+                                           CLI::App* group = nullptr) {
+    CLI::App* sub = (group == nullptr ? &app_ : group)->add_subcommand(name, what);
     auto arguments = std::make_shared<Arguments>();
     sub->callback([this, arguments] { line_.command = std::move(*arguments); });
     return {sub, arguments.get()};
@@ -208,6 +212,51 @@ class Grammar {
     add_ids(sub, arguments->ids, false);
   }
 
+  void add_rotation() {
+    using Verb = RotationArguments::Verb;
+    CLI::App* group = app_.add_subcommand(kRotation, "look at runs of rotation, and steer them");
+    group->require_subcommand(1);
+    const auto add = [&](const std::string& name, const std::string& what, Verb verb) {
+      auto [sub, arguments] = command<RotationArguments>(name, what, group);
+      arguments->verb = verb;
+      add_common(sub, true);
+      return std::pair(sub, arguments);
+    };
+    {
+      auto [sub, arguments] = add("list", "list runs, the newest first", Verb::kList);
+      sub->add_option("--limit", arguments->limit, "at most so many; default: 20")
+          ->type_name("N")
+          ->check(number_from(1, 10'000, "a number of runs"));
+    }
+    {
+      auto [sub, arguments] = add("show", "show what became of a run", Verb::kShow);
+      sub->add_flag("--watch", arguments->watch, "follow it until it has ended");
+      sub->add_flag("--all", arguments->all, "also show the consumers that are well");
+      sub->add_option("run", arguments->run, "a run; default: the newest")->type_name("");
+    }
+    {
+      auto [sub, arguments] =
+          add("retry", "do again what failed in a run, was not tried or is unknown", Verb::kRetry);
+      sub->add_flag("--watch,--wait", arguments->watch, "follow it until it has ended");
+      add_run(sub, arguments->run);
+    }
+    {
+      auto [sub, arguments] =
+          add("done", "mark a consumer, or a host that was not heard from, as done by hand",
+              Verb::kDone);
+      sub->add_option("--host", arguments->host, "on this host only; default: on every one")
+          ->type_name("HOST");
+      add_run(sub, arguments->run);
+      sub->add_option("consumer", arguments->consumer,
+                      "its name; with --host only: that host, which was not heard from")
+          ->type_name("");
+    }
+    {
+      auto [sub, arguments] = add("stop", "tell no further consumers in a run", Verb::kStop);
+      add_run(sub, arguments->run);
+    }
+  }
+
   void add_rest() {
     auto [sub, arguments] = command<StatusArguments>("status", "show the state of a mounted keyfs");
     add_common(sub, false);
@@ -229,6 +278,10 @@ class Grammar {
     add_ids(sub, arguments->ids, true);
   }
 
+  static void add_run(CLI::App* sub, std::string& run) {
+    sub->add_option("run", run, "a run")->required()->type_name("");
+  }
+
   static void add_id(CLI::App* sub, std::string& id) {
     sub->add_option("id", id, "a key's id")->required()->type_name("");
   }
@@ -243,15 +296,18 @@ class Grammar {
   CLI::App app_{"keyfs mounts data keys as files."};
 };
 
-// CLI11 would only report that a command is missing.
-Result<void> check_command(const CLI::App& app, const std::string& word) {
+// CLI11 would only report that a command is missing. `before`: what was typed before `word`,
+// "keyfs" or "keyfs rotation".
+Result<void> check_command(const CLI::App& app, const std::string& before,
+                           const std::string& word) {
   if (word.empty()) return {};
+  const bool group = before != "keyfs";
   if (word[0] == '-') {
     for (const char* own : {"-h", "--help", "-V", "--version"}) {
       if (word == own) return {};
     }
-    return fail(Code::kInvalid,
-                "options go after the command: keyfs COMMAND " + word + " ... (see keyfs --help)");
+    return fail(Code::kInvalid, "options go after the command: " + before + " COMMAND " + word +
+                                    " ... (see " + before + " --help)");
   }
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -260,9 +316,21 @@ Result<void> check_command(const CLI::App& app, const std::string& word) {
   if (std::find(names.begin(), names.end(), word) != names.end()) return {};
   const std::vector<std::string_view> views(names.begin(), names.end());
   const auto near = nearest_name(word, views);
-  return fail(Code::kInvalid,
-              "there is no command " + word +
-                  (near ? " (did you mean " + std::string(*near) + "?)" : " (see keyfs --help)"));
+  return fail(
+      Code::kInvalid,
+      "there is no command " + (group ? before.substr(before.find(' ') + 1) + " " : "") + word +
+          (near ? " (did you mean " + std::string(*near) + "?)" : " (see " + before + " --help)"));
+}
+
+// "keyfs rotation show": the commands that were typed, as far as they were understood.
+std::string typed_commands(const CLI::App& app) {
+  std::string text = "keyfs";
+  const CLI::App* last = &app;
+  for (auto typed = last->get_subcommands(); !typed.empty(); typed = last->get_subcommands()) {
+    last = typed.front();
+    text += " " + last->get_name();
+  }
+  return text;
 }
 
 // CLI11 would take the next argument as the value of --token=, and "--token ''" for no --token: a
@@ -285,7 +353,12 @@ Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   CommandLine line;
   Grammar grammar(line);
   CLI::App& app = grammar.app();
-  if (auto known = check_command(app, argc > 1 ? argv[1] : ""); !known) return fail(known.error());
+  const std::string first = argc > 1 ? argv[1] : "";
+  auto known = check_command(app, "keyfs", first);
+  if (known && first == kRotation) {
+    known = check_command(*app.get_subcommand(first), "keyfs " + first, argc > 2 ? argv[2] : "");
+  }
+  if (!known) return fail(known.error());
   if (auto given = check_not_empty(argc, argv); !given) return fail(given.error());
   try {
     app.parse(argc, argv);
@@ -294,13 +367,17 @@ Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::CallForVersion&) {
     line.command = VersionArguments{};
   } catch (const CLI::ParseError& error) {
-    const auto typed = app.get_subcommands();
-    const std::string name = typed.empty() ? "keyfs" : "keyfs " + typed.front()->get_name();
     std::string message = error.what();
     for (char& c : message) {
       if (c == '\n') c = ' ';
     }
-    return fail(Code::kInvalid, message + " (see " + name + " --help)");
+    return fail(Code::kInvalid, message + " (see " + typed_commands(app) + " --help)");
+  }
+  const auto* rotation = std::get_if<RotationArguments>(&line.command);
+  if (rotation != nullptr && rotation->verb == RotationArguments::Verb::kDone &&
+      rotation->consumer.empty() && rotation->host.empty()) {
+    return fail(Code::kInvalid,
+                "a consumer is required, or --host (see keyfs rotation done --help)");
   }
   return line;
 }

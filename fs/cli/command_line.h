@@ -74,6 +74,15 @@ struct RewrapArguments {
   std::string drop;              // a region; empty: none
   bool dry_run = false;
 };
+struct RotationArguments {
+  enum class Verb { kList, kShow, kRetry, kDone, kStop } verb = Verb::kList;
+  std::string run;       // kShow, empty: the newest
+  std::string consumer;  // kDone, empty: that `host` was not heard from
+  std::string host;      // kDone, empty: every one
+  uint32_t limit = 20;   // kList
+  bool watch = false;    // kShow, kRetry: until the run has ended
+  bool all = false;      // kShow: also the consumers that are well
+};
 struct StatusArguments {
   std::string mountpoint;  // empty: every keyfs mounted on this host
 };
@@ -87,7 +96,7 @@ struct CommandLine {
   std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments,
                ListArguments, DescribeArguments, CreateArguments, SetStateArguments,
                RotateArguments, PromoteArguments, RetireArguments, DestroyArguments, HealArguments,
-               RewrapArguments, StatusArguments>
+               RewrapArguments, RotationArguments, StatusArguments>
       command;
 };
 

@@ -31,6 +31,8 @@ ExitCode run_destroy(const DestroyArguments& arguments, const CommonArguments& c
 ExitCode run_heal(const HealArguments& arguments, const CommonArguments& common, Output& output);
 ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& common,
                     Output& output);
+ExitCode run_rotation(const RotationArguments& arguments, const CommonArguments& common,
+                      Output& output);
 ExitCode run_status(const StatusArguments& arguments, Output& output);
 ExitCode run_version(Output& output);
 

@@ -40,6 +40,11 @@ Json describe(const Policy& policy, const Decision& decision, std::string_view i
   answer["never_create"] = never;
   answer["admin"] = decision.admin;
   if (!section.hidden) {
+    const auto seconds = [](const auto& time) {
+      return time ? Json(std::chrono::duration<double>(*time).count()) : Json();
+    };
+    answer["rotate_every_seconds"] = seconds(section.rotate_every);
+    answer["retire_after_seconds"] = seconds(section.retire_after);
     answer["section"] = section.title;
     answer["file"] = section.file;
     if (section.line == 0) {  // no file that could be looked at

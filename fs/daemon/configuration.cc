@@ -112,19 +112,30 @@ std::string settings_text(const Settings& s) {
   return text;
 }
 
-// What stays in force until a restart, by name. Without the policy, which the daemon has moved out.
+// The lines of a section, without its title.
 using Entries = std::vector<std::pair<std::string, std::string>>;
-Entries fixed_entries(const Configuration& configuration) {
-  Entries entries;
-  std::istringstream lines(settings_text(configuration.settings));
+void add_lines(const std::string& text, const std::string& before, Entries& entries) {
+  std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const size_t equals = line.find(" = ");
     if (equals == std::string::npos) continue;
-    entries.emplace_back(line.substr(0, equals), line.substr(equals + 3));
+    entries.emplace_back(before + line.substr(0, equals), line.substr(equals + 3));
   }
+}
+
+// Whether what is written in such a section stays in force as it is written. The others are reloaded,
+// or have defaults.
+bool is_fixed(std::string_view kind) {
+  return kind != "keyfs" && kind != "rotation" && kind != "keys" && kind != "admin";
+}
+
+// What stays in force until a restart, by name. Without the policy, which the daemon has moved out.
+Entries fixed_entries(const Configuration& configuration) {
+  Entries entries;
+  add_lines(settings_text(configuration.settings), "", entries);
+  add_lines(rotation_settings_text(configuration.rotation), "[rotation] ", entries);
   for (const ConfigSection& section : configuration.file.sections()) {
-    if (section.kind() == "keyfs" || section.kind() == "keys" || section.kind() == "admin")
-      continue;
+    if (!is_fixed(section.kind())) continue;
     for (const auto& entry : section.entries()) {
       entries.emplace_back(section.title() + " " + entry.key, entry.value);
     }
@@ -154,12 +165,15 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
   if (auto ok = check_sections(*file); !ok) return fail(ok.error());
   auto settings = read_settings(*file, file->all("region").size());
   if (!settings) return fail(settings.error());
+  auto rotation = read_rotation_settings(*file);
+  if (!rotation) return fail(rotation.error());
   SystemNames names;
   auto policy = Policy::load(*file, names);
   if (!policy) return fail(policy.error());
   auto consumers = ConsumerRules::load(*file, names);
   if (!consumers) return fail(consumers.error());
-  return Configuration{std::move(*file), std::move(*settings), std::move(*policy),
+  return Configuration{std::move(*file), std::move(*settings), std::move(*rotation),
+                       std::move(*policy),
                        source.embedded.empty() ? "" : absolute_path(source.embedded),
                        std::move(*consumers)};
 }
@@ -230,8 +244,9 @@ Result<void> prepare_embedded(const Configuration& configuration, SecretArena& a
 std::string effective_text(const Configuration& configuration) {
   std::string text = settings_text(configuration.settings);
   text += "never_create =" + folded(configuration.policy->never_create().text());
+  text += "\n" + rotation_settings_text(configuration.rotation);
   for (const ConfigSection& section : configuration.file.sections()) {
-    if (section.kind() == "keyfs") continue;
+    if (section.kind() == "keyfs" || section.kind() == "rotation") continue;
     text += "\n" + section.title() + "\n";
     for (const auto& entry : section.entries()) text += entry.key + " = " + entry.value + "\n";
   }

@@ -14,6 +14,7 @@
 #include "fs/daemon/settings.h"
 #include "fs/policy/policy.h"
 #include "fs/rotation/consumer_rules.h"
+#include "fs/rotation/settings.h"
 
 namespace keyfs {
 
@@ -27,6 +28,7 @@ struct ConfigurationSource {
 struct Configuration {
   ConfigFile file;
   Settings settings;
+  RotationSettings rotation;
   std::unique_ptr<const Policy> policy;
   std::string embedded;  // the directory, absolute; empty: `file` was read
   ConsumerRules consumers{};

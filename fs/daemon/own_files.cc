@@ -41,6 +41,9 @@ std::vector<Place> places_of(const Configuration& configuration, const std::stri
   if (configuration.settings.audit_to == AuditTo::kFile) {
     all.push_back({"audit", configuration.settings.audit_path});
   }
+  if (!configuration.rotation.webhook_file.empty()) {
+    all.push_back({"[rotation] webhook_file", configuration.rotation.webhook_file});
+  }
   for (const ConfigSection& section : configuration.file.sections()) {
     if (section.kind() != "store" && section.kind() != "region") continue;
     for (const char* name : {"path", "key_file", "ca", "cert", "key", "password_file"}) {

@@ -7,6 +7,22 @@
 #include "store/dynamodb/store.h"
 
 namespace keyfs {
+namespace {
+
+HttpClientOptions with_proxies(HttpClientOptions options, const Environment& environment) {
+  const auto either = [&](const char* name, const char* other) {
+    auto value = environment(name);
+    if (!value) value = environment(other);
+    return value.value_or("");
+  };
+  options.https_proxy = either("https_proxy", "HTTPS_PROXY");
+  // A client of a CGI program can set HTTP_PROXY by a header "Proxy:": lower case only.
+  options.http_proxy = environment("http_proxy").value_or("");
+  options.no_proxy = either("no_proxy", "NO_PROXY");
+  return options;
+}
+
+}  // namespace
 
 struct RemoteParts::Aws {
   Aws(std::unique_ptr<HttpClient> client, std::unique_ptr<HttpClient> direct_client,
@@ -27,26 +43,21 @@ RemoteParts::~RemoteParts() = default;
 Result<RemoteParts::Aws*> RemoteParts::aws() {
   if (aws_ != nullptr) return aws_.get();
   const Environment environment = process_environment();
-  const auto either = [&](const char* name, const char* other) {
-    auto value = environment(name);
-    if (!value) value = environment(other);
-    return value.value_or("");
-  };
   HttpClientOptions options;
   options.ca_file = environment("AWS_CA_BUNDLE").value_or("");
   auto direct = HttpClient::create(loop_, poller_, arena_, options);
   if (!direct) return fail(direct.error());
-  options.https_proxy = either("https_proxy", "HTTPS_PROXY");
-  // A client of a CGI program can set HTTP_PROXY by a header "Proxy:": lower case only.
-  options.http_proxy = environment("http_proxy").value_or("");
-  options.no_proxy = either("no_proxy", "NO_PROXY");
-  auto http = HttpClient::create(loop_, poller_, arena_, options);
+  auto http = HttpClient::create(loop_, poller_, arena_, with_proxies(options, environment));
   if (!http) return fail(http.error());
   aws_ = std::make_unique<Aws>(std::move(*http), std::move(*direct), environment,
                                [this](const std::string& message) {
                                  if (warn_) warn_(message);
                                });
   return aws_.get();
+}
+
+Result<std::unique_ptr<HttpClient>> RemoteParts::web_client() {
+  return HttpClient::create(loop_, poller_, arena_, with_proxies({}, process_environment()));
 }
 
 Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& section) {

@@ -39,6 +39,10 @@ class RemoteParts {
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);
 
+  // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
+  // while it reads the certificates.
+  Result<std::unique_ptr<HttpClient>> web_client();
+
   // Sets who receives warnings about faults that do not stop anything.
   void on_warning(std::function<void(const std::string&)> warn) { warn_ = std::move(warn); }
 

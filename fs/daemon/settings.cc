@@ -97,6 +97,7 @@ Result<void> check_sections(const ConfigFile& file) {
                            {"store", false},
                            {"region", true},
                            {"consumer", true},
+                           {"rotation", false},
                            {"keys", true},
                            {"admin", false}});
 }

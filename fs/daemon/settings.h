@@ -55,7 +55,7 @@ struct Settings {
 // number configured, is a mistake; the default is min(2, regions).
 Result<Settings> read_settings(const ConfigFile& file, size_t regions);
 
-// Checks for unknown sections. Allowed are [keyfs], [store], [region NAME],
+// Checks for unknown sections. Allowed are [keyfs], [store], [region NAME], [rotation],
 // [consumer NAME], [keys GLOB], [admin].
 Result<void> check_sections(const ConfigFile& file);
 

@@ -9,11 +9,18 @@
 #include <cstring>
 #include <limits>
 
+#include "base/clock.h"
 #include "base/config_reader.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {
+
+using namespace std::chrono_literals;
+
+// Of rotate_every and retire_after.
+constexpr std::chrono::milliseconds kLeastPeriod = 1s;
+constexpr std::chrono::milliseconds kMostPeriod = 24h * 3650;
 
 // Retries with a larger buffer as long as the database returns ERANGE.
 template <class Entry, class Ask>
@@ -128,6 +135,8 @@ Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& 
   section.read = read_principals(in, "read", names);
   section.create = read_principals(in, "create", names);
   section.admin = read_principals(in, "admin", names);
+  section.rotate_every = in.duration("rotate_every", kLeastPeriod, kMostPeriod);
+  section.retire_after = in.duration("retire_after", 0ms, kMostPeriod);
   // A creator whom read does not name is no mistake: who shortens read takes a right away, and that
   // must not fail because of another line.
   if (section.create.line != 0 && section.read.line == 0) {
@@ -145,10 +154,15 @@ std::string fingerprint_of(const Principals& list) {
   return text + "|" + list.text + "\n";
 }
 
+std::string fingerprint_of(const std::optional<std::chrono::milliseconds>& time) {
+  return time ? std::to_string(time->count()) + "\n" : "\n";
+}
+
 std::string fingerprint_of(const PolicySection& section) {
   return section.title + "|" + section.file + "|" + std::to_string(section.line) + "\n" +
          fingerprint_of(section.read) + fingerprint_of(section.create) +
-         fingerprint_of(section.admin);
+         fingerprint_of(section.admin) + fingerprint_of(section.rotate_every) +
+         fingerprint_of(section.retire_after);
 }
 
 // The answers for one decision, with the groups looked up once.
@@ -322,6 +336,13 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     line("create", decision.create, section.create);
   }
   line("admin", decision.admin, section.admin);
+  if (section.rotate_every) {
+    text += "  rotated every " + to_text(*section.rotate_every) + " (rotate_every)\n";
+  }
+  if (section.retire_after) {
+    text += "  older versions are retired " + to_text(*section.retire_after) +
+            " after a rotation that reached every consumer (retire_after)\n";
+  }
   return text;
 }
 

@@ -3,7 +3,8 @@
 // [keys GLOB] sections in file order; the first whose glob matches the id decides, and no match
 // hides the id. `read`, `create` and `admin` list user:NAME, uid:N, group:NAME, gid:N, or any;
 // [admin] lists who may read .keyfs/ and administer the daemon. Names are resolved when the policy
-// is loaded, and an unknown one is a mistake. root has no special privilege.
+// is loaded, and an unknown one is a mistake. root has no special privilege. `rotate_every` and
+// `retire_after` of the section say when its keys are rotated, and old versions retired.
 //
 // [keyfs] never_create belongs to the policy: it is reloaded with it, and `explain` shows it.
 //
@@ -17,6 +18,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -79,6 +81,9 @@ struct PolicySection {
   std::string file;
   int line = 0;  // 0: in no file
   Principals read, create, admin;
+  // How often a key gets a new version by itself, and how long after that older ones are retired;
+  // never if not set.
+  std::optional<std::chrono::milliseconds> rotate_every, retire_after;
 
   // What `ls -l` shows: owner and group from the first `read` entries (0 if there is none), and
   // mode 0400, or 0440 if a group may read.

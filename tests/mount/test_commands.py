@@ -41,6 +41,8 @@ MISTAKES = [
     ("nonsense\n", r":1: "),
     ("[keyfs]\nfresh_for = soon\n", r":2: \[keyfs\] fresh_for: "),
     ("[keyfs]\ncreate_min_regions = 4\n", r":2: \[keyfs\] create_min_regions: "),
+    ("[rotation]\nstop_after = 20\n", r":2: \[rotation\] stop_after: "),
+    ("[keys a*]\nrotate_every = often\n", r":2: \[keys a\*\] rotate_every: "),
     ("[region a]\ntype = local\n", r":1: \[region a\] key_file: is missing"),
     ("[region a]\ntype = local\nkey_file = /x\n[keys *]\nread = user:nobody-of-that-name\n", r":5: \[keys \*\] read: .*nobody-of-that-name"),
     ("[keys *]\ncreate = uid:0\n", r":\d: \[keys \*\] create: "),
@@ -219,6 +221,31 @@ def test_check_tells_of_a_policy_that_lets_nobody_in(configure):
         f.write(text.replace("[keys *]", "[admin-was-here]").split("[admin-was-here]")[0] + "[admin]\nread = uid:0\n")
     done = run("check", "-c", config)
     assert done.returncode == PARTIAL and "FAIL  [keys ...] sections" in done.stdout
+
+
+def test_there_is_no_run_of_rotation_before_the_first(config):
+    assert run("create", "-c", config, "orders").returncode == DONE
+    listed = run("rotation", "list", "-c", config)
+    assert (listed.returncode, listed.stdout) == (DONE, "no runs\n"), listed
+    assert json.loads(run("rotation", "list", "-c", config, "--json").stdout) == {"runs": []}
+    assert "there was no run yet" in error_of(run("rotation", "show", "-c", config), FAILED)
+    for command in (["retry"], ["stop"], ["done", "--host", "web-1"]):
+        assert "there is no run run-00000001" in error_of(run("rotation", *command, "-c", config, "run-00000001"), FAILED)
+    assert "keyfs rotation retry --help" in error_of(run("rotation", "retry", "-c", config), USAGE)
+
+
+def test_check_looks_at_the_webhook_and_does_not_tell_its_url(configure, folder):
+    config, webhook = configure({"*": {"read": "uid:0"}}), folder / "webhook"
+    with open(config, "a") as f:
+        f.write(f"[rotation]\nwebhook_file = {webhook}\n")
+    webhook.write_text("https://hooks.example/services/secret-token\n")
+    webhook.chmod(0o644)
+    done = run("check", "-c", config)
+    assert done.returncode == PARTIAL and "FAIL  webhook" in done.stdout and "chmod 600" in done.stdout, done
+    webhook.chmod(0o600)
+    good = run("check", "-c", config)
+    assert good.returncode == DONE and "hooks.example" in good.stdout, good
+    assert "secret-token" not in done.stdout + done.stderr + good.stdout + good.stderr
 
 
 def test_explain_names_the_section_and_the_line(configure, people):

@@ -112,6 +112,68 @@ TEST(CommandLine, an_empty_value_is_refused_and_takes_no_other_argument_with_it)
   }
 }
 
+TEST(CommandLine, rotation_has_commands_of_its_own) {
+  using Verb = RotationArguments::Verb;
+  const auto parsed = [](std::vector<const char*> words) {
+    words.insert(words.begin(), "rotation");
+    const auto line = parse(words);
+    EXPECT_TRUE(line) << line.error().message;
+    return line ? std::get<RotationArguments>(line->command) : RotationArguments();
+  };
+  EXPECT_EQ(parsed({"list"}).verb, Verb::kList);
+  EXPECT_EQ(parsed({"list"}).limit, 20u);
+  EXPECT_EQ(parsed({"list", "--limit", "5"}).limit, 5u);
+  const auto newest = parsed({"show", "--watch"});
+  EXPECT_EQ(newest.verb, Verb::kShow);
+  EXPECT_EQ(newest.run, "");
+  EXPECT_TRUE(newest.watch);
+  EXPECT_FALSE(newest.all);
+  const auto show = parsed({"show", "run-1", "--all"});
+  EXPECT_EQ(show.run, "run-1");
+  EXPECT_TRUE(show.all);
+  const auto retry = parsed({"retry", "run-1"});
+  EXPECT_EQ(retry.verb, Verb::kRetry);
+  EXPECT_EQ(retry.run, "run-1");
+  EXPECT_FALSE(retry.watch);
+  EXPECT_TRUE(parsed({"retry", "run-1", "--wait"}).watch);
+  const auto done = parsed({"done", "run-1", "nginx", "--host", "web-1"});
+  EXPECT_EQ(done.verb, Verb::kDone);
+  EXPECT_EQ(done.consumer, "nginx");
+  EXPECT_EQ(done.host, "web-1");
+  EXPECT_EQ(parsed({"done", "run-1", "--host", "web-1"}).consumer, "");
+  EXPECT_EQ(parsed({"stop", "run-1"}).verb, Verb::kStop);
+  const auto common = parse({"rotation", "show", "-c", "/x.ini", "--json"});
+  ASSERT_TRUE(common) << common.error().message;
+  EXPECT_EQ(common->common.config, "/x.ini");
+  EXPECT_TRUE(common->common.json);
+}
+
+TEST(CommandLine, a_mistake_in_a_command_of_rotation_is_told_with_its_own_help) {
+  const auto said = [](std::vector<const char*> words) {
+    words.insert(words.begin(), "rotation");
+    const auto line = parse(words);
+    EXPECT_FALSE(line);
+    return line ? std::string() : line.error().message;
+  };
+  EXPECT_EQ(said({"lst"}), "there is no command rotation lst (did you mean list?)");
+  EXPECT_EQ(said({"frobnicate"}),
+            "there is no command rotation frobnicate (see keyfs rotation --help)");
+  EXPECT_NE(said({"-c", "/x.ini", "list"}).find("keyfs rotation COMMAND -c"), std::string::npos);
+  EXPECT_NE(said({}).find("(see keyfs rotation --help)"), std::string::npos);
+  EXPECT_NE(said({"retry"}).find("(see keyfs rotation retry --help)"), std::string::npos);
+  EXPECT_NE(said({"done", "run-1"}).find("(see keyfs rotation done --help)"), std::string::npos);
+  EXPECT_NE(said({"list", "--limit", "0"}).find("1 to 10000"), std::string::npos);
+  EXPECT_NE(said({"stop", "a", "b"}).find("--help"), std::string::npos);
+  const auto help = parse({"rotation", "show", "--help"});
+  ASSERT_TRUE(help) << help.error().message;
+  EXPECT_NE(std::get<HelpArguments>(help->command).text.find("--watch"), std::string::npos);
+  const auto group = parse({"rotation", "--help"});
+  ASSERT_TRUE(group) << group.error().message;
+  for (const char* name : {"list", "show", "retry", "done", "stop"}) {
+    EXPECT_NE(std::get<HelpArguments>(group->command).text.find(name), std::string::npos) << name;
+  }
+}
+
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
@@ -175,7 +237,7 @@ TEST(CommandLine, help_is_that_of_the_command) {
   ASSERT_TRUE(all);
   for (const char* name :
        {"mount", "check", "explain", "list", "describe", "create", "disable", "enable", "delete",
-        "rotate", "promote", "retire", "destroy", "heal", "status", "version"}) {
+        "rotate", "promote", "retire", "destroy", "heal", "rotation", "status", "version"}) {
     EXPECT_NE(std::get<HelpArguments>(all->command).text.find(name), std::string::npos) << name;
   }
 }

@@ -147,6 +147,33 @@ TEST_F(EmbeddedTest, the_text_in_force_reads_back_as_the_same_configuration) {
   EXPECT_NE(text.find("serve_stale_for = 1d\n"), std::string::npos) << text;
 }
 
+TEST_F(EmbeddedTest, what_is_said_of_rotation_is_read_shown_and_needs_a_restart) {
+  const auto read = [this](const std::string& rotation) {
+    const std::string path = folder_ + "/keyfs.ini";
+    std::ofstream(path) << "[store]\ntype = sqlite\npath = /a\n" << rotation;
+    ConfigurationSource source;
+    source.config = path;
+    return load_configuration(source);
+  };
+  const auto without = read("");
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_NE(effective_text(*without).find("\n[rotation]\nrun = yes\nsettle = 30s\n"),
+            std::string::npos)
+      << effective_text(*without);
+  const auto written = read("[rotation]\nsettle = 30000ms\n");
+  ASSERT_TRUE(written) << written.error().message;
+  EXPECT_TRUE(needs_restart(*without, *written).empty());
+  const auto changed = read("[rotation]\nsettle = 5s\nwebhook_file = /etc/keyfs/webhook\n");
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ(needs_restart(*without, *changed),
+            (std::vector<std::string>{"[rotation] settle", "[rotation] webhook_file"}));
+  const auto wrong = read("[rotation]\nsettle = 5\n");
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().message.find("keyfs.ini:5: [rotation] settle: "), std::string::npos)
+      << wrong.error().message;
+  EXPECT_FALSE(read("[rotation daily]\n"));
+}
+
 TEST(FindUser, takes_names_and_numbers) {
   const auto root = find_user("root");
   ASSERT_TRUE(root);

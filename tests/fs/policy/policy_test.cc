@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <string>
 
@@ -145,6 +146,40 @@ TEST_F(PolicyTest, ls_shows_the_first_readers_and_no_more_than_0440) {
   const PolicySection& open = policy->section_for("public-a");
   EXPECT_EQ(open.owner, 0u);
   EXPECT_EQ(open.mode, 0400u);
+}
+
+TEST(PolicyTimes, a_section_says_when_its_keys_are_rotated_and_old_versions_retired) {
+  using namespace std::chrono_literals;
+  const auto policy = load("[keys a]\nrotate_every = 90d\nretire_after = 30d\n[keys *]\n");
+  ASSERT_TRUE(policy) << policy.error().message;
+  const PolicySection& section = (*policy)->section_for("a");
+  EXPECT_EQ(section.rotate_every, 90 * 24h);
+  EXPECT_EQ(section.retire_after, 30 * 24h);
+  EXPECT_FALSE((*policy)->section_for("b").rotate_every);
+  EXPECT_FALSE((*policy)->section_for("b").retire_after);
+  KnownGroups none;
+  const std::string text = (*policy)->explain("a", {1, 1}, none);
+  EXPECT_NE(text.find("rotated every "), std::string::npos) << text;
+  EXPECT_NE(text.find("(retire_after)"), std::string::npos) << text;
+}
+
+TEST(PolicyTimes, a_time_that_makes_no_sense_is_a_mistake) {
+  for (const char* wrong : {"rotate_every = 0s", "rotate_every = 999ms", "rotate_every = 90",
+                            "rotate_every = never", "retire_after = 3651d", "retire_after = -1d"}) {
+    const std::string said = mistake("[keys a]\n" + std::string(wrong) + "\n");
+    EXPECT_TRUE(said.starts_with("k.ini:2: [keys a] r")) << said;
+  }
+}
+
+TEST(PolicyTimes, a_reload_takes_over_a_time_that_was_changed) {
+  const auto quarter = load("[keys a]\nrotate_every = 90d\n");
+  const auto month = load("[keys a]\nrotate_every = 30d\n");
+  const auto retired = load("[keys a]\nretire_after = 90d\n");
+  const auto never = load("[keys a]\n");
+  ASSERT_TRUE(quarter && month && retired && never);
+  EXPECT_FALSE((*quarter)->same_as(**month));
+  EXPECT_FALSE((*quarter)->same_as(**never));
+  EXPECT_FALSE((*quarter)->same_as(**retired));
 }
 
 TEST_F(PolicyTest, explain_names_the_line_that_decides) {

@@ -1,0 +1,253 @@
+// keyfs rotation.
+#include "fs/cli/rotation.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string_view>
+#include <utility>
+
+#include "fs/cli/rotation_watch.h"
+
+namespace keyfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Verb = RotationArguments::Verb;
+using Outcome = RunChange::Outcome;
+
+constexpr size_t kPage = 100;
+
+ExitCode failed(const Error& error, Output& output) {
+  output.error(error.message);
+  return exit_code_for(error);
+}
+
+ExitCode no_such_run(const std::string& run, Output& output) {
+  output.error(run.empty() ? "there was no run yet"
+                           : "there is no run " + Output::printable(run) +
+                                 " (keyfs rotation list shows the last ones)");
+  return ExitCode::kFailed;
+}
+
+// Of a run that is looked at: one that goes on is well.
+ExitCode code_of(const RunSummary& summary) {
+  return summary.has_ended() && !summary.complete() ? ExitCode::kPartial : ExitCode::kDone;
+}
+
+std::string keys_text(const std::vector<std::string>& keys) {
+  constexpr size_t kMost = 3;
+  std::vector<std::string> words;
+  for (size_t i = 0; i < keys.size() && i < kMost; ++i) words.push_back(safe_text(keys[i], 60));
+  const size_t others = keys.size() - words.size();
+  return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
+}
+
+void print_list(const std::vector<RunSummary>& runs, Output& output) {
+  if (runs.empty()) {
+    output.out() << "no runs\n";
+    return;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"RUN", "STATE", "BEGUN", "ENDED", "KEYS", "CONSUMERS"}};
+  for (const RunSummary& run : runs) {
+    rows.push_back(
+        {safe_text(run.run, 60), std::string(run.word()), run.begun ? to_rfc3339(*run.begun) : "-",
+         run.ended ? to_rfc3339(*run.ended) : "-", keys_text(run.keys), to_text(run.counts)});
+  }
+  print_table(output.out(), rows);
+}
+
+// What the caller may not see is left out.
+ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
+  std::vector<RunSummary> runs;
+  std::string after;
+  bool more = true;
+  while (more && runs.size() < arguments.limit) {
+    auto page =
+        parts.loop.run_task(parts.runs.list(after, kPage, parts.loop.now() + parts.patience));
+    if (!page) return failed(page.error().within("could not list the runs"), output);
+    for (RunSummary& run : page->runs) {
+      if (runs.size() < arguments.limit && parts.permitted(run.keys, nullptr)) {
+        runs.push_back(std::move(run));
+      }
+    }
+    more = page->next.has_value();
+    if (more) after = *page->next;
+  }
+  if (output.json()) {
+    Json all = Json::array();
+    for (const RunSummary& run : runs) all.push_back(to_json(run));
+    output.write({{"runs", std::move(all)}});
+  } else {
+    print_list(runs, output);
+  }
+  return ExitCode::kDone;
+}
+
+// The report of a run; nullopt, after it was told, where the command ends with `code`.
+std::optional<RunReport> look(const std::string& run, const char* verb, const RotationDesk& parts,
+                              Output& output, ExitCode& code) {
+  auto report = parts.loop.run_task(parts.runs.report(run, parts.loop.now() + parts.patience));
+  if (!report) {
+    code = failed(report.error().within("could not read the run"), output);
+    return std::nullopt;
+  }
+  if (!*report) {
+    code = no_such_run(run, output);
+    return std::nullopt;
+  }
+  if (!parts.permitted((*report)->summary().keys, verb)) {
+    code = ExitCode::kFailed;
+    return std::nullopt;
+  }
+  return std::move(**report);
+}
+
+ExitCode answer(const RunReport& report, bool all, Output& output) {
+  ReportParts shown;
+  shown.every_consumer = all;
+  if (output.json()) {
+    output.write(to_json(report, shown));
+  } else {
+    output.out() << to_text(report, shown);
+  }
+  return code_of(report.summary());
+}
+
+ExitCode watch(RunReport report, bool all, const RotationDesk& parts, Output& output) {
+  RotationWatch watching(parts, output);
+  auto ended = watching.run(std::move(report));
+  if (!ended) {
+    output.error(ended.error().message);
+    return ExitCode::kFailed;
+  }
+  return answer(*ended, all, output);
+}
+
+ExitCode show(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
+  ExitCode code = ExitCode::kFailed;
+  auto report = look(arguments.run, "look at a run of", parts, output, code);
+  if (!report) return code;
+  if (arguments.watch) return watch(std::move(*report), arguments.all, parts, output);
+  return answer(*report, arguments.all, output);
+}
+
+std::string_view word_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kDone:
+      return "done";
+    case Outcome::kNothing:
+      return "nothing";
+    case Outcome::kUnderWay:
+      return "under way";
+    case Outcome::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+std::string counted_consumers(size_t count) {
+  return std::to_string(count) + (count == 1 ? " consumer" : " consumers");
+}
+
+// For people; an error where nothing was done and should have been.
+std::string line_of(const RotationArguments& arguments, const RunChange& change) {
+  const std::string run = Output::printable(arguments.run);
+  const std::string whom =
+      Output::printable(arguments.consumer.empty() ? "host " + arguments.host
+                        : arguments.host.empty()   ? arguments.consumer
+                                                   : arguments.consumer + " on " + arguments.host);
+  switch (change.outcome) {
+    case Outcome::kUnderWay:
+      return "run " + run + " has not ended yet: nothing was done (keyfs rotation show --watch " +
+             run + " follows it)";
+    case Outcome::kUnknown:
+      return "run " + run + " has no consumer " + whom;
+    case Outcome::kNothing:
+      if (arguments.verb == Verb::kRetry) return "nothing in run " + run + " is to be done again";
+      if (arguments.verb == Verb::kStop) return "run " + run + " has ended already";
+      return whom + " is done already";
+    case Outcome::kDone:
+      break;
+  }
+  if (arguments.verb == Verb::kStop) return "run " + run + " tells no further consumers";
+  if (arguments.verb == Verb::kRetry) {
+    return counted_consumers(change.consumers) + " will be told again" +
+           (change.run == arguments.run ? "" : ", in run " + Output::printable(change.run));
+  }
+  return whom + " is marked as done" +
+         (change.consumers > 1 ? " (" + counted_consumers(change.consumers) + ")" : "");
+}
+
+Task<Result<std::optional<RunChange>>> ask(const RotationArguments& arguments,
+                                           const RotationDesk& parts, std::string run) {
+  const TimePoint deadline = parts.loop.now() + parts.patience;
+  if (arguments.verb == Verb::kRetry) return parts.runs.retry(std::move(run), parts.by, deadline);
+  if (arguments.verb == Verb::kStop) return parts.runs.stop(std::move(run), parts.by, deadline);
+  return parts.runs.mark_done(std::move(run), arguments.consumer, arguments.host, parts.by,
+                              deadline);
+}
+
+ExitCode change(const RotationArguments& arguments, const char* verb, const RotationDesk& parts,
+                Output& output) {
+  ExitCode code = ExitCode::kFailed;
+  const auto before = look(arguments.run, verb, parts, output, code);
+  if (!before) return code;
+  const auto changed = parts.loop.run_task(ask(arguments, parts, before->run));
+  if (!changed) return failed(changed.error().within("could not change the run"), output);
+  if (!*changed) return no_such_run(arguments.run, output);
+  const RunChange& told = **changed;
+  const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown;
+  const bool watches = arguments.watch && told.outcome == Outcome::kDone;
+  const std::string line = line_of(arguments, told);
+  if (refused) {
+    output.error(line);
+  } else if (!output.json()) {
+    output.out() << line << '\n' << std::flush;
+  }
+  if (watches) {
+    auto report = look(told.run, verb, parts, output, code);
+    if (!report) return code;
+    return watch(std::move(*report), arguments.all, parts, output);
+  }
+  if (output.json()) {
+    output.write(
+        {{"run", told.run}, {"outcome", word_of(told.outcome)}, {"consumers", told.consumers}});
+  }
+  return refused ? ExitCode::kFailed : ExitCode::kDone;
+}
+
+}  // namespace
+
+ExitCode rotation(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
+  switch (arguments.verb) {
+    case Verb::kList:
+      return list(arguments, parts, output);
+    case Verb::kShow:
+      return show(arguments, parts, output);
+    case Verb::kRetry:
+      return change(arguments, "do again a run of", parts, output);
+    case Verb::kDone:
+      return change(arguments, "mark consumers of", parts, output);
+    case Verb::kStop:
+      break;
+  }
+  return change(arguments, "stop a run of", parts, output);
+}
+
+std::optional<size_t> terminal_columns(int fd) {
+  constexpr size_t kUsual = 80;
+  const char* kind = std::getenv("TERM");
+  if (::isatty(fd) == 0 || kind == nullptr || std::string_view(kind) == "dumb") {
+    return std::nullopt;
+  }
+  struct winsize size {};
+  if (::ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kUsual;
+  return size.ws_col;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,157 @@
+#include "fs/cli/rotation_watch.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ostream>
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kMostName = 60;
+constexpr size_t kMostReason = 200;
+
+Task<void> pause(Loop& loop, Duration time) { co_await loop.sleep_for(time); }
+
+// A report of many consumers is many documents to read.
+Duration between_looks(const RunReport& report) {
+  return std::min<Duration>(1s + report.consumers.size() * 2ms, 10s);
+}
+
+bool is_over(ConsumerState state) {
+  return state != ConsumerState::kWaiting && state != ConsumerState::kRunning;
+}
+
+std::string where(const ConsumerReport& consumer) {
+  return safe_text(consumer.consumer, kMostName) + " on " + safe_text(consumer.host, kMostName);
+}
+
+std::string line_of(const ConsumerReport& consumer) {
+  std::string line = where(consumer) + ": " + std::string(to_string(consumer.state));
+  if (!consumer.reason.empty()) line += ": " + safe_text(consumer.reason, kMostReason);
+  return line;
+}
+
+// What the run does before and after it tells consumers; empty: that it does.
+std::string stage_of(const RunReport& report) {
+  switch (report.state) {
+    case RunState::kWaiting:
+      return "waiting for a host to run it";
+    case RunState::kRotating:
+      return "making new versions of " + std::to_string(report.keys.size()) +
+             (report.keys.size() == 1 ? " key" : " keys");
+    case RunState::kEnrolling:
+      return "hosts say which consumers they have: " + std::to_string(report.consumers.size()) +
+             " up to now";
+    case RunState::kStopping:
+      return "stopping";
+    case RunState::kTelling:
+    case RunState::kEnded:
+    case RunState::kStopped:
+      break;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string progress_bar(const RunReport& report, size_t columns) {
+  constexpr size_t kMostBar = 40;
+  const ReportCounts counts = report.counts();
+  const std::string stage = stage_of(report);
+  std::string text;
+  if (!stage.empty()) {
+    text = stage;
+  } else {
+    text = std::to_string(counts.settled()) + "/" + std::to_string(counts.consumers);
+    const size_t failed = counts.failed + counts.unknown;
+    if (failed != 0) text += ", " + std::to_string(failed) + " failed";
+    for (const ConsumerReport& consumer : report.consumers) {
+      if (consumer.state != ConsumerState::kRunning) continue;
+      text += ": " + where(consumer);
+      if (counts.running > 1) text += " and " + std::to_string(counts.running - 1) + " more";
+      break;
+    }
+    const size_t width = std::min(kMostBar, columns / 3);
+    if (width >= 5) {
+      const size_t room = width - 2;
+      const size_t full = counts.consumers == 0 ? room : room * counts.settled() / counts.consumers;
+      std::string bar(full, '=');
+      if (full < room) bar += ">";
+      bar.resize(room, ' ');
+      text = "[" + bar + "] " + text;
+    }
+  }
+  // The last column is left free: some terminals go to the next line there. All but names is ASCII.
+  return text.substr(0, columns > 0 ? columns - 1 : 0);
+}
+
+void RotationWatch::clear() {
+  if (bar_) output_.out() << "\r\x1b[K" << std::flush;
+  bar_ = false;
+}
+
+void RotationWatch::show_line(std::string line) {
+  clear();
+  output_.out() << line << '\n' << std::flush;
+}
+
+void RotationWatch::show(const RunReport& report) {
+  if (output_.json()) return;
+  for (const ConsumerReport& consumer : report.consumers) {
+    const auto place = std::pair(consumer.consumer, consumer.host);
+    if (!is_over(consumer.state)) {
+      told_.erase(place);  // a retry
+      continue;
+    }
+    if (!told_.insert(place).second) continue;
+    // On a terminal the bar counts those that are well.
+    const bool well = consumer.state == ConsumerState::kOk ||
+                      consumer.state == ConsumerState::kGone ||
+                      consumer.state == ConsumerState::kMarked;
+    if (!parts_.columns || !well) show_line(line_of(consumer));
+  }
+  if (parts_.columns) {
+    output_.out() << '\r' << progress_bar(report, *parts_.columns) << "\x1b[K" << std::flush;
+    bar_ = true;
+    return;
+  }
+  // Without the numbers, which would be a line each time.
+  std::string stage = stage_of(report);
+  stage = stage.substr(0, stage.find(':'));
+  if (stage != stage_ && !stage.empty()) show_line(stage);
+  stage_ = stage;
+}
+
+Result<RunReport> RotationWatch::run(RunReport report) {
+  TimePoint answered = parts_.loop.now();
+  // What was over before is no news.
+  for (const ConsumerReport& consumer : report.consumers) {
+    if (is_over(consumer.state)) told_.emplace(consumer.consumer, consumer.host);
+  }
+  while (!report.summary().has_ended()) {
+    show(report);
+    parts_.loop.run_task(pause(parts_.loop, between_looks(report)));
+    auto now =
+        parts_.loop.run_task(parts_.runs.report(report.run, parts_.loop.now() + parts_.patience));
+    if (!now) {
+      if (parts_.loop.now() - answered < kSilence) continue;
+      clear();
+      return fail(now.error().within("run " + safe_text(report.run, kMostName) +
+                                     " can't be followed any more, and may go on"));
+    }
+    if (!*now) {
+      clear();
+      return fail(Code::kInvalid,
+                  "run " + safe_text(report.run, kMostName) + " is not there any more");
+    }
+    answered = parts_.loop.now();
+    report = std::move(**now);
+  }
+  show(report);
+  clear();
+  return report;
+}
+
+}  // namespace keyfs

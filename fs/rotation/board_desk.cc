@@ -1,0 +1,146 @@
+#include "fs/rotation/board_desk.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/encoding.h"
+#include "base/retry.h"
+#include "fs/rotation/run_report.h"
+
+namespace keyfs {
+namespace {
+
+constexpr size_t kMostBy = 100;
+
+// A retry that no runner has begun. Its ticket stays for a moment after that.
+bool waits(const RunDocument& run, const std::multimap<std::string, std::string>& retries) {
+  const auto [first, last] = retries.equal_range(run.run);
+  return std::any_of(first, last, [&](const auto& one) { return !run.has_token(one.second); });
+}
+
+std::optional<RunChange> changed(RunChange::Outcome outcome, std::string run, size_t consumers) {
+  return RunChange{outcome, std::move(run), consumers};
+}
+
+}  // namespace
+
+Task<Result<BoardDesk::Retries>> BoardDesk::retries(TimePoint deadline) {
+  auto seen = co_await list_tickets(board_, deadline);
+  if (!seen) co_return fail(seen.error());
+  Retries all;
+  for (const auto& one : seen->tickets) {
+    if (one.ticket.kind == Ticket::Kind::kRetry) all.emplace(one.ticket.run, one.ticket.token);
+  }
+  co_return all;
+}
+
+Task<Result<BoardDesk::Page>> BoardDesk::list(std::string after, size_t limit, TimePoint deadline) {
+  const auto asked = co_await retries(deadline);
+  if (!asked) co_return fail(asked.error());
+  const auto runs = co_await list_runs(board_, deadline);
+  if (!runs) co_return fail(runs.error());
+  Page page;
+  for (auto run = runs->rbegin(); run != runs->rend(); ++run) {
+    if (!after.empty() && run->run >= after) continue;
+    if (page.runs.size() == limit) {
+      page.next = page.runs.back().run;
+      break;
+    }
+    page.runs.push_back(summary_of(*run, waits(*run, *asked)));
+  }
+  co_return page;
+}
+
+Task<Result<std::optional<RunReport>>> BoardDesk::report(std::string run, TimePoint deadline) {
+  // The tickets first: one that is done meanwhile is found in the run.
+  const auto asked = co_await retries(deadline);
+  if (!asked) co_return fail(asked.error());
+  if (run.empty()) {
+    const auto runs = co_await list_runs(board_, deadline);
+    if (!runs) co_return fail(runs.error());
+    if (runs->empty()) co_return std::optional<RunReport>();
+    run = runs->back().run;
+  }
+  const auto view = co_await look_at_run(board_, std::move(run), deadline);
+  if (!view) co_return fail(view.error());
+  if (!*view) co_return std::optional<RunReport>();
+  const RunDocument& document = (*view)->run;
+  co_return std::optional<RunReport>(report_of(document, (*view)->sheets, waits(document, *asked)));
+}
+
+// The same token again is the same ticket.
+Task<Result<void>> BoardDesk::put(Ticket::Kind kind, std::string run, std::string by,
+                                  TimePoint deadline) {
+  constexpr int kTries = 3;
+  constexpr std::chrono::milliseconds kPause{200};
+  std::array<uint8_t, 16> bytes{};
+  if (auto ok = random_.fill(bytes); !ok) co_return fail(ok.error());
+  Ticket ticket;
+  ticket.token = hex_encode(bytes);
+  ticket.kind = kind;
+  ticket.run = std::move(run);
+  ticket.by = short_text(by, kMostBy);
+  ticket.asked = to_rfc3339(loop_.clock().wall());
+  for (int number = 1;; ++number) {
+    const auto there = co_await put_ticket(board_, loop_, random_, ticket, shards_, deadline);
+    if (there) co_return Result<void>();
+    if (number == kTries || !may_pass(there.error().code) || loop_.now() + kPause >= deadline) {
+      co_return fail(there.error());
+    }
+    co_await loop_.sleep_for(kPause);
+  }
+}
+
+Task<Result<std::optional<RunChange>>> BoardDesk::retry(std::string run, std::string by,
+                                                        TimePoint deadline) {
+  using Outcome = RunChange::Outcome;
+  const auto there = co_await report(run, deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return std::optional<RunChange>();
+  const RunSummary summary = (*there)->summary();
+  if (!summary.has_ended()) co_return changed(Outcome::kUnderWay, std::move(run), 0);
+  const size_t again = summary.counts.failed + summary.counts.unknown + summary.counts.not_tried;
+  if (again + summary.counts.not_heard_from == 0) {
+    co_return changed(Outcome::kNothing, std::move(run), 0);
+  }
+  auto asked = co_await put(Ticket::Kind::kRetry, run, std::move(by), deadline);
+  if (!asked) co_return fail(asked.error());
+  co_return changed(Outcome::kDone, std::move(run), again);
+}
+
+Task<Result<std::optional<RunChange>>> BoardDesk::mark_done(std::string run, std::string consumer,
+                                                            std::string host, std::string by,
+                                                            TimePoint deadline) {
+  using Outcome = RunChange::Outcome;
+  const auto there = co_await report(run, deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return std::optional<RunChange>();
+  std::string whom = consumer.empty() || host.empty() ? consumer + host : host + "/" + consumer;
+  auto marked =
+      co_await keyfs::mark_done(board_, loop_, run, whom, short_text(by, kMostBy), deadline);
+  if (!marked) co_return fail(marked.error());
+  if (*marked != 0) co_return changed(Outcome::kDone, std::move(run), *marked);
+  const auto& consumers = (*there)->consumers;
+  const bool known =
+      std::any_of(consumers.begin(), consumers.end(), [&](const ConsumerReport& one) {
+        return one.consumer == whom || one.host + "/" + one.consumer == whom || one.host == whom;
+      });
+  co_return changed(known ? Outcome::kNothing : Outcome::kUnknown, std::move(run), 0);
+}
+
+Task<Result<std::optional<RunChange>>> BoardDesk::stop(std::string run, std::string by,
+                                                       TimePoint deadline) {
+  using Outcome = RunChange::Outcome;
+  const auto there = co_await report(run, deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return std::optional<RunChange>();
+  const RunState state = (*there)->state;
+  const bool over = (*there)->summary().has_ended() || state == RunState::kStopping;
+  if (over) co_return changed(Outcome::kNothing, std::move(run), 0);
+  auto asked = co_await put(Ticket::Kind::kStop, run, std::move(by), deadline);
+  if (!asked) co_return fail(asked.error());
+  co_return changed(Outcome::kDone, std::move(run), 0);
+}
+
+}  // namespace keyfs
