@@ -8,8 +8,8 @@
 
 #include "base/result.h"
 #include "base/task.h"
+#include "fs/rotation/announcer.h"
 #include "fs/rotation/report.h"
-#include "fs/rotation/runner.h"
 #include "fs/rotation/webhook.h"
 
 namespace keyfs {
