@@ -5,6 +5,7 @@
 
 #include "base/race.h"
 #include "store/board_marks.h"
+#include "store/pulse.h"
 
 namespace keyfs {
 namespace {
@@ -15,6 +16,7 @@ RotationOptions consistent(RotationOptions options, const std::string& life) {
   options.agent.host = options.lock.host = options.runner.host = options.host;
   options.agent.life = options.lock.life = life;
   options.agent.poll_every = options.feed.poll_every;
+  options.feed.shard = pulse_shard(options.host, options.runner.pulse_shards);
   return options;
 }
 
