@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -74,7 +75,8 @@ StopAfter stop_after_of(const RotationSettings& settings) {
 
 // Members are destroyed from last to first: whatever refers to another comes after it.
 struct RotationHost::Impl {
-  Impl(RotationHostParts the_parts, const Configuration& configuration, const std::string& mountpoint)
+  Impl(RotationHostParts the_parts, const Configuration& configuration,
+       const std::string& mountpoint)
       : parts(the_parts),
         settings(configuration.rotation),
         loop(parts.backends.loop()),
@@ -89,6 +91,8 @@ struct RotationHost::Impl {
                  host_name(), configuration.settings.open_deadline),
         changer(versions, parts.pace, configuration.file.all("region").size(),
                 configuration.settings.background_calls_per_second),
+        retirer(loop, versions, parts.backends.store(), parts.backends.random(),
+                settings.pulse_shards),
         changes(parts.keyring),
         policy_changed(loop),
         board_came(loop) {
@@ -134,6 +138,7 @@ struct RotationHost::Impl {
   MemoryNotebook notebook;
   KeyVersions versions;
   PacedKeyVersions changer;
+  ToldRetirer retirer;
   ChangesToKeyring changes;
   Wake policy_changed;
   Wake board_came;
@@ -268,7 +273,7 @@ Task<bool> RotationHost::Impl::work_as_holder() {
     const Policy& policy = parts.policy.current();  // its holder keeps it
     Schedule schedule(loop, *board, parts.backends.random(), schedule_options(policy));
     ScheduleWork scheduling(loop, store, parts.log, tenure, schedule);
-    Retirement retirement(loop, store, *board, parts.log, tenure, changer,
+    Retirement retirement(loop, store, *board, parts.log, tenure, retirer,
                           retirement_options(policy));
     TaskGroup<bool> tasks(loop);
     tasks.start(scheduling.work());
@@ -313,8 +318,9 @@ void RotationHost::save(Duration patience) {
   const auto saved = [](Consumers& consumers) -> Task<Result<bool>> {
     co_return co_await consumers.save();
   };
-  const auto done = impl_->loop.run_task(
-      before(impl_->loop, impl_->loop.now() + patience, "writing who uses which keys", saved(*impl_->consumers)));
+  const auto done =
+      impl_->loop.run_task(before(impl_->loop, impl_->loop.now() + patience,
+                                  "writing who uses which keys", saved(*impl_->consumers)));
   if (!done) {
     impl_->parts.log.warn(
         "could not save which programs use keys: after a restart of keyfs a rotation may not tell "
