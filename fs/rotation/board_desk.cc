@@ -116,10 +116,9 @@ Task<Result<RunHolder>> BoardDesk::holder(TimePoint deadline) {
 Task<Result<size_t>> BoardDesk::waiting(TimePoint deadline) {
   const auto seen = co_await list_tickets(board_, deadline);
   if (!seen) co_return fail(seen.error());
-  co_return static_cast<size_t>(
-      std::count_if(seen->tickets.begin(), seen->tickets.end(), [](const auto& one) {
-        return is_of_a_key(one.ticket) && one.ticket.overdue_since.empty();
-      }));
+  co_return static_cast<size_t>(std::count_if(
+      seen->tickets.begin(), seen->tickets.end(),
+      [](const auto& one) { return is_of_a_key(one.ticket) && one.ticket.overdue_since.empty(); }));
 }
 
 // Notes which runs have taken which tickets, in runs that were not looked at yet.

@@ -74,11 +74,11 @@ struct Ticket {
   enum class Kind { kRotate, kPromote, kRetry, kStop };
   std::string token;
   Kind kind = Kind::kRotate;
-  std::string id;        // kRotate, kPromote
-  uint32_t version = 0;  // kPromote
+  std::string id;                  // kRotate, kPromote
+  uint32_t version = 0;            // kPromote
   std::optional<uint32_t> from{};  // kPromote; nullopt: whatever is current
-  std::string run;       // kRetry, kStop
-  std::string by;        // who asked
+  std::string run;                 // kRetry, kStop
+  std::string by;                  // who asked
   std::string asked;
   std::string overdue_since;
   std::string overdue_why;
@@ -94,7 +94,7 @@ struct RunKey {
   };
   std::string id;
   std::string token;
-  uint32_t promote = 0;  // the version that is asked for; 0: a new one
+  uint32_t promote = 0;                    // the version that is asked for; 0: a new one
   std::optional<uint32_t> promote_from{};  // as Ticket::from
   State state = State::kWaiting;
   uint32_t before = 0;

@@ -46,10 +46,10 @@ struct TicketFate {
     kGone,     // somebody has removed it, or it was done longer ago than runs are kept
   };
   State state = State::kWaiting;
-  std::string run;                                        // the last one that has taken it
-  RotatedKey::State key = RotatedKey::State::kWaiting;    // in that run
-  std::string since;                                      // of kOverdue
-  std::string why;                                        // of kOverdue, and of a refused key
+  std::string run;                                      // the last one that has taken it
+  RotatedKey::State key = RotatedKey::State::kWaiting;  // in that run
+  std::string since;                                    // of kOverdue
+  std::string why;                                      // of kOverdue, and of a refused key
 };
 
 // Who runs rotations: another value after a few seconds, while somebody does.
