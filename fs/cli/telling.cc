@@ -47,18 +47,19 @@ std::string named(const std::vector<std::string>& ids) {
 }  // namespace
 
 Result<void> Telling::put(const Ticket& ticket, bool done) {
-  if (trouble_) return fail(*trouble_);
+  if (auto& trouble = context_->board_trouble) return fail(*trouble);
   const RotationDesk& desk = rotation_->desk();
-  return desk.loop.run_task(put_in_time(*board_, desk.loop, *random_, ticket, done,
-                                        rotation_->shards(), desk.loop.now() + desk.patience));
+  return desk.loop.run_task(put_in_time(*board_, desk.loop, context_->backends->random(), ticket,
+                                        done, rotation_->shards(),
+                                        desk.loop.now() + desk.patience));
 }
 
 Telling::Asked Telling::ask(CommandContext& context, Ticket ticket, bool done) {
-  if (rotation_ == nullptr && !trouble_) {
+  context_ = &context;
+  if (rotation_ == nullptr && !context.board_trouble) {
     board_ = context.backends->store().board();
-    random_ = &context.backends->random();
     if (board_ == nullptr) {
-      trouble_.emplace(Code::kDenied, "this store has no board");
+      context.board_trouble.emplace(Code::kDenied, "this store has no board");
     } else {
       rotation_ = std::make_unique<BoardRotation>(context, *board_, output_);
     }
@@ -71,17 +72,17 @@ Telling::Asked Telling::ask(CommandContext& context, Ticket ticket, bool done) {
   if (auto asked = put(ticket, done); asked) {
     put_ = true;
     return Asked::kPut;
-  } else if (!trouble_) {
-    trouble_ = asked.error();
+  } else {
+    context.board_trouble = asked.error();
   }
   if (done) untold_.push_back(id);
-  return trouble_->code == Code::kDenied ? Asked::kNoBoard : Asked::kSilent;
+  return context.board_trouble->code == Code::kDenied ? Asked::kNoBoard : Asked::kSilent;
 }
 
 void Telling::tell(KeyAnswers::Json& json, const std::string& token, Asked asked) const {
   json["ticket"] = asked == Asked::kPut ? KeyAnswers::Json(token) : KeyAnswers::Json();
   const bool missing = asked == Asked::kNoBoard || asked == Asked::kSilent;
-  if (missing) json["no_ticket"] = trouble_->message;
+  if (missing) json["no_ticket"] = context_->board_trouble->message;
 }
 
 void Telling::count(KeyAnswers& keys, const std::string& id, const std::string& token, Own own,
@@ -113,9 +114,10 @@ void Telling::count(KeyAnswers& keys, const std::string& id, const std::string& 
 
 void Telling::finish(KeyAnswers& keys) {
   if (!untold_.empty()) {
-    const bool absent = trouble_->code == Code::kDenied;
+    const Error& trouble = *context_->board_trouble;
+    const bool absent = trouble.code == Code::kDenied;
     output_.error("no run of rotation will tell the consumers of " + named(untold_) + ": " +
-                  trouble_->message +
+                  trouble.message +
                   (absent ? "" : "; the same command again asks for it, and changes nothing else"));
   }
   if (!awaited_.empty()) return wait(keys);

@@ -13,7 +13,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,9 +62,8 @@ class Telling {
   Output& output_;
   const bool waits_;
   std::unique_ptr<BoardRotation> rotation_;
+  CommandContext* context_ = nullptr;  // once something was asked
   Board* board_ = nullptr;
-  Random* random_ = nullptr;
-  std::optional<Error> trouble_;     // of the board: it is asked no more
   std::vector<std::string> untold_;  // ids of keys that were changed, without a ticket
   bool put_ = false;
   std::vector<Awaited> awaited_;

@@ -1,4 +1,5 @@
 // keyfs rotate, promote, retire, destroy.
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "base/crypto.h"
+#include "base/encoding.h"
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
@@ -28,7 +30,7 @@ using Asked = Telling::Asked;
 
 KeyVersions versions_of(CommandContext& context) {
   return {context.backends->loop(),
-          context.backends->store(),
+          context.told_store(),
           context.backends->regions(),
           context.memory(),
           context.notebook(),
@@ -130,6 +132,17 @@ Own answer(KeyAnswers& keys, const std::string& id, const Error& error, const Js
   json.update(more);
   keys.failed_for_now(id, error, std::move(json));
   return Own::kFailed;
+}
+
+constexpr const char* kPromotedLater =
+    " (it is overdue: a host that runs rotations does it as soon as that can be done, if nobody "
+    "has "
+    "changed the current version by then)";
+
+Result<std::string> random_token(Random& random) {
+  std::array<uint8_t, 16> bytes{};
+  if (auto ok = random.fill(bytes); !ok) return fail(ok.error());
+  return hex_encode(bytes);
 }
 
 // Rotations of this command, and their tokens until their ends were told.
@@ -262,12 +275,9 @@ ExitCode run_promote(const PromoteArguments& arguments, const CommonArguments& c
     ticket.id = id;
     ticket.version = arguments.version;
     ticket.from = why ? told->current : 0;
-    if (auto token = random_token(context); !token) {
-      return keys.failed(id, token.error());
-    } else {
-      ticket.token = std::move(*token);
-    }
-    const std::string token = ticket.token;
+    const auto token = random_token(context.backends->random());
+    if (!token) return keys.failed(id, token.error());
+    ticket.token = *token;
     if (!why || may_be_done_later(*why)) asked = telling.ask(context, std::move(ticket), !why);
     Json more;
     telling.tell(more, token, asked);

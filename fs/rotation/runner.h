@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/rotation/announcer.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
 #include "fs/rotation/lock.h"
@@ -57,15 +58,6 @@ class KeyChanger {
                                           std::optional<uint32_t> only_from) = 0;
 };
 
-// Tells people. At most once for each: what was begun when a host died is not told again.
-class RunNotices {
- public:
-  virtual ~RunNotices() = default;
-  virtual Task<Result<void>> ended(RunView run) = 0;
-  virtual Task<Result<void>> taken_over(RunView run) = 0;
-  virtual Task<Result<void>> stopped(RunView run) = 0;
-};
-
 struct RunnerOptions {
   std::string host;
   Duration settle = std::chrono::seconds(30);  // without another ticket; ten times that at most
@@ -81,6 +73,8 @@ struct RunnerOptions {
   Duration overdue_first = std::chrono::seconds(30);
   Duration overdue_most = std::chrono::minutes(10);
   Duration forget_hosts = std::chrono::hours(24 * 7);
+  // Keys whose old versions are retired by themselves, of which runs take note; null: none.
+  std::function<bool(const std::string& id)> retires;
   uint64_t keep_runs = 30;
 };
 
@@ -124,6 +118,7 @@ class Runner final : public FeedFollower {
   };
 
   void forget();
+  Task<bool> steps();
   Task<Step> step();
   // The one that all writes pass.
   Result<void> may_act() const;
@@ -167,12 +162,12 @@ class Runner final : public FeedFollower {
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
-  Task<void> tell_of_stop();
   RunView view() const { return {*run_, sheets_}; }
   Task<Result<bool>> change_rows(std::string sheet, ChangeRow change);
 
   // runner_end.cc
   Task<Step> end_run();
+  Task<Result<void>> note_old_versions(RunDocument run);
   Task<Result<void>> clean_up();
 
   Loop& loop_;
@@ -181,8 +176,9 @@ class Runner final : public FeedFollower {
   Random& random_;
   const Tenure& tenure_;
   KeyChanger& changer_;
-  RunNotices* const notices_;
   const RunnerOptions options_;
+  Announcer announcer_;
+  std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
 
   // As last read or written.
