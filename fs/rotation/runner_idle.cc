@@ -155,6 +155,7 @@ Task<Result<void>> Runner::begin_run(std::vector<TicketsSeen::Seen> tickets) {
     key.id = ticket.id;
     key.token = ticket.token;
     key.promote = ticket.kind == Ticket::Kind::kPromote ? ticket.version : 0;
+    key.promote_from = ticket.from;
     run.keys.push_back(std::move(key));
   }
   if (run.keys.empty()) co_return Result<void>();
@@ -221,6 +222,7 @@ Task<Result<bool>> Runner::try_overdue(TicketsSeen::Seen seen) {
   key.id = seen.ticket.id;
   key.token = token;
   key.promote = seen.ticket.version;
+  key.promote_from = seen.ticket.from;
   if (auto ok = may_act(); !ok) co_return fail(ok.error());
   const auto changed = co_await change(key);
   const bool again = changed
