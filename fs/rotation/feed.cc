@@ -100,6 +100,10 @@ Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNew
         pulse.run = *news.run;
         same = false;
       }
+      if (news.overdue && pulse.overdue != *news.overdue) {
+        pulse.overdue = *news.overdue;
+        same = false;
+      }
       if (same) return std::nullopt;
       return to_text(std::move(pulse));
     };

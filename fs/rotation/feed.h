@@ -91,6 +91,7 @@ struct PulseNews {
   std::vector<std::string> changed;  // ids
   uint64_t tickets = 0;              // so many more were put
   std::optional<std::string> run;    // the run that is going on now; empty: none
+  std::optional<uint64_t> overdue;   // so many tickets are overdue now
 };
 
 // Tells it in all of `shards` copies. What is told twice does no harm.

@@ -33,6 +33,7 @@ Task<Runner::Step> Runner::end_run() {
                                      {"not_tried", counts.not_tried},
                                      {"not_heard_from", run_->unheard.size()}});
   if (auto ok = co_await set_now("", now_->number); !ok) co_return fail(ok.error());
+  ++ended_[run_->end];
   auto cleaned = co_await clean_up();
   if (!cleaned) {
     log_.warn("an old run could not be removed from the board",
