@@ -108,7 +108,7 @@ class HostAgent final : public FeedFollower {
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 
   Task<bool> keep_registered();
-  Task<Result<void>> register_host();
+  Task<Result<void>> register_host(bool due);
 
   Loop& loop_;
   Board& board_;

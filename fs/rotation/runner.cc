@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/race.h"
+
 namespace keyfs {
 namespace {
 
@@ -38,11 +40,20 @@ Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure&
       random_(random),
       tenure_(tenure),
       changer_(changer),
-      notices_(notices),
       options_(std::move(options)),
+      announcer_(loop, board, log, tenure, notices),
       wake_(loop) {}
 
 Task<bool> Runner::work() {
+  announced_end_.clear();
+  TaskGroup<bool> tasks(loop_);
+  tasks.start(steps());
+  if (announcer_.tells()) tasks.start(announcer_.work());
+  while (!tasks.empty()) co_await tasks.next();
+  co_return true;
+}
+
+Task<bool> Runner::steps() {
   forget();
   // What this host knew when it held the lock before is old.
   listed_tickets_ = {};
@@ -221,15 +232,9 @@ Task<Result<void>> Runner::take_over() {
   if (auto ok = co_await save(); !ok) co_return ok;
   if (!from_another || run_->state == RunDocument::State::kEnded) co_return Result<void>();
   log_.warn("this host goes on with a run of another", {{"run", run_->run}});
-  if (notices_ != nullptr) {
-    if (auto ok = co_await list_sheets(); !ok) co_return ok;
-    RunView seen = view();  // named: g++ 12
-    auto told = co_await notices_->taken_over(std::move(seen));
-    if (!told) {
-      log_.warn("the message about a takeover could not be sent",
-                {{"reason", told.error().message}});
-    }
-  }
+  if (!announcer_.tells()) co_return Result<void>();
+  if (auto ok = co_await list_sheets(); !ok) co_return ok;
+  announcer_.taken_over(view());
   co_return Result<void>();
 }
 

@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/rotation/announcer.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
 #include "fs/rotation/lock.h"
@@ -54,15 +55,6 @@ class KeyChanger {
   virtual ~KeyChanger() = default;
   virtual Task<Result<Promotion>> rotate(std::string id, std::string token) = 0;
   virtual Task<Result<Promotion>> promote(std::string id, uint32_t version) = 0;
-};
-
-// Tells people. At most once for each: what was begun when a host died is not told again.
-class RunNotices {
- public:
-  virtual ~RunNotices() = default;
-  virtual Task<Result<void>> ended(RunView run) = 0;
-  virtual Task<Result<void>> taken_over(RunView run) = 0;
-  virtual Task<Result<void>> stopped(RunView run) = 0;
 };
 
 struct RunnerOptions {
@@ -129,6 +121,7 @@ class Runner final : public FeedFollower {
   };
 
   void forget();
+  Task<bool> steps();
   Task<Step> step();
   // The one that all writes pass.
   Result<void> may_act() const;
@@ -172,7 +165,6 @@ class Runner final : public FeedFollower {
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
-  Task<void> tell_of_stop();
   RunView view() const { return {*run_, sheets_}; }
   Task<Result<bool>> change_rows(std::string sheet, ChangeRow change);
 
@@ -186,8 +178,9 @@ class Runner final : public FeedFollower {
   Random& random_;
   const Tenure& tenure_;
   KeyChanger& changer_;
-  RunNotices* const notices_;
   const RunnerOptions options_;
+  Announcer announcer_;
+  std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
 
   // As last read or written.

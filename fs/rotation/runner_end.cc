@@ -1,4 +1,5 @@
 // The end of a run.
+#include <string>
 #include <utility>
 
 #include "fs/rotation/runner.h"
@@ -7,23 +8,18 @@ namespace keyfs {
 
 Task<Runner::Step> Runner::end_run() {
   using Notice = RunDocument::Notice;
-  if (run_->notice == Notice::kSending) {
+  const std::string end = run_->run + "/" + std::to_string(run_->attempt);
+  if (run_->notice == Notice::kSending && end != announced_end_) {
     // Whoever sent it did not get to say how it went. Better none than two.
     run_->notice = Notice::kFailed;
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
-  if (notices_ != nullptr && run_->notice == Notice::kNone) {
+  if (announcer_.tells() && run_->notice == Notice::kNone) {
     if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
     run_->notice = Notice::kSending;
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
-    RunView seen = view();  // named: g++ 12
-    auto told = co_await notices_->ended(std::move(seen));
-    if (!told) {
-      log_.warn("the message about a rotation could not be sent",
-                {{"run", run_->run}, {"reason", told.error().message}});
-    }
-    run_->notice = told ? Notice::kSent : Notice::kFailed;
-    if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+    announced_end_ = end;
+    announcer_.ended(view());
   }
   const RunCounts& counts = run_->counts;
   log_.info("a rotation has ended", {{"run", run_->run},

@@ -214,7 +214,7 @@ class SimHost final : public HostConsumers,
 
  private:
   Task<Result<void>> note(std::string text) {
-    co_await loop.sleep_for(10ms);
+    co_await loop.sleep_for(shared_.message_takes);
     shared_.notices.push_back(std::move(text));
     co_return Result<void>();
   }

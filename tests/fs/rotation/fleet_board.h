@@ -86,7 +86,8 @@ struct Shared {
   std::list<std::shared_ptr<Watcher>> watchers;
   int peeks = 0;
   int lists = 0;
-  std::vector<std::string> notices;  // "ended run-00000001 complete"
+  std::vector<std::string> notices;
+  Duration message_takes = 10ms;  // of each notice  // "ended run-00000001 complete"
   std::vector<std::string> stale;    // hooks that were run where the old version was served
 };
 
