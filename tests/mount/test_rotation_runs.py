@@ -8,7 +8,7 @@ import pytest
 import seen
 from rotation_fleets import running
 from support.boards import Sampled
-from support.cli import DONE, PARTIAL
+from support.cli import DONE, FAILED, PARTIAL
 from support.memory import Search, scan_tree
 from support.process import eventually
 from support.rotation import await_gone, consumers_of, most_at_once
@@ -232,12 +232,12 @@ def test_with_two_of_three_regions_out_the_old_version_stays_and_the_rotation_is
     for region in aws.regions[1:]:
         region.kms.link("refuse")
     try:
-        fleet.rotate("few", codes=(PARTIAL,))
+        fleet.rotate("few", codes=(FAILED,))
         eventually(lambda: any("overdue" in x for x in fleet.board.documents("tickets").values()), 60, "the rotation is overdue", every=0.05)
         outcome = fleet.await_end(last)
         assert [x["state"] for x in outcome.report["keys"]] == ["overdue"] and not outcome.hooks and outcome.report["keys"][0]["reason"]
         assert number_of(fleet, "few") == before and fleet.hosts[1].read("few") == key
-        assert "overdue" in str(seen.status(fleet.hosts[0])["rotation"])
+        eventually(lambda: seen.status(fleet.holder())["rotation"]["overdue_keys"] == ["few"], 60, "the status tells it", every=0.1)
     finally:
         aws.heal()
     second = fleet.await_end(outcome.run)

@@ -244,13 +244,17 @@ class Fleet:
         return max(self.board.runs(), default="")
 
     def going(self):
-        """The run that goes on, "" if none does: also what follows a run's end has been done."""
+        """The run that goes on, "" if none does."""
         return (self.board.document("run", "now") or {"run": ""})["run"]
 
     def quiet(self):
-        """No run goes on, and none will by itself."""
+        """No run goes on, none will by itself, and the messages about the last ones were sent."""
         waiting = [x for x in self.board.documents("tickets").values() if "overdue" not in x]
-        return not waiting and not self.going()
+        return not waiting and self.over()
+
+    def over(self):
+        """No run goes on, and the messages about the last ones were sent."""
+        return not self.going() and all(run["notify"] != "sending" for run in self.board.runs().values())
 
     def reset(self):
         """For the next test."""
@@ -292,7 +296,7 @@ class Fleet:
         """`keyfs WORDS`, which follows a run to its end: its Outcome."""
         done = self.asked.cli(*words, timeout=115)
         assert done.returncode == code, f"{done}\n{self.logs()[-6000:]}"
-        eventually(lambda: not self.going(), 60, "what follows a run's end is done")
+        eventually(self.over, 60, "what follows a run's end is done")
         return self.outcome(self.newest())
 
     def outcome(self, run):
@@ -300,7 +304,7 @@ class Fleet:
 
     def await_end(self, after, timeout=100):
         """Of the run that follows the run `after`."""
-        eventually(lambda: self.newest() > after and not self.going(), timeout, f"a run after {after!r} ends", every=0.05)
+        eventually(lambda: self.newest() > after and self.over(), timeout, f"a run after {after!r} ends", every=0.05)
         return self.outcome(self.newest())
 
 
