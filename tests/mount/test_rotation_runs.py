@@ -1,6 +1,7 @@
 """Rotation over four hosts: whatever is changed, one run at a time tells each consumer once, and what fails is told by name and done again alone."""
 import contextlib
 import json
+import os
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from support.webhook import Webhook
 
 KINDS = ("etcd", "sqlite", "dynamodb")
 SIX = [f"orders-{n}" for n in range(6)]
+IDLE_SECONDS = int(os.environ.get("KEYFS_TEST_IDLE_SECONDS", "0"))
 CONSUMERS, HALF, FEW = 130, 65, 8
 # etcd announces each step; the others are looked at each second, so that one consumer after the other would take minutes.
 PARALLEL = {"etcd": 1, "sqlite": 40, "dynamodb": 40}
@@ -244,6 +246,29 @@ def test_with_two_of_three_regions_out_the_old_version_stays_and_the_rotation_is
     assert second.counts["ok"] == second.counts["consumers"] > 0 and number_of(fleet, "few") == before + 1
     assert set(second.times().values()) == {1}
     assert fleet.hosts[1].read("few") != key
+
+
+def test_hosts_with_nothing_to_do_look_at_the_pulse_once_per_poll_every_and_list_nothing(fleet_of, request, tmp_path_factory):
+    """Four hosts, each second; KEYFS_TEST_IDLE_SECONDS=600: twenty, each 30 seconds."""
+    aws = request.getfixturevalue("aws_parts")
+    if IDLE_SECONDS:
+        with running("dynamodb", request, tmp_path_factory, rotation={"poll_every": "30s"}, hosts=20) as fleet:
+            check_idle(aws, fleet, 30, IDLE_SECONDS)
+    else:
+        check_idle(aws, fleet_of("dynamodb"), 1, 12)
+
+
+def check_idle(aws, fleet, poll_every, seconds):
+    home = aws.regions[0].dynamodb
+    counted = home.fault("delay", seconds=0, op="GetItem", about='"pulse"')
+    for region in aws.regions:
+        region.dynamodb.reset_stats()
+    time.sleep(seconds)  # in which nothing happens
+    looks = next(fault["hits"] for fault in home.faults() if fault["id"] == counted)
+    home.clear(counted)
+    wanted = len(fleet.hosts) * seconds / poll_every
+    assert 0.8 * wanted <= looks <= 1.2 * wanted, f"{looks} looks at the pulse, {wanted:.0f} wanted"
+    assert [region.dynamodb.calls("Scan") for region in aws.regions] == [0] * len(aws.regions)
 
 
 def test_each_key_is_rotated_once_per_period_within_a_tenth_and_at_the_pace_of_background_work(request, tmp_path_factory):
