@@ -82,6 +82,7 @@ def silenced(request, tmp_path_factory):
         yield {how: (case, ended[how], went_on[how], sampled[how]) for how, case in cases.items()}
 
 
+@pytest.mark.timeout(120 + STOPPED)
 def test_when_the_runner_is_killed_another_host_goes_on_within_40_seconds(silenced):
     case, outcome, after, sampled = silenced[signal.SIGKILL]
     assert after <= 40, f"{after:.1f} s"
@@ -94,6 +95,7 @@ def test_when_the_runner_is_killed_another_host_goes_on_within_40_seconds(silenc
     sampled.check()
 
 
+@pytest.mark.timeout(120 + STOPPED)
 def test_a_runner_that_was_stopped_writes_nothing_more_and_nobody_is_told_twice(silenced):
     case, outcome, after, sampled = silenced[signal.SIGSTOP]
     fleet, late = case.fleet, case.fleet.hosts[0]
@@ -129,6 +131,7 @@ def test_a_daemon_killed_during_its_consumers_hook_is_told_as_interrupted_and_th
         assert again.report["complete"] and again.times() == {**outcome.times(), "app-000": 2}
 
 
+@pytest.mark.timeout(60 + 20 * STARTS)
 def test_ten_daemons_started_at_once_with_one_ticket_make_one_run(request, tmp_path_factory):
     for attempt in range(STARTS):
         folder = walkable(tmp_path_factory.mktemp(f"start{attempt}"))

@@ -248,6 +248,7 @@ def test_with_two_of_three_regions_out_the_old_version_stays_and_the_rotation_is
     assert fleet.hosts[1].read("few") != key
 
 
+@pytest.mark.timeout(120 + IDLE_SECONDS)
 def test_hosts_with_nothing_to_do_look_at_the_pulse_once_per_poll_every_and_list_nothing(fleet_of, request, tmp_path_factory):
     """Four hosts, each second; KEYFS_TEST_IDLE_SECONDS=600: twenty, each 30 seconds."""
     aws = request.getfixturevalue("aws_parts")
