@@ -280,10 +280,10 @@ ExitCode run_promote(const PromoteArguments& arguments, const CommonArguments& c
     ticket.token = *token;
     if (!why || may_be_done_later(*why)) asked = telling.ask(context, std::move(ticket), !why);
     Json more;
-    telling.tell(more, token, asked);
+    telling.tell(more, *token, asked);
     const Own own =
         answer(keys, id, *told, asked == Asked::kPut && why ? kPromotedLater : "", more);
-    telling.count(keys, id, token, own, asked);
+    telling.count(keys, id, *token, own, asked);
   };
   return for_each_id({arguments.id}, common, Makes::kNothing, output, promote, nullptr,
                      [&](KeyAnswers& keys, CommandContext&) { telling.finish(keys); });
