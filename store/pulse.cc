@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/siphash.h"
 #include "base/strict_json.h"
 #include "store/board_marks.h"
 #include "store/board_update.h"
@@ -49,6 +50,10 @@ void Pulse::add(const std::string& id) {
 
 // Each in a part of its own: a partition of DynamoDB's is for so many readers only.
 std::string pulse_name(unsigned shard) { return "pulse-" + std::to_string(shard) + "/now"; }
+
+unsigned pulse_shard(std::string_view host, unsigned shards) {
+  return static_cast<unsigned>(SipHash()(host) % std::max(shards, 1u));
+}
 
 Result<Pulse> parse_pulse(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
@@ -95,30 +100,40 @@ std::string to_text(Pulse pulse) {
   return text;
 }
 
-Task<Result<Pulse>> note_changes(Board& board, Loop& loop, Random& random,
-                                 std::vector<std::string> ids, unsigned shards,
-                                 TimePoint deadline) {
-  Pulse first;
+Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
+                              unsigned shards, TimePoint deadline) {
   for (unsigned shard = 0; shard < std::max(shards, 1u); ++shard) {
     const auto life = new_board_mark(random);
     if (!life) co_return fail(life.error());
-    Pulse last;
     ChangeDocument change = [&](const BoardDocument* there) -> Result<std::optional<std::string>> {
-      last = Pulse{};
-      last.place.life = *life;
-      // One that is damaged is made anew, and all hear of a gap.
+      Pulse pulse;
+      pulse.place.life = *life;
+      bool same = there != nullptr && news.changed.empty() && news.tickets == 0;
       if (there != nullptr) {
-        if (auto old = parse_pulse(there->text); old) last = std::move(*old);
+        if (auto old = parse_pulse(there->text); old) {
+          pulse = std::move(*old);
+        } else {
+          same = false;  // one that is damaged is made anew, and all hear of a gap
+        }
       }
-      for (const std::string& id : ids) last.add(id);
-      return to_text(last);
+      for (const std::string& id : news.changed) pulse.add(id);
+      pulse.tickets += news.tickets;
+      if (news.run && pulse.run != *news.run) {
+        pulse.run = *news.run;
+        same = false;
+      }
+      if (news.overdue && pulse.overdue != *news.overdue) {
+        pulse.overdue = *news.overdue;
+        same = false;
+      }
+      if (same) return std::nullopt;
+      return to_text(std::move(pulse));
     };
-    auto noted =
+    auto told =
         co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
-    if (!noted) co_return fail(noted.error().within("the pulse could not be changed"));
-    if (shard == 0) first = std::move(last);
+    if (!told) co_return fail(told.error().within("the pulse could not be changed"));
   }
-  co_return first;
+  co_return Result<void>();
 }
 
 }  // namespace keyfs

@@ -118,8 +118,12 @@ ExitCode for_each_id(
     return exit_code_for(context.error());
   }
   KeyAnswers keys(**context, output);
-  for (const auto& id : ids) act(keys, **context, id);
+  for (const auto& id : ids) {
+    act(keys, **context, id);
+    (*context)->tell_others(false, output);
+  }
   const ExitCode code = keys.finish();
+  (*context)->tell_others(true, output);
   if (end && output.out().flush()) end();
   // What was asked for is done, or said to be so, in a store that may have lost what others did.
   const std::string trouble = (*context)->backends->store().trouble();

@@ -24,7 +24,7 @@ using Outcome = Promotion::Outcome;
 
 KeyVersions versions_of(CommandContext& context) {
   return {context.backends->loop(),
-          context.backends->store(),
+          context.told_store(),
           context.backends->regions(),
           context.memory(),
           context.notebook(),

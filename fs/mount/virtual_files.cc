@@ -75,7 +75,8 @@ class StatusFile final : public VirtualFile {
     status["healer"] = {{"waiting", healer.waiting},
                         {"healed", healer.healed},
                         {"failed", healer.failed},
-                        {"last_scan", time(healer.last_scan)}};
+                        {"last_scan", time(healer.last_scan)},
+                        {"scans", healer.scans}};
     const auto audit = parts_.audit.status();
     status["audit"] = {{"on", parts_.audit.enabled()},
                        {"required", audit.required},

@@ -15,12 +15,14 @@
 //    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
 //    "state_dir":{"trouble":S},
 //    "creations":{"refused":S},
-//    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
+//    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T, "scans":B},
 //    "audit":{"on":B, "required":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
 //    "rotation":{"board":S, "board_reason":S, "holder":S, "is_holder":B, "run":S, "overdue":N,
 //                "overdue_keys":[S, ...], "overdue_reason":S},   more is in .keyfs/rotation
 //    "policy":{"sections":N}}
+// "scans": of many hosts one looks through the whole store for keys that lack a region; "last_scan"
+// is of this one.
 #pragma once
 
 #include <cstddef>

@@ -16,6 +16,7 @@
 //   runs/RUN     {"run", "epoch", "holder", "state", "attempt", "begun", "ended", "end", "keys":
 //                [{"id", "token", "state", "before", "current", "missing": [region...], "why"}],
 //                "counts": {...}, ...}; see RunDocument
+//   retire/ID    what runs say about old versions (fs/rotation/retire_notes.h)
 //   hosts/HOST   {"host", "keys": [id...], "at"}: this host has consumers of these keys; without
 //                "keys": of more than fit. Written when that changes, and once a day
 //
@@ -145,6 +146,8 @@ struct RunDocument {
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
 
+  // Every consumer was told, and every host was heard from.
+  bool all_told() const;
   // Every key is current in all regions, every consumer was told, every host was heard from.
   bool whole() const;
   bool has_token(std::string_view token) const;

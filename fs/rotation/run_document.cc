@@ -134,12 +134,16 @@ std::string_view to_string(RunDocument::End end) {
   return "";
 }
 
+bool RunDocument::all_told() const {
+  return unheard.empty() && unheard_more == 0 &&
+         counts.ok + counts.gone + counts.done == counts.total;
+}
+
 bool RunDocument::whole() const {
   const bool keys_whole = std::all_of(keys.begin(), keys.end(), [](const RunKey& key) {
     return key.state == RunKey::State::kCurrent && key.missing.empty();
   });
-  return keys_whole && unheard.empty() && unheard_more == 0 &&
-         counts.ok + counts.gone + counts.done == counts.total;
+  return keys_whole && all_told();
 }
 
 bool RunDocument::has_token(std::string_view token) const {

@@ -72,6 +72,8 @@ struct RunnerOptions {
   Duration overdue_first = std::chrono::seconds(30);
   Duration overdue_most = std::chrono::minutes(10);
   Duration forget_hosts = std::chrono::hours(24 * 7);
+  // Keys whose old versions are retired by themselves, of which runs take note; null: none.
+  std::function<bool(const std::string& id)> retires;
   uint64_t keep_runs = 30;
 };
 
@@ -170,6 +172,7 @@ class Runner final : public FeedFollower {
 
   // runner_end.cc
   Task<Step> end_run();
+  Task<Result<void>> note_old_versions(RunDocument run);
   Task<Result<void>> clean_up();
 
   Loop& loop_;

@@ -100,11 +100,15 @@ class KeyVersions {
   Task<Result<Promotion>> promote(std::string id, uint32_t version);
   // Versions below `below` are refused, others are not. kInvalid also for one above current.
   Task<Result<MinChange>> retire(std::string id, uint32_t below);
+  // The same by itself, some time after a rotation: those below `current`, and kInvalid also if
+  // another version is current.
+  Task<Result<MinChange>> retire_old(std::string id, uint32_t current);
   // Removes the wraps of retired versions, for good. All or none: kInvalid if one of them is not
   // retired.
   Task<Result<Destruction>> destroy(std::string id, std::vector<uint32_t> versions);
 
  private:
+  Task<Result<MinChange>> set_min(std::string id, uint32_t below, bool only_if_current);
   enum class Way { kRotate, kHold, kPromote };
   // A version of a rotation, in the record.
   struct Added {
