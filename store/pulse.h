@@ -62,10 +62,10 @@ Result<Pulse> parse_pulse(std::string_view text);
 std::string to_text(Pulse pulse);
 
 struct PulseNews {
-  std::vector<std::string> changed;  // ids
-  uint64_t tickets = 0;              // so many more were put
-  std::optional<std::string> run;    // the run that is going on now; empty: none
-  std::optional<uint64_t> overdue;   // so many tickets are overdue now
+  std::vector<std::string> changed;   // ids
+  uint64_t tickets = 0;               // so many more were put
+  std::optional<std::string> run;     // the run that is going on now; empty: none
+  std::optional<uint64_t> overdue{};  // so many tickets could not be done yet
 };
 
 // Tells it in all of `shards` copies. What is told twice does no harm.
