@@ -8,6 +8,7 @@
 
 #include "base/race.h"
 #include "fs/daemon/daemon_name.h"
+#include "fs/daemon/rotation_file.h"
 #include "fs/keys/memory_notebook.h"
 #include "fs/rotation/board_watch.h"
 #include "fs/rotation/consumers.h"
@@ -17,6 +18,7 @@
 #include "fs/rotation/retirement.h"
 #include "fs/rotation/schedule.h"
 #include "fs/rotation/wake.h"
+#include "fs/rotation/watched_board.h"
 #include "fs/rotation/webhook.h"
 #include "fs/rotation/webhook_notices.h"
 #include "fs/upkeep/key_versions.h"
@@ -74,7 +76,7 @@ struct RotationHost::Impl {
       : parts(the_parts),
         settings(configuration.rotation),
         loop(parts.backends.loop()),
-        board(parts.backends.store().board()),
+        board(observe(parts.backends.store().board())),
         first(is_first_mount(configuration.settings.state_dir, mountpoint)),
         name(daemon_name(host_name(), configuration.settings.state_dir, machine_id(),
                          first ? "" : mountpoint)),
@@ -103,6 +105,7 @@ struct RotationHost::Impl {
     if (!settings.webhook_file.empty()) open_webhook();
   }
 
+  Board* observe(Board* of_the_store);
   void open_webhook();
   Result<void> make_rotation(const Configuration& configuration);
   Task<void> run();
@@ -116,7 +119,8 @@ struct RotationHost::Impl {
   const RotationHostParts parts;
   const RotationSettings settings;
   Loop& loop;
-  Board* const board;  // null: the store has none
+  std::optional<WatchedBoard> watched;
+  Board* const board;  // `watched`; null: the store has none
   const bool first;
   const std::string name;
   std::vector<std::string> regions;
@@ -135,7 +139,13 @@ struct RotationHost::Impl {
   Wake policy_changed;
   std::optional<BoardWatch> watch;
   std::unique_ptr<Rotation> rotation;
+  std::optional<RotationMetrics> metrics;
 };
+
+Board* RotationHost::Impl::observe(Board* of_the_store) {
+  if (of_the_store == nullptr) return nullptr;
+  return &watched.emplace(loop, *of_the_store);
+}
 
 void RotationHost::Impl::open_webhook() {
   auto client = parts.backends.remote().web_client();
@@ -256,6 +266,21 @@ const std::string& RotationHost::name() const { return impl_->name; }
 OpenListener& RotationHost::opens() { return *impl_->consumers; }
 Task<void> RotationHost::run() { return impl_->run(); }
 const Rotation* RotationHost::rotation() const { return impl_->rotation.get(); }
+
+RotationStatus RotationHost::status() const {
+  return rotation_status(impl_->rotation.get(), impl_->watched ? &*impl_->watched : nullptr,
+                         *impl_->consumers);
+}
+
+std::vector<SeenConsumer> RotationHost::consumers() { return impl_->consumers->list(); }
+
+void RotationHost::show(VirtualFiles& files, Metrics& metrics, StatusParts parts) {
+  impl_->metrics.emplace(metrics);
+  parts.rotation = [this] { return rotation_brief(status()); };
+  parts.sample = [this] { impl_->metrics->sample(status()); };
+  add_virtual_files(files, metrics, parts);
+  files.add(make_rotation_file([this] { return status(); }, [this] { return consumers(); }));
+}
 
 bool RotationHost::may_scan() const {
   if (impl_->rotation == nullptr) return true;

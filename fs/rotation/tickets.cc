@@ -27,6 +27,26 @@ Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket t
   co_return written->done;
 }
 
+Task<Result<void>> take_up_again(Board& board, Loop& loop, Random& random, std::string token,
+                                 unsigned shards, TimePoint deadline) {
+  for (;;) {
+    auto there = co_await board.get(ticket_name(token), deadline);
+    if (!there) co_return fail(there.error());
+    if (!*there) co_return Result<void>();
+    auto ticket = parse_ticket((*there)->text);
+    if (!ticket || ticket->overdue_since.empty()) co_return Result<void>();
+    ticket->overdue_since.clear();
+    ticket->overdue_why.clear();
+    auto written =
+        co_await board.replace((*there)->name, to_text(*ticket), (*there)->revision, deadline);
+    if (!written) co_return fail(written.error());
+    if (written->done) break;
+  }
+  PulseNews news;
+  news.tickets = 1;
+  co_return co_await tell_pulse(board, loop, random, std::move(news), shards, deadline);
+}
+
 Task<Result<TicketsSeen>> list_tickets(Board& board, TimePoint deadline) {
   TicketsSeen seen;
   std::string after;

@@ -9,9 +9,7 @@ using testing::ScriptedMemory;
 using namespace std::chrono_literals;
 
 struct MemoryNotebookTest : testing::KeyringTest {
-  Result<void> done(Task<Result<void>> task) {
-    return world.time.loop.run_task(std::move(task));
-  }
+  Result<void> done(Task<Result<void>> task) { return world.time.loop.run_task(std::move(task)); }
   static Stored record(const std::string& id) {
     Stored stored;
     stored.record.id = id;

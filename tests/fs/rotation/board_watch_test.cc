@@ -37,7 +37,7 @@ struct BoardWatchTest : ::testing::Test {
   }
 
   testing::FakeTimeLoop time;
-  testing::LogCapture log{time.clock};
+  LogCapture log{time.clock};
   std::shared_ptr<MemoryDocuments> documents = std::make_shared<MemoryDocuments>();
   MemoryBoard memory{time.loop, documents};
   testing::FaultyBoard board{time.loop, memory};

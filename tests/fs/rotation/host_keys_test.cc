@@ -53,7 +53,8 @@ TEST_F(HostKeysTest, a_live_feed_that_is_behind_does_not_make_it_serve_the_old_o
   EXPECT_EQ(one.read("orders"), second);
 }
 
-TEST_F(HostKeysTest, who_opens_a_key_that_was_not_cached_gets_the_new_version_from_an_old_copy_too) {
+TEST_F(HostKeysTest,
+       who_opens_a_key_that_was_not_cached_gets_the_new_version_from_an_old_copy_too) {
   Daemon one(world);
   const std::string first = one.read("orders");
   Daemon two(world, nullptr, kShort);
