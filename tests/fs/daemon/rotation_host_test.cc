@@ -79,6 +79,8 @@ class RotationHostTest : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().message;
     backends_ = std::move(*opened);
     policy_ = std::make_unique<PolicyHolder>(std::move(configuration.policy));
+    KeyringOptions options;
+    options.creator = "test";
     keyring_ =
         std::make_unique<Keyring>(KeyringParts{loop(), backends_->store(), backends_->regions(),
                                                cache_, backends_->arena(), log_.log(), memory_},
