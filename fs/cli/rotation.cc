@@ -131,7 +131,7 @@ ExitCode answer(const RunReport& report, bool all, Output& output) {
   ReportParts shown;
   shown.every_consumer = all;
   if (output.json()) {
-    output.write(to_json(report, shown));
+    output.write(to_json(report));
   } else {
     output.out() << to_text(report, shown);
   }

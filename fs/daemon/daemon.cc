@@ -271,7 +271,7 @@ Result<void> Daemon::Parts::open_file_system() {
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
-  add_virtual_files(
+  rotation->show(
       files, metrics,
       StatusParts{KEYFS_VERSION, options.mount.mountpoint,
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,

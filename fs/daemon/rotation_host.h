@@ -15,9 +15,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "fs/audit/open_listener.h"
@@ -26,8 +28,10 @@
 #include "fs/keys/host_memory.h"
 #include "fs/keys/key_cache.h"
 #include "fs/keys/keyring.h"
+#include "fs/mount/virtual_files.h"
 #include "fs/policy/policy.h"
 #include "fs/rotation/rotation.h"
+#include "fs/rotation/rotation_status.h"
 #include "fs/rotation/waves.h"
 #include "fs/upkeep/call_pace.h"
 
@@ -72,6 +76,10 @@ class RotationHost {
 
   // Null: there is no board.
   const Rotation* rotation() const;
+  RotationStatus status() const;
+  std::vector<SeenConsumer> consumers();
+  // Adds all files under .keyfs/, with what they tell of rotation.
+  void show(VirtualFiles& files, Metrics& metrics, StatusParts parts);
 
  private:
   struct Impl;
