@@ -81,10 +81,18 @@ class FakeRuns final : public RunDesk {
   }
 
   int looks = 0;
-  uint64_t beats = 0;
+  bool alive = true;   // somebody runs rotations
+  size_t tickets = 0;  // that wait
+  std::function<TicketFate(const std::string& token)> fate;
+
+  void never_held() {
+    last_ = {};
+    alive = false;
+  }
 
  private:
   Loop& loop_;
+  RunHolder last_{"host-1", 1, 0};
 };
 
 }  // namespace keyfs::testing

@@ -8,6 +8,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fs/cli/fake_runs.h"
@@ -306,10 +307,10 @@ TEST_F(RotationCommand, watch_without_a_run_waits_for_the_one_that_was_asked_for
   runs_.tickets = 1;
   RunReport next = sample_report(2, {2});
   next.run = "r9";
-  int looks = 0;
-  runs_.on_look = [&](RunReport&) {
-    if (++looks == 5) runs_.runs.push_back(next);
-  };
+  time_.loop.spawn([](FakeRuns& runs, Loop& loop, RunReport report) -> Task<void> {
+    co_await loop.sleep_for(std::chrono::seconds(30));
+    runs.runs.push_back(std::move(report));
+  }(runs_, time_.loop, next));
   EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
   EXPECT_TRUE(said("waiting for a host to run it\n")) << out_.str();
   EXPECT_TRUE(said("run r9: in part")) << out_.str();
