@@ -151,7 +151,6 @@ TEST_F(Schedules, whoever_asks_and_however_many_there_is_one_ticket_for_a_versio
     SimHost& host = fleet->add(name);
     keepers.push_back(std::make_unique<Keeper>(host, records, options, true));
   }
-  std::vector<std::vector<std::optional<WallTime>>> due;
   for (auto& keeper : keepers) {
     keeper->host.loop.spawn(
         [](ScheduleWork& work) -> Task<void> { (void)co_await work.work(); }(keeper->work));
@@ -163,7 +162,7 @@ TEST_F(Schedules, whoever_asks_and_however_many_there_is_one_ticket_for_a_versio
   expect_each_once_in(share(24h, 0.9), share(24h, 1.1));
   for (const auto& [id, key] : fleet->shared.keys) {
     EXPECT_EQ(key.rotations, static_cast<int>(key.tokens.size())) << id;
-    if (id != "by-hand") EXPECT_GE(key.rotations, 3) << id;
+    EXPECT_GE(key.rotations, id == "by-hand" ? 0 : 3) << id;
   }
 }
 
@@ -183,14 +182,14 @@ TEST_F(Schedules, a_host_that_takes_over_goes_on_with_the_same_times) {
   EXPECT_NE(fleet->holder(), nullptr);
   expect_each_once_in(share(24h, 0.9), share(24h, 1.1));
   for (const auto& [id, key] : fleet->shared.keys) {
-    if (id != "by-hand") EXPECT_GE(key.rotations, 2) << id;
+    EXPECT_GE(key.rotations, id == "by-hand" ? 0 : 2) << id;
   }
 }
 
 // The clocks of hosts are an hour apart, so that what one sees as due another does in an hour.
 TEST_F(Schedules, with_clocks_an_hour_apart_a_takeover_asks_for_nothing_twice) {
   prepare(20, 24h * 10);
-  add("behind", -1h).start();
+  add("behind").start();
   fleet->pass(10s);
   ASSERT_NE(fleet->holder(), nullptr);
   add("ahead", 1h).start();
@@ -252,8 +251,7 @@ TEST_F(Schedules, a_store_that_is_out_for_a_while_delays_it_and_leaves_nothing_o
 
 TEST_F(Schedules, a_hundred_keys_each_10_s_keep_their_period_and_the_pace_of_background_calls) {
   constexpr double kPerSecond = 200;
-  fleet_options.rotation.runner.settle = 100ms;
-  options.ahead = 1s;
+  fleet_options.rotation.runner.settle = 0s;
   prepare(100, 10s);
   SimHost& web = add("web");
   web.calls_per_second = kPerSecond;
@@ -278,7 +276,7 @@ TEST_F(Schedules, a_hundred_keys_each_10_s_keep_their_period_and_the_pace_of_bac
   std::sort(all.begin(), all.end());
   for (size_t first = 0, last = 0; last < all.size(); ++last) {
     while (all[last] - all[first] > 1s) ++first;
-    EXPECT_LE((last - first) * SimHost::kCallsToRotate, size_t{kPerSecond});
+    EXPECT_LE((last - first) * SimHost::kCallsToRotate, static_cast<size_t>(kPerSecond));
   }
 }
 
