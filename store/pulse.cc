@@ -20,11 +20,13 @@ std::string dump(const json& value) {
 }
 
 std::string once(const Pulse& pulse) {
-  return dump({{"life", pulse.place.life},
-               {"serial", pulse.place.serial},
-               {"changed", pulse.changed},
-               {"tickets", pulse.tickets},
-               {"run", pulse.run}});
+  json all = {{"life", pulse.place.life},
+              {"serial", pulse.place.serial},
+              {"changed", pulse.changed},
+              {"tickets", pulse.tickets},
+              {"run", pulse.run}};
+  if (pulse.overdue != 0) all["overdue"] = pulse.overdue;
+  return dump(all);
 }
 
 Error damaged() { return Error(Code::kCorrupt, "the pulse on the board is damaged"); }
@@ -69,6 +71,7 @@ Result<Pulse> parse_pulse(std::string_view text) {
   const json* changed = at("changed");
   const json* tickets = at("tickets");
   const json* run = at("run");
+  const json* overdue = at("overdue");
   if (!is_text(life) || !is_number(serial) || !is_number(tickets) || !is_text(run) ||
       changed == nullptr || !changed->is_array() || changed->size() > kMaxPulseChanges) {
     return fail(damaged());
@@ -77,6 +80,7 @@ Result<Pulse> parse_pulse(std::string_view text) {
   pulse.place = {life->get<std::string>(), serial->get<uint64_t>()};
   pulse.tickets = tickets->get<uint64_t>();
   pulse.run = run->get<std::string>();
+  if (is_number(overdue)) pulse.overdue = overdue->get<uint64_t>();
   for (const json& id : *changed) {
     if (!id.is_string()) return fail(damaged());
     pulse.changed.push_back(id.get<std::string>());
@@ -118,7 +122,14 @@ Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNew
         pulse.run = *news.run;
         same = false;
       }
+      if (news.overdue && pulse.overdue != *news.overdue) {
+        pulse.overdue = *news.overdue;
+        same = false;
+      }
       if (same) return std::nullopt;
+      if (news.may_write) {
+        if (auto ok = news.may_write(); !ok) return fail(ok.error());
+      }
       return to_text(std::move(pulse));
     };
     auto told =

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,8 @@ struct Pulse {
   // For rotation: how many tickets were ever put, and the run that is going on; empty: none.
   uint64_t tickets = 0;
   std::string run{};
+  // How many tickets could not be done yet, so that every host can tell its operator.
+  uint64_t overdue = 0;
 
   // Which records changed since `seen`, each once; nullopt: a gap, any may have.
   std::optional<std::vector<std::string>> since(const PulsePlace& seen) const;
@@ -60,9 +63,12 @@ Result<Pulse> parse_pulse(std::string_view text);
 std::string to_text(Pulse pulse);
 
 struct PulseNews {
-  std::vector<std::string> changed;  // ids
-  uint64_t tickets = 0;              // so many more were put
-  std::optional<std::string> run;    // the run that is going on now; empty: none
+  std::vector<std::string> changed;   // ids
+  uint64_t tickets = 0;               // so many more were put
+  std::optional<std::string> run;     // the run that is going on now; empty: none
+  std::optional<uint64_t> overdue{};  // so many tickets could not be done yet
+  // Asked right before each write; its error ends it. May be null.
+  std::function<Result<void>()> may_write{};
 };
 
 // Tells it in all of `shards` copies. What is told twice does no harm.

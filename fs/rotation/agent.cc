@@ -51,6 +51,8 @@ HostAgent::Status HostAgent::status() const {
   for (const auto& [name, sheet] : sheets_) status.consumers += sheet.rows.size();
   status.running = running_.size();
   status.hooks = hooks_;
+  status.outcomes = outcomes_;
+  if (!status.run.empty() && document_) status.keys = document_->keys;
   return status;
 }
 

@@ -123,6 +123,7 @@ Result<Ticket> parse_ticket(std::string_view text) {
   fields.choice("do", ticket.kind, {Kind::kRotate, Kind::kPromote, Kind::kRetry, Kind::kStop});
   fields.maybe("id", ticket.id);
   fields.maybe("version", ticket.version);
+  fields.maybe("from", ticket.from);
   fields.maybe("run", ticket.run);
   fields.maybe("by", ticket.by);
   fields.maybe("asked", ticket.asked);
@@ -148,6 +149,7 @@ std::string to_text(const Ticket& ticket) {
               {"asked", ticket.asked}};
   if (!ticket.id.empty()) out["id"] = ticket.id;
   if (ticket.version != 0) out["version"] = ticket.version;
+  if (ticket.from) out["from"] = *ticket.from;
   if (!ticket.run.empty()) out["run"] = ticket.run;
   if (!ticket.overdue_since.empty()) {
     out["overdue"] = {{"since", ticket.overdue_since},

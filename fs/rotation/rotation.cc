@@ -67,6 +67,9 @@ Task<bool> Rotation::serve() {
 }
 
 Task<bool> Rotation::compete() {
+  // The holder that the board still names may be an earlier life of this daemon: what it did for all
+  // must not wait for the next look of an idle candidate.
+  lock_->on_alert(2 * options_.lock.take_over_after);
   co_await lock_->run([this] { return hold(); });
   co_return true;
 }

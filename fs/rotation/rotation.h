@@ -51,8 +51,11 @@ class Rotation final : private FeedFollower {
   // Never ends; spawn it.
   Task<void> run();
 
+  const RotationOptions& options() const { return options_; }
   HostAgent& agent() { return agent_; }
+  const HostAgent& agent() const { return agent_; }
   BoardFeed& feed() { return feed_; }
+  const BoardFeed& feed() const { return feed_; }
   // Null: this host does not run rotations.
   const RunLock* lock() const { return lock_ ? &*lock_ : nullptr; }
   const Runner* runner() const { return runner_ ? &*runner_ : nullptr; }

@@ -12,6 +12,24 @@ using namespace std::chrono_literals;
 
 constexpr Duration kAfterAnError = 2s;
 
+// Tickets of the run that is going on, which are looked at again once it has ended.
+void add_overdue(const RunDocument& run, std::vector<Ticket>& overdue) {
+  for (const RunKey& key : run.keys) {
+    const bool known = std::any_of(overdue.begin(), overdue.end(), [&](const Ticket& ticket) {
+      return ticket.token == key.token;
+    });
+    if (key.state != RunKey::State::kOverdue || known) continue;
+    Ticket ticket;
+    ticket.token = key.token;
+    ticket.kind = key.promote != 0 ? Ticket::Kind::kPromote : Ticket::Kind::kRotate;
+    ticket.id = key.id;
+    ticket.version = key.promote;
+    ticket.overdue_since = run.begun;
+    ticket.overdue_why = key.why;
+    overdue.push_back(std::move(ticket));
+  }
+}
+
 }  // namespace
 
 Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure& tenure,
@@ -37,6 +55,9 @@ Task<bool> Runner::work() {
 
 Task<bool> Runner::steps() {
   forget();
+  // What this host knew when it held the lock before is old.
+  listed_tickets_ = {};
+  told_overdue_.reset();
   for (;;) {
     Duration pause = kAfterAnError;
     {
@@ -80,8 +101,14 @@ void Runner::on_board(const std::string& name) {
 Runner::Status Runner::status() const {
   Status status;
   if (now_) status.run = now_->run;
-  if (run_) status.counts = run_->counts;
-  status.overdue = overdue_.size();
+  if (run_ && !status.run.empty()) {
+    status.document = *run_;
+    status.counts = run_->counts;
+  }
+  status.waiting = due_.size();
+  for (const auto& [token, overdue] : overdue_) status.overdue.push_back(overdue.ticket);
+  if (status.document) add_overdue(*status.document, status.overdue);
+  status.ended = ended_;
   return status;
 }
 

@@ -54,7 +54,8 @@ class KeyChanger {
  public:
   virtual ~KeyChanger() = default;
   virtual Task<Result<Promotion>> rotate(std::string id, std::string token) = 0;
-  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version) = 0;
+  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                          std::optional<uint32_t> only_from) = 0;
 };
 
 struct RunnerOptions {
@@ -92,10 +93,15 @@ class Runner final : public FeedFollower {
   void on_pulse(const Pulse& pulse) override;
   void on_board(const std::string& name) override;
 
+  // Of the holder of the lock; what a former holder tells is old.
   struct Status {
-    std::string run;  // empty: none is going on, or another host runs it
+    std::string run;  // empty: none is going on
+    std::optional<RunDocument> document;  // of it, as last read or written
     RunCounts counts;
-    size_t overdue = 0;  // tickets
+    size_t waiting = 0;           // tickets that settle, or wait for the run to end
+    std::vector<Ticket> overdue;  // in the order of their tokens
+    // Runs that this daemon has ended, ever; a run that was begun again ends twice.
+    std::map<RunDocument::End, uint64_t> ended;
   };
   Status status() const;
 
@@ -112,6 +118,7 @@ class Runner final : public FeedFollower {
   static Duration list_sheets_every(size_t sheets);
 
   struct Overdue {
+    Ticket ticket;
     TimePoint next;
     unsigned tries = 0;
   };
@@ -195,6 +202,8 @@ class Runner final : public FeedFollower {
   TimePoint first_due_{};
   TimePoint last_due_{};
   std::map<std::string, Overdue> overdue_;
+  std::optional<size_t> told_overdue_;  // by the pulse
+  std::map<RunDocument::End, uint64_t> ended_;
 
   // Within one.
   bool announced_ = false;  // by the pulse

@@ -37,6 +37,7 @@ Task<Runner::Step> Runner::end_run() {
               {{"run", run_->run}, {"reason", noted.error().message}});
   }
   if (auto ok = co_await set_now("", now_->number); !ok) co_return fail(ok.error());
+  ++ended_[run_->end];
   auto cleaned = co_await clean_up();
   if (!cleaned) {
     log_.warn("an old run could not be removed from the board",

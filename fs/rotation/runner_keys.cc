@@ -40,7 +40,7 @@ bool may_be_done_later(Code code) {
 }
 
 Task<Result<Promotion>> Runner::change(const RunKey& key) {
-  if (key.promote != 0) return changer_.promote(key.id, key.promote);
+  if (key.promote != 0) return changer_.promote(key.id, key.promote, key.promote_from);
   return changer_.rotate(key.id, key.token);
 }
 

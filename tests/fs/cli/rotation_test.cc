@@ -57,6 +57,14 @@ class FakeRuns final : public RunDesk {
     }
     co_return std::optional<RunReport>();
   }
+  Task<Result<RunHolder>> holder(TimePoint) override {
+    co_return RunHolder{"web-1", 7, ++beats};
+  }
+  Task<Result<size_t>> waiting(TimePoint) override { co_return size_t{0}; }
+  Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
+                                              TimePoint) override {
+    co_return std::vector<TicketFate>(tokens.size());
+  }
   Task<Result<std::optional<RunChange>>> retry(std::string run, std::string by,
                                                TimePoint) override {
     asked.push_back("retry " + run + " by " + by);
@@ -74,6 +82,7 @@ class FakeRuns final : public RunDesk {
   }
 
   int looks = 0;
+  uint64_t beats = 0;
 
  private:
   Loop& loop_;
@@ -93,6 +102,7 @@ class RotationCommand : public ::testing::Test {
                              runs_,
                              std::chrono::seconds(10),
                              "alice",
+                             std::chrono::minutes(2),
                              columns_,
                              [this](const std::vector<std::string>& keys, const char* verb) {
                                const bool may = keys != std::vector<std::string>{"secret"};

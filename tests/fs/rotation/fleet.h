@@ -166,9 +166,16 @@ class SimHost final : public HostConsumers,
     co_await loop.sleep_for(20ms);
     co_return promotion;
   }
-  Task<Result<Promotion>> promote(std::string id, uint32_t version) override {
+  Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                  std::optional<uint32_t> only_from) override {
     co_await loop.sleep_for(20ms);
     Promotion promotion;
+    if (only_from && shared_.keys[id].current != *only_from) {
+      promotion.outcome = Promotion::Outcome::kSuperseded;
+      promotion.version = version;
+      promotion.before = promotion.current = shared_.keys[id].current;
+      co_return promotion;
+    }
     promotion.outcome = Promotion::Outcome::kPromoted;
     promotion.before = shared_.keys[id].current;
     promotion.version = promotion.current = shared_.keys[id].current = version;
