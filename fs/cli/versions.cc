@@ -100,7 +100,7 @@ std::optional<Code> why_not(const Result<Promotion>& told) {
 }
 
 // What a rotation and a promotion answer. `what_next`: after a failure, or where nothing was to do.
-// `json`: what else is told of the key.
+// `more`: what else is told of the key.
 Own answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
            const std::string& what_next, const Json& more) {
   Json json = {{"id", id},
@@ -135,9 +135,8 @@ Own answer(KeyAnswers& keys, const std::string& id, const Error& error, const Js
 }
 
 constexpr const char* kPromotedLater =
-    " (it is overdue: a host that runs rotations does it as soon as that can be done, if nobody "
-    "has "
-    "changed the current version by then)";
+    " (it is overdue: a host that runs rotations does it as soon as that can be done, unless "
+    "somebody has changed the current version by then)";
 
 Result<std::string> random_token(Random& random) {
   std::array<uint8_t, 16> bytes{};
@@ -162,16 +161,22 @@ class Rotations {
       kept = std::move(*taken);
       request.token = kept->text();
     }
-    const std::string token = request.token;
+    std::string ticket_token = request.token;
+    if (!kept) {
+      auto derived = token_of_both(request.token, id);
+      if (!derived) return keys.failed(id, derived.error());
+      ticket_token = std::move(*derived);
+    }
     KeyVersions versions = versions_of(context);
     const auto told = context.run(versions.rotate(std::move(request)));
     const auto why = why_not(told);
     Asked asked = Asked::kNot;
     if (!arguments_.hold && (!why || may_be_done_later(*why))) {
       Ticket ticket;
-      ticket.token = token;
+      ticket.token = ticket_token;
       ticket.kind = Ticket::Kind::kRotate;
       ticket.id = id;
+      if (!kept) ticket.rotation = arguments_.token;
       asked = telling_.ask(context, std::move(ticket), !why);
     }
     const char* go_on = asked == Asked::kPut ? kLater : kGoOn;
@@ -179,8 +184,8 @@ class Rotations {
     // consumers can't be told, the same command goes on with telling them.
     const bool refused = !told && told.error().code == Code::kInvalid;
     const bool over = refused || (!why && asked != Asked::kSilent);
-    Json more;
-    if (!refused) telling_.tell(more, token, asked);
+    Json more = Json::object();
+    if (!refused) telling_.tell(more, ticket_token, asked);
     Own own = Own::kFailed;
     if (told) {
       const bool interrupted = kept && told->outcome == Outcome::kAlready && over;
@@ -189,7 +194,7 @@ class Rotations {
       const Error error(told.error().code, told.error().message + (refused ? "" : go_on));
       own = answer(keys, id, error, more);
     }
-    telling_.count(keys, id, token, own, asked);
+    telling_.count(keys, id, ticket_token, own, asked);
     if (!over || !kept) return;
     if (output_.json()) {
       over_.push_back(std::move(*kept));  // it is told with the others
@@ -209,9 +214,15 @@ class Rotations {
       " (by a rotation that was interrupted; the same command again makes another version)";
   static constexpr const char* kGoOn = " (the same command again goes on with this rotation)";
   static constexpr const char* kLater =
-      " (it is overdue: a host that runs rotations goes on with it as soon as that can be done, "
-      "and "
-      "so does the same command again)";
+      " (it is overdue: a host that runs rotations goes on with it as soon as that can be done; so "
+      "does the same command again)";
+
+  // One NAME may be given to rotations of many keys, and each has a ticket of its own.
+  static Result<std::string> token_of_both(const std::string& token, const std::string& id) {
+    const auto digest = sha256(bytes_of(token + "/" + id));
+    if (!digest) return fail(digest.error());
+    return hex_encode(*digest);
+  }
 
   void forget(RotationToken& token) {
     if (auto ok = token.forget(); !ok) {
@@ -279,7 +290,7 @@ ExitCode run_promote(const PromoteArguments& arguments, const CommonArguments& c
     if (!token) return keys.failed(id, token.error());
     ticket.token = *token;
     if (!why || may_be_done_later(*why)) asked = telling.ask(context, std::move(ticket), !why);
-    Json more;
+    Json more = Json::object();
     telling.tell(more, *token, asked);
     const Own own =
         answer(keys, id, *told, asked == Asked::kPut && why ? kPromotedLater : "", more);

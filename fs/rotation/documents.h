@@ -8,6 +8,7 @@
 //                the run that is going on, or "": at most one, since there is one such document.
 //                `number`: of the last run that was begun
 //   tickets/TOKEN  {"token", "do": "rotate", "id", "by", "asked"}       a new version of this key
+//                with "rotation" where the rotation has another token than the ticket
 //                  {"token", "do": "promote", "id", "version", "from", ...}  this version becomes
 //                current, if "from" still is: not after somebody else has promoted or rotated
 //                meanwhile. 0: it was made current already, and consumers are to be told
@@ -76,6 +77,7 @@ struct Ticket {
   std::string token;
   Kind kind = Kind::kRotate;
   std::string id;                  // kRotate, kPromote
+  std::string rotation;            // kRotate: the rotation's token; empty: the ticket's
   uint32_t version = 0;            // kPromote
   std::optional<uint32_t> from{};  // kPromote; nullopt: whatever is current
   std::string run;                 // kRetry, kStop
@@ -95,6 +97,7 @@ struct RunKey {
   };
   std::string id;
   std::string token;
+  std::string rotation;                    // its token; empty: `token`
   uint32_t promote = 0;                    // the version that is asked for; 0: a new one
   std::optional<uint32_t> promote_from{};  // as Ticket::from
   State state = State::kWaiting;

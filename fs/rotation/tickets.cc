@@ -11,7 +11,8 @@ namespace keyfs {
 Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket ticket,
                               unsigned shards, TimePoint deadline,
                               std::function<Result<void>()> may_write) {
-  if (!is_rotation_token(ticket.token)) {
+  if (!is_rotation_token(ticket.token) ||
+      (!ticket.rotation.empty() && !is_rotation_token(ticket.rotation))) {
     co_return fail(Code::kInvalid, "a ticket's token is like a key id");
   }
   std::string text = to_text(ticket);
