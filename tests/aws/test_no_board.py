@@ -5,7 +5,6 @@ from support import cli
 
 
 def test_keys_are_rotated_without_a_board_and_only_wait_takes_offence(launch, aws, table):
-    aws.regions[0].make_table(table)
     aws.regions[0].dynamodb_direct("DeleteTable", TableName=f"{table}-board")
     keyfs = launch()
     keyfs.read("orders")
