@@ -55,7 +55,7 @@ def fleet_of(request, tmp_path_factory):
 
 def number_of(fleet, key):
     """The version that is current, as the store has it."""
-    done = fleet.asked.cli("describe", "--json", key)
+    done = fleet.cli("describe", "--json", key)
     assert done.returncode in (DONE, PARTIAL), done
     return json.loads(done.stdout)["keys"][0]["current"]
 
@@ -108,8 +108,8 @@ def test_no_key_is_on_the_board_nor_in_a_report_a_log_or_a_message(fleet_of, kin
             needles[f"{key}/{number}"] = fleet.hosts[0].read(f".keyfs/versions/{key}/{number}")
     assert len(needles) > len(SIX) + 1 and all(len(needle) == 32 for needle in needles.values())
     places = {"board": fleet.board.everything(), "hooks": fleet.hooks.text(), "messages": b"\n".join(fleet.webhook.bodies), "logs": fleet.logs().encode(),
-              "report": fleet.asked.cli("rotation", "show", "--all", outcome.run).stdout.encode(),
-              "as json": fleet.asked.cli("rotation", "show", "--json", outcome.run).stdout.encode()}
+              "report": fleet.cli("rotation", "show", "--all", outcome.run).stdout.encode(),
+              "as json": fleet.cli("rotation", "show", "--json", outcome.run).stdout.encode()}
     assert all(b"few" in text for name, text in places.items() if name != "logs"), {name: len(text) for name, text in places.items()}
     assert fleet.webhook.url.rsplit("/", 1)[1].encode() not in places["logs"] + places["board"] + places["as json"]
     hits = [str(hit) for name, text in places.items() for hit in Search(needles).pieces([(0, text)], name)]
@@ -127,18 +127,18 @@ def test_one_of_65_that_fails_is_told_by_name_and_done_again_alone(fleet_of):
     assert len(outcome.hooks) == HALF - 1  # one gets a signal
     message, = fleet.webhook.texts()
     assert "app-050" in message and outcome.hosts["app-050"] in message and "exited with code 7" in message and outcome.run in message
-    shown = fleet.asked.cli("rotation", "show", outcome.run)
+    shown = fleet.cli("rotation", "show", outcome.run)
     assert shown.returncode == PARTIAL and "app-050" in shown.stdout and "app-049" not in shown.stdout, shown
 
     again = fleet.run("rotation", "retry", "--wait", outcome.run, code=PARTIAL)
     assert again.run == outcome.run and [x.consumer for x in again.hooks[len(outcome.hooks):]] == ["app-050"]
     assert again.of("failed") == ["app-050"]
-    assert fleet.asked.cli("rotation", "done", outcome.run, "app-050").returncode == DONE
+    assert fleet.cli("rotation", "done", outcome.run, "app-050").returncode == DONE
     done = fleet.outcome(outcome.run)
     assert done.report["complete"] and done.of("done") == ["app-050"]
-    nothing = fleet.asked.cli("rotation", "retry", outcome.run)
+    nothing = fleet.cli("rotation", "retry", outcome.run)
     assert nothing.returncode == DONE and "nothing" in nothing.stdout, nothing
-    assert fleet.asked.cli("rotation", "show", outcome.run).returncode == DONE
+    assert fleet.cli("rotation", "show", outcome.run).returncode == DONE
     assert len(fleet.hooks.begun(outcome.run)) == len(again.hooks) and fleet.newest() == outcome.run
 
 

@@ -262,13 +262,13 @@ class Fleet:
         eventually(self.quiet, 60, "no run goes on, or will")
 
     def report(self, run=None):
-        done = self.asked.cli("rotation", "show", *([run] if run else []), "--json")
+        done = self.cli("rotation", "show", *([run] if run else []), "--json")
         assert done.stdout, done
         return json.loads(done.stdout)
 
     def listed(self):
         """What `keyfs rotation list` knows."""
-        done = self.asked.cli("rotation", "list", "--json")
+        done = self.cli("rotation", "list", "--json")
         assert done.returncode == 0, done
         return json.loads(done.stdout)["runs"]
 
@@ -281,20 +281,27 @@ class Fleet:
     def asked(self):
         return self.hosts[self._asked]
 
+    def _argv(self, words):
+        """`keyfs rotation` has commands of its own, after which its options stand."""
+        command = words[:2] if words[0] == "rotation" else words[:1]
+        return [self.asked.program, *command, *self.asked.source, *map(str, words[len(command):])]
+
     def ask(self, *words):
         """`keyfs WORDS`, started: a process, which the caller waits for."""
-        daemon = self.asked
-        argv = [daemon.program, words[0], *daemon.source, *map(str, words[1:])]
-        return spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=daemon.env)
+        return spawn(self._argv(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.asked.env)
+
+    def cli(self, *words, timeout=60):
+        """`keyfs WORDS` to its end: CompletedProcess with text."""
+        return subprocess.run(self._argv(words), capture_output=True, text=True, timeout=timeout, env=self.asked.env, stdin=subprocess.DEVNULL)
 
     def rotate(self, *ids, codes=(0,)):
         """Asks for new versions; the run comes later."""
-        done = self.asked.cli("rotate", *ids)
+        done = self.cli("rotate", *ids)
         assert done.returncode in codes, done
 
     def run(self, *words, code=0):
         """`keyfs WORDS`, which follows a run to its end: its Outcome."""
-        done = self.asked.cli(*words, timeout=115)
+        done = self.cli(*words, timeout=115)
         assert done.returncode == code, f"{done}\n{self.logs()[-6000:]}"
         eventually(self.over, 60, "what follows a run's end is done")
         return self.outcome(self.newest())
