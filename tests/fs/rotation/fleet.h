@@ -315,6 +315,10 @@ class Fleet {
         ask(put_ticket(cli_.board, cli_.loop, cli_.random, ticket, 1, cli_.loop.now() + 10s));
     EXPECT_TRUE(put_it) << put_it.error().message;
   }
+  Result<void> take_up_again(const std::string& token) {
+    return ask(
+        keyfs::take_up_again(cli_.board, cli_.loop, cli_.random, token, 1, cli_.loop.now() + 10s));
+  }
   void rotate(const std::string& id, const std::string& token) {
     Ticket ticket;
     ticket.token = token;
