@@ -2,7 +2,6 @@
 namespaces need root and /dev/fuse, and are skipped without, saying so."""
 import os
 import shutil
-import stat
 import tempfile
 
 import pytest
@@ -11,7 +10,7 @@ from support import daemon as d
 from support.aws import Aws
 from support.etcd import EtcdCluster
 from support.process import why_not_root
-from support.users import TestUsers
+from support.users import TestUsers, walkable
 
 # Of the parts' own tests, those that run anywhere; every other test needs root.
 ANYWHERE = {"test_aws", "test_chaos", "test_credentials", "test_history", "test_http2", "test_proxy", "test_run_ctest"}
@@ -48,10 +47,7 @@ def own_mounts():
 @pytest.fixture
 def folder(tmp_path):
     """tmp_path, which other users may walk through."""
-    for path in [tmp_path, *tmp_path.parents]:
-        if path.stat().st_uid == os.getuid() and str(path).startswith("/tmp/"):
-            path.chmod(path.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH | stat.S_IRGRP | stat.S_IROTH)
-    return tmp_path
+    return walkable(tmp_path)
 
 
 @pytest.fixture

@@ -112,7 +112,8 @@ Store& CommandContext::told_store() {
 
 void CommandContext::tell_others(bool last, Output& output) {
   if (!told_store_ || !told_store_->has_news() || (untold_ && !last)) return;
-  const auto told = run(told_store_->tell(deadline()));
+  const bool in_vain = board_trouble && !told_store_->can_watch();
+  const Result<void> told = in_vain ? fail(*board_trouble) : run(told_store_->tell(deadline()));
   untold_ = !told;
   if (told || !last) return;
   output.error(

@@ -80,6 +80,8 @@ struct CommandContext {
   Log log{sink, clock};
   Configuration configuration;
   std::unique_ptr<Backends> backends;
+  // Of the board, once it was asked in vain: it is not asked again.
+  std::optional<Error> board_trouble;
 
   // Reads files and asks nobody over the network; ends the process when a disk does not answer in
   // time (fs/cli/overdue.h). kInvalid for the configuration, otherwise as Backends::open().

@@ -1,6 +1,5 @@
 #include "fs/daemon/rotation_host.h"
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -11,6 +10,7 @@
 #include "fs/daemon/daemon_name.h"
 #include "fs/daemon/rotation_file.h"
 #include "fs/keys/memory_notebook.h"
+#include "fs/rotation/board_watch.h"
 #include "fs/rotation/consumers.h"
 #include "fs/rotation/host_keys.h"
 #include "fs/rotation/key_changer.h"
@@ -28,13 +28,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kCall = 10s;
-// A board that is not there may come.
-constexpr Duration kLookForBoard = 5min;
-// Whether anybody holds the lock: its document changes each few seconds, and one that is dead is
-// replaced within a minute by a host that watches.
-constexpr Duration kFirstLooks = 90s;
-constexpr Duration kLookForHolder = 1h;
+constexpr Duration kLookForPolicy = 24h;  // a change of it is told
 
 RotationOptions rotation_options(const Configuration& configuration, std::string name) {
   const RotationSettings& settings = configuration.rotation;
@@ -82,7 +76,7 @@ struct RotationHost::Impl {
       : parts(the_parts),
         settings(configuration.rotation),
         loop(parts.backends.loop()),
-        board(watch(parts.backends.store().board())),
+        board(observe(parts.backends.store().board())),
         first(is_first_mount(configuration.settings.state_dir, mountpoint)),
         name(daemon_name(host_name(), configuration.settings.state_dir, machine_id(),
                          first ? "" : mountpoint)),
@@ -96,8 +90,7 @@ struct RotationHost::Impl {
         retirer(loop, versions, parts.backends.store(), parts.backends.random(),
                 settings.pulse_shards),
         changes(parts.keyring),
-        policy_changed(loop),
-        board_came(loop) {
+        policy_changed(loop) {
     for (const ConfigSection* region : configuration.file.all("region")) {
       regions.push_back(region->argument());
     }
@@ -112,14 +105,13 @@ struct RotationHost::Impl {
     if (!settings.webhook_file.empty()) open_webhook();
   }
 
-  Board* watch(Board* of_the_store);
+  Board* observe(Board* of_the_store);
   void open_webhook();
   Result<void> make_rotation(const Configuration& configuration);
   Task<void> run();
   Task<bool> keep_consumers();
   Task<bool> take_part();
   Task<bool> watch_board();
-  Task<void> look_at_board();
   Task<bool> work_as_holder();
   ScheduleOptions schedule_options(const Policy& policy) const;
   RetirementOptions retirement_options(const Policy& policy) const;
@@ -145,19 +137,12 @@ struct RotationHost::Impl {
   ToldRetirer retirer;
   ChangesToKeyring changes;
   Wake policy_changed;
-  Wake board_came;
+  std::optional<BoardWatch> watch;
   std::unique_ptr<Rotation> rotation;
   std::optional<RotationMetrics> metrics;
-
-  // Of the board, as last seen.
-  bool looked = false;
-  bool absent = false;
-  bool told_absent = false;
-  std::optional<std::string> head;  // the lock's revision; empty: there is none
-  bool nobody_holds = false;
 };
 
-Board* RotationHost::Impl::watch(Board* of_the_store) {
+Board* RotationHost::Impl::observe(Board* of_the_store) {
   if (of_the_store == nullptr) return nullptr;
   return &watched.emplace(loop, *of_the_store);
 }
@@ -176,6 +161,7 @@ void RotationHost::Impl::open_webhook() {
 
 Result<void> RotationHost::Impl::make_rotation(const Configuration& configuration) {
   if (board == nullptr) return {};
+  watch.emplace(loop, *board, parts.log);
   RotationParts its{*consumers, keys, *refresher, changer};
   if (notices) its.notices = &*notices;
   if (!parts.backends.store().can_watch()) its.records = &changes;
@@ -203,43 +189,15 @@ Task<bool> RotationHost::Impl::keep_consumers() {
   co_return true;
 }
 
-Task<bool> RotationHost::Impl::take_part() {
-  while (!looked || absent) co_await board_came.wait(loop.now() + kLookForBoard);
-  co_await rotation->run();
+Task<bool> RotationHost::Impl::watch_board() {
+  co_await watch->run();
   co_return true;
 }
 
-Task<bool> RotationHost::Impl::watch_board() {
-  for (int looks = 0;; ++looks) {
-    co_await look_at_board();
-    Duration pause = looks == 0 ? kFirstLooks : kLookForHolder;
-    if (absent || !looked) pause = std::min<Duration>(pause, kLookForBoard);
-    co_await loop.sleep_for(pause);
-  }
-}
-
-// Whether there is a board, and whether somebody holds the lock: of what only one host does for all,
-// nothing may remain undone where no host may run rotations.
-Task<void> RotationHost::Impl::look_at_board() {
-  const auto there = co_await board->peek(kHeadName, loop.now() + kCall);
-  absent = !there && there.error().code == Code::kDenied;
-  looked = true;
-  if (absent && !told_absent) {
-    parts.log.info(
-        "keys are not rotated over several hosts, and consumers on this one are not told of new "
-        "versions: the store has no board that may be used",
-        {{"reason", there.error().message}});
-  }
-  told_absent = absent;
-  if (!absent) board_came.set();
-  if (!there) {
-    head.reset();
-    nobody_holds = false;
-    co_return;
-  }
-  const std::string now = *there ? (*there)->revision : "";
-  nobody_holds = head == now;
-  head = now;
+Task<bool> RotationHost::Impl::take_part() {
+  co_await watch->until_there();
+  co_await rotation->run();
+  co_return true;
 }
 
 ScheduleOptions RotationHost::Impl::schedule_options(const Policy& policy) const {
@@ -288,7 +246,8 @@ Task<bool> RotationHost::Impl::work_as_holder() {
     TaskGroup<bool> tasks(loop);
     tasks.start(scheduling.work());
     tasks.start(retirement.work());
-    while (&parts.policy.current() == &policy) co_await policy_changed.wait(loop.now() + 24h);
+    while (&parts.policy.current() == &policy)
+      co_await policy_changed.wait(loop.now() + kLookForPolicy);
   }
 }
 
@@ -324,7 +283,8 @@ void RotationHost::show(VirtualFiles& files, Metrics& metrics, StatusParts parts
 }
 
 bool RotationHost::may_scan() const {
-  if (impl_->rotation == nullptr || impl_->absent || impl_->nobody_holds) return true;
+  if (impl_->rotation == nullptr) return true;
+  if (impl_->watch->absent() || impl_->watch->nobody_holds()) return true;
   const RunLock* lock = impl_->rotation->lock();
   return lock != nullptr && lock->may_act();
 }

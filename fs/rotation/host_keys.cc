@@ -29,9 +29,10 @@ Task<Result<bool>> CachedHostKeys::serves(KeyVersion key, TimePoint deadline) {
   }
   if (served(entry) == key.version) co_return true;
   auto replaced = co_await was_replaced(key, entry, deadline);
-  if (!replaced || *replaced) co_return replaced;
+  if (replaced && *replaced) co_return true;
   // An answer that is on its way, or was, is not used either.
   keyring_.on_change(key.id, std::nullopt);
+  if (!replaced) co_return fail(std::move(replaced.error()));
   if (why_not) co_return fail(std::move(*why_not));
   co_return false;
 }

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -34,9 +36,10 @@ class PacedKeyVersions final : public KeyChanger {
     request.token = std::move(token);
     co_return co_await versions_.rotate(std::move(request));
   }
-  Task<Result<Promotion>> promote(std::string id, uint32_t version) override {
+  Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                  std::optional<uint32_t> only_from) override {
     co_await pace_.take(regions_, per_second_);
-    co_return co_await versions_.promote(std::move(id), version);
+    co_return co_await versions_.promote(std::move(id), version, only_from);
   }
 
  private:

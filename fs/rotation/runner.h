@@ -54,7 +54,8 @@ class KeyChanger {
  public:
   virtual ~KeyChanger() = default;
   virtual Task<Result<Promotion>> rotate(std::string id, std::string token) = 0;
-  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version) = 0;
+  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                          std::optional<uint32_t> only_from) = 0;
 };
 
 struct RunnerOptions {

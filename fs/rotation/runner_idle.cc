@@ -152,12 +152,14 @@ Task<Result<void>> Runner::begin_run(std::vector<TicketsSeen::Seen> tickets) {
   size_t bytes = 0;
   for (const auto& one : tickets) {
     const Ticket& ticket = one.ticket;
-    bytes += ticket.id.size() + ticket.token.size();
+    bytes += ticket.id.size() + ticket.token.size() + ticket.rotation.size();
     if (run.keys.size() == kMaxRunKeys || bytes > kMaxRunKeyBytes) break;
     RunKey key;
     key.id = ticket.id;
     key.token = ticket.token;
+    key.rotation = ticket.rotation;
     key.promote = ticket.kind == Ticket::Kind::kPromote ? ticket.version : 0;
+    key.promote_from = ticket.from;
     run.keys.push_back(std::move(key));
   }
   if (run.keys.empty()) co_return Result<void>();
@@ -224,7 +226,9 @@ Task<Result<bool>> Runner::try_overdue(TicketsSeen::Seen seen) {
   RunKey key;
   key.id = seen.ticket.id;
   key.token = token;
+  key.rotation = seen.ticket.rotation;
   key.promote = seen.ticket.version;
+  key.promote_from = seen.ticket.from;
   if (auto ok = may_act(); !ok) co_return fail(ok.error());
   const auto changed = co_await change(key);
   const bool again = changed

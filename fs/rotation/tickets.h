@@ -24,6 +24,11 @@ namespace keyfs {
 Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket ticket,
                               unsigned shards, TimePoint deadline);
 
+// What this ticket asks for was done meanwhile: if it is overdue, it is so no more, and the next run
+// takes it.
+Task<Result<void>> take_up_again(Board& board, Loop& loop, Random& random, std::string token,
+                                 unsigned shards, TimePoint deadline);
+
 struct TicketsSeen {
   struct Seen {
     Ticket ticket;

@@ -65,7 +65,7 @@ struct HealOptions {
   // Whether it is this host's to look through the whole store: of many hosts one does it. Asked when
   // a scan is due, and each `ask_every` until it is; a scan that was begun goes to its end. Null: it
   // is.
-  std::function<bool()> may_scan;
+  std::function<bool()> may_scan = nullptr;
   Duration ask_every = std::chrono::seconds(10);
   // Shared by all that works in the background, and outlives the healer; null: its own.
   CallPace* pace = nullptr;

@@ -23,15 +23,16 @@ READER = os.path.join(os.path.dirname(__file__), "version_reader.py")
 
 
 def sections_of(kind, request, folder, **keyfs):
-    """(the configuration, the environment) of daemons that share a new store of that kind."""
+    """(the configuration, the environment) of daemons that share a new store of that kind. Beyond a single test, the servers are not healed for it."""
+    parts = "" if request.scope == "function" else "_parts"
     name = f"keyfs-{uuid.uuid4().hex[:8]}"
     if kind == "dynamodb":
-        aws = request.getfixturevalue("aws")
+        aws = request.getfixturevalue(f"aws{parts}")
         aws.regions[0].make_table(name)
         return cloud.sections(aws, name, **keyfs), {**cloud.CREDENTIALS, "AWS_CA_BUNDLE": aws.ca.ca_file}
     sections = {**d.local_sections(folder / "parts", **keyfs), **seen.ADMIN}
     if kind == "etcd":
-        sections["store"] = {**d.etcd_store(request.getfixturevalue("etcd"))["store"], "prefix": f"/{name}"}
+        sections["store"] = {**d.etcd_store(request.getfixturevalue(f"etcd{parts}"))["store"], "prefix": f"/{name}"}
     return sections, None
 
 

@@ -130,10 +130,16 @@ class Daemon:
 
     def start(self, timeout=30):
         """Returns once the file system is mounted and answers. StartError, with the log, when it isn't."""
+        return self.launch().await_up(timeout)
+
+    def launch(self):
+        """Without waiting for it: await_up() does."""
         assert self.process is None or self.process.poll() is not None
         with open(self.log_file, "ab") as log:
             self.process = spawn(self.argv(), stdout=log, stderr=log, env=self.env)
+        return self
 
+    def await_up(self, timeout=30):
         def up():
             if self.process.poll() is not None:
                 raise StartError(f"keyfs ended with {self.process.returncode}: {self.log()[-2000:]}")

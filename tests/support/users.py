@@ -1,6 +1,7 @@
 """Acting as other users. Needs root. Uids and gids need not exist in /etc/passwd; TestUsers makes some with names."""
 import os
 import pwd
+import stat
 import subprocess
 import sys
 
@@ -11,6 +12,14 @@ def setpriv(uid, gid, groups, argv):
     """argv as that user. --pdeathsig, because changing the uid clears the death signal set before."""
     supplementary = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
     return ["setpriv", "--reuid", str(uid), "--regid", str(gid), *supplementary, "--inh-caps=-all", "--pdeathsig", "KILL", *argv]
+
+
+def walkable(folder):
+    """The folder, into which other users may go (a pathlib.Path below /tmp)."""
+    for path in [folder, *folder.parents]:
+        if path.stat().st_uid == os.getuid() and str(path).startswith("/tmp/"):
+            path.chmod(path.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH | stat.S_IRGRP | stat.S_IROTH)
+    return folder
 
 
 def run_as(uid, gid, groups, argv, timeout=60, **options):

@@ -1,7 +1,7 @@
 """What a fault is and which request it hits.
 
 A fault is a JSON object. Which requests: "op" (name or list of names, shell globs; the X-Amz-Target's last part, the
-Action of a query request, else the path) and/or "path" (glob); neither means every request. The pseudo-operations
+Action of a query request, else the path), "path" (glob), "about" (a text that is in its body): all that is given; nothing means every request. The pseudo-operations
 "@connect" (a connection was accepted) and "@tls" (before the TLS handshake) are hit only by faults that name them.
 How often: "skip" (let the first n pass), "count" (then hit n, default all), "probability". What, in "do":
 
@@ -30,7 +30,7 @@ import time
 import zlib
 
 ACTIONS = {"delay", "hang", "reset", "close", "error", "truncate", "corrupt", "stall", "lose_reply"}
-FIELDS = {"op", "path", "skip", "count", "probability", "do", "seconds", "where", "persist", "status", "type", "message",
+FIELDS = {"op", "path", "about", "skip", "count", "probability", "do", "seconds", "where", "persist", "status", "type", "message",
           "body", "headers", "keep", "field", "value", "offset", "pieces", "id"}
 
 # What AWS sends with these; everything else is a 400.
@@ -50,7 +50,7 @@ class Fault:
         self.hits = 0
         self.removed = asyncio.Event()  # ends a hang or a stall
 
-    def takes(self, op, path, rng):
+    def takes(self, op, path, rng, payload=b""):
         if self.left == 0:
             return False
         if self.ops is None:
@@ -59,6 +59,8 @@ class Fault:
         elif not any(op == o if op.startswith("@") else fnmatch.fnmatchcase(op, o) for o in self.ops):
             return False
         if "path" in self.spec and not fnmatch.fnmatchcase(path, self.spec["path"]):
+            return False
+        if self.spec.get("about", "").encode() not in payload:
             return False
         if rng.random() >= self.spec.get("probability", 1):
             return False
@@ -92,11 +94,11 @@ class FaultSet:
                 fault.removed.set()
         self.faults = [f for f in self.faults if not f.removed.is_set()]
 
-    def pick(self, op, path):
+    def pick(self, op, path, payload=b""):
         """The delays that apply, and then at most one other."""
         picked = []
         for fault in self.faults:
-            if fault.takes(op, path, self.rng):
+            if fault.takes(op, path, self.rng, payload):
                 picked.append(fault)
                 if fault.do != "delay":
                     break

@@ -210,7 +210,7 @@ class Proxy:
         self.stats.begin(op)
         if self.stats.recording:
             self.stats.requests.append(note(op, head, payload))
-        picked = self.faults.pick(op, head.path)
+        picked = self.faults.pick(op, head.path, payload)
         if picked:
             self.stats.mark(op, "faulted")
         keep = any(f.do == "lose_reply" or f.spec.get("persist") for f in picked)

@@ -1,0 +1,182 @@
+"""Rotation while hosts are killed, stopped, start at once or lag behind: nobody is told twice, and nobody before their host serves the new version."""
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+import seen
+from rotation_fleets import running, store_of
+from support.boards import Sampled
+from support.cli import DONE, PARTIAL
+from support.process import eventually
+from support.rotation import FIRST_UID, Consumer, Fleet, consumers_of
+from support.users import walkable
+from support.webhook import Webhook
+
+# How often ten hosts are started at once; the long way is 50.
+STARTS = int(os.environ.get("KEYFS_TEST_ROTATION_STARTS", "5"))
+# How long a runner is stopped, at least: until another has ended its run.
+STOPPED = float(os.environ.get("KEYFS_TEST_ROTATION_STOPPED", "0"))
+MANY, AT = 65, 30
+
+
+def begun(fleet, run):
+    return len(fleet.hooks.begun(run))
+
+
+def consumers():
+    """Of three hosts: the first one only runs rotations."""
+    return consumers_of(MANY, range(1, 4), lambda n: ["orders"])
+
+
+class Interrupted:
+    """A fleet whose runner is silent from consumer 30 on."""
+
+    def __init__(self, fleet):
+        self.fleet, self.before = fleet, fleet.newest()
+        fleet.hooks.behave("slow")
+        fleet.rotate("orders")
+
+    def silence(self, how):
+        fleet = self.fleet
+        self.run = eventually(lambda: fleet.newest() > self.before and fleet.newest(), 60, "a run")
+        eventually(lambda: begun(fleet, self.run) >= AT, 60, f"consumer {AT}")
+        fleet.hosts[0].process.send_signal(how)
+        self.at = time.monotonic()
+        fleet.hooks.behave(None)
+        return self
+
+    def goes_on(self):
+        head = self.fleet.board.document("run", "head")
+        return self.fleet.hosts[0].name not in head["holder"] and self.fleet.board.documents("runs")[self.run]["holder"] == head["holder"]
+
+
+@pytest.fixture(scope="module")
+def silenced(request, tmp_path_factory):
+    """Two fleets with one run each, whose runner is killed in one and stopped in the other, at the same time: {how: (Interrupted, the run's Outcome, after how many
+    seconds another host went on, Sampled)}."""
+    with contextlib.ExitStack() as stack:
+        def launched():
+            webhook = stack.enter_context(Webhook())
+            return stack.enter_context(running("etcd", request, tmp_path_factory, webhook, {"settle": "200ms"}, consumers=consumers(), hosts=4, asked=1))
+
+        fleets = {signal.SIGKILL: launched(), signal.SIGSTOP: launched()}
+        sampled = {how: stack.enter_context(Sampled(fleet.board)) for how, fleet in fleets.items()}
+        cases = {how: Interrupted(fleet).silence(how) for how, fleet in fleets.items()}
+        went_on = {}
+
+        def all_go_on():
+            for how, case in cases.items():
+                if how not in went_on and case.goes_on():
+                    went_on[how] = time.monotonic() - case.at
+            return len(went_on) == len(cases)
+
+        eventually(all_go_on, 60, "other hosts go on")
+        # Of what happens once the stopped one goes on there is more to see while the run is not over.
+        ended = {how: case.fleet.await_end(case.before) for how, case in cases.items()}
+        stopped = cases[signal.SIGSTOP]
+        eventually(lambda: time.monotonic() > stopped.at + STOPPED, STOPPED + 20, "it was stopped for long enough")
+        stopped.fleet.hosts[0].process.send_signal(signal.SIGCONT)
+        yield {how: (case, ended[how], went_on[how], sampled[how]) for how, case in cases.items()}
+
+
+@pytest.mark.timeout(120 + STOPPED)
+def test_when_the_runner_is_killed_another_host_goes_on_within_40_seconds(silenced):
+    case, outcome, after, sampled = silenced[signal.SIGKILL]
+    assert after <= 40, f"{after:.1f} s"
+    assert outcome.run == case.run and outcome.report["complete"], outcome.counts
+    assert outcome.times() == {f"app-{n:03}": 1 for n in range(MANY)}
+    first, = outcome.report["takeovers"]
+    assert first.startswith(case.fleet.hosts[0].name)
+    taken_over, ended = case.fleet.webhook.texts(case.run)
+    assert "was taken over" in taken_over and "complete" in ended
+    sampled.check()
+
+
+@pytest.mark.timeout(120 + STOPPED)
+def test_a_runner_that_was_stopped_writes_nothing_more_and_nobody_is_told_twice(silenced):
+    case, outcome, after, sampled = silenced[signal.SIGSTOP]
+    fleet, late = case.fleet, case.fleet.hosts[0]
+    assert after <= 40, f"{after:.1f} s"
+    eventually(lambda: "another host runs rotations now" in late.log() or "stops acting" in late.log(), 30, "it has noticed")
+    holder, now = fleet.holder(), fleet.board.document("run", "now")
+    assert holder is not late and now["run"] == ""
+    # It is a host like the others: it hears of the next run.
+    second = fleet.run("rotate", "--wait", "orders")
+    assert second.run > case.run and second.report["complete"] and set(second.times().values()) == {1}
+    assert holder.name in second.report["holder"] and not second.report["takeovers"]
+    first = fleet.outcome(case.run)
+    assert first.times() == {f"app-{n:03}": 1 for n in range(MANY)} and first.report == outcome.report
+    assert len(fleet.webhook.texts(case.run)) == 2 and len(fleet.webhook.texts(second.run)) == 1
+    sampled.check()
+
+
+def test_a_daemon_killed_during_its_consumers_hook_is_told_as_interrupted_and_the_hook_is_not_repeated(request, tmp_path_factory):
+    made = consumers_of(4, range(1, 3), lambda n: ["orders"])
+    with running("etcd", request, tmp_path_factory, rotation={"settle": "200ms"}, consumers=made, hosts=3) as fleet:
+        fleet.hooks.behave("hold", "app-000")
+        waiting = fleet.ask("rotate", "--wait", "orders")
+        hook = eventually(lambda: next((x for x in fleet.hooks.begun() if x.consumer == "app-000"), None), 60, "its hook")
+        fleet.hosts[1].kill()
+        fleet.hooks.behave(None, "app-000")
+        fleet.hosts[1].start()
+        told = waiting.communicate(timeout=100)[0]
+        assert waiting.returncode == PARTIAL, told
+        outcome = fleet.outcome(hook.run)
+        assert outcome.of("failed") == ["app-000"] and outcome.reasons["app-000"].startswith("interrupted")
+        assert outcome.times() == {f"app-{n:03}": 1 for n in range(4)} and outcome.counts["ok"] == 3
+        again = fleet.run("rotation", "retry", "--wait", hook.run)
+        assert again.report["complete"] and again.times() == {**outcome.times(), "app-000": 2}
+
+
+@pytest.mark.timeout(60 + 20 * STARTS)
+def test_ten_daemons_started_at_once_with_one_ticket_make_one_run(request, tmp_path_factory):
+    for attempt in range(STARTS):
+        folder = walkable(tmp_path_factory.mktemp(f"start{attempt}"))
+        board, sections, env = store_of("sqlite", request, folder)
+        rotation = {"settle": "100ms", "poll_every": "1s"}
+        fleet = Fleet(folder, board, {**sections, **seen.ADMIN}, env, hosts=10, rotation=rotation, keys=["orders"])
+        try:
+            assert fleet.cli("create", "orders").returncode == DONE
+            fleet.rotate("orders")
+            ticket, = board.documents("tickets").values()
+            with Sampled(board) as sampled:
+                for host in fleet.hosts:
+                    host.launch()
+                for host in fleet.hosts:
+                    host.await_up()
+                outcome = fleet.await_end("")
+                eventually(fleet.quiet, 20, "there is nothing more to do")
+            sampled.check()
+            assert list(board.runs()) == [outcome.run] == sampled.seen and outcome.report["complete"]
+            assert [(x["id"], x["version"]) for x in outcome.report["keys"]] == [("orders", 2)]
+            assert board.documents("runs")[outcome.run]["keys"][0]["token"] == ticket["token"]
+            assert seen.records(board.path)["orders"]["current"] == 2
+        finally:
+            fleet.close()
+        fleet.check_ends()
+
+
+def test_hooks_wait_until_their_own_host_serves_the_new_version(request, tmp_path_factory):
+    """The records are held back by five seconds, for one host."""
+    aws = request.getfixturevalue("aws_parts")
+    late = aws.proxies.add("late", aws.moto.host, aws.moto.port, ca=aws.ca, as_region=aws.regions[0].name)
+    folder = walkable(tmp_path_factory.mktemp("late"))
+    board, sections, env = store_of("dynamodb", request, folder)
+    store = sections["store"]
+
+    def own(n):
+        return {"store": {**store, "endpoint": [late.url] * len(store["endpoint"])}} if n == 1 else {}
+
+    made = [Consumer(f"app-{n}", 1 + n % 2, FIRST_UID + n, ["orders"], timeout="30s") for n in range(4)]
+    rotation = {"settle": "200ms", "poll_every": "1s", "parallel": 4}
+    with Fleet(folder, board, {**sections, **seen.ADMIN}, env, hosts=3, consumers=made, rotation=rotation, own=own) as fleet:
+        late.fault("delay", seconds=5, about=f'"{store["table"]}"')
+        outcome = fleet.run("rotate", "--wait", "orders")
+        assert outcome.report["complete"] and outcome.counts["ok"] == 4
+        hooks = {x.consumer: x.at for x in outcome.hooks}
+        assert fleet.first_opened(hooks) == {(x.name, "orders"): 2 for x in made}
+        first = {n: min(hooks[x.name] for x in made if x.host == n) for n in (1, 2)}
+        assert first[1] - first[2] > 3, "it was held back"
