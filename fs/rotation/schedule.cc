@@ -16,6 +16,8 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
 constexpr size_t kIdDigits = 32;  // of a hash: 128 bits
+// Records tell the second; half of it, for periods that are a few seconds, is nearest on average.
+constexpr milliseconds kHalfASecond{500};
 
 }  // namespace
 
@@ -58,7 +60,8 @@ bool Schedule::takes(const Record& record) {
   const Duration ahead = std::min(options_.ahead, period / 10);
   Due due;
   due.version = record.current;
-  due.at = due_at(record.id, record.current, *since, period) - duration_cast<milliseconds>(ahead);
+  due.at = due_at(record.id, record.current, *since + kHalfASecond, period) -
+           duration_cast<milliseconds>(ahead);
   keys_[record.id] = due;
   return false;  // there is nothing to change
 }

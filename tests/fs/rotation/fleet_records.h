@@ -5,9 +5,9 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fs/rotation/fleet.h"
 #include "store/record.h"
@@ -19,12 +19,20 @@ inline const char* const kSimRegions[] = {"a", "b", "c"};
 
 class FleetRecords {
  public:
-  // Brings them up to date; to be called after each turn (Fleet::each_turn).
-  void follow(const Shared& shared) {
+  // Brings them up to date: which have another current version now. To be called after each turn
+  // (Fleet::each_turn), so it is quick where nothing was changed.
+  std::vector<std::string> follow(const Shared& shared) {
+    std::vector<std::string> changed;
+    if (at_.size() != shared.keys.size()) {
+      at_.clear();
+      for (const auto& [id, key] : shared.keys) at_.push_back(find(id) ? get(id).current : 0);
+    }
+    size_t place = 0;
     for (const auto& [id, key] : shared.keys) {
-      uint32_t& known = known_[id];
+      uint32_t& known = at_[place++];
       if (known == key.current) continue;
       known = key.current;
+      changed.push_back(id);
       Record next = find(id) ? get(id) : Record();
       next.id = id;
       next.origin = records->id();
@@ -45,6 +53,7 @@ class FleetRecords {
       next.versions[key.current].promoted = now;
       put(next);
     }
+    return changed;
   }
   bool find(const std::string& id) const { return records->find(id).has_value(); }
   Record get(const std::string& id) const {
@@ -63,7 +72,7 @@ class FleetRecords {
   const std::shared_ptr<MemoryRecords> records = std::make_shared<MemoryRecords>();
 
  private:
-  std::map<std::string, uint32_t> known_;  // the current version by id
+  std::vector<uint32_t> at_;  // the current versions, in the order of the ids
 };
 
 }  // namespace keyfs::testing

@@ -7,8 +7,8 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr Duration kRetireAfter = 1h;
-constexpr Duration kLook = 3min;  // a twentieth
+constexpr Duration kRetireAfter = 15min;
+constexpr Duration kLook = 45s;  // a twentieth
 
 class SimRetirer final : public Retirer {
  public:
@@ -135,7 +135,7 @@ TEST_F(Retires, old_versions_so_long_after_a_run_that_all_consumers_have_confirm
   fleet->pass(20s + kLook);
   EXPECT_EQ(min_of("a"), 2u);
   EXPECT_FALSE(noted("a"));
-  fleet->pass(5h);
+  fleet->pass(2h);
   EXPECT_EQ(calls(), 1);
 }
 
@@ -174,7 +174,7 @@ TEST_F(Retires, nothing_after_a_consumer_that_failed_until_it_is_marked_as_done)
   fleet->pass(5 * kRetireAfter);
   EXPECT_EQ(fleet->mark(run, "c0"), 1u);
   EXPECT_FALSE(noted("a"));  // there is another one
-  fleet->pass(2h);
+  fleet->pass(3 * kRetireAfter);
   EXPECT_EQ(min_of("a"), 0u);
   EXPECT_EQ(fleet->mark(run, "c1"), 1u);
   EXPECT_TRUE(noted("a"));
@@ -329,7 +329,7 @@ TEST_F(Retires, what_a_crash_has_left_out_of_the_notes_is_found_in_the_run) {
   fleet->shared.documents->remove(there->name, there->revision);
   fleet->pass(kRetireAfter + 1h + kLook);  // runs are looked at once in an hour
   EXPECT_EQ(min_of("a"), 2u);
-  fleet->pass(5h);
+  fleet->pass(2h);
   EXPECT_EQ(calls(), 1);
 }
 
