@@ -131,10 +131,10 @@ class DynamoDb final : public Service {
   ServerReply call(const std::string& operation, const json& body) override {
     const std::string table = body.value("TableName", "");
     if (operation == "DescribeTable") return describe(table);
-    std::map<std::string, json>& items = tables_[table];
+    Items& items = tables_[table];
     if (operation == "Scan") {
       json all = json::array();
-      for (const auto& [key, item] : items) all.push_back(item);
+      for (const auto& [key, item] : items) all.push_back(json::parse(item));
       return list(std::move(all));
     }
     if (operation == "Query") return query(items, body);
@@ -144,17 +144,15 @@ class DynamoDb final : public Service {
     const json& given = put ? body["Item"] : body["Key"];
     const std::string key = is_board(table) ? document(given) : text(given, "id");
     const auto found = items.find(key);
-    if (!put && !remove) {
-      json reply = json::object();
-      if (found != items.end()) reply["Item"] = found->second;
-      return {200, reply.dump(), {}};
+    const std::string item = found == items.end() ? "" : found->second;
+    if (!put && !remove) return {200, item.empty() ? "{}" : "{\"Item\":" + item + "}", {}};
+    if (!holds(body, item)) {
+      return {400,
+              "{\"__type\":\"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException\"" +
+                  (item.empty() ? "" : ",\"Item\":" + item) + "}",
+              {}};
     }
-    if (!holds(body, found == items.end() ? nullptr : &found->second)) {
-      json reply = {{"__type", "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}};
-      if (found != items.end()) reply["Item"] = found->second;
-      return {400, reply.dump(), {}};
-    }
-    if (put) items[key] = given;
+    if (put) items[key] = given.dump();
     if (remove && found != items.end()) items.erase(found);
     return {200, "{}", {}};
   }
@@ -169,6 +167,8 @@ class DynamoDb final : public Service {
   }
 
  private:
+  using Items = std::map<std::string, std::string>;  // by key, as JSON
+
   static bool is_board(const std::string& table) { return table.ends_with("-board"); }
   static std::string text(const json& item, const char* name) {
     return item.at(name).at("S").get<std::string>();
@@ -178,14 +178,14 @@ class DynamoDb final : public Service {
   }
 
   // "#revision = :old", or that there is none.
-  static bool holds(const json& body, const json* there) {
+  static bool holds(const json& body, const std::string& item) {
     const std::string condition = body.value("ConditionExpression", "");
     if (condition.find("= :old") != condition.npos) {
-      return there != nullptr &&
-             text(*there, "revision") == text(body.at("ExpressionAttributeValues"), ":old");
+      return !item.empty() && text(json::parse(item), "revision") ==
+                                  text(body.at("ExpressionAttributeValues"), ":old");
     }
     if (condition.find("attribute_exists") == 0) return false;  // a probe
-    return there == nullptr || condition.empty();
+    return item.empty() || condition.empty();
   }
 
   static ServerReply describe(const std::string& table) {
@@ -211,13 +211,13 @@ class DynamoDb final : public Service {
             {}};
   }
 
-  static ServerReply query(const std::map<std::string, json>& items, const json& body) {
+  static ServerReply query(const Items& items, const json& body) {
     const json& values = body.at("ExpressionAttributeValues");
     const std::string part = text(values, ":part") + "/";
     json all = json::array();
     const auto last = items.upper_bound(part + text(values, ":to"));
     for (auto at = items.lower_bound(part + text(values, ":from")); at != last; ++at) {
-      all.push_back(at->second);
+      all.push_back(json::parse(at->second));
     }
     return list(std::move(all));
   }
@@ -229,7 +229,7 @@ class DynamoDb final : public Service {
             {}};
   }
 
-  std::map<std::string, std::map<std::string, json>> tables_;
+  std::map<std::string, Items> tables_;
 };
 
 }  // namespace

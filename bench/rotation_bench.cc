@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -186,7 +187,8 @@ class Host final : public HostConsumers, public HostKeys, public Refresher, publ
     co_await world_.time.loop.sleep_for(50ms);
     co_return promoted(id, world_.current[id] + 1);
   }
-  Task<Result<Promotion>> promote(std::string id, uint32_t version) override {
+  Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                  std::optional<uint32_t> /*instead_of*/) override {
     co_await world_.time.loop.sleep_for(50ms);
     co_return promoted(id, version);
   }

@@ -127,6 +127,9 @@ Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNew
         same = false;
       }
       if (same) return std::nullopt;
+      if (news.may_write) {
+        if (auto ok = news.may_write(); !ok) return fail(ok.error());
+      }
       return to_text(std::move(pulse));
     };
     auto told =

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +67,8 @@ struct PulseNews {
   uint64_t tickets = 0;               // so many more were put
   std::optional<std::string> run;     // the run that is going on now; empty: none
   std::optional<uint64_t> overdue{};  // so many tickets could not be done yet
+  // Asked right before each write; its error ends it. May be null.
+  std::function<Result<void>()> may_write{};
 };
 
 // Tells it in all of `shards` copies. What is told twice does no harm.

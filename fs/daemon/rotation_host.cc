@@ -166,8 +166,12 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
   if (notices) its.notices = &*notices;
   if (!parts.backends.store().can_watch()) its.records = &changes;
   its.also = [this] { return work_as_holder(); };
+  RotationOptions options = rotation_options(configuration, name);
+  options.runner.retires = [this](const std::string& id) {
+    return parts.policy.current().section_for(id).retire_after.has_value();
+  };
   auto made = Rotation::make(loop, *board, parts.log, parts.backends.random(), std::move(its),
-                             rotation_options(configuration, name));
+                             std::move(options));
   if (!made) return fail(made.error());
   rotation = std::move(*made);
   consumers->on_change([this] { rotation->agent().on_consumers_changed(); });

@@ -23,6 +23,7 @@ bool uses(const HostEntry& host, const RunDocument& run) {
 Task<Result<void>> Runner::announce() {
   PulseNews news;
   news.run = now_->run;
+  news.may_write = [this] { return may_act(); };
   if (run_) {
     for (const RunKey& key : run_->keys) {
       if (key.state == RunKey::State::kCurrent) news.changed.push_back(key.id);

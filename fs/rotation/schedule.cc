@@ -77,7 +77,7 @@ std::optional<WallTime> Schedule::next() const {
   return first;
 }
 
-Task<Result<size_t>> Schedule::put_due(size_t most) {
+Task<Result<size_t>> Schedule::put_due(size_t most, std::function<Result<void>()> may_write) {
   const WallTime now = loop_.clock().wall();
   std::vector<std::pair<WallTime, std::string>> ids;
   for (const auto& [id, due] : keys_) {
@@ -97,7 +97,7 @@ Task<Result<size_t>> Schedule::put_due(size_t most) {
     ticket.by = options_.by + " (rotate_every)";
     ticket.asked = to_rfc3339(now);
     auto done = co_await put_ticket(board_, loop_, random_, std::move(ticket),
-                                    options_.pulse_shards, loop_.now() + options_.call);
+                                    options_.pulse_shards, loop_.now() + options_.call, may_write);
     if (!done) co_return fail(done.error());
     if (const auto known = keys_.find(id); known != keys_.end()) known->second.asked = true;
     ++put;

@@ -79,10 +79,12 @@ class RotationHostTest : public ::testing::Test {
     ASSERT_TRUE(opened) << opened.error().message;
     backends_ = std::move(*opened);
     policy_ = std::make_unique<PolicyHolder>(std::move(configuration.policy));
+    KeyringOptions options;
+    options.creator = "test";
     keyring_ =
         std::make_unique<Keyring>(KeyringParts{loop(), backends_->store(), backends_->regions(),
                                                cache_, backends_->arena(), log_.log(), memory_},
-                                  KeyringOptions());
+                                  options);
     pace_ = std::make_unique<CallPace>(loop());
     host_ = build(configuration, "/mnt/keys");
     ASSERT_NE(host_, nullptr);
@@ -179,7 +181,7 @@ TEST_F(RotationHostTest, a_policy_that_is_reloaded_says_what_is_rotated_by_itsel
   start();
   open("orders");
   ASSERT_TRUE(comes([&] { return host_->may_scan(); }));
-  Configuration next = load("[keys bills]\nrotate_every = 90d\n");
+  Configuration next = load("[keys bills]\nread = uid:0\nrotate_every = 90d\n");
   policy_->replace(std::move(next.policy));
   host_->reload(std::move(next.consumers));
   ASSERT_EQ(current("orders"), 1u);

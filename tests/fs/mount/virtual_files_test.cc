@@ -78,6 +78,7 @@ TEST_F(VirtualFilesTest, status_tells_what_is_configured_and_what_is_held) {
   EXPECT_EQ(told["replica"], nullptr);
   EXPECT_EQ(told["audit"]["on"], false);
   EXPECT_EQ(told["healer"]["last_scan"], nullptr);
+  EXPECT_EQ(told["healer"]["scans"], true);
 }
 
 TEST_F(VirtualFilesTest, status_shows_a_region_that_fails_and_why) {

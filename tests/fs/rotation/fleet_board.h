@@ -106,11 +106,11 @@ class HostBoard final : public Board {
   Duration slow = 2ms;
   std::map<std::string, BoardDocument> old;          // what peek gives instead
   std::function<void(const std::string&)> on_write;  // right before it is sent
-  std::function<void(const std::string&)> on_read;   // the same
+  std::function<void(const std::string&)> on_read;   // right before it is carried out
 
   Task<Result<std::optional<BoardDocument>>> get(std::string name, TimePoint deadline) override {
-    if (on_read) on_read(name);
     if (auto ok = co_await suffer(); !ok) co_return fail(ok.error());
+    if (on_read) on_read(name);
     auto got = co_await real_.get(std::move(name), deadline + 1h);
     co_await loop_.sleep_for(slow);
     co_return got;
@@ -144,8 +144,8 @@ class HostBoard final : public Board {
   Task<Result<BoardPage>> list(std::string prefix, std::string after, size_t limit,
                                TimePoint deadline) override {
     ++shared_.lists;
-    if (on_read) on_read(prefix);
     if (auto ok = co_await suffer(); !ok) co_return fail(ok.error());
+    if (on_read) on_read(prefix);
     co_return co_await real_.list(std::move(prefix), std::move(after), limit, deadline + 1h);
   }
   bool can_watch() const override { return watches_; }
