@@ -6,17 +6,20 @@
 // Each service gets its own port on 127.0.0.1; the first line on standard output lists them:
 //   {"kms:us-east-1": 40001, ...}
 // KMS: GenerateDataKey, Encrypt, Decrypt, DescribeKey. DynamoDB: GetItem, PutItem (conditional on
-// attribute_not_exists(id)), DescribeTable. Any service also answers
+// attribute_not_exists of the key, or on the revision of a board's document), DeleteItem (the same),
+// Scan and Query (without pages), DescribeTable; a table whose name ends in "-board" has the key part
+// and name. Any service also answers
 //   POST /control  {"delay_us": 5000, "mode": "ok" | "hang" | "error", "hang_ids": "hang-"}
 //       for this service: "hang" never answers, "error" answers 500; ids that begin with "hang_ids"
 //       (in the encryption context) are never answered whatever the mode. All fields are optional.
-//   POST /counts   {}   the calls since the start, by operation
+//   POST /counts   {}   the calls since the start, by operation; of documents of a board also by part,
+//       such as "GetItem pulse-0", with "strong" behind it where the answer may not be old
 #include <chrono>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <unordered_map>
+#include <utility>
 
 #include "base/crypto.h"
 #include "base/encoding.h"
@@ -45,6 +48,7 @@ class Service {
     if (!body.is_object()) return error(request.path == "/ping" ? 404 : 400, "ValidationException");
     const std::string operation(request.target.substr(request.target.rfind('.') + 1));
     ++counts_[operation];
+    if (const std::string more = detail(operation, body); !more.empty()) ++counts_[more];
     if (mode_ == "hang" || hangs(body)) return std::nullopt;
     ServerReply reply =
         mode_ == "error" ? error(500, "KMSInternalException") : call(operation, body);
@@ -54,6 +58,8 @@ class Service {
 
  protected:
   virtual ServerReply call(const std::string& operation, const json& body) = 0;
+  // What a call is counted as besides; empty: nothing.
+  virtual std::string detail(const std::string& /*operation*/, const json& /*body*/) { return ""; }
 
  private:
   ServerReply control(const json& body) {
@@ -123,36 +129,107 @@ class Kms final : public Service {
 class DynamoDb final : public Service {
  protected:
   ServerReply call(const std::string& operation, const json& body) override {
-    if (operation == "DescribeTable") {
-      return {200,
-              json{{"Table",
-                    {{"TableName", body.value("TableName", "")},
-                     {"TableStatus", "ACTIVE"},
-                     {"KeySchema", json::array({{{"AttributeName", "id"}, {"KeyType", "HASH"}}})}}}}
-                  .dump(),
-              {}};
+    const std::string table = body.value("TableName", "");
+    if (operation == "DescribeTable") return describe(table);
+    Items& items = tables_[table];
+    if (operation == "Scan") {
+      json all = json::array();
+      for (const auto& [key, item] : items) all.push_back(json::parse(item));
+      return list(std::move(all));
     }
+    if (operation == "Query") return query(items, body);
     const bool put = operation == "PutItem";
-    if (!put && operation != "GetItem") return error(400, "UnknownOperationException");
-    const json& key = put ? body["Item"] : body["Key"];
-    const std::string id = key["id"]["S"].get<std::string>();
-    const auto found = items_.find(id);
-    if (!put) {
-      return {200, found == items_.end() ? "{}" : "{\"Item\":" + found->second + "}", {}};
-    }
-    if (found != items_.end()) {
+    const bool remove = operation == "DeleteItem";
+    if (!put && !remove && operation != "GetItem") return error(400, "UnknownOperationException");
+    const json& given = put ? body["Item"] : body["Key"];
+    const std::string key = is_board(table) ? document(given) : text(given, "id");
+    const auto found = items.find(key);
+    const std::string item = found == items.end() ? "" : found->second;
+    if (!put && !remove) return {200, item.empty() ? "{}" : "{\"Item\":" + item + "}", {}};
+    if (!holds(body, item)) {
       return {400,
-              "{\"__type\":\"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException\","
-              "\"Item\":" +
-                  found->second + "}",
+              "{\"__type\":\"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException\"" +
+                  (item.empty() ? "" : ",\"Item\":" + item) + "}",
               {}};
     }
-    items_.emplace(id, key.dump());
+    if (put) items[key] = given.dump();
+    if (remove && found != items.end()) items.erase(found);
     return {200, "{}", {}};
   }
 
+  std::string detail(const std::string& operation, const json& body) override {
+    if (!is_board(body.value("TableName", ""))) return "";
+    std::string part = "list";
+    for (const char* where : {"Item", "Key"}) {
+      if (body.contains(where)) part = text(body[where], "part");
+    }
+    return operation + " " + part + (body.value("ConsistentRead", false) ? " strong" : "");
+  }
+
  private:
-  std::unordered_map<std::string, std::string> items_;
+  using Items = std::map<std::string, std::string>;  // by key, as JSON
+
+  static bool is_board(const std::string& table) { return table.ends_with("-board"); }
+  static std::string text(const json& item, const char* name) {
+    return item.at(name).at("S").get<std::string>();
+  }
+  static std::string document(const json& item) {
+    return text(item, "part") + "/" + text(item, "name");
+  }
+
+  // "#revision = :old", or that there is none.
+  static bool holds(const json& body, const std::string& item) {
+    const std::string condition = body.value("ConditionExpression", "");
+    if (condition.find("= :old") != condition.npos) {
+      return !item.empty() && text(json::parse(item), "revision") ==
+                                  text(body.at("ExpressionAttributeValues"), ":old");
+    }
+    if (condition.find("attribute_exists") == 0) return false;  // a probe
+    return item.empty() || condition.empty();
+  }
+
+  static ServerReply describe(const std::string& table) {
+    const auto key = [](const char* name, const char* kind) {
+      return json{{"AttributeName", name}, {"KeyType", kind}};
+    };
+    const auto type = [](const char* name) {
+      return json{{"AttributeName", name}, {"AttributeType", "S"}};
+    };
+    json keys = json::array({key("id", "HASH")});
+    json types = json::array({type("id")});
+    if (is_board(table)) {
+      keys = json::array({key("part", "HASH"), key("name", "RANGE")});
+      types = json::array({type("part"), type("name")});
+    }
+    return {200,
+            json{{"Table",
+                  {{"TableName", table},
+                   {"TableStatus", "ACTIVE"},
+                   {"AttributeDefinitions", types},
+                   {"KeySchema", keys}}}}
+                .dump(),
+            {}};
+  }
+
+  static ServerReply query(const Items& items, const json& body) {
+    const json& values = body.at("ExpressionAttributeValues");
+    const std::string part = text(values, ":part") + "/";
+    json all = json::array();
+    const auto last = items.upper_bound(part + text(values, ":to"));
+    for (auto at = items.lower_bound(part + text(values, ":from")); at != last; ++at) {
+      all.push_back(json::parse(at->second));
+    }
+    return list(std::move(all));
+  }
+
+  static ServerReply list(json items) {
+    const size_t count = items.size();
+    return {200,
+            json{{"Items", std::move(items)}, {"Count", count}, {"ScannedCount", count}}.dump(),
+            {}};
+  }
+
+  std::map<std::string, Items> tables_;
 };
 
 }  // namespace

@@ -28,12 +28,15 @@ class Scale:
     starts: int = 7
     reads_counted: int = 1_000_000
     parts_seconds: float = 0.2
+    idle: tuple = (20, 120, 30)  # daemons, seconds, poll_every; --idle
+    simulated_idle: tuple = (1_000, 60)  # hosts, minutes
+    consumers: int = 1_000
 
     @staticmethod
     def quick():
         return Scale(rounds=3, limit_rounds=3, round_ms=60, readers=(1, 4), many_keys=1_000, known_ids=20_000, waiting=(200, 1_000),
                      cold={0: 40, 5_000: 20}, fault_reads=20, stampede=200, cold_many=1_000, starts=3,
-                     reads_counted=20_000, parts_seconds=0.02)
+                     reads_counted=20_000, parts_seconds=0.02, idle=(5, 20, 2), simulated_idle=(100, 10), consumers=100)
 
 
 def run_json(command, what, **options):

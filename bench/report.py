@@ -4,7 +4,7 @@ TITLES = {
     "warm": "One key, warm", "many": "Many keys, warm", "alternatives": "What a user would pick instead",
     "audit": "What the audit costs", "waits": "Ways to wait for requests (the null file system)", "waiting": "Beside opens that wait", "cold": "Cold reads and creations",
     "start": "Start", "memory": "A million known ids", "counts": "What a warm cat makes the daemon do",
-    "calls": "Calls to KMS and store", "parts": "Parts",
+    "calls": "Calls to KMS and store", "rotation": "Rotation over many hosts", "parts": "Parts",
 }
 
 # The same in all plots.
@@ -45,6 +45,18 @@ def line(row):
         else:
             text += f"; {row['checks_per_key_and_period']:.2f} checks of a key in each such time"
         return text
+    if kind == "idle":
+        asked = ", ".join(f"{name} {count}" for name, count in row["calls"].items() if count)
+        return (f"  {row['what']}: {row['pulse']} looks at the pulse in {row['seconds']:.0f} s ({row['pulse'] / row['expected']:.0%} of "
+                f"what is expected), {row['scans']} scans; {asked}")
+    if kind == "fleet":
+        return f"  {row['what']}: " + "; ".join(
+            f"{fleet['hosts']:,} hosts {fleet['looks_per_second']:,.0f} looks a second, ${fleet['dollars']:,.2f} a month "
+            f"(${fleet['dollars_all_run']:,.2f} if all may run rotations, {fleet['shards']} shards)" for fleet in row["rows"])
+    if kind == "run":
+        return (f"  {row['what']}: {row['end']} after {row['simulated_seconds']:.0f} s, {row['hooks']} hooks, at most {row['most_at_once']} at once; "
+                f"{row['reads'] + row['lock_looks'] + row['pulse_looks']:,} reads, {row['writes']:,} writes, {row['lists']:,} lists of the board, "
+                f"${row['dollars']:.4f}; {row['cpu_seconds']:.1f} s of CPU time for all hosts")
     if kind == "part":
         return f"  {row['what']}: {row['ns']:,.0f} ns"
     readers = f", {row['readers']} readers" if row.get("readers") else ""

@@ -16,6 +16,7 @@ import traceback
 import cold
 import report
 import resources
+import rotation
 import warm
 from measure import Scale
 from stand import Failed, Stand
@@ -32,6 +33,7 @@ GROUPS = {
     "memory": (resources.memory_and_known_ids, "memory for each key; the warm operations beside 1,000,000 known ids"),
     "counts": (resources.calls_of_a_read, "system calls, allocations and locks of a warm read"),
     "calls": (resources.calls_for_a_million_reads, "calls to KMS and store for a million reads, and their price"),
+    "rotation": (rotation.rotation, "what idle hosts ask of the store and cost, and a run over 1,000 consumers"),
     "parts": (resources.parts, "the parts, by Google Benchmark"),
 }
 
@@ -59,6 +61,7 @@ def main():
         f"{name}: {what}" for name, (_, what) in GROUPS.items()))
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="all when none is named")
     parser.add_argument("--quick", action="store_true", help="less of everything: that it works, not what it costs")
+    parser.add_argument("--idle", metavar="HOSTS,SECONDS,POLL", help="of rotation: so many daemons, for so long, at this poll_every (20,600,30: ten minutes)")
     parser.add_argument("--build", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--out", required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -67,6 +70,12 @@ def main():
     out = pathlib.Path(arguments.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     scale = Scale.quick() if arguments.quick else Scale()
+    if arguments.idle:
+        try:
+            hosts, seconds, poll = (int(part) for part in arguments.idle.split(","))
+        except ValueError:
+            parser.error("--idle takes three numbers, such as 20,600,30")
+        scale.idle = (hosts, seconds, poll)
     rows, failures = [], {}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left mounted
     begin = time.monotonic()

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/siphash.h"
 #include "base/strict_json.h"
 #include "store/board_marks.h"
 #include "store/board_update.h"
@@ -19,11 +20,13 @@ std::string dump(const json& value) {
 }
 
 std::string once(const Pulse& pulse) {
-  return dump({{"life", pulse.place.life},
-               {"serial", pulse.place.serial},
-               {"changed", pulse.changed},
-               {"tickets", pulse.tickets},
-               {"run", pulse.run}});
+  json all = {{"life", pulse.place.life},
+              {"serial", pulse.place.serial},
+              {"changed", pulse.changed},
+              {"tickets", pulse.tickets},
+              {"run", pulse.run}};
+  if (pulse.overdue != 0) all["overdue"] = pulse.overdue;
+  return dump(all);
 }
 
 Error damaged() { return Error(Code::kCorrupt, "the pulse on the board is damaged"); }
@@ -48,6 +51,10 @@ void Pulse::add(const std::string& id) {
 // Each in a part of its own: a partition of DynamoDB's is for so many readers only.
 std::string pulse_name(unsigned shard) { return "pulse-" + std::to_string(shard) + "/now"; }
 
+unsigned pulse_shard(std::string_view host, unsigned shards) {
+  return static_cast<unsigned>(SipHash()(host) % std::max(shards, 1u));
+}
+
 Result<Pulse> parse_pulse(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
   if (!parsed || !parsed->is_object()) return fail(damaged());
@@ -64,6 +71,7 @@ Result<Pulse> parse_pulse(std::string_view text) {
   const json* changed = at("changed");
   const json* tickets = at("tickets");
   const json* run = at("run");
+  const json* overdue = at("overdue");
   if (!is_text(life) || !is_number(serial) || !is_number(tickets) || !is_text(run) ||
       changed == nullptr || !changed->is_array() || changed->size() > kMaxPulseChanges) {
     return fail(damaged());
@@ -72,6 +80,7 @@ Result<Pulse> parse_pulse(std::string_view text) {
   pulse.place = {life->get<std::string>(), serial->get<uint64_t>()};
   pulse.tickets = tickets->get<uint64_t>();
   pulse.run = run->get<std::string>();
+  if (is_number(overdue)) pulse.overdue = overdue->get<uint64_t>();
   for (const json& id : *changed) {
     if (!id.is_string()) return fail(damaged());
     pulse.changed.push_back(id.get<std::string>());
@@ -91,30 +100,43 @@ std::string to_text(Pulse pulse) {
   return text;
 }
 
-Task<Result<Pulse>> note_changes(Board& board, Loop& loop, Random& random,
-                                 std::vector<std::string> ids, unsigned shards,
-                                 TimePoint deadline) {
-  Pulse first;
+Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
+                              unsigned shards, TimePoint deadline) {
   for (unsigned shard = 0; shard < std::max(shards, 1u); ++shard) {
     const auto life = new_board_mark(random);
     if (!life) co_return fail(life.error());
-    Pulse last;
     ChangeDocument change = [&](const BoardDocument* there) -> Result<std::optional<std::string>> {
-      last = Pulse{};
-      last.place.life = *life;
-      // One that is damaged is made anew, and all hear of a gap.
+      Pulse pulse;
+      pulse.place.life = *life;
+      bool same = there != nullptr && news.changed.empty() && news.tickets == 0;
       if (there != nullptr) {
-        if (auto old = parse_pulse(there->text); old) last = std::move(*old);
+        if (auto old = parse_pulse(there->text); old) {
+          pulse = std::move(*old);
+        } else {
+          same = false;  // one that is damaged is made anew, and all hear of a gap
+        }
       }
-      for (const std::string& id : ids) last.add(id);
-      return to_text(last);
+      for (const std::string& id : news.changed) pulse.add(id);
+      pulse.tickets += news.tickets;
+      if (news.run && pulse.run != *news.run) {
+        pulse.run = *news.run;
+        same = false;
+      }
+      if (news.overdue && pulse.overdue != *news.overdue) {
+        pulse.overdue = *news.overdue;
+        same = false;
+      }
+      if (same) return std::nullopt;
+      if (news.may_write) {
+        if (auto ok = news.may_write(); !ok) return fail(ok.error());
+      }
+      return to_text(std::move(pulse));
     };
-    auto noted =
+    auto told =
         co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
-    if (!noted) co_return fail(noted.error().within("the pulse could not be changed"));
-    if (shard == 0) first = std::move(last);
+    if (!told) co_return fail(told.error().within("the pulse could not be changed"));
   }
-  co_return first;
+  co_return Result<void>();
 }
 
 }  // namespace keyfs

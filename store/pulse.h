@@ -10,11 +10,12 @@
 // between. So nothing is proven by a pulse that is silent.
 //
 // Thread-safety: none; plain values, and a coroutine on the loop's thread. Blocking: never. Errors:
-// kCorrupt for what is no pulse; of note_changes() those of the board, and kTimeout.
+// kCorrupt for what is no pulse; of tell_pulse() those of the board, and kTimeout.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,21 +44,35 @@ struct Pulse {
   // For rotation: how many tickets were ever put, and the run that is going on; empty: none.
   uint64_t tickets = 0;
   std::string run{};
+  // How many tickets could not be done yet, so that every host can tell its operator.
+  uint64_t overdue = 0;
 
   // Which records changed since `seen`, each once; nullopt: a gap, any may have.
   std::optional<std::vector<std::string>> since(const PulsePlace& seen) const;
   void add(const std::string& id);
 };
 
-// Of many hosts each reads one of several copies: shard 0, 1, ...
+// There may be several copies, 0, 1, ..., so that not all hosts read the same one; `shards` is the
+// same on all hosts.
 std::string pulse_name(unsigned shard = 0);
+// The copy that this host reads.
+unsigned pulse_shard(std::string_view host, unsigned shards);
+
 Result<Pulse> parse_pulse(std::string_view text);
 // Leaves out the oldest changes where it would get too large.
 std::string to_text(Pulse pulse);
 
-// Notes that these records were changed, in all of `shards` copies. What it says afterwards in the
-// first.
-Task<Result<Pulse>> note_changes(Board& board, Loop& loop, Random& random,
-                                 std::vector<std::string> ids, unsigned shards, TimePoint deadline);
+struct PulseNews {
+  std::vector<std::string> changed;   // ids
+  uint64_t tickets = 0;               // so many more were put
+  std::optional<std::string> run;     // the run that is going on now; empty: none
+  std::optional<uint64_t> overdue{};  // so many tickets could not be done yet
+  // Asked right before each write; its error ends it. May be null.
+  std::function<Result<void>()> may_write{};
+};
+
+// Tells it in all of `shards` copies. What is told twice does no harm.
+Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
+                              unsigned shards, TimePoint deadline);
 
 }  // namespace keyfs

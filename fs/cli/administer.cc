@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 // One for all ids: what it has found out about this host's memory holds for all.
 KeyAdmin& admin_of(std::optional<KeyAdmin>& admin, CommandContext& context) {
   if (!admin) {
-    admin.emplace(context.backends->loop(), context.backends->store(), context.backends->regions(),
+    admin.emplace(context.backends->loop(), context.told_store(), context.backends->regions(),
                   context.memory(), context.notebook(), host_name());
   }
   return *admin;

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/private_file.h"
 #include "base/race.h"
+#include "fs/cli/check_consumers.h"
 #include "fs/cli/check_lost.h"
 #include "fs/cli/check_webhook.h"
 #include "fs/cli/command_context.h"
@@ -305,6 +306,8 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
       parts.back().items.push_back(check_webhook(context.backends->arena(), file));
     }
     parts.push_back(check_memory_of_records(context));
+    auto consumers = check_consumers(context.configuration.consumers);
+    if (!consumers.empty()) parts.push_back({"consumers", std::move(consumers)});
   }
   const bool remembers = parts[3].ok();
   const bool starts = parts[2].usable();  // else the daemon refuses to

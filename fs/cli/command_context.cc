@@ -102,6 +102,26 @@ ReplicaWriter& CommandContext::notebook() {
   return *notebook_;
 }
 
+Store& CommandContext::told_store() {
+  if (!told_store_) {
+    told_store_.emplace(backends->loop(), backends->store(), backends->random(),
+                        configuration.rotation.pulse_shards);
+  }
+  return *told_store_;
+}
+
+void CommandContext::tell_others(bool last, Output& output) {
+  if (!told_store_ || !told_store_->has_news() || (untold_ && !last)) return;
+  const bool in_vain = board_trouble && !told_store_->can_watch();
+  const Result<void> told = in_vain ? fail(*board_trouble) : run(told_store_->tell(deadline()));
+  untold_ = !told;
+  if (told || !last) return;
+  output.error(
+      "warning: other hosts were not told of this change: they hear of it within "
+      "fresh_for (" +
+      to_text(configuration.settings.fresh_for) + " here): " + told.error().message);
+}
+
 Result<Configuration> load_configuration(const CommonArguments& common, Output& output) {
   const Overdue overdue(output,
                         "reading " + (common.embedded.empty() ? common.config : common.embedded),

@@ -21,6 +21,7 @@
 #include "fs/daemon/configuration.h"
 #include "fs/keys/replica_reader.h"
 #include "fs/keys/replica_writer.h"
+#include "fs/upkeep/told_store.h"
 
 namespace keyfs {
 
@@ -79,6 +80,8 @@ struct CommandContext {
   Log log{sink, clock};
   Configuration configuration;
   std::unique_ptr<Backends> backends;
+  // Of the board, once it was asked in vain: it is not asked again.
+  std::optional<Error> board_trouble;
 
   // Reads files and asks nobody over the network; ends the process when a disk does not answer in
   // time (fs/cli/overdue.h). kInvalid for the configuration, otherwise as Backends::open().
@@ -88,6 +91,12 @@ struct CommandContext {
   // state_dir that begins to hang does not hold up the command's end.
   ReplicaReader& memory();
   ReplicaWriter& notebook();
+  // The store for commands that change what hosts serve. What they change is told by tell_others().
+  Store& told_store();
+  // Tells other hosts what was changed, if they would not hear of it soon otherwise; what could not
+  // be told is told with the next. `last`: a warning if it can't be told; that it was changed stays
+  // true.
+  void tell_others(bool last, Output& output);
   // For one key, from now on: open_deadline.
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   // Blocks until the task is done.
@@ -102,6 +111,8 @@ struct CommandContext {
   // After `backends`, whose loop they use.
   std::optional<ReplicaReader> memory_;
   std::optional<ReplicaWriter> notebook_;
+  std::optional<ToldStore> told_store_;
+  bool untold_ = false;  // others could not be told, and are told at the end only
 };
 
 }  // namespace keyfs

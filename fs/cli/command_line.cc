@@ -153,7 +153,9 @@ class Grammar {
       auto [sub, arguments] = command<RotateArguments>(
           "rotate", "make a new version of keys and serve it; old versions stay readable");
       add_common(sub, true);
-      sub->add_flag("--hold", arguments->hold, "make and test it only; keyfs promote serves it");
+      auto* hold = sub->add_flag("--hold", arguments->hold,
+                                 "make and test it only; keyfs promote serves it");
+      add_wait(sub, arguments->wait)->excludes(hold);
       sub->add_option("--token", arguments->token,
                       "names this rotation: the same one again makes no second version")
           ->type_name("NAME");
@@ -163,6 +165,7 @@ class Grammar {
       auto [sub, arguments] =
           command<PromoteArguments>("promote", "make a held or an older version the current one");
       add_common(sub, true);
+      add_wait(sub, arguments->wait);
       add_id(sub, arguments->id);
       sub->add_option("version", arguments->version, "the version's number")
           ->required()
@@ -276,6 +279,10 @@ class Grammar {
       sub->add_flag("--yes", arguments->yes, "confirm: nothing brings the keys back");
     }
     add_ids(sub, arguments->ids, true);
+  }
+
+  static CLI::Option* add_wait(CLI::App* sub, bool& wait) {
+    return sub->add_flag("--wait", wait, "until the run that tells the consumers has ended");
   }
 
   static void add_run(CLI::App* sub, std::string& run) {

@@ -50,10 +50,12 @@ struct RotateArguments {
   std::vector<std::string> ids;
   bool hold = false;  // made and tested, not made current
   std::string token;  // empty: this host keeps one until the rotation is done
+  bool wait = false;  // until the consumers are told
 };
 struct PromoteArguments {
   std::string id;
   uint32_t version = 0;
+  bool wait = false;  // until the consumers are told
 };
 struct RetireArguments {
   std::string id;

@@ -94,23 +94,38 @@ void KeyAnswers::failed(const std::string& id, const Error& error) {
 }
 
 void KeyAnswers::failed(const std::string& id, const Error& error, Json json) {
+  failed_for_now(id, error, std::move(json));
+  tally_.failed();
+}
+
+void KeyAnswers::failed_for_now(const std::string& id, const Error& error, Json json) {
   output_.error(error.message);
   json["error"] = word_of(error, id);
   json["reason"] = error.message;
   keys_.push_back(std::move(json));
-  tally_.failed();
+}
+
+void KeyAnswers::add(const std::string& id, const std::string& field, Json value) {
+  for (Json& key : keys_) {
+    if (key["id"] == id) key[field] = value;
+  }
 }
 
 ExitCode KeyAnswers::finish() {
   if (const std::string told = new_state_dir_.told(); !told.empty()) output_.error(told);
-  if (output_.json()) output_.write({{"keys", keys_}});
+  if (output_.json()) {
+    Json document = {{"keys", keys_}};
+    document.update(more_);
+    output_.write(document);
+  }
   return tally_.code();
 }
 
 ExitCode for_each_id(
     const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
     const std::function<void(KeyAnswers&, CommandContext&, const std::string&)>& act,
-    const std::function<void()>& end) {
+    const std::function<void()>& end,
+    const std::function<void(KeyAnswers&, CommandContext&)>& last) {
   if (!are_key_ids(ids, output)) return ExitCode::kUsage;
   auto context = CommandContext::open(common, output, makes);
   if (!context) {
@@ -118,8 +133,13 @@ ExitCode for_each_id(
     return exit_code_for(context.error());
   }
   KeyAnswers keys(**context, output);
-  for (const auto& id : ids) act(keys, **context, id);
+  for (const auto& id : ids) {
+    act(keys, **context, id);
+    (*context)->tell_others(false, output);
+  }
+  if (last) last(keys, **context);
   const ExitCode code = keys.finish();
+  (*context)->tell_others(true, output);
   if (end && output.out().flush()) end();
   // What was asked for is done, or said to be so, in a store that may have lost what others did.
   const std::string trouble = (*context)->backends->store().trouble();

@@ -55,8 +55,16 @@ class KeyAnswers {
   void failed(const std::string& id, const Error& error);
   // With more to tell than an error: `json` gets "error" and "reason".
   void failed(const std::string& id, const Error& error, Json json);
+  // The same, not counted: what comes of it is not known yet.
+  void failed_for_now(const std::string& id, const Error& error, Json json);
+  // More to tell of a key that was reported, or has failed; and of all keys together. JSON only.
+  void add(const std::string& id, const std::string& field, Json value);
+  void add(const std::string& field, Json value) { more_[field] = std::move(value); }
+
+  // How the keys are counted; failed() does that itself.
   void done() { tally_.done(); }
   void partial() { tally_.partial(); }
+  void undone() { tally_.failed(); }
 
   ExitCode finish();
 
@@ -67,13 +75,15 @@ class KeyAnswers {
   const User user_ = invoking_user();
   Tally tally_;
   Json keys_ = Json::array();
+  Json more_ = Json::object();
 };
 
-// Opens the context, has `act` do something with each of the valid `ids`, and `end` what is left to
-// do once the answer was given.
+// Opens the context, has `act` do something with each of the valid `ids`, `last` what is to be done
+// for all of them together, and `end` what is left to do once the answer was given.
 ExitCode for_each_id(
     const std::vector<std::string>& ids, const CommonArguments& common, Makes makes, Output& output,
     const std::function<void(KeyAnswers&, CommandContext&, const std::string& id)>& act,
-    const std::function<void()>& end = nullptr);
+    const std::function<void()>& end = nullptr,
+    const std::function<void(KeyAnswers&, CommandContext&)>& last = nullptr);
 
 }  // namespace keyfs

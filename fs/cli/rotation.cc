@@ -88,6 +88,21 @@ ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Out
   return ExitCode::kDone;
 }
 
+// A report that the caller may see; nullopt, after it was told, where the command ends with `code`.
+std::optional<RunReport> seen(std::optional<RunReport> report, const std::string& run,
+                              const char* verb, const RotationDesk& parts, Output& output,
+                              ExitCode& code) {
+  if (!report) {
+    code = no_such_run(run, output);
+    return std::nullopt;
+  }
+  if (!parts.permitted(report->summary().keys, verb)) {
+    code = ExitCode::kFailed;
+    return std::nullopt;
+  }
+  return report;
+}
+
 // The report of a run; nullopt, after it was told, where the command ends with `code`.
 std::optional<RunReport> look(const std::string& run, const char* verb, const RotationDesk& parts,
                               Output& output, ExitCode& code) {
@@ -96,22 +111,27 @@ std::optional<RunReport> look(const std::string& run, const char* verb, const Ro
     code = failed(report.error().within("could not read the run"), output);
     return std::nullopt;
   }
-  if (!*report) {
-    code = no_such_run(run, output);
+  return seen(std::move(*report), run, verb, parts, output, code);
+}
+
+// The newest run; the next one if somebody has asked for it.
+std::optional<RunReport> look_ahead(const RotationDesk& parts, const char* verb, Output& output,
+                                    ExitCode& code) {
+  auto report = RotationWatch(parts, output).next();
+  if (!report) {
+    code =
+        report.error().code == Code::kTimeout ? ExitCode::kPartial : exit_code_for(report.error());
+    output.error(report.error().message);
     return std::nullopt;
   }
-  if (!parts.permitted((*report)->summary().keys, verb)) {
-    code = ExitCode::kFailed;
-    return std::nullopt;
-  }
-  return std::move(**report);
+  return seen(std::move(*report), "", verb, parts, output, code);
 }
 
 ExitCode answer(const RunReport& report, bool all, Output& output) {
   ReportParts shown;
   shown.every_consumer = all;
   if (output.json()) {
-    output.write(to_json(report, shown));
+    output.write(to_json(report));
   } else {
     output.out() << to_text(report, shown);
   }
@@ -123,14 +143,17 @@ ExitCode watch(RunReport report, bool all, const RotationDesk& parts, Output& ou
   auto ended = watching.run(std::move(report));
   if (!ended) {
     output.error(ended.error().message);
-    return ExitCode::kFailed;
+    return ended.error().code == Code::kTimeout ? ExitCode::kPartial : ExitCode::kFailed;
   }
   return answer(*ended, all, output);
 }
 
 ExitCode show(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   ExitCode code = ExitCode::kFailed;
-  auto report = look(arguments.run, "look at a run of", parts, output, code);
+  const char* verb = "look at a run of";
+  auto report = arguments.watch && arguments.run.empty()
+                    ? look_ahead(parts, verb, output, code)
+                    : look(arguments.run, verb, parts, output, code);
   if (!report) return code;
   if (arguments.watch) return watch(std::move(*report), arguments.all, parts, output);
   return answer(*report, arguments.all, output);
@@ -176,7 +199,9 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change)
   }
   if (arguments.verb == Verb::kStop) return "run " + run + " tells no further consumers";
   if (arguments.verb == Verb::kRetry) {
-    return counted_consumers(change.consumers) + " will be told again" +
+    return (change.consumers == 0 ? "the hosts that were not heard from are asked"
+                                  : counted_consumers(change.consumers) + " will be told") +
+           " again" +
            (change.run == arguments.run ? "" : ", in run " + Output::printable(change.run));
   }
   return whom + " is marked as done" +

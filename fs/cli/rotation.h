@@ -2,7 +2,8 @@
 //
 // Thread-safety: one thread, which runs the loop inside. Ownership: refers to its parts. Blocking:
 // until the answer is given; while watching, until the run has ended. Errors: told, and in the exit
-// code: 1 where nothing could be learned or done, 3 for a run that has ended and is not complete.
+// code: 1 where nothing could be learned or done, 3 for a run that has ended and is not complete, or
+// that nobody runs any more.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,8 @@ struct RotationDesk {
   RunDesk& runs;
   Duration patience;  // for each question
   std::string by;     // who asks, for the report: "alice (uid 1000) on web-1"
+  // So long may nobody be seen to run rotations.
+  Duration holder_patience;
   // Of the terminal that standard output is: a run is watched with a progress bar. nullopt: it is
   // none.
   std::optional<size_t> columns;

@@ -97,8 +97,13 @@ void RotationWatch::show_line(std::string line) {
   output_.out() << line << '\n' << std::flush;
 }
 
+void RotationWatch::show_waiting() {
+  RunReport none;  // which waits
+  show(none);
+}
+
 void RotationWatch::show(const RunReport& report) {
-  if (output_.json()) return;
+  if (quiet_) return;
   for (const ConsumerReport& consumer : report.consumers) {
     const auto place = std::pair(consumer.consumer, consumer.host);
     if (!is_over(consumer.state)) {
@@ -124,7 +129,61 @@ void RotationWatch::show(const RunReport& report) {
   stage_ = stage;
 }
 
+Result<void> HolderWatch::look() {
+  const TimePoint now = parts_.loop.now();
+  const auto holder = parts_.loop.run_task(parts_.runs.holder(now + parts_.patience));
+  if (!holder) return {};
+  if (*holder != last_) {
+    last_ = *holder;
+    since_ = now;
+  }
+  const Duration silent = now - since_;
+  if (silent < (last_.host.empty() ? kNobody : parts_.holder_patience)) return {};
+  return fail(Code::kTimeout,
+              "no host runs rotations" +
+                  (last_.host.empty()
+                       ? std::string()
+                       : " any more (the last was " + safe_text(last_.host, kMostName) + ")") +
+                  ": consumers are told once keyfs is mounted on one, without run = no in "
+                  "[rotation]; keyfs rotation list shows it then");
+}
+
+Result<std::optional<RunReport>> RotationWatch::next() {
+  TimePoint answered = parts_.loop.now();
+  HolderWatch holder(parts_);
+  std::optional<std::string> before;
+  for (;;) {
+    const TimePoint deadline = parts_.loop.now() + parts_.patience;
+    // The tickets first: one that is taken up meanwhile is found in the newest run.
+    const auto waiting = parts_.loop.run_task(parts_.runs.waiting(deadline));
+    auto report = parts_.loop.run_task(parts_.runs.report("", deadline));
+    if (waiting && report) {
+      answered = parts_.loop.now();
+      const std::string newest = *report ? (*report)->run : "";
+      const bool is_next = (*report && !(*report)->summary().has_ended()) ||
+                           (before && newest != *before) || *waiting == 0;
+      if (is_next) {
+        clear();
+        return std::move(*report);
+      }
+      before = newest;
+    } else if (parts_.loop.now() - answered >= kSilence || !before) {
+      clear();
+      Error why = (waiting ? report.error() : waiting.error()).within("could not read the run");
+      if (why.code == Code::kTimeout) why.code = Code::kUnavailable;
+      return fail(std::move(why));
+    }
+    if (auto somebody = holder.look(); !somebody) {
+      clear();
+      return fail(somebody.error());
+    }
+    show_waiting();
+    parts_.loop.run_task(pause(parts_.loop, 1s));
+  }
+}
+
 Result<RunReport> RotationWatch::run(RunReport report) {
+  HolderWatch holder(parts_);
   TimePoint answered = parts_.loop.now();
   // What was over before is no news.
   for (const ConsumerReport& consumer : report.consumers) {
@@ -138,8 +197,9 @@ Result<RunReport> RotationWatch::run(RunReport report) {
     if (!now) {
       if (parts_.loop.now() - answered < kSilence) continue;
       clear();
-      return fail(now.error().within("run " + safe_text(report.run, kMostName) +
-                                     " can't be followed any more, and may go on"));
+      return fail(Code::kUnavailable,
+                  "run " + safe_text(report.run, kMostName) +
+                      " can't be followed any more, and may go on: " + now.error().message);
     }
     if (!*now) {
       clear();
@@ -148,6 +208,11 @@ Result<RunReport> RotationWatch::run(RunReport report) {
     }
     answered = parts_.loop.now();
     report = std::move(**now);
+    if (report.summary().has_ended()) break;
+    if (auto somebody = holder.look(); !somebody) {
+      clear();
+      return fail(somebody.error().within("run " + safe_text(report.run, kMostName)));
+    }
   }
   show(report);
   clear();

@@ -156,13 +156,39 @@ void print(const Json& value, std::ostream& out, size_t depth) {
   }
 }
 
+Json field(const Json& status, const char* part, const char* name) {
+  const auto found = status.find(part);
+  return found != status.end() && found->is_object() ? found->value(name, Json()) : Json();
+}
+
+// Keys that were to be rotated and could not be: the first line that is seen. Empty: none.
+std::string overdue_line(const Json& status) {
+  const Json overdue = field(status, "rotation", "overdue");
+  if (!overdue.is_number() || overdue == 0) return "";
+  std::string line =
+      "OVERDUE: " + scalar(overdue) + (overdue == 1 ? " key" : " keys") +
+      " could not be rotated yet; the old versions stay current, and keyfs tries again";
+  const Json keys = field(status, "rotation", "overdue_keys");
+  std::string names;
+  for (const Json& key : keys.is_array() ? keys : Json::array()) {
+    names += (names.empty() ? ": " : ", ") + scalar(key);
+  }
+  line += names;
+  const Json reason = field(status, "rotation", "overdue_reason");
+  const Json holder = field(status, "rotation", "holder");
+  if (reason.is_string()) {
+    line += " (" + scalar(reason) + ")";
+  } else if (names.empty() && holder.is_string()) {
+    line += "; host " + scalar(holder) + " knows which and why";
+  }
+  return line;
+}
+
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,
-// or a memory that cannot permit creations.
+// a memory that cannot permit creations, a key that should have been rotated by now, or a board that
+// does not answer.
 bool is_degraded(const Json& status) {
-  const auto at = [&](const char* part, const char* field) {
-    const auto found = status.find(part);
-    return found != status.end() && found->is_object() ? found->value(field, Json()) : Json();
-  };
+  const auto at = [&](const char* part, const char* name) { return field(status, part, name); };
   const auto regions = status.find("regions");
   if (regions != status.end() && regions->is_array()) {
     for (const auto& region : *regions) {
@@ -170,7 +196,9 @@ bool is_degraded(const Json& status) {
     }
   }
   const Json waiting = at("healer", "waiting");
-  return (waiting.is_number() && waiting != 0) || !at("audit", "last_error").is_null() ||
+  const Json overdue = at("rotation", "overdue");
+  return (waiting.is_number() && waiting != 0) || (overdue.is_number() && overdue != 0) ||
+         at("rotation", "board") == "silent" || !at("audit", "last_error").is_null() ||
          !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null() ||
          !at("creations", "refused").is_null();
 }
@@ -202,6 +230,9 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
       all.push_back({{"mountpoint", mountpoint}, {"status", *status}});
     } else {
       output.out() << mountpoint << '\n';
+      if (const std::string line = overdue_line(*status); !line.empty()) {
+        output.out() << "  " << line << '\n';
+      }
       print(*status, output.out(), 1);
     }
     is_degraded(*status) ? tally.partial() : tally.done();

@@ -1,4 +1,5 @@
 // keyfs rotate, promote, retire, destroy.
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
@@ -7,13 +8,16 @@
 #include <vector>
 
 #include "base/crypto.h"
+#include "base/encoding.h"
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/key_answers.h"
 #include "fs/cli/overdue.h"
 #include "fs/cli/rotation_token.h"
+#include "fs/cli/telling.h"
 #include "fs/policy/key_id.h"
+#include "fs/rotation/runner.h"
 #include "fs/upkeep/key_versions.h"
 
 namespace keyfs {
@@ -21,10 +25,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using Outcome = Promotion::Outcome;
+using Own = Telling::Own;
+using Asked = Telling::Asked;
 
 KeyVersions versions_of(CommandContext& context) {
   return {context.backends->loop(),
-          context.backends->store(),
+          context.told_store(),
           context.backends->regions(),
           context.memory(),
           context.notebook(),
@@ -86,9 +92,17 @@ std::string line_of(const Promotion& told, const std::string& id) {
   return line;
 }
 
+// Why it was not done; nullopt: it was.
+std::optional<Code> why_not(const Result<Promotion>& told) {
+  if (!told) return told.error().code;
+  if (told->not_promoted) return told->not_promoted->code;
+  return std::nullopt;
+}
+
 // What a rotation and a promotion answer. `what_next`: after a failure, or where nothing was to do.
-void answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
-            const std::string& what_next) {
+// `more`: what else is told of the key.
+Own answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
+           const std::string& what_next, const Json& more) {
   Json json = {{"id", id},
                {"version", told.version},
                {"before", told.before},
@@ -97,6 +111,7 @@ void answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
                {"outcome", word_of(told.outcome)},
                {"regions", told.regions},
                {"missing", to_json(told.missing)}};
+  json.update(more);
   const bool noted =
       keys.noted_if_possible(id, "at " + numbered(told.current), told.not_noted, json);
   if (told.not_promoted) {
@@ -104,18 +119,36 @@ void answer(KeyAnswers& keys, const std::string& id, const Promotion& told,
                       numbered(told.version) + " of key " + id + " is not made current, and " +
                           numbered(told.current) + " stays it: " + told.not_promoted->message +
                           what_next);
-    return keys.failed(id, error, std::move(json));
+    keys.failed_for_now(id, error, std::move(json));
+    return Own::kFailed;
   }
   const bool already = told.outcome == Outcome::kAlready;
   keys.report(id, line_of(told, id) + (already ? what_next : ""), std::move(json));
-  noted&& told.missing.empty() ? keys.done() : keys.partial();
+  return noted && told.missing.empty() ? Own::kDone : Own::kPartial;
+}
+
+Own answer(KeyAnswers& keys, const std::string& id, const Error& error, const Json& more) {
+  Json json = {{"id", id}};
+  json.update(more);
+  keys.failed_for_now(id, error, std::move(json));
+  return Own::kFailed;
+}
+
+constexpr const char* kPromotedLater =
+    " (it is overdue: a host that runs rotations does it as soon as that can be done, unless "
+    "somebody has changed the current version by then)";
+
+Result<std::string> random_token(Random& random) {
+  std::array<uint8_t, 16> bytes{};
+  if (auto ok = random.fill(bytes); !ok) return fail(ok.error());
+  return hex_encode(bytes);
 }
 
 // Rotations of this command, and their tokens until their ends were told.
 class Rotations {
  public:
   Rotations(const RotateArguments& arguments, Output& output)
-      : arguments_(arguments), output_(output) {}
+      : arguments_(arguments), output_(output), telling_(output, arguments.wait) {}
 
   void rotate(KeyAnswers& keys, CommandContext& context, const std::string& id) {
     if (!seen_.insert(id).second) return;  // named twice
@@ -128,16 +161,40 @@ class Rotations {
       kept = std::move(*taken);
       request.token = kept->text();
     }
+    std::string ticket_token = request.token;
+    if (!kept) {
+      auto derived = token_of_both(request.token, id);
+      if (!derived) return keys.failed(id, derived.error());
+      ticket_token = std::move(*derived);
+    }
     KeyVersions versions = versions_of(context);
     const auto told = context.run(versions.rotate(std::move(request)));
-    // kInvalid: refused before anything was done, so that there is nothing to go on with.
-    const bool over = told ? !told->not_promoted : told.error().code == Code::kInvalid;
-    if (told) {
-      const bool interrupted = kept && told->outcome == Outcome::kAlready;
-      answer(keys, id, *told, interrupted ? kAnother : told->not_promoted ? kGoOn : "");
-    } else {
-      keys.failed(id, over ? told.error() : Error(told.error().code, told.error().message + kGoOn));
+    const auto why = why_not(told);
+    Asked asked = Asked::kNot;
+    if (!arguments_.hold && (!why || may_be_done_later(*why))) {
+      Ticket ticket;
+      ticket.token = ticket_token;
+      ticket.kind = Ticket::Kind::kRotate;
+      ticket.id = id;
+      if (!kept) ticket.rotation = arguments_.token;
+      asked = telling_.ask(context, std::move(ticket), !why);
     }
+    const char* go_on = asked == Asked::kPut ? kLater : kGoOn;
+    // kInvalid: refused before anything was done, so that there is nothing to go on with. While the
+    // consumers can't be told, the same command goes on with telling them.
+    const bool refused = !told && told.error().code == Code::kInvalid;
+    const bool over = refused || (!why && asked != Asked::kSilent);
+    Json more = Json::object();
+    if (!refused) telling_.tell(more, ticket_token, asked);
+    Own own = Own::kFailed;
+    if (told) {
+      const bool interrupted = kept && told->outcome == Outcome::kAlready && over;
+      own = answer(keys, id, *told, interrupted ? kAnother : why ? go_on : "", more);
+    } else {
+      const Error error(told.error().code, told.error().message + (refused ? "" : go_on));
+      own = answer(keys, id, error, more);
+    }
+    telling_.count(keys, id, ticket_token, own, asked);
     if (!over || !kept) return;
     if (output_.json()) {
       over_.push_back(std::move(*kept));  // it is told with the others
@@ -145,6 +202,8 @@ class Rotations {
       forget(*kept);
     }
   }
+
+  void tell(KeyAnswers& keys) { telling_.finish(keys); }
 
   void forget() {
     for (RotationToken& token : over_) forget(token);
@@ -154,6 +213,16 @@ class Rotations {
   static constexpr const char* kAnother =
       " (by a rotation that was interrupted; the same command again makes another version)";
   static constexpr const char* kGoOn = " (the same command again goes on with this rotation)";
+  static constexpr const char* kLater =
+      " (it is overdue: a host that runs rotations goes on with it as soon as that can be done; so "
+      "does the same command again)";
+
+  // One NAME may be given to rotations of many keys, and each has a ticket of its own.
+  static Result<std::string> token_of_both(const std::string& token, const std::string& id) {
+    const auto digest = sha256(bytes_of(token + "/" + id));
+    if (!digest) return fail(digest.error());
+    return hex_encode(*digest);
+  }
 
   void forget(RotationToken& token) {
     if (auto ok = token.forget(); !ok) {
@@ -177,6 +246,7 @@ class Rotations {
 
   const RotateArguments& arguments_;
   Output& output_;
+  Telling telling_;
   OsRandom random_;
   std::set<std::string> seen_;
   std::vector<RotationToken> over_;
@@ -196,19 +266,38 @@ ExitCode run_rotate(const RotateArguments& arguments, const CommonArguments& com
       [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
         rotations.rotate(keys, context, id);
       },
-      [&] { rotations.forget(); });
+      [&] { rotations.forget(); },
+      [&](KeyAnswers& keys, CommandContext&) { rotations.tell(keys); });
 }
 
 ExitCode run_promote(const PromoteArguments& arguments, const CommonArguments& common,
                      Output& output) {
-  return for_each_id({arguments.id}, common, Makes::kNothing, output,
-                     [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
-                       if (!keys.permitted(id, "promote", "admin", &Permission::administer)) return;
-                       KeyVersions versions = versions_of(context);
-                       const auto told = context.run(versions.promote(id, arguments.version));
-                       if (!told) return keys.failed(id, told.error());
-                       answer(keys, id, *told, "");
-                     });
+  Telling telling(output, arguments.wait);
+  const auto promote = [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
+    if (!keys.permitted(id, "promote", "admin", &Permission::administer)) return;
+    KeyVersions versions = versions_of(context);
+    const auto told = context.run(versions.promote(id, arguments.version));
+    // What is current is not known: a ticket might undo what others have done by then.
+    if (!told) return keys.failed(id, told.error());
+    const auto why = why_not(told);
+    Asked asked = Asked::kNot;
+    Ticket ticket;
+    ticket.kind = Ticket::Kind::kPromote;
+    ticket.id = id;
+    ticket.version = arguments.version;
+    ticket.from = why ? told->current : 0;
+    const auto token = random_token(context.backends->random());
+    if (!token) return keys.failed(id, token.error());
+    ticket.token = *token;
+    if (!why || may_be_done_later(*why)) asked = telling.ask(context, std::move(ticket), !why);
+    Json more = Json::object();
+    telling.tell(more, *token, asked);
+    const Own own =
+        answer(keys, id, *told, asked == Asked::kPut && why ? kPromotedLater : "", more);
+    telling.count(keys, id, *token, own, asked);
+  };
+  return for_each_id({arguments.id}, common, Makes::kNothing, output, promote, nullptr,
+                     [&](KeyAnswers& keys, CommandContext&) { telling.finish(keys); });
 }
 
 ExitCode run_retire(const RetireArguments& arguments, const CommonArguments& common,

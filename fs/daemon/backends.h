@@ -46,6 +46,7 @@ class Backends {
 
   Loop& loop() { return loop_; }
   SecretArena& arena() { return arena_; }
+  CurlPoller& poller() { return poller_; }
   Random& random() { return random_; }
   Store& store() { return *store_; }
   Regions& regions() { return *regions_; }

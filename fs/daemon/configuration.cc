@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <sstream>
@@ -126,7 +127,8 @@ void add_lines(const std::string& text, const std::string& before, Entries& entr
 // Whether what is written in such a section stays in force as it is written. The others are reloaded,
 // or have defaults.
 bool is_fixed(std::string_view kind) {
-  return kind != "keyfs" && kind != "rotation" && kind != "keys" && kind != "admin";
+  return kind != "keyfs" && kind != "rotation" && kind != "consumer" && kind != "keys" &&
+         kind != "admin";
 }
 
 // What stays in force until a restart, by name. Without the policy, which the daemon has moved out.
@@ -149,6 +151,17 @@ std::string store_file(const Configuration& configuration) {
   const ConfigSection* store = configuration.file.find("store");
   const auto* path = store == nullptr ? nullptr : store->find("path");
   return path == nullptr ? "" : path->value;
+}
+
+bool all_local(const ConfigFile& file) {
+  const auto is = [](const ConfigSection* section, std::string_view type) {
+    const auto* found = section == nullptr ? nullptr : section->find("type");
+    return found != nullptr && found->value == type;
+  };
+  const auto regions = file.all("region");
+  return is(file.find("store"), "sqlite") &&
+         std::all_of(regions.begin(), regions.end(),
+                     [&](const ConfigSection* region) { return is(region, "local"); });
 }
 
 std::string absolute_path(const std::string& path) {

@@ -44,8 +44,11 @@ Result<Configuration> load_configuration(const ConfigurationSource& source);
 // Of [store] type = sqlite; "" without one.
 std::string store_file(const Configuration& configuration);
 
-// What a running daemon does not apply: the names of settings outside of [keys ...] and [admin]
-// that differ, as "fresh_for" or "[store] path", in file order. Defaults count as written.
+// Whether it uses no network.
+bool all_local(const ConfigFile& file);
+
+// What a running daemon does not apply: the names of settings outside of [keys ...], [consumer ...]
+// and [admin] that differ, as "fresh_for" or "[store] path", in file order. Defaults count as written.
 std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after);
 
 // Creates what --embedded needs and does not exist: the directory (mode 0700) and the masters. A

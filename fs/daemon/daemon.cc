@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <future>
@@ -27,6 +26,7 @@
 #include "fs/daemon/masters.h"
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
+#include "fs/daemon/rotation_host.h"
 #include "fs/daemon/state_dir.h"
 #include "fs/daemon/store_watch.h"
 #include "fs/daemon/switch_sink.h"
@@ -49,18 +49,6 @@ namespace {
 constexpr Duration kKeepWarmEvery = std::chrono::seconds(30);
 constexpr Duration kHousekeepingEvery = std::chrono::seconds(60);
 constexpr Duration kFlushDeadline = std::chrono::seconds(2);
-
-// Whether no network is used.
-bool all_local(const ConfigFile& file) {
-  const auto is = [](const ConfigSection* section, std::string_view type) {
-    const auto* found = section == nullptr ? nullptr : section->find("type");
-    return found != nullptr && found->value == type;
-  };
-  const auto regions = file.all("region");
-  return is(file.find("store"), "sqlite") &&
-         std::all_of(regions.begin(), regions.end(),
-                     [&](const ConfigSection* region) { return is(region, "local"); });
-}
 
 LogOptions log_options(const Settings& settings, bool journal) {
   LogOptions options;
@@ -98,6 +86,8 @@ struct Daemon::Parts {
   std::optional<BrokenMemory> no_memory;  // if there is no replica
   std::optional<Keyring> keyring;
   std::optional<KeyList> list;
+  std::optional<CallPace> pace;  // of all that works in the background
+  std::unique_ptr<RotationHost> rotation;
   std::optional<Healer> healer;
   ProcessCache processes{audit_fields};
   VirtualFiles files;
@@ -256,6 +246,13 @@ Result<void> Daemon::Parts::open_keys() {
   HealOptions heal_options;
   heal_options.calls_per_second = settings.background_calls_per_second;
   heal_options.call_deadline = settings.open_deadline;
+  pace.emplace(loop);
+  heal_options.pace = &*pace;
+  auto host = RotationHost::build({*backends, *cache, *keyring, memory, *policy, *pace, *log},
+                                  configuration, options.mount.mountpoint);
+  if (!host) return fail(host.error());
+  rotation = std::move(*host);
+  heal_options.may_scan = [this] { return rotation->may_scan(); };
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
   return {};
@@ -274,7 +271,7 @@ Result<void> Daemon::Parts::open_file_system() {
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
-  add_virtual_files(
+  rotation->show(
       files, metrics,
       StatusParts{KEYFS_VERSION, options.mount.mountpoint,
                   store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
@@ -287,7 +284,7 @@ Result<void> Daemon::Parts::open_file_system() {
   fuse_options.key_bytes = settings.key_bytes;
   fuse_options.open_deadline = settings.open_deadline;
   ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, backends->arena(), *policy, *audit,
-                        processes, files, metrics, *log, *ids},
+                        processes, files, metrics, *log, *ids, &rotation->opens()},
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;
@@ -311,6 +308,7 @@ Result<void> Daemon::Parts::make_loop_thread() {
 void Daemon::Parts::start_loop() {
   Loop& loop = backends->loop();
   loop.spawn(healer->run());
+  loop.spawn(rotation->run());
   loop.spawn(keep_warm());
   loop.spawn(keep_house());
   loop.spawn(store_watch->run());
@@ -397,7 +395,9 @@ void Daemon::Parts::reload() {
   for (const auto& name : needs_restart(configuration, *next)) {
     names += (names.empty() ? "" : ", ") + name;
   }
-  if (policy->replace(std::move(next->policy))) {
+  const bool new_policy = policy->replace(std::move(next->policy));
+  rotation->reload(std::move(next->consumers));
+  if (new_policy) {
     ops->policy_changed();
     log->info("configuration reloaded; the new policy is in force");
   } else {
@@ -474,6 +474,7 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   if (hooks.on_stopping) hooks.on_stopping(ended.has_value());
   parts.stop_loop();
   parts.finish_creations();
+  parts.rotation->save(kFlushDeadline);
   parts.flush_replica();
   parts.log->info("unmounted", {{"mountpoint", parts.session->mountpoint()}});
   return ended;

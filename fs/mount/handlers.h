@@ -82,6 +82,7 @@ struct FuseHandlers {
   static void read_key(fuse_req_t req, Inode& inode, size_t size, off_t offset,
                        const fuse_file_info& file);
   struct Access;
+  struct KeyFacts;
   // Whether the policy, if it has changed, still permits the user who opened this handle.
   static bool still_permitted(FuseOps& ops, const Inode& inode, const fuse_file_info& file);
   // The handle of an opener was closed, or was never created.
@@ -96,7 +97,7 @@ struct FuseHandlers {
   // Checks the files with pages, as long as there are any.
   static Task<void> watch_pages(FuseOps& ops);
   static Task<void> serve_noted(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
-                                SharedKey key, KeySource source, bool created);
+                                KeyFacts key, KeySource source, bool created);
   static Task<void> serve_open(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,
                                bool may_create);
   static Task<void> serve_read(std::shared_ptr<PendingReply> reply, std::shared_ptr<Access> access,

@@ -32,6 +32,19 @@ std::string why_ended(const Inode& inode, KeyState state) {
 
 }  // namespace
 
+// What OPEN needs to know of a key. It lets go of the key: a thread can lose the processor once its
+// reply is out, and until it runs again would keep in memory what is revoked in the meantime.
+struct FuseHandlers::KeyFacts {
+  uint32_t bytes = 0;
+  uint32_t version = 0;
+  WallTime created;
+  const std::string* region = nullptr;
+
+  static KeyFacts of(SharedKey key) {
+    return {static_cast<uint32_t>(key->key.size()), key->version, key->created, key->region};
+  }
+};
+
 // One pending OPEN or READ. Copied from the FUSE thread to the loop if it has to wait.
 struct FuseHandlers::Access {
   FuseOps& ops;
@@ -110,7 +123,7 @@ struct FuseHandlers::Access {
     opener.reset();
   }
 
-  void serve(fuse_req_t req, const DataKey& key, KeySource source, bool created) {
+  void serve(fuse_req_t req, const KeyFacts& key, KeySource source, bool created) {
     if (!created && is_to_look_again(req, shown(key))) {
       look_again(req);
       return;
@@ -129,7 +142,7 @@ struct FuseHandlers::Access {
     fuse_reply_err(req, ESTALE);
   }
 
-  void describe(const DataKey& key, KeySource source, bool created) {
+  void describe(const KeyFacts& key, KeySource source, bool created) {
     event.version = key.version;
     event.source = source;
     event.region = source == KeySource::kCache ? nullptr : key.region;
@@ -154,7 +167,7 @@ struct FuseHandlers::Access {
     refuse(req, AuditVerdict::kFailed, EIO);
   }
 
-  void hand_out(fuse_req_t req, const DataKey& key, KeySource source) {
+  void hand_out(fuse_req_t req, const KeyFacts& key, KeySource source) {
     switch (source) {
       case KeySource::kRegion:
         ops.counters_.from_region.add();
@@ -166,7 +179,7 @@ struct FuseHandlers::Access {
         ops.counters_.from_cache.add();
         break;
     }
-    FuseHandlers::learn(inode, static_cast<uint32_t>(key.key.size()), key.created);
+    FuseHandlers::learn(inode, key.bytes, key.created);
     tell_size(shown(key));
     file.direct_io = 1;
     file.keep_cache = 0;
@@ -214,9 +227,7 @@ struct FuseHandlers::Access {
   }
 
   // The size of the file that shows it.
-  uint32_t shown(const DataKey& key) const {
-    return shown_bytes(inode.view(), static_cast<uint32_t>(key.key.size()));
-  }
+  uint32_t shown(const KeyFacts& key) const { return shown_bytes(inode.view(), key.bytes); }
 
   // A key that ended is also removed from mappings.
   void ended() { drop_pages(ops, inode); }
@@ -271,14 +282,14 @@ void FuseHandlers::reply_bytes(fuse_req_t req, Access& access, const DataKey& ke
 // With audit_required the key is handed out once its line is written, and not before: on the loop,
 // where the caller can be let go while a disk hangs.
 Task<void> FuseHandlers::serve_noted(std::shared_ptr<PendingReply> reply,
-                                     std::shared_ptr<Access> access, SharedKey key,
-                                     KeySource source, bool created) {
+                                     std::shared_ptr<Access> access, KeyFacts key, KeySource source,
+                                     bool created) {
   FuseOps& self = access->ops;
-  if (!created && access->is_to_look_again(reply->request(), access->shown(*key))) {
+  if (!created && access->is_to_look_again(reply->request(), access->shown(key))) {
     if (fuse_req_t req = reply->take()) access->look_again(req);
     co_return;
   }
-  access->describe(*key, source, created);
+  access->describe(key, source, created);
   const TimePoint deadline = access->begin + self.options_.open_deadline + kLastResort;
   auto task =
       before(self.parts_.loop, deadline, "could not write the key's audit line", access->noted());
@@ -295,7 +306,7 @@ Task<void> FuseHandlers::serve_noted(std::shared_ptr<PendingReply> reply,
   } else if (!**noted) {
     access->refuse_unkept(req);
   } else {
-    access->hand_out(req, *key, source);
+    access->hand_out(req, key, source);
   }
 }
 
@@ -309,11 +320,12 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   if (may_create) request.witness = access->witness();
   auto task = before(self.parts_.loop, deadline + kLastResort, "could not open the key",
                      self.parts_.backend.open(std::move(request)));
-  const auto opened = co_await reply->unless_given_up(std::move(task));
+  auto opened = co_await reply->unless_given_up(std::move(task));
   if (self.parts_.audit.required() && opened && *opened && **opened) {
-    const Opened& got = ***opened;
+    Opened& got = ***opened;
     access->creation = got.creation;
-    co_await serve_noted(reply, access, got.key, got.source, got.created);
+    const KeyFacts key = KeyFacts::of(std::move(got.key));
+    co_await serve_noted(reply, access, key, got.source, got.created);
     co_return;
   }
   fuse_req_t req = reply->take();
@@ -328,9 +340,9 @@ Task<void> FuseHandlers::serve_open(std::shared_ptr<PendingReply> reply,
   } else if (!**opened) {
     access->refuse(req, AuditVerdict::kAbsent, ENOENT);
   } else {
-    const Opened& got = ***opened;
+    Opened& got = ***opened;
     access->creation = got.creation;
-    access->serve(req, *got.key, got.source, got.created);
+    access->serve(req, KeyFacts::of(std::move(got.key)), got.source, got.created);
   }
 }
 
@@ -358,7 +370,7 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
     // Refused by a newer policy, with pages that others may have read before.
     drop_pages(self, inode);
   }
-  const auto peeked = self.parts_.cache.peek(*inode.entry, access.begin, inode.version());
+  auto peeked = self.parts_.cache.peek(*inode.entry, access.begin, inode.version());
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
       access.refresh();
@@ -367,12 +379,13 @@ void FuseHandlers::open_key(fuse_req_t req, Inode& inode, const fuse_file_info& 
       if (self.parts_.audit.required()) {
         auto reply = self.replies_.hold(req);
         auto waiting = std::make_shared<Access>(std::move(access));
-        self.parts_.loop.post([&self, reply, waiting, key = peeked.key] {
+        const KeyFacts key = KeyFacts::of(std::move(peeked.key));
+        self.parts_.loop.post([&self, reply, waiting, key] {
           self.parts_.loop.spawn(serve_noted(reply, waiting, key, KeySource::kCache, false));
         });
         return;
       }
-      access.serve(req, *peeked.key, KeySource::kCache, false);
+      access.serve(req, KeyFacts::of(std::move(peeked.key)), KeySource::kCache, false);
       return;
     case KeyCache::Peek::kRevoked:
       access.ended();

@@ -6,12 +6,18 @@
 // at the record alone: they create and unwrap nothing. The kernel keeps no answer of theirs.
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "fs/mount/handlers.h"
 #include "fs/mount/key_words.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
+namespace {
+
+uint32_t version_of(SharedKey key) { return key->version; }  // lets go of it, as OPEN does
+
+}  // namespace
 
 void FuseHandlers::lookup_view(fuse_req_t req, fuse_ino_t parent, std::string_view name) {
   FuseOps& self = ops(req);
@@ -85,7 +91,7 @@ void FuseHandlers::readlink(fuse_req_t req, fuse_ino_t ino) {
     refuse_looking(req, *begin_looking(req, *inode), AuditVerdict::kDenied, error);
     return;
   }
-  const auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now());
+  auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now());
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
       self.parts_.loop.post(
@@ -93,7 +99,7 @@ void FuseHandlers::readlink(fuse_req_t req, fuse_ino_t ino) {
       [[fallthrough]];
     case KeyCache::Peek::kServe:
       settle(self, *inode);
-      fuse_reply_readlink(req, std::to_string(peeked.key->version).c_str());
+      fuse_reply_readlink(req, std::to_string(version_of(std::move(peeked.key))).c_str());
       return;
     case KeyCache::Peek::kRevoked:
       refuse_looking(req, *begin_looking(req, *inode), AuditVerdict::kFailed, EKEYREVOKED,

@@ -90,12 +90,12 @@ void FuseHandlers::getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, si
     fuse_reply_err(req, section.hidden ? ENOENT : EACCES);
     return;
   }
-  const auto peeked =
-      self.parts_.cache.peek(*inode->entry, self.parts_.loop.now(), inode->version());
+  auto peeked = self.parts_.cache.peek(*inode->entry, self.parts_.loop.now(), inode->version());
   if (peeked.what == KeyCache::Peek::kServe) {
     const DataKey& key = *peeked.key;
     const KeyInfo info{KeyState::kEnabled, key.version, static_cast<uint32_t>(key.key.size()),
                        key.created,        key.regions, {}};
+    peeked.key.reset();  // before the reply, as in OPEN
     reply_value(req, value_of(*known, info), size);
     return;
   }

@@ -75,7 +75,8 @@ class StatusFile final : public VirtualFile {
     status["healer"] = {{"waiting", healer.waiting},
                         {"healed", healer.healed},
                         {"failed", healer.failed},
-                        {"last_scan", time(healer.last_scan)}};
+                        {"last_scan", time(healer.last_scan)},
+                        {"scans", healer.scans}};
     const auto audit = parts_.audit.status();
     status["audit"] = {{"on", parts_.audit.enabled()},
                        {"required", audit.required},
@@ -83,6 +84,7 @@ class StatusFile final : public VirtualFile {
                        {"lost", audit.lost},
                        {"last_error", text(audit.last_error)}};
     status["log"] = {{"lost", parts_.log.lost()}};
+    status["rotation"] = rotation();
     status["policy"] = {{"sections", parts_.policy.current().sections().size()}};
     return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   }
@@ -124,6 +126,19 @@ class StatusFile final : public VirtualFile {
             {"last_error", text(status.last_error)}};
   }
 
+  Json rotation() const {
+    if (!parts_.rotation) return nullptr;
+    const RotationBrief brief = parts_.rotation();
+    return {{"board", brief.board},
+            {"board_reason", text(brief.board_reason)},
+            {"holder", text(brief.holder)},
+            {"is_holder", brief.is_holder},
+            {"run", text(brief.run)},
+            {"overdue", brief.overdue ? Json(*brief.overdue) : Json()},
+            {"overdue_keys", brief.overdue_keys},
+            {"overdue_reason", text(brief.overdue_reason)}};
+  }
+
   const StatusParts parts_;
   const TimePoint started_;
   const WallTime started_at_;
@@ -159,6 +174,7 @@ class MetricsFile final : public VirtualFile {
     degraded_.set(static_cast<double>(parts_.healer.status().waiting));
     audit_lost_.raise_to(parts_.audit.status().lost);
     log_lost_.raise_to(parts_.log.lost());
+    if (parts_.sample) parts_.sample();
     return metrics_.text();
   }
 

@@ -15,16 +15,22 @@
 //    "replica":{"hits":N, "misses":N, "errors":N, "last_error":S},
 //    "state_dir":{"trouble":S},
 //    "creations":{"refused":S},
-//    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T},
+//    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T, "scans":B},
 //    "audit":{"on":B, "required":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
+//    "rotation":{"board":S, "board_reason":S, "holder":S, "is_holder":B, "run":S, "overdue":N,
+//                "overdue_keys":[S, ...], "overdue_reason":S},   more is in .keyfs/rotation
 //    "policy":{"sections":N}}
+// "scans": of many hosts one looks through the whole store for keys that lack a region; "last_scan"
+// is of this one.
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -47,6 +53,18 @@ struct MountStatus {
   size_t polled_files = 0;
 };
 
+// What an operator must see of rotation over many hosts.
+struct RotationBrief {
+  std::string board;                      // "there", "silent", "not there", "unknown"
+  std::string board_reason;               // why it is silent, or not there
+  std::string holder;                     // the host that runs rotations, as last seen
+  bool is_holder = false;                 // it is this one
+  std::string run;                        // that goes on; empty: none
+  std::optional<size_t> overdue;          // keys that should have been rotated and could not be yet
+  std::vector<std::string> overdue_keys;  // the first of them, where this host knows them
+  std::string overdue_reason;             // of the first
+};
+
 struct StatusParts {
   std::string version;
   std::string mountpoint;
@@ -67,6 +85,8 @@ struct StatusParts {
   std::string state_dir_trouble = {};  // why it is not writable
   // Why the store permits no creation; empty: it may. From any thread.
   std::function<std::string()> store_trouble = {};
+  std::function<RotationBrief()> rotation = {};
+  std::function<void()> sample = {};  // sets further gauges, before metrics are rendered
 };
 
 std::unique_ptr<VirtualFile> make_version_file(const std::string& version);

@@ -51,6 +51,8 @@ HostAgent::Status HostAgent::status() const {
   for (const auto& [name, sheet] : sheets_) status.consumers += sheet.rows.size();
   status.running = running_.size();
   status.hooks = hooks_;
+  status.outcomes = outcomes_;
+  if (!status.run.empty() && document_) status.keys = document_->keys;
   return status;
 }
 
@@ -218,11 +220,12 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
 Task<bool> HostAgent::keep_registered() {
   TimePoint next = loop_.now();
   for (;;) {
-    if (changed_ || loop_.now() >= next) {
+    const bool due = loop_.now() >= next;
+    if (changed_ || due) {
       // Several consumers come together when a host starts.
       if (changed_) co_await loop_.sleep_for(options_.register_after);
       changed_ = false;
-      auto registered = co_await register_host();
+      auto registered = co_await register_host(due);
       if (!registered) {
         changed_ = true;
         log_.warn(
@@ -230,14 +233,20 @@ Task<bool> HostAgent::keep_registered() {
             "rotations do not wait for it",
             {{"reason", registered.error().message}});
       }
-      next = loop_.now() + (registered ? options_.register_every : 10 * kAfterAnError);
+      if (!registered) {
+        next = loop_.now() + 10 * kAfterAnError;
+      } else if (due) {
+        next = loop_.now() + options_.register_every;
+      }
     }
     co_await register_wake_.wait(changed_ ? loop_.now() + 10 * kAfterAnError : next);
   }
 }
 
-Task<Result<void>> HostAgent::register_host() {
+// `due`: also if the board has it as it is.
+Task<Result<void>> HostAgent::register_host(bool due) {
   const std::set<std::string> keys = consumers_.keys_in_use();
+  if (!due && registered_ == keys) co_return Result<void>();
   if (keys.empty() && (!registered_ || registered_->empty())) {
     // An earlier life of this daemon may have had some.
     if (registered_) co_return Result<void>();

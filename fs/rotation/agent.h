@@ -72,10 +72,13 @@ class HostAgent final : public FeedFollower {
   void on_board(const std::string& name) override;
 
   struct Status {
-    std::string run;       // that this host takes part in; empty: none
-    size_t consumers = 0;  // of it
-    size_t running = 0;    // hooks
-    uint64_t hooks = 0;    // ever begun by this daemon
+    std::string run;             // that this host takes part in; empty: none
+    std::vector<RunKey> keys{};  // of it, once they are known
+    size_t consumers = 0;        // of it, on this host
+    size_t running = 0;          // hooks
+    // Ever, by this daemon: hooks that were begun, and how those of them that are over ended.
+    uint64_t hooks = 0;
+    std::map<RefreshOutcome::What, uint64_t> outcomes{};
   };
   Status status() const;
 
@@ -105,7 +108,7 @@ class HostAgent final : public FeedFollower {
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 
   Task<bool> keep_registered();
-  Task<Result<void>> register_host();
+  Task<Result<void>> register_host(bool due);
 
   Loop& loop_;
   Board& board_;
@@ -125,6 +128,7 @@ class HostAgent final : public FeedFollower {
   std::set<std::string> running_;        // sheet and consumer
   uint64_t epoch_ = 0;                   // the highest that was seen
   uint64_t hooks_ = 0;
+  std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
 

@@ -110,6 +110,7 @@ Task<bool> HostAgent::tell(Errand errand) {
 
   ++hooks_;
   const RefreshOutcome outcome = co_await refresher_.refresh(request);
+  ++outcomes_[outcome.what];
   const RowState state = outcome.what == RefreshOutcome::What::kOk     ? RowState::kOk
                          : outcome.what == RefreshOutcome::What::kGone ? RowState::kGone
                                                                        : RowState::kFailed;

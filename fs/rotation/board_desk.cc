@@ -12,11 +12,46 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kMostBy = 100;
+// More runs than that are listed, fewer are read one by one.
+constexpr uint64_t kMostByNumber = 5;
+
+bool is_of_a_key(const Ticket& ticket) {
+  return ticket.kind == Ticket::Kind::kRotate || ticket.kind == Ticket::Kind::kPromote;
+}
 
 // A retry that no runner has begun. Its ticket stays for a moment after that.
 bool waits(const RunDocument& run, const std::multimap<std::string, std::string>& retries) {
   const auto [first, last] = retries.equal_range(run.run);
   return std::any_of(first, last, [&](const auto& one) { return !run.has_token(one.second); });
+}
+
+// `ticket`: that is on the board; `run`: the last that has taken it. Both may be null.
+TicketFate fate_of(const std::string& token, const Ticket* ticket, const RunDocument* run) {
+  using State = TicketFate::State;
+  TicketFate fate;
+  bool put_off = false;
+  if (run != nullptr) {
+    for (const RunKey& key : run->keys) {
+      if (key.token != token) continue;
+      fate.run = run->run;
+      fate.key = state_of(key.state);
+      fate.why = key.why;
+      put_off = key.state == RunKey::State::kOverdue;
+    }
+  }
+  if (ticket != nullptr && !ticket->overdue_since.empty()) {
+    fate.state = State::kOverdue;
+    fate.since = ticket->overdue_since;
+    fate.why = ticket->overdue_why;
+  } else if (put_off && run->state != RunDocument::State::kEnded) {
+    fate.state = State::kOverdue;
+    fate.since = run->begun;
+  } else if (!fate.run.empty() && !put_off) {
+    fate.state = State::kInRun;
+  } else {
+    fate.state = ticket != nullptr ? State::kWaiting : State::kGone;
+  }
+  return fate;
 }
 
 std::optional<RunChange> changed(RunChange::Outcome outcome, std::string run, size_t consumers) {
@@ -67,6 +102,91 @@ Task<Result<std::optional<RunReport>>> BoardDesk::report(std::string run, TimePo
   if (!*view) co_return std::optional<RunReport>();
   const RunDocument& document = (*view)->run;
   co_return std::optional<RunReport>(report_of(document, (*view)->sheets, waits(document, *asked)));
+}
+
+Task<Result<RunHolder>> BoardDesk::holder(TimePoint deadline) {
+  auto there = co_await board_.get(kHeadName, deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return RunHolder();
+  auto head = parse_head((*there)->text);
+  if (!head) co_return fail(head.error());
+  co_return RunHolder{std::move(head->holder), head->epoch, head->beat};
+}
+
+Task<Result<size_t>> BoardDesk::waiting(TimePoint deadline) {
+  const auto seen = co_await list_tickets(board_, deadline);
+  if (!seen) co_return fail(seen.error());
+  co_return static_cast<size_t>(std::count_if(
+      seen->tickets.begin(), seen->tickets.end(),
+      [](const auto& one) { return is_of_a_key(one.ticket) && one.ticket.overdue_since.empty(); }));
+}
+
+// Notes which runs have taken which tickets, in runs that were not looked at yet.
+Task<Result<void>> BoardDesk::find_runs(TimePoint deadline) {
+  const auto there = co_await board_.get(kNowName, deadline);
+  if (!there) co_return fail(there.error());
+  RunNow now;
+  if (*there) {
+    auto parsed = parse_run_now((*there)->text);
+    if (!parsed) co_return fail(parsed.error());
+    now = std::move(*parsed);
+  }
+  std::vector<RunDocument> runs;
+  if (!found_up_to_ || now.number > *found_up_to_ + kMostByNumber) {
+    auto all = co_await list_runs(board_, deadline);
+    if (!all) co_return fail(all.error());
+    runs = std::move(*all);
+  } else {
+    for (uint64_t number = *found_up_to_ + 1; number <= now.number; ++number) {
+      auto run = co_await document(run_of(number), deadline);
+      if (!run) co_return fail(run.error());
+      if (*run) runs.push_back(std::move(**run));
+    }
+  }
+  for (const RunDocument& run : runs) {
+    for (const RunKey& key : run.keys) {
+      std::string& last = taken_[key.token];
+      last = std::max(last, run.run);
+    }
+  }
+  found_up_to_ = now.number;
+  co_return Result<void>();
+}
+
+Task<Result<std::optional<RunDocument>>> BoardDesk::document(std::string run, TimePoint deadline) {
+  const auto there = co_await board_.get(run_name(run), deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return std::optional<RunDocument>();
+  auto parsed = parse_run((*there)->text);
+  if (!parsed) co_return fail(parsed.error());
+  co_return std::optional<RunDocument>(std::move(*parsed));
+}
+
+Task<Result<std::vector<TicketFate>>> BoardDesk::fates(std::vector<std::string> tokens,
+                                                       TimePoint deadline) {
+  // The tickets first: a run that takes one names it before it is removed.
+  auto seen = co_await list_tickets(board_, deadline);
+  if (!seen) co_return fail(seen.error());
+  if (auto ok = co_await find_runs(deadline); !ok) co_return fail(ok.error());
+  std::map<std::string, std::optional<RunDocument>> runs;
+  std::vector<TicketFate> fates;
+  for (const std::string& token : tokens) {
+    const RunDocument* taken_by = nullptr;
+    if (const auto taken = taken_.find(token); taken != taken_.end()) {
+      const std::string name = taken->second;
+      if (!runs.contains(name)) {
+        auto read = co_await document(name, deadline);
+        if (!read) co_return fail(read.error());
+        runs[name] = std::move(*read);
+      }
+      if (runs[name]) taken_by = &*runs[name];
+    }
+    const auto ticket = std::find_if(seen->tickets.begin(), seen->tickets.end(),
+                                     [&](const auto& one) { return one.ticket.token == token; });
+    fates.push_back(
+        fate_of(token, ticket == seen->tickets.end() ? nullptr : &ticket->ticket, taken_by));
+  }
+  co_return fates;
 }
 
 // The same token again is the same ticket.

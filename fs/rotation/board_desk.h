@@ -6,9 +6,11 @@
 // which outlive it and its tasks.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/crypto.h"
 #include "base/loop.h"
@@ -26,6 +28,11 @@ class BoardDesk final : public RunDesk {
 
   Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) override;
   Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) override;
+  Task<Result<RunHolder>> holder(TimePoint deadline) override;
+  Task<Result<size_t>> waiting(TimePoint deadline) override;
+  // The runs are listed once, and later only those that have come since.
+  Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
+                                              TimePoint deadline) override;
   Task<Result<std::optional<RunChange>>> retry(std::string run, std::string by,
                                                TimePoint deadline) override;
   Task<Result<std::optional<RunChange>>> mark_done(std::string run, std::string consumer,
@@ -38,12 +45,17 @@ class BoardDesk final : public RunDesk {
   // Tokens of the retries that were asked for, by run.
   using Retries = std::multimap<std::string, std::string>;
   Task<Result<Retries>> retries(TimePoint deadline);
+  Task<Result<std::optional<RunDocument>>> document(std::string run, TimePoint deadline);
+  Task<Result<void>> find_runs(TimePoint deadline);
   Task<Result<void>> put(Ticket::Kind kind, std::string run, std::string by, TimePoint deadline);
 
   Loop& loop_;
   Board& board_;
   Random& random_;
   const unsigned shards_;
+
+  std::optional<uint64_t> found_up_to_;       // the number of a run
+  std::map<std::string, std::string> taken_;  // which run has taken which ticket last, by token
 };
 
 }  // namespace keyfs

@@ -194,7 +194,7 @@ Task<bool> Consumers::Impl::save() {
   auto made = co_await text();
   if (!made) {
     dirty = true;
-    if (save_error != made.error().message) {
+    if (save_error.empty()) {  // once; the name in the reason is another each time
       log.warn(
           "could not save which programs use keys: after a restart of keyfs a rotation may not "
           "tell all of them",

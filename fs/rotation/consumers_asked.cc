@@ -108,6 +108,7 @@ std::vector<Consumers::Running> Consumers::running(std::string_view consumer,
 
 bool Consumers::has_unknown_processes(std::string_view consumer,
                                       std::span<const KeyVersion> keys) const {
+  impl_->take_all();
   for (const KeyVersion& key : keys) {
     for (const ConsumerTable::Program* program : those_of(impl_->table, consumer, key.id)) {
       if (program->unfollowed) return true;

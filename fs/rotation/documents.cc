@@ -122,7 +122,9 @@ Result<Ticket> parse_ticket(std::string_view text) {
   fields.text("token", ticket.token);
   fields.choice("do", ticket.kind, {Kind::kRotate, Kind::kPromote, Kind::kRetry, Kind::kStop});
   fields.maybe("id", ticket.id);
+  fields.maybe("rotation", ticket.rotation);
   fields.maybe("version", ticket.version);
+  fields.maybe("from", ticket.from);
   fields.maybe("run", ticket.run);
   fields.maybe("by", ticket.by);
   fields.maybe("asked", ticket.asked);
@@ -147,7 +149,9 @@ std::string to_text(const Ticket& ticket) {
               {"by", short_text(ticket.by, kMaxHostName)},
               {"asked", ticket.asked}};
   if (!ticket.id.empty()) out["id"] = ticket.id;
+  if (!ticket.rotation.empty()) out["rotation"] = ticket.rotation;
   if (ticket.version != 0) out["version"] = ticket.version;
+  if (ticket.from) out["from"] = *ticket.from;
   if (!ticket.run.empty()) out["run"] = ticket.run;
   if (!ticket.overdue_since.empty()) {
     out["overdue"] = {{"since", ticket.overdue_since},

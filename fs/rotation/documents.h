@@ -8,7 +8,10 @@
 //                the run that is going on, or "": at most one, since there is one such document.
 //                `number`: of the last run that was begun
 //   tickets/TOKEN  {"token", "do": "rotate", "id", "by", "asked"}       a new version of this key
-//                  {"token", "do": "promote", "id", "version", ...}     this version becomes current
+//                with "rotation" where the rotation has another token than the ticket
+//                  {"token", "do": "promote", "id", "version", "from", ...}  this version becomes
+//                current, if "from" still is: not after somebody else has promoted or rotated
+//                meanwhile. 0: it was made current already, and consumers are to be told
 //                  {"token", "do": "retry", "run", ...}                 do again what failed
 //                  {"token", "do": "stop", "run", ...}
 //                with "overdue": {"since", "why"} once it could not be done; it is tried again and
@@ -16,6 +19,7 @@
 //   runs/RUN     {"run", "epoch", "holder", "state", "attempt", "begun", "ended", "end", "keys":
 //                [{"id", "token", "state", "before", "current", "missing": [region...], "why"}],
 //                "counts": {...}, ...}; see RunDocument
+//   retire/ID    what runs say about old versions (fs/rotation/retire_notes.h)
 //   hosts/HOST   {"host", "keys": [id...], "at"}: this host has consumers of these keys; without
 //                "keys": of more than fit. Written when that changes, and once a day
 //
@@ -72,10 +76,12 @@ struct Ticket {
   enum class Kind { kRotate, kPromote, kRetry, kStop };
   std::string token;
   Kind kind = Kind::kRotate;
-  std::string id;        // kRotate, kPromote
-  uint32_t version = 0;  // kPromote
-  std::string run;       // kRetry, kStop
-  std::string by;        // who asked
+  std::string id;                  // kRotate, kPromote
+  std::string rotation;            // kRotate: the rotation's token; empty: the ticket's
+  uint32_t version = 0;            // kPromote
+  std::optional<uint32_t> from{};  // kPromote; nullopt: whatever is current
+  std::string run;                 // kRetry, kStop
+  std::string by;                  // who asked
   std::string asked;
   std::string overdue_since;
   std::string overdue_why;
@@ -91,7 +97,9 @@ struct RunKey {
   };
   std::string id;
   std::string token;
-  uint32_t promote = 0;  // the version that is asked for; 0: a new one
+  std::string rotation;                    // its token; empty: `token`
+  uint32_t promote = 0;                    // the version that is asked for; 0: a new one
+  std::optional<uint32_t> promote_from{};  // as Ticket::from
   State state = State::kWaiting;
   uint32_t before = 0;
   uint32_t current = 0;
@@ -145,6 +153,8 @@ struct RunDocument {
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
 
+  // Every consumer was told, and every host was heard from.
+  bool all_told() const;
   // Every key is current in all regions, every consumer was told, every host was heard from.
   bool whole() const;
   bool has_token(std::string_view token) const;

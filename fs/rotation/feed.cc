@@ -4,8 +4,6 @@
 #include <utility>
 
 #include "base/race.h"
-#include "store/board_marks.h"
-#include "store/board_update.h"
 
 namespace keyfs {
 
@@ -76,38 +74,6 @@ void BoardFeed::on_change(const std::string& name) {
 void BoardFeed::on_gap() {
   wake_.set();
   for (FeedFollower* follower : followers_) follower->on_board("");
-}
-
-Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
-                              unsigned shards, TimePoint deadline) {
-  for (unsigned shard = 0; shard < std::max(shards, 1u); ++shard) {
-    const auto life = new_board_mark(random);
-    if (!life) co_return fail(life.error());
-    ChangeDocument change = [&](const BoardDocument* there) -> Result<std::optional<std::string>> {
-      Pulse pulse;
-      pulse.place.life = *life;
-      bool same = there != nullptr && news.changed.empty() && news.tickets == 0;
-      if (there != nullptr) {
-        if (auto old = parse_pulse(there->text); old) {
-          pulse = std::move(*old);
-        } else {
-          same = false;  // one that is damaged is made anew, and all hear of a gap
-        }
-      }
-      for (const std::string& id : news.changed) pulse.add(id);
-      pulse.tickets += news.tickets;
-      if (news.run && pulse.run != *news.run) {
-        pulse.run = *news.run;
-        same = false;
-      }
-      if (same) return std::nullopt;
-      return to_text(std::move(pulse));
-    };
-    auto told =
-        co_await update_document(board, loop, pulse_name(shard), std::move(change), deadline);
-    if (!told) co_return fail(told.error().within("the pulse could not be changed"));
-  }
-  co_return Result<void>();
 }
 
 }  // namespace keyfs

@@ -87,14 +87,4 @@ class BoardFeed final : private BoardListener {
   bool silent_ = false;
 };
 
-struct PulseNews {
-  std::vector<std::string> changed;  // ids
-  uint64_t tickets = 0;              // so many more were put
-  std::optional<std::string> run;    // the run that is going on now; empty: none
-};
-
-// Tells it in all of `shards` copies. What is told twice does no harm.
-Task<Result<void>> tell_pulse(Board& board, Loop& loop, Random& random, PulseNews news,
-                              unsigned shards, TimePoint deadline);
-
 }  // namespace keyfs

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,6 +74,10 @@ class JsonFields {
     const auto wide = value.get<uint64_t>();
     if (wide > std::numeric_limits<T>::max()) return void(good_ = false);
     out = static_cast<T>(wide);
+  }
+  template <class T>
+  void take(const nlohmann::json& value, std::optional<T>& out) {
+    take(value, out.emplace());
   }
   template <class T>
   void take(const nlohmann::json& value, std::vector<T>& out) {

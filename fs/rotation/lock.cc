@@ -113,7 +113,8 @@ Task<Result<bool>> RunLock::take(const std::optional<BoardDocument>& there, uint
   if (!written->done || !is_mine(*head) || head->epoch != epoch) co_return false;
   sent_ = sent;
   held_ = true;
-  if (there && before.epoch != epoch) {
+  // One that it was itself before is not another that failed.
+  if (there && before.epoch != epoch && before.holder != options_.host) {
     log_.warn("this host has taken over rotations from one that was silent",
               {{"from", before.holder}, {"epoch", epoch}});
   } else {

@@ -1,7 +1,6 @@
 #include "fs/rotation/process_id.h"
 
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +10,10 @@
 #include <utility>
 
 #include "base/file.h"
+
+extern "C" {  // which glibc 2.36's own header lacks
+#include <sys/pidfd.h>
+}
 
 namespace keyfs {
 namespace {

@@ -1,8 +1,8 @@
 // What became of a run: which keys got a new version, which consumers were told and how that ended,
 // who was not heard from. The same for a run that is still under way.
 //
-// A report holds no key, plain or wrapped. What a hook has written is shown only to who asks for it:
-// a hook may print secrets.
+// A report holds no key, plain or wrapped, and nothing that a hook has written: that may be secret,
+// and the board is read by all hosts.
 //
 // Everything in it but times and numbers comes from the board, which other hosts write: it is made
 // safe for a terminal where it is shown.
@@ -71,11 +71,10 @@ struct ConsumerReport {
   std::string consumer;  // as in [consumer NAME]
   std::string host;
   ConsumerState state = ConsumerState::kWaiting;
-  std::string reason;                 // of kFailed, kUnknown; who has marked it, of kMarked
-  std::vector<std::string> keys;      // "id/version"
-  std::optional<WallTime> begun;      // when its hook began
-  std::optional<WallTime> ended;      // confirmed, failed, marked
-  std::optional<std::string> output;  // the end of what the hook wrote, where it was kept
+  std::string reason;             // of kFailed, kUnknown; who has marked it, of kMarked
+  std::vector<std::string> keys;  // "id/version"
+  std::optional<WallTime> begun;  // when its hook began
+  std::optional<WallTime> ended;  // confirmed, failed, marked
 };
 
 struct ReportCounts {
@@ -144,13 +143,12 @@ std::string_view to_string(ConsumerState state);
 std::string_view to_string(NotifyState state);
 
 struct ReportParts {
-  bool output = false;         // what hooks wrote
-  bool every_consumer = true;  // false: only those that the reader has to look at. Text only
+  bool every_consumer = true;  // false: only those that the reader has to look at
 };
 
 // {"run", "epoch", "state", "complete", "holder", "begun", "ended", "counts", "keys", "consumers",
 // "not_heard_from", "takeovers", "stopped", "notify", "notify_reason"}; null for what is not known.
-nlohmann::ordered_json to_json(const RunReport& report, const ReportParts& parts = {});
+nlohmann::ordered_json to_json(const RunReport& report);
 nlohmann::ordered_json to_json(const ReportCounts& counts);
 // One element of a list of runs: {"run", "state", "begun", "ended", "counts", "keys"}.
 nlohmann::ordered_json to_json(const RunSummary& summary);

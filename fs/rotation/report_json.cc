@@ -21,16 +21,14 @@ Json to_json(const RotatedKey& key) {
   return json;
 }
 
-Json to_json(const ConsumerReport& consumer, const ReportParts& parts) {
-  Json json = {{"consumer", consumer.consumer},
-               {"host", consumer.host},
-               {"state", to_string(consumer.state)},
-               {"reason", or_null(consumer.reason)},
-               {"keys", consumer.keys},
-               {"begun", or_null(consumer.begun)},
-               {"ended", or_null(consumer.ended)}};
-  if (parts.output) json["output"] = consumer.output ? Json(*consumer.output) : Json();
-  return json;
+Json to_json(const ConsumerReport& consumer) {
+  return {{"consumer", consumer.consumer},
+          {"host", consumer.host},
+          {"state", to_string(consumer.state)},
+          {"reason", or_null(consumer.reason)},
+          {"keys", consumer.keys},
+          {"begun", or_null(consumer.begun)},
+          {"ended", or_null(consumer.ended)}};
 }
 
 }  // namespace
@@ -59,13 +57,13 @@ Json to_json(const RunSummary& summary) {
           {"keys", summary.keys}};
 }
 
-Json to_json(const RunReport& report, const ReportParts& parts) {
+Json to_json(const RunReport& report) {
   const RunSummary summary = report.summary();
   Json keys = Json::array();
   for (const RotatedKey& key : report.keys) keys.push_back(to_json(key));
   Json consumers = Json::array();
   for (const ConsumerReport& consumer : report.consumers) {
-    consumers.push_back(to_json(consumer, parts));
+    consumers.push_back(to_json(consumer));
   }
   return {{"run", report.run},
           {"epoch", report.epoch},

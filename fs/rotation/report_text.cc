@@ -98,8 +98,7 @@ constexpr int kNothingToDo = 5;  // from this rank on
 std::string table_of_consumers(const RunReport& report, const ReportParts& parts) {
   std::vector<const ConsumerReport*> shown;
   for (const ConsumerReport& consumer : report.consumers) {
-    const bool wanted = parts.every_consumer || rank_of(consumer.state) < kNothingToDo ||
-                        (parts.output && consumer.output);
+    const bool wanted = parts.every_consumer || rank_of(consumer.state) < kNothingToDo;
     if (wanted) shown.push_back(&consumer);
   }
   if (shown.empty()) return "";
@@ -113,18 +112,7 @@ std::string table_of_consumers(const RunReport& report, const ReportParts& parts
                     std::string(to_string(consumer->state)), time.empty() ? "-" : time,
                     reason(consumer->reason)});
   }
-  std::string text = table(rows);
-  if (!parts.output) return text;
-  for (const ConsumerReport* consumer : shown) {
-    if (!consumer->output) continue;
-    text += "\noutput of " + name(consumer->consumer) + " on " + name(consumer->host) + "\n";
-    for (std::string_view rest = *consumer->output; !rest.empty();) {
-      const size_t end = std::min(rest.find('\n'), rest.size());
-      text += "  " + safe_text(rest.substr(0, end), end) + "\n";
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-  }
-  return text;
+  return table(rows);
 }
 
 std::string times_of(const RunReport& report) {

@@ -5,6 +5,7 @@
 
 #include "base/race.h"
 #include "store/board_marks.h"
+#include "store/pulse.h"
 
 namespace keyfs {
 namespace {
@@ -15,6 +16,7 @@ RotationOptions consistent(RotationOptions options, const std::string& life) {
   options.agent.host = options.lock.host = options.runner.host = options.host;
   options.agent.life = options.lock.life = life;
   options.agent.poll_every = options.feed.poll_every;
+  options.feed.shard = pulse_shard(options.host, options.runner.pulse_shards);
   return options;
 }
 
@@ -65,6 +67,9 @@ Task<bool> Rotation::serve() {
 }
 
 Task<bool> Rotation::compete() {
+  // The holder that the board still names may be an earlier life of this daemon: what it did for all
+  // must not wait for the next look of an idle candidate.
+  lock_->on_alert(2 * options_.lock.take_over_after);
   co_await lock_->run([this] { return hold(); });
   co_return true;
 }

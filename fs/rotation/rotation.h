@@ -23,7 +23,7 @@ namespace keyfs {
 struct RotationOptions {
   std::string host;  // is_host_name(); no other daemon of the fleet has it
   bool run = true;   // this host may run rotations
-  FeedOptions feed;
+  FeedOptions feed;  // its shard is set by host and runner.pulse_shards
   AgentOptions agent;    // its host, life and poll_every are set by the others
   LockOptions lock;      // the same
   RunnerOptions runner;  // the same
@@ -51,8 +51,11 @@ class Rotation final : private FeedFollower {
   // Never ends; spawn it.
   Task<void> run();
 
+  const RotationOptions& options() const { return options_; }
   HostAgent& agent() { return agent_; }
+  const HostAgent& agent() const { return agent_; }
   BoardFeed& feed() { return feed_; }
+  const BoardFeed& feed() const { return feed_; }
   // Null: this host does not run rotations.
   const RunLock* lock() const { return lock_ ? &*lock_ : nullptr; }
   const Runner* runner() const { return runner_ ? &*runner_ : nullptr; }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,29 @@ struct RunChange {
   size_t consumers = 0;  // that will be told again, or were marked
 };
 
+// What has become of a ticket.
+struct TicketFate {
+  enum class State {
+    kWaiting,  // for the next run
+    kOverdue,  // it can't be done now: no run is for it until it can
+    kInRun,    // `run` has taken it, and may have ended
+    kGone,     // somebody has removed it, or it was done longer ago than runs are kept
+  };
+  State state = State::kWaiting;
+  std::string run;                                      // the last one that has taken it
+  RotatedKey::State key = RotatedKey::State::kWaiting;  // in that run
+  std::string since;                                    // of kOverdue
+  std::string why;                                      // of kOverdue, and of a refused key
+};
+
+// Who runs rotations: another value after a few seconds, while somebody does.
+struct RunHolder {
+  std::string host;  // empty: nobody, ever
+  uint64_t epoch = 0;
+  uint64_t beat = 0;
+  bool operator==(const RunHolder&) const = default;
+};
+
 class RunDesk {
  public:
   virtual ~RunDesk() = default;
@@ -47,6 +71,13 @@ class RunDesk {
   virtual Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) = 0;
   // nullopt: there is no such run. `run` empty: the newest.
   virtual Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) = 0;
+
+  virtual Task<Result<RunHolder>> holder(TimePoint deadline) = 0;
+  // How many tickets wait for the next run.
+  virtual Task<Result<size_t>> waiting(TimePoint deadline) = 0;
+  // Of each of these tickets, which were put before.
+  virtual Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
+                                                      TimePoint deadline) = 0;
 
   // Has what failed, was not tried or is unknown done again, by whoever holds the lock next, and
   // only that. nullopt, here and below: there is no such run. `by`: who asks, for the report.

@@ -36,7 +36,9 @@ std::string_view to_string(RunDocument::Notice notice) {
 
 json to_json(const RunKey& key) {
   json out = {{"id", key.id}, {"token", key.token}, {"state", to_string(key.state)}};
+  if (!key.rotation.empty()) out["rotation"] = key.rotation;
   if (key.promote != 0) out["promote"] = key.promote;
+  if (key.promote_from) out["promote_from"] = *key.promote_from;
   if (key.before != 0) out["before"] = key.before;
   if (key.current != 0) out["current"] = key.current;
   if (!key.why.empty()) out["why"] = short_text(key.why, kMaxKeyWhy);
@@ -55,7 +57,9 @@ bool from_json(const json& value, RunKey& key) {
   fields.text("token", key.token);
   fields.choice("state", key.state,
                 {State::kWaiting, State::kCurrent, State::kOverdue, State::kRefused});
+  fields.maybe("rotation", key.rotation);
   fields.maybe("promote", key.promote);
+  fields.maybe("promote_from", key.promote_from);
   fields.maybe("before", key.before);
   fields.maybe("current", key.current);
   fields.maybe("missing", key.missing);
@@ -134,12 +138,16 @@ std::string_view to_string(RunDocument::End end) {
   return "";
 }
 
+bool RunDocument::all_told() const {
+  return unheard.empty() && unheard_more == 0 &&
+         counts.ok + counts.gone + counts.done == counts.total;
+}
+
 bool RunDocument::whole() const {
   const bool keys_whole = std::all_of(keys.begin(), keys.end(), [](const RunKey& key) {
     return key.state == RunKey::State::kCurrent && key.missing.empty();
   });
-  return keys_whole && unheard.empty() && unheard_more == 0 &&
-         counts.ok + counts.gone + counts.done == counts.total;
+  return keys_whole && all_told();
 }
 
 bool RunDocument::has_token(std::string_view token) const {

@@ -45,20 +45,6 @@ ConsumerState state_of(RowState state) {
   return ConsumerState::kUnknown;
 }
 
-RotatedKey::State state_of(RunKey::State state) {
-  switch (state) {
-    case RunKey::State::kWaiting:
-      return RotatedKey::State::kWaiting;
-    case RunKey::State::kCurrent:
-      return RotatedKey::State::kCurrent;
-    case RunKey::State::kOverdue:
-      return RotatedKey::State::kOverdue;
-    case RunKey::State::kRefused:
-      break;
-  }
-  return RotatedKey::State::kRefused;
-}
-
 NotifyState state_of(RunDocument::Notice notice) {
   switch (notice) {
     case RunDocument::Notice::kNone:
@@ -90,6 +76,20 @@ ConsumerReport consumer_of(const RunDocument& run, const Sheet& sheet, const Row
 }
 
 }  // namespace
+
+RotatedKey::State state_of(RunKey::State state) {
+  switch (state) {
+    case RunKey::State::kWaiting:
+      return RotatedKey::State::kWaiting;
+    case RunKey::State::kCurrent:
+      return RotatedKey::State::kCurrent;
+    case RunKey::State::kOverdue:
+      return RotatedKey::State::kOverdue;
+    case RunKey::State::kRefused:
+      break;
+  }
+  return RotatedKey::State::kRefused;
+}
 
 RunReport report_of(const RunDocument& run, const Sheets& sheets, bool waits) {
   RunReport report;

@@ -10,6 +10,7 @@
 
 namespace keyfs {
 
+RotatedKey::State state_of(RunKey::State state);
 // `waits`: a retry of it was asked for, and nobody has begun it.
 RunReport report_of(const RunDocument& run, const Sheets& sheets, bool waits = false);
 // From the counts in the document, which lag behind the sheets by a moment.

@@ -3,12 +3,32 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/race.h"
+
 namespace keyfs {
 namespace {
 
 using namespace std::chrono_literals;
 
 constexpr Duration kAfterAnError = 2s;
+
+// Tickets of the run that is going on, which are looked at again once it has ended.
+void add_overdue(const RunDocument& run, std::vector<Ticket>& overdue) {
+  for (const RunKey& key : run.keys) {
+    const bool known = std::any_of(overdue.begin(), overdue.end(), [&](const Ticket& ticket) {
+      return ticket.token == key.token;
+    });
+    if (key.state != RunKey::State::kOverdue || known) continue;
+    Ticket ticket;
+    ticket.token = key.token;
+    ticket.kind = key.promote != 0 ? Ticket::Kind::kPromote : Ticket::Kind::kRotate;
+    ticket.id = key.id;
+    ticket.version = key.promote;
+    ticket.overdue_since = run.begun;
+    ticket.overdue_why = key.why;
+    overdue.push_back(std::move(ticket));
+  }
+}
 
 }  // namespace
 
@@ -20,12 +40,24 @@ Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure&
       random_(random),
       tenure_(tenure),
       changer_(changer),
-      notices_(notices),
       options_(std::move(options)),
+      announcer_(loop, board, log, tenure, notices),
       wake_(loop) {}
 
 Task<bool> Runner::work() {
+  announced_end_.clear();
+  TaskGroup<bool> tasks(loop_);
+  tasks.start(steps());
+  if (announcer_.tells()) tasks.start(announcer_.work());
+  while (!tasks.empty()) co_await tasks.next();
+  co_return true;
+}
+
+Task<bool> Runner::steps() {
   forget();
+  // What this host knew when it held the lock before is old.
+  listed_tickets_ = {};
+  told_overdue_.reset();
   for (;;) {
     Duration pause = kAfterAnError;
     {
@@ -69,8 +101,14 @@ void Runner::on_board(const std::string& name) {
 Runner::Status Runner::status() const {
   Status status;
   if (now_) status.run = now_->run;
-  if (run_) status.counts = run_->counts;
-  status.overdue = overdue_.size();
+  if (run_ && !status.run.empty()) {
+    status.document = *run_;
+    status.counts = run_->counts;
+  }
+  status.waiting = due_.size();
+  for (const auto& [token, overdue] : overdue_) status.overdue.push_back(overdue.ticket);
+  if (status.document) add_overdue(*status.document, status.overdue);
+  status.ended = ended_;
   return status;
 }
 
@@ -194,15 +232,9 @@ Task<Result<void>> Runner::take_over() {
   if (auto ok = co_await save(); !ok) co_return ok;
   if (!from_another || run_->state == RunDocument::State::kEnded) co_return Result<void>();
   log_.warn("this host goes on with a run of another", {{"run", run_->run}});
-  if (notices_ != nullptr) {
-    if (auto ok = co_await list_sheets(); !ok) co_return ok;
-    RunView seen = view();  // named: g++ 12
-    auto told = co_await notices_->taken_over(std::move(seen));
-    if (!told) {
-      log_.warn("the message about a takeover could not be sent",
-                {{"reason", told.error().message}});
-    }
-  }
+  if (!announcer_.tells()) co_return Result<void>();
+  if (auto ok = co_await list_sheets(); !ok) co_return ok;
+  announcer_.taken_over(view());
   co_return Result<void>();
 }
 

@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/rotation/announcer.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
 #include "fs/rotation/lock.h"
@@ -53,16 +54,8 @@ class KeyChanger {
  public:
   virtual ~KeyChanger() = default;
   virtual Task<Result<Promotion>> rotate(std::string id, std::string token) = 0;
-  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version) = 0;
-};
-
-// Tells people. At most once for each: what was begun when a host died is not told again.
-class RunNotices {
- public:
-  virtual ~RunNotices() = default;
-  virtual Task<Result<void>> ended(RunView run) = 0;
-  virtual Task<Result<void>> taken_over(RunView run) = 0;
-  virtual Task<Result<void>> stopped(RunView run) = 0;
+  virtual Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                          std::optional<uint32_t> only_from) = 0;
 };
 
 struct RunnerOptions {
@@ -80,6 +73,8 @@ struct RunnerOptions {
   Duration overdue_first = std::chrono::seconds(30);
   Duration overdue_most = std::chrono::minutes(10);
   Duration forget_hosts = std::chrono::hours(24 * 7);
+  // Keys whose old versions are retired by themselves, of which runs take note; null: none.
+  std::function<bool(const std::string& id)> retires;
   uint64_t keep_runs = 30;
 };
 
@@ -98,10 +93,15 @@ class Runner final : public FeedFollower {
   void on_pulse(const Pulse& pulse) override;
   void on_board(const std::string& name) override;
 
+  // Of the holder of the lock; what a former holder tells is old.
   struct Status {
-    std::string run;  // empty: none is going on, or another host runs it
+    std::string run;  // empty: none is going on
+    std::optional<RunDocument> document;  // of it, as last read or written
     RunCounts counts;
-    size_t overdue = 0;  // tickets
+    size_t waiting = 0;           // tickets that settle, or wait for the run to end
+    std::vector<Ticket> overdue;  // in the order of their tokens
+    // Runs that this daemon has ended, ever; a run that was begun again ends twice.
+    std::map<RunDocument::End, uint64_t> ended;
   };
   Status status() const;
 
@@ -118,11 +118,13 @@ class Runner final : public FeedFollower {
   static Duration list_sheets_every(size_t sheets);
 
   struct Overdue {
+    Ticket ticket;
     TimePoint next;
     unsigned tries = 0;
   };
 
   void forget();
+  Task<bool> steps();
   Task<Step> step();
   // The one that all writes pass.
   Result<void> may_act() const;
@@ -166,12 +168,12 @@ class Runner final : public FeedFollower {
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
-  Task<void> tell_of_stop();
   RunView view() const { return {*run_, sheets_}; }
   Task<Result<bool>> change_rows(std::string sheet, ChangeRow change);
 
   // runner_end.cc
   Task<Step> end_run();
+  Task<Result<void>> note_old_versions(RunDocument run);
   Task<Result<void>> clean_up();
 
   Loop& loop_;
@@ -180,8 +182,9 @@ class Runner final : public FeedFollower {
   Random& random_;
   const Tenure& tenure_;
   KeyChanger& changer_;
-  RunNotices* const notices_;
   const RunnerOptions options_;
+  Announcer announcer_;
+  std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
 
   // As last read or written.
@@ -199,6 +202,8 @@ class Runner final : public FeedFollower {
   TimePoint first_due_{};
   TimePoint last_due_{};
   std::map<std::string, Overdue> overdue_;
+  std::optional<size_t> told_overdue_;  // by the pulse
+  std::map<RunDocument::End, uint64_t> ended_;
 
   // Within one.
   bool announced_ = false;  // by the pulse

@@ -18,20 +18,27 @@ bool uses(const HostEntry& host, const RunDocument& run) {
 
 }  // namespace
 
-// Tells all hosts by the pulse what run is going on, and which records it has changed.
+// Tells all hosts by the pulse what run is going on, which records it has changed, and how much is
+// overdue.
 Task<Result<void>> Runner::announce() {
   PulseNews news;
   news.run = now_->run;
+  news.may_write = [this] { return may_act(); };
   if (run_) {
     for (const RunKey& key : run_->keys) {
       if (key.state == RunKey::State::kCurrent) news.changed.push_back(key.id);
     }
   }
+  // Before the tickets were looked at, what the pulse says is as good.
+  const size_t overdue = overdue_.size();
+  const bool known = listed_tickets_ != TimePoint{};
+  if (known) news.overdue = overdue;
   if (auto ok = may_act(); !ok) co_return ok;
   auto told =
       co_await tell_pulse(board_, loop_, random_, std::move(news), options_.pulse_shards, until());
   if (!told) co_return told;
   announced_ = true;
+  if (known) told_overdue_ = overdue;
   co_return Result<void>();
 }
 

@@ -31,6 +31,9 @@ Task<Runner::Step> Runner::idle() {
     auto began = co_await look_at_tickets();
     if (!began) co_return fail(began.error());
     if (*began) co_return Duration::zero();
+    if (told_overdue_ != overdue_.size()) {
+      if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
+    }
   }
   if (!due_.empty()) {
     const TimePoint quiet = last_due_ + options_.settle;
@@ -149,12 +152,14 @@ Task<Result<void>> Runner::begin_run(std::vector<TicketsSeen::Seen> tickets) {
   size_t bytes = 0;
   for (const auto& one : tickets) {
     const Ticket& ticket = one.ticket;
-    bytes += ticket.id.size() + ticket.token.size();
+    bytes += ticket.id.size() + ticket.token.size() + ticket.rotation.size();
     if (run.keys.size() == kMaxRunKeys || bytes > kMaxRunKeyBytes) break;
     RunKey key;
     key.id = ticket.id;
     key.token = ticket.token;
+    key.rotation = ticket.rotation;
     key.promote = ticket.kind == Ticket::Kind::kPromote ? ticket.version : 0;
+    key.promote_from = ticket.from;
     run.keys.push_back(std::move(key));
   }
   if (run.keys.empty()) co_return Result<void>();
@@ -213,6 +218,7 @@ Task<Result<bool>> Runner::retry_run(TicketsSeen::Seen seen) {
 // True: it is overdue no more, and its ticket says so.
 Task<Result<bool>> Runner::try_overdue(TicketsSeen::Seen seen) {
   Overdue& overdue = overdue_[seen.ticket.token];
+  overdue.ticket = seen.ticket;
   const Backoff backoff{options_.overdue_first, options_.overdue_most};
   if (overdue.next == TimePoint{}) overdue.next = loop_.now() + backoff.longest(0);
   if (loop_.now() < overdue.next) co_return false;
@@ -220,7 +226,9 @@ Task<Result<bool>> Runner::try_overdue(TicketsSeen::Seen seen) {
   RunKey key;
   key.id = seen.ticket.id;
   key.token = token;
+  key.rotation = seen.ticket.rotation;
   key.promote = seen.ticket.version;
+  key.promote_from = seen.ticket.from;
   if (auto ok = may_act(); !ok) co_return fail(ok.error());
   const auto changed = co_await change(key);
   const bool again = changed

@@ -40,8 +40,8 @@ bool may_be_done_later(Code code) {
 }
 
 Task<Result<Promotion>> Runner::change(const RunKey& key) {
-  if (key.promote != 0) return changer_.promote(key.id, key.promote);
-  return changer_.rotate(key.id, key.token);
+  if (key.promote != 0) return changer_.promote(key.id, key.promote, key.promote_from);
+  return changer_.rotate(key.id, key.rotation.empty() ? key.token : key.rotation);
 }
 
 Task<Runner::Step> Runner::rotate_keys() {

@@ -193,19 +193,11 @@ Task<Result<void>> Runner::look_for_stop() {
       run_->state = RunDocument::State::kStopping;
       run_->stop_why = "asked for by " + (one.ticket.by.empty() ? "somebody" : one.ticket.by);
       if (auto ok = co_await save(); !ok) co_return ok;
-      co_await tell_of_stop();
+      announcer_.stopped(view());
     }
     if (auto ok = co_await remove(one.document); !ok) co_return ok;
   }
   co_return Result<void>();
-}
-
-Task<void> Runner::tell_of_stop() {
-  if (notices_ == nullptr) co_return;
-  RunView seen = view();  // named: g++ 12
-  const auto told = co_await notices_->stopped(std::move(seen));
-  if (told) co_return;
-  log_.warn("the message about a stop could not be sent", {{"reason", told.error().message}});
 }
 
 Task<Runner::Step> Runner::tell() {
@@ -224,7 +216,7 @@ Task<Runner::Step> Runner::tell() {
       run_->stop_why = *why;
       run_->counts = count(sheets_);
       if (auto ok = co_await save(); !ok) co_return fail(ok.error());
-      co_await tell_of_stop();
+      announcer_.stopped(view());
     }
   }
   auto moved = run_->state == RunDocument::State::kStopping

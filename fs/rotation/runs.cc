@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "fs/rotation/retire_notes.h"
 #include "store/board_update.h"
 
 namespace keyfs {
@@ -114,12 +115,15 @@ Task<Result<size_t>> mark_done(Board& board, Loop& loop, std::string run, std::s
   }
   // What the run says of itself; while it is going on its runner does that.
   bool excused = false;
+  std::optional<RunDocument> said;
   const RunCounts counts = count(sheets);
   ChangeDocument tell = [&](const BoardDocument* there) -> Result<std::optional<std::string>> {
     excused = false;
+    said.reset();
     if (there == nullptr) return std::nullopt;
     auto document = parse_run(there->text);
     if (!document) return fail(document.error());
+    said = *document;
     const auto at_host = std::find(document->unheard.begin(), document->unheard.end(), consumer);
     if (at_host != document->unheard.end() && document->excused.size() < kMaxNamedHosts) {
       document->unheard.erase(at_host);
@@ -132,10 +136,19 @@ Task<Result<size_t>> mark_done(Board& board, Loop& loop, std::string run, std::s
       document->counts = counts;
       if (document->whole()) document->end = RunDocument::End::kComplete;
     }
+    said = *document;
     return to_text(*document);
   };
   auto told = co_await update_document(board, loop, run_name(run), std::move(tell), deadline);
   if (!told) co_return fail(told.error());
+  if (said && said->state == RunDocument::State::kEnded && said->all_told()) {
+    // Nobody may be left whom the old versions are kept for. If it cannot be noted, the holder of
+    // the lock finds it in the run.
+    std::function<bool(const std::string&)> all;
+    std::function<Result<void>()> freely;
+    (void)co_await note_retirement(board, loop, std::move(*said), std::move(all), std::move(freely),
+                                   deadline - loop.now());
+  }
   co_return marked + (excused ? 1 : 0);
 }
 

@@ -16,6 +16,8 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
 constexpr size_t kIdDigits = 32;  // of a hash: 128 bits
+// Records tell the second; half of it, for periods that are a few seconds, is nearest on average.
+constexpr milliseconds kHalfASecond{500};
 
 }  // namespace
 
@@ -58,7 +60,8 @@ bool Schedule::takes(const Record& record) {
   const Duration ahead = std::min(options_.ahead, period / 10);
   Due due;
   due.version = record.current;
-  due.at = due_at(record.id, record.current, *since, period) - duration_cast<milliseconds>(ahead);
+  due.at = due_at(record.id, record.current, *since + kHalfASecond, period) -
+           duration_cast<milliseconds>(ahead);
   keys_[record.id] = due;
   return false;  // there is nothing to change
 }
@@ -77,7 +80,7 @@ std::optional<WallTime> Schedule::next() const {
   return first;
 }
 
-Task<Result<size_t>> Schedule::put_due(size_t most) {
+Task<Result<size_t>> Schedule::put_due(size_t most, std::function<Result<void>()> may_write) {
   const WallTime now = loop_.clock().wall();
   std::vector<std::pair<WallTime, std::string>> ids;
   for (const auto& [id, due] : keys_) {
@@ -97,7 +100,7 @@ Task<Result<size_t>> Schedule::put_due(size_t most) {
     ticket.by = options_.by + " (rotate_every)";
     ticket.asked = to_rfc3339(now);
     auto done = co_await put_ticket(board_, loop_, random_, std::move(ticket),
-                                    options_.pulse_shards, loop_.now() + options_.call);
+                                    options_.pulse_shards, loop_.now() + options_.call, may_write);
     if (!done) co_return fail(done.error());
     if (const auto known = keys_.find(id); known != keys_.end()) known->second.asked = true;
     ++put;

@@ -64,8 +64,9 @@ class Schedule final : public RecordOperation {
   Task<void> apply(Record& record, TimePoint deadline) override;
   void finished(const std::string& id, const PassEnd& end) override;
 
-  // Puts the tickets that are due, at most `most`: how many.
-  Task<Result<size_t>> put_due(size_t most);
+  // Puts the tickets that are due, at most `most`: how many. `may_write`: asked right before each
+  // write; may be null.
+  Task<Result<size_t>> put_due(size_t most, std::function<Result<void>()> may_write = nullptr);
   // When the next one is due; nullopt: none that is known.
   std::optional<WallTime> next() const;
   size_t size() const { return keys_.size(); }

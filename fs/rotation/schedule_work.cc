@@ -28,6 +28,10 @@ Task<bool> ScheduleWork::work() {
   Pass pass(loop_, store_, log_, pass_options, nullptr, nullptr);
   const Duration scan_every =
       std::clamp(options.shortest / 20, options.scan_least, options.scan_most);
+  const std::function<Result<void>()> may_write = [this]() -> Result<void> {
+    if (tenure_.may_act()) return {};
+    return fail(Code::kUnavailable, "this host may not act for the others any more");
+  };
   TimePoint scan = loop_.now();
   for (;;) {
     if (loop_.now() >= scan) {
@@ -40,7 +44,7 @@ Task<bool> ScheduleWork::work() {
     }
     Duration pause = kLookEvery;
     if (tenure_.may_act()) {
-      const auto put = co_await schedule_.put_due(kMaxRunKeys);
+      const auto put = co_await schedule_.put_due(kMaxRunKeys, may_write);
       if (!put) {
         log_.warn("a rotation that is due could not be asked for, and will be again",
                   {{"reason", put.error().message}});

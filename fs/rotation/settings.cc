@@ -45,6 +45,8 @@ Result<RotationSettings> read_rotation_settings(const ConfigFile& file) {
   settings.run = in.boolean("run", settings.run);
   settings.settle = in.duration("settle", settings.settle, 0ms, 1h);
   settings.poll_every = in.duration("poll_every", settings.poll_every, 1s, 1h);
+  settings.pulse_shards =
+      static_cast<unsigned>(in.integer("pulse_shards", settings.pulse_shards, 1, 100));
   settings.parallel = static_cast<unsigned>(in.integer("parallel", settings.parallel, 1, 1000));
   settings.stop_after_percent = read_stop_after(in, settings.stop_after_percent);
   settings.webhook_file = in.string("webhook_file", "");
@@ -62,6 +64,7 @@ std::string rotation_settings_text(const RotationSettings& settings) {
   text += std::string("run = ") + yes(settings.run) + "\n";
   text += "settle = " + duration_text(settings.settle) + "\n";
   text += "poll_every = " + duration_text(settings.poll_every) + "\n";
+  text += "pulse_shards = " + std::to_string(settings.pulse_shards) + "\n";
   text += "parallel = " + std::to_string(settings.parallel) + "\n";
   text +=
       "stop_after = " +

@@ -21,7 +21,8 @@ struct RotationSettings {
   Milliseconds settle = std::chrono::seconds(30);  // tickets within this become one run
   // Where the store cannot announce changes: between two looks at the pulse, give or take a fifth.
   Milliseconds poll_every = std::chrono::seconds(30);
-  unsigned parallel = 1;  // hooks at once, in the last wave
+  unsigned pulse_shards = 1;  // copies of the pulse; the same on all hosts
+  unsigned parallel = 1;      // hooks at once, in the last wave
   // Of a run's consumers; failed, they stop it. None: a run goes on whatever fails.
   std::optional<unsigned> stop_after_percent = 20;
   std::string webhook_file;  // absolute; empty: nobody is told

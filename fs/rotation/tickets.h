@@ -6,6 +6,7 @@
 // valid.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,15 @@ namespace keyfs {
 // Puts a ticket, and tells in the pulse that there is one (its `shards` copies). True: put; false:
 // there is one with this token already. After an error that says "outcome unknown", and after one of
 // the pulse, put it again.
+// `may_write`: asked right before each write; may be null.
 Task<Result<bool>> put_ticket(Board& board, Loop& loop, Random& random, Ticket ticket,
-                              unsigned shards, TimePoint deadline);
+                              unsigned shards, TimePoint deadline,
+                              std::function<Result<void>()> may_write = nullptr);
+
+// What this ticket asks for was done meanwhile: if it is overdue, it is so no more, and the next run
+// takes it.
+Task<Result<void>> take_up_again(Board& board, Loop& loop, Random& random, std::string token,
+                                 unsigned shards, TimePoint deadline);
 
 struct TicketsSeen {
   struct Seen {

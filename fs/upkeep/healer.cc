@@ -134,12 +134,13 @@ Healer::Healer(Loop& loop, Store& store, Regions& regions, Log& log, HealOptions
       store_(store),
       regions_(regions),
       log_(log),
-      options_(options),
+      options_(std::move(options)),
       memory_(memory),
       notebook_(notebook),
-      pass_(loop, store, log, pass_options(options), memory, notebook),
-      pace_(loop),
-      next_scan_(loop.now() + options.first_scan) {}
+      pass_(loop, store, log, pass_options(options_), memory, notebook),
+      own_pace_(loop),
+      pace_(options_.pace != nullptr ? *options_.pace : own_pace_),
+      next_scan_(loop.now() + options_.first_scan) {}
 
 Task<Result<HealReport>> Healer::run_once(std::vector<std::string> ids, TimePoint deadline) {
   HealReport report;
@@ -353,12 +354,17 @@ Task<void> Healer::scan_all() {
   }
 }
 
+TimePoint Healer::next_scan() const {
+  return loop_.now() < next_scan_ || may_scan() ? next_scan_ : loop_.now() + options_.ask_every;
+}
+
 Task<void> Healer::run() {
   for (;;) {
     co_await work_off();
-    if (loop_.now() >= next_scan_) {
+    const TimePoint scan = next_scan();
+    if (loop_.now() >= scan) {
       co_await scan_all();
-    } else if (const TimePoint until = std::min(next_due(), next_scan_); until > loop_.now()) {
+    } else if (const TimePoint until = std::min(next_due(), scan); until > loop_.now()) {
       co_await wait_for_work(until);
     }
   }
@@ -370,6 +376,7 @@ Healer::Status Healer::status() const {
   status.healed = healed_;
   status.failed = failed_;
   status.last_scan = last_scan_;
+  status.scans = may_scan();
   return status;
 }
 

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -61,6 +62,13 @@ struct HealOptions {
   bool verify = false;
   // The pace of these unwraps; 0: as calls_per_second.
   double verify_calls_per_second = 0;
+  // Whether it is this host's to look through the whole store: of many hosts one does it. Asked when
+  // a scan is due, and each `ask_every` until it is; a scan that was begun goes to its end. Null: it
+  // is.
+  std::function<bool()> may_scan = nullptr;
+  Duration ask_every = std::chrono::seconds(10);
+  // Shared by all that works in the background, and outlives the healer; null: its own.
+  CallPace* pace = nullptr;
 };
 
 struct HealReport {
@@ -101,8 +109,8 @@ class Healer {
   // pass over every key takes as long as calls_per_second says.
   Task<Result<HealReport>> run_once(std::vector<std::string> ids, TimePoint deadline);
 
-  // The background task: works through what was noted, and occasionally scans the whole store.
-  // Never ends; spawn it.
+  // The background task: works through what was noted, and, where it may, occasionally scans the
+  // whole store. Never ends; spawn it.
   Task<void> run();
   // A record that lacks a region was seen, or (`suspect`) one with a wrap that is not right.
   void note_degraded(const std::string& id, bool suspect = false);
@@ -113,7 +121,8 @@ class Healer {
     size_t waiting = 0;   // keys known to be degraded
     uint64_t healed = 0;  // since start
     uint64_t failed = 0;
-    std::optional<WallTime> last_scan;
+    std::optional<WallTime> last_scan;  // by this host
+    bool scans = true;                  // whether it is this host's to scan the whole store now
   };
   Status status() const;
 
@@ -174,6 +183,9 @@ class Healer {
   void note_outage(const std::string& region, const Error& error);
   void postpone(const std::string& id, const Attempt& attempt);
   TimePoint next_due() const;
+  bool may_scan() const { return !options_.may_scan || options_.may_scan(); }
+  // When to scan; while that is another's to do, when to ask again.
+  TimePoint next_scan() const;
   // Waiting keys, ordered by when they are due, so that a new one costs no walk over the others.
   using Place = std::map<std::string, Waiting>::iterator;
   void set_due(Place place, TimePoint due);
@@ -187,7 +199,8 @@ class Healer {
   HostMemory* const memory_;
   Notebook* const notebook_;
   Pass pass_;
-  CallPace pace_;
+  CallPace own_pace_;
+  CallPace& pace_;
   std::map<std::string, Waiting> waiting_;
   std::set<std::pair<TimePoint, std::string_view>> by_due_;  // ids point into `waiting_`
   std::map<std::string, Outage> outages_;

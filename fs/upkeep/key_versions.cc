@@ -196,7 +196,8 @@ Task<Result<bool>> KeyVersions::may_make(const Record& record, std::string what)
   co_return true;
 }
 
-Task<Result<Promotion>> KeyVersions::promote(std::string id, uint32_t version) {
+Task<Result<Promotion>> KeyVersions::promote(std::string id, uint32_t version,
+                                             std::optional<uint32_t> only_from) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   const std::string what = "could not promote " + numbered(version) + " of key " + id;
   auto found = co_await records_.look_up(id, what, until());
@@ -204,6 +205,7 @@ Task<Result<Promotion>> KeyVersions::promote(std::string id, uint32_t version) {
   Added there;
   there.stored = std::move(*found);
   there.number = version;
+  there.only_from = only_from;
   co_return co_await bring_up(std::move(there), Way::kPromote, what);
 }
 
@@ -234,7 +236,9 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
                                      !version->second.promoted.empty());
     if (was_current && record.state != KeyState::kDeleted) {
       told.outcome = Outcome::kAlready;
-    } else if (way == Way::kRotate && newest_promoted(record) > number && !is_over) {
+    } else if ((way == Way::kRotate && newest_promoted(record) > number && !is_over) ||
+               (added.only_from && record.current != *added.only_from &&
+                record.state != KeyState::kDeleted)) {
       told.outcome = Outcome::kSuperseded;
     } else {
       auto may = check_may_promote(record, number);
@@ -280,6 +284,10 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
         if (!*replaced) continue;
         stored = std::move(**replaced);
       }
+    }
+    if (told.outcome == Outcome::kAlready || told.outcome == Outcome::kSuperseded) {
+      // What was not tested now: where the version that is current is not wrapped.
+      told.missing = WrapTests(regions_).missing(record, record.current, {});
     }
     auto untold = co_await records_.note(std::move(stored), true, until());
     told.not_noted = std::move(untold);

@@ -56,7 +56,7 @@ struct Promotion {
     kPromoted,    // it is current now
     kAlready,     // it had become current before
     kHeld,        // made and tested; promote() makes it current
-    kSuperseded,  // a higher version is current, by another rotation
+    kSuperseded,  // another version is current, by another rotation or promotion
     kNot,         // not_promoted says why
   };
   Outcome outcome = Outcome::kNot;
@@ -96,15 +96,21 @@ class KeyVersions {
   // the answer.
   Task<Result<Promotion>> rotate(RotateRequest request);
   // Makes `version` current, held or older. kInvalid also for one that is retired, destroyed or was
-  // never made. Also of a disabled key.
-  Task<Result<Promotion>> promote(std::string id, uint32_t version);
+  // never made. Also of a disabled key. `only_from`: nothing is done if another version is current
+  // (kSuperseded; kAlready if it is this one).
+  Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                  std::optional<uint32_t> only_from = std::nullopt);
   // Versions below `below` are refused, others are not. kInvalid also for one above current.
   Task<Result<MinChange>> retire(std::string id, uint32_t below);
+  // The same by itself, some time after a rotation: those below `current`, and kInvalid also if
+  // another version is current.
+  Task<Result<MinChange>> retire_old(std::string id, uint32_t current);
   // Removes the wraps of retired versions, for good. All or none: kInvalid if one of them is not
   // retired.
   Task<Result<Destruction>> destroy(std::string id, std::vector<uint32_t> versions);
 
  private:
+  Task<Result<MinChange>> set_min(std::string id, uint32_t below, bool only_if_current);
   enum class Way { kRotate, kHold, kPromote };
   // A version of a rotation, in the record.
   struct Added {
@@ -113,6 +119,7 @@ class KeyVersions {
     bool made = false;
     std::vector<RegionFailure> missing;
     std::optional<Error> not_noted;
+    std::optional<uint32_t> only_from;  // of a promotion
   };
 
   Task<Result<Added>> add(RotateRequest request, std::string what);

@@ -12,6 +12,14 @@ std::string named(uint32_t version) { return "version " + std::to_string(version
 }  // namespace
 
 Task<Result<MinChange>> KeyVersions::retire(std::string id, uint32_t below) {
+  return set_min(std::move(id), below, false);
+}
+
+Task<Result<MinChange>> KeyVersions::retire_old(std::string id, uint32_t current) {
+  return set_min(std::move(id), current, true);
+}
+
+Task<Result<MinChange>> KeyVersions::set_min(std::string id, uint32_t below, bool only_if_current) {
   if (auto ok = check_id(id); !ok) co_return fail(std::move(ok.error()));
   if (below == 0) co_return fail(Code::kInvalid, "versions are numbered from 1");
   const std::string what = "could not retire versions of key " + id;
@@ -26,6 +34,9 @@ Task<Result<MinChange>> KeyVersions::retire(std::string id, uint32_t below) {
                                       " is current, and stays readable; promote a higher one "
                                       "first (keyfs promote " +
                                       id + " N)");
+    }
+    if (only_if_current && below != record.current) {
+      return fail(Code::kInvalid, named(record.current) + " has become current meanwhile");
     }
     if (change.before == below) return false;
     record.min = below;

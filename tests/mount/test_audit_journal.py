@@ -123,8 +123,8 @@ def test_required_hands_nothing_out_while_the_journal_is_gone(launch, journal):
     with seen.within(5, "fifty reads"):
         for _ in range(51):
             assert seen.error_name(keyfs.read, "orders") == "EIO", "not one, though nobody has seen yet that it is gone"
-    assert "keys are not handed out (audit_required)" in keyfs.log()
-    assert "a key was not handed out, because its audit line can't be kept" in keyfs.log()
+    for line in ("keys are not handed out (audit_required)", "a key was not handed out, because its audit line can't be kept"):
+        eventually(lambda: line in keyfs.log(), what=f"the log's line: {line}")  # another thread writes it
     assert seen.status(keyfs)["audit"]["required"] is True
     journal.start()
     eventually(lambda: seen.error_name(keyfs.read, "orders") is None, what="the key again")

@@ -252,7 +252,7 @@ def test_no_file_that_it_writes_holds_a_key(launch, folder, masters):
     keyfs.cli("describe", *needles)
     keyfs.cli("disable", SECRETS[0])
     seen.error_name(keyfs.read, SECRETS[0])
-    for name in (".keyfs/status", ".keyfs/metrics"):
+    for name in (".keyfs/status", ".keyfs/metrics", ".keyfs/rotation"):
         (folder / os.path.basename(name)).write_bytes(keyfs.read(name))
     assert scan_files(folder, keyfs, {"a region's name": b"local-a.key"}), "the search reads these files"
     keep = {name: path.read_bytes() for name, path in masters.items()}

@@ -231,7 +231,7 @@ def test_a_recursive_grep_at_the_root_opens_each_key_once(rotated):
 
 def test_the_directory_is_for_all_and_its_files_for_admins(launch):
     keyfs = launch(policy={"*": {"read": f"uid:{APP}", "create": f"uid:{APP}"}})
-    assert sorted(os.listdir(keyfs.path(".keyfs"))) == ["base64", "hex", "metrics", "status", "version", "versions"]
+    assert sorted(os.listdir(keyfs.path(".keyfs"))) == ["base64", "hex", "metrics", "rotation", "status", "version", "versions"]
     done = run_as(APP, APP, [], ["sh", "-c", f"cd {keyfs.path('.keyfs')} && ls && ls versions hex base64 && cat hex/orders && cat status"])
     assert done.stdout.split()[:3] == ["base64", "hex", "versions"] and "Permission denied" in done.stderr
     assert os.stat(keyfs.path(".keyfs")).st_mode & 0o7777 == 0o555

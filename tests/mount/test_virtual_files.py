@@ -1,4 +1,4 @@
-""".keyfs/: status, metrics, version, for users in [admin]."""
+""".keyfs/: status, metrics, version, rotation, for users in [admin]."""
 import json
 import os
 import re
@@ -95,6 +95,23 @@ def test_histograms_add_up(launch):
             assert [v for _, v in buckets] == sorted(v for _, v in buckets)
 
 
+def test_rotation_tells_who_uses_which_key_and_who_runs_rotations(launch):
+    keyfs = launch()
+    keyfs.read("orders")
+    with open(keyfs.path("orders"), "rb"):
+        told = eventually(lambda: (found := json.loads(keyfs.read(".keyfs/rotation")))["consumers"] and found["is_holder"] and found,
+                          what="the daemon knows its consumer, and holds the lock")
+    mine = [one for one in told["consumers"] if one["uid"] == os.getuid()]
+    assert mine and all(one["keys"] == ["orders/1"] and one["sections"] == [] for one in mine), told
+    assert told["board"]["state"] == "there" and told["board"]["reason"] is None, told
+    assert told["holder"] == told["host"] and told["may_run"] and told["epoch"] >= 1, told
+    assert told["run"] is None and told["overdue"] == 0 and told["overdue_tickets"] == [] and told["openings_missed"] == 0, told
+    brief = seen.status(keyfs)["rotation"]
+    assert brief["board"] == "there" and brief["holder"] == told["host"] and brief["overdue"] == 0, brief
+    assert seen.total(keyfs, "keyfs_rotation_is_holder") == 1 and seen.total(keyfs, "keyfs_rotation_known_consumers") >= 1
+    assert seen.total(keyfs, "keyfs_rotation_runs_total") == 0 and seen.total(keyfs, "keyfs_rotation_overdue_keys") == 0
+
+
 def test_version(launch):
     keyfs = launch()
     text = keyfs.read(".keyfs/version").decode()
@@ -105,7 +122,7 @@ def test_version(launch):
 def test_their_sizes_are_those_of_what_is_read(launch):
     """cp and tail go by the size."""
     keyfs = launch()
-    for name in ("status", "metrics", "version"):
+    for name in ("status", "metrics", "version", "rotation"):
         path = keyfs.path(f".keyfs/{name}")
         assert os.stat(path).st_size > 0
         fd = os.open(path, os.O_RDONLY)
@@ -136,9 +153,9 @@ def test_only_admins_see_them(launch):
     keyfs = launch(policy={"*": {"read": "any", "create": "any"}}, admin={"admin": {"read": f"uid:{ADMIN}"}})
     with UserProcess(ADMIN, ADMIN) as admin, UserProcess(APP, APP) as app, UserProcess(0, 0) as root:
         assert json.loads(admin.read_file(keyfs.path(".keyfs/status")))
-        assert set(admin.listdir(keyfs.path(".keyfs"))) == {"status", "metrics", "version", "versions", "hex", "base64"}
+        assert set(admin.listdir(keyfs.path(".keyfs"))) == {"status", "metrics", "version", "rotation", "versions", "hex", "base64"}
         for other in (app, root):
-            for name in ("status", "metrics", "version"):
+            for name in ("status", "metrics", "version", "rotation"):
                 assert seen.error_name(other.read_file, keyfs.path(f".keyfs/{name}")) == "EACCES"
             assert set(other.listdir(keyfs.path(".keyfs"))) == {"versions", "hex", "base64"}
             assert ".keyfs" not in other.listdir(keyfs.mount)

@@ -27,8 +27,10 @@ class BoardTest : public ::testing::Test {
     return time_.loop.run_task(std::move(task));
   }
   TimePoint soon() { return time_.loop.now() + 10s; }
-  Result<Pulse> note(std::vector<std::string> ids, unsigned shards = 1) {
-    return run(note_changes(faulty_, time_.loop, random_, std::move(ids), shards, soon()));
+  Result<void> note(std::vector<std::string> ids, unsigned shards = 1) {
+    PulseNews news;
+    news.changed = std::move(ids);
+    return run(tell_pulse(faulty_, time_.loop, random_, std::move(news), shards, soon()));
   }
   Pulse pulse(unsigned shard = 0) {
     const auto found = run(board_.peek(pulse_name(shard), soon()));
@@ -186,6 +188,19 @@ TEST_F(BoardTest, a_pulse_keeps_what_rotation_has_put_into_it) {
   EXPECT_EQ(pulse().place, (PulsePlace{"life", 4}));
   EXPECT_EQ(pulse().tickets, 7u);
   EXPECT_EQ(pulse().run, "run-1");
+}
+
+TEST_F(BoardTest, hosts_are_spread_evenly_over_the_copies_and_stay_with_theirs) {
+  std::vector<int> hosts(5);
+  for (int i = 0; i < 1000; ++i) {
+    const std::string host = "web-" + std::to_string(i);
+    const unsigned shard = pulse_shard(host, 5);
+    ASSERT_LT(shard, 5u);
+    EXPECT_EQ(shard, pulse_shard(host, 5));
+    EXPECT_EQ(pulse_shard(host, 1), 0u);
+    ++hosts[shard];
+  }
+  for (const int here : hosts) EXPECT_NEAR(here, 200, 60);
 }
 
 TEST_F(BoardTest, a_change_is_noted_in_each_of_the_copies) {

@@ -8,8 +8,10 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "fs/cli/fake_runs.h"
 #include "fs/cli/rotation_watch.h"
 #include "fs/rotation/sample_report.h"
 #include "support/fake_time.h"
@@ -17,67 +19,9 @@
 namespace keyfs {
 namespace {
 
+using testing::FakeRuns;
 using testing::sample_report;
 using Verb = RotationArguments::Verb;
-
-// Runs in memory, the newest last. A look at the newest may change it.
-class FakeRuns final : public RunDesk {
- public:
-  explicit FakeRuns(Loop& loop) : loop_(loop) {}
-
-  std::vector<RunReport> runs;
-  std::function<void(RunReport&)> on_look;
-  std::optional<Error> error;  // of everything
-  RunChange change{RunChange::Outcome::kDone, "r7", 1};
-  std::vector<std::string> asked;
-
-  Task<Result<Page>> list(std::string after, size_t limit, TimePoint) override {
-    if (error) co_return fail(*error);
-    Page page;
-    bool begun = after.empty();
-    for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-      if (begun && page.runs.size() < limit) {
-        page.runs.push_back(run->summary());
-      } else if (begun) {
-        page.next = page.runs.back().run;
-        break;
-      }
-      begun = begun || run->run == after;
-    }
-    co_return page;
-  }
-  Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) override {
-    EXPECT_GT(deadline, loop_.now());
-    ++looks;
-    if (error) co_return fail(*error);
-    for (auto found = runs.rbegin(); found != runs.rend(); ++found) {
-      if (!run.empty() && found->run != run) continue;
-      if (on_look) on_look(*found);
-      co_return std::optional<RunReport>(*found);
-    }
-    co_return std::optional<RunReport>();
-  }
-  Task<Result<std::optional<RunChange>>> retry(std::string run, std::string by,
-                                               TimePoint) override {
-    asked.push_back("retry " + run + " by " + by);
-    co_return std::optional<RunChange>(change);
-  }
-  Task<Result<std::optional<RunChange>>> mark_done(std::string run, std::string consumer,
-                                                   std::string host, std::string by,
-                                                   TimePoint) override {
-    asked.push_back("done " + run + " [" + consumer + "] [" + host + "] by " + by);
-    co_return std::optional<RunChange>(change);
-  }
-  Task<Result<std::optional<RunChange>>> stop(std::string run, std::string by, TimePoint) override {
-    asked.push_back("stop " + run + " by " + by);
-    co_return std::optional<RunChange>(change);
-  }
-
-  int looks = 0;
-
- private:
-  Loop& loop_;
-};
 
 class RotationCommand : public ::testing::Test {
  protected:
@@ -93,6 +37,7 @@ class RotationCommand : public ::testing::Test {
                              runs_,
                              std::chrono::seconds(10),
                              "alice",
+                             std::chrono::minutes(2),
                              columns_,
                              [this](const std::vector<std::string>& keys, const char* verb) {
                                const bool may = keys != std::vector<std::string>{"secret"};
@@ -354,6 +299,66 @@ TEST_F(RotationCommand, retry_with_watch_follows_the_run_that_does_it_again) {
   EXPECT_TRUE(said("1 consumer will be told again, in run r8\n")) << out_.str();
   EXPECT_TRUE(said("app-50 on host-1: failed: exit status 1\n")) << out_.str();
   EXPECT_TRUE(said("run r8: in part")) << out_.str();
+}
+
+TEST_F(RotationCommand, watch_without_a_run_waits_for_the_one_that_was_asked_for) {
+  runs_.runs = {sample_report(1)};
+  runs_.runs[0].run = "r8";
+  runs_.tickets = 1;
+  RunReport next = sample_report(2, {2});
+  next.run = "r9";
+  time_.loop.spawn([](FakeRuns& runs, Loop& loop, RunReport report) -> Task<void> {
+    co_await loop.sleep_for(std::chrono::seconds(30));
+    runs.runs.push_back(std::move(report));
+  }(runs_, time_.loop, next));
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(said("waiting for a host to run it\n")) << out_.str();
+  EXPECT_TRUE(said("run r9: in part")) << out_.str();
+  EXPECT_FALSE(said("run r8")) << out_.str();
+  // Nothing is asked for: what the newest has come to.
+  runs_.tickets = 0;
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(said("run r9: in part")) << out_.str();
+}
+
+TEST_F(RotationCommand, watch_ends_when_no_host_runs_rotations) {
+  runs_.tickets = 1;
+  runs_.never_held();
+  const TimePoint begin = time_.loop.now();
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(complained("no host runs rotations")) << err_.str();
+  EXPECT_LE(time_.loop.now() - begin, 2 * HolderWatch::kNobody);
+
+  let_it_run(3);
+  runs_.on_look = nullptr;
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(complained("no host runs rotations")) << err_.str();
+}
+
+TEST_F(RotationCommand, watch_gives_a_holder_that_died_the_time_to_be_replaced) {
+  let_it_run(3);
+  const auto step = runs_.on_look;
+  int looks = 0;
+  runs_.alive = false;
+  runs_.on_look = [&, step](RunReport& now) {
+    ++looks;
+    if (looks == 90) runs_.alive = true;
+    if (looks >= 90) step(now);
+  };
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kDone) << err_.str();
+
+  let_it_run(3);
+  runs_.on_look = nullptr;
+  runs_.alive = false;
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(complained("no host runs rotations any more (the last was host-1)")) << err_.str();
+}
+
+TEST_F(RotationCommand, retry_of_a_run_with_a_silent_host_says_that_it_is_asked_again) {
+  runs_.runs = {sample_report(65)};
+  runs_.change = {RunChange::Outcome::kDone, "r7", 0};
+  EXPECT_EQ(run(Verb::kRetry), ExitCode::kDone);
+  EXPECT_EQ(out_.str(), "the hosts that were not heard from are asked again\n");
 }
 
 TEST(ProgressBar, fits_into_its_line_however_narrow) {

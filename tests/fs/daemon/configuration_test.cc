@@ -202,6 +202,10 @@ TEST_F(EmbeddedTest, what_a_reload_does_not_take_over_is_named) {
   EXPECT_TRUE(needs_restart(before, before).empty());
   const auto policy = read("fresh_for = 60s\n", "path = /a\n[keys *]\nread = uid:2\n");
   EXPECT_TRUE(needs_restart(before, policy).empty());
+  const auto consumer = read("fresh_for = 60s\n",
+                             "path = /a\n[keys *]\nread = uid:1\n[consumer web]\n"
+                             "match = uid:1\nrefresh = signal:HUP\n");
+  EXPECT_TRUE(needs_restart(before, consumer).empty());
   const auto all = read("log_level = debug\n", "path = /b\nkeep = 1\n[keys *]\nread = uid:1\n");
   EXPECT_EQ(needs_restart(before, all),
             (std::vector<std::string>{"fresh_for", "log_level", "[store] path", "[store] keep"}));

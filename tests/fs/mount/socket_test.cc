@@ -43,6 +43,7 @@ class SocketTest : public ::testing::Test {
     std::array<int, 2> ends{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
     kernel_ = ends[0];
+    daemons_ = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 0);
     const timeval patience{30, 0};
     ASSERT_EQ(::setsockopt(kernel_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
     auto session = FuseSession::over_socket(ends[1], side_->ops, side_->log.log());
@@ -62,6 +63,7 @@ class SocketTest : public ::testing::Test {
   void TearDown() override {
     side_.reset();
     ::close(kernel_);
+    ::close(daemons_);
   }
 
   uint64_t send(uint32_t opcode, uint64_t node, const void* body, size_t size, uint32_t uid = 0,
@@ -126,6 +128,15 @@ class SocketTest : public ::testing::Test {
     request.lock_owner = 42;
     return call(FUSE_READ, node, &request, sizeof request, 0);
   }
+  // From now on no answer comes through until clear() was called.
+  void clog() {
+    const char byte = 0;
+    while (::send(daemons_, &byte, 1, MSG_DONTWAIT) == 1) ++junk_;
+  }
+  void clear() {
+    std::array<char, 4096> message{};
+    for (; junk_ > 0; --junk_) ::recv(kernel_, message.data(), message.size(), 0);
+  }
   bool silent() {
     char byte = 0;
     return ::recv(kernel_, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0;
@@ -133,6 +144,8 @@ class SocketTest : public ::testing::Test {
 
   std::unique_ptr<FuseSide> side_;
   int kernel_ = -1;
+  int daemons_ = -1;  // the daemon's end, once more
+  size_t junk_ = 0;
   uint64_t next_ = 0;
   uint64_t taken_ = 0;  // of what the kernel offered
   std::vector<Reply> notices_;
@@ -190,6 +203,30 @@ TEST_F(SocketTest, reads_are_exact_at_every_offset) {
   EXPECT_EQ(read(node, handle, 10, 100).text(), "");
   EXPECT_EQ(read(node, handle, uint64_t{1} << 62, 100).text(), "");
   EXPECT_EQ(read(node, handle, 0, 0).text(), "");
+}
+
+// Else a thread that loses the processor once its caller has the answer keeps a key in memory that
+// may be revoked by then.
+TEST_F(SocketTest, an_answer_on_its_way_keeps_no_key_in_memory) {
+  const uint64_t node = node_of("app-a");
+  const uint64_t handle = open(node, 1001).as<fuse_open_out>().fh;
+  const KeyRef entry = side_->cache.find("app-a");
+  const Counter& answered = side_->metrics.counter(
+      "keyfs_opens_total", "Opens of keys, by outcome.", {{"outcome", "cache"}});
+  const uint64_t before = answered.value();
+  const auto mine = side_->cache.held(*entry);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  clog();
+  fuse_open_in request{};
+  const uint64_t unique = send(FUSE_OPEN, node, &request, sizeof request, 1001);
+  const auto settled = [&] { return answered.value() > before && mine.use_count() == 3; };
+  while (!settled() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_GT(answered.value(), before);
+  EXPECT_EQ(mine.use_count(), 3) << "the cache's, the backend's and this test's";
+  clear();
+  const Reply reply = receive();
+  EXPECT_EQ(reply.unique, unique);
+  EXPECT_EQ(reply.as<fuse_open_out>().fh, handle);
 }
 
 TEST_F(SocketTest, open_refuses_before_anything_is_fetched) {

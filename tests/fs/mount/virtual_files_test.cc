@@ -78,6 +78,7 @@ TEST_F(VirtualFilesTest, status_tells_what_is_configured_and_what_is_held) {
   EXPECT_EQ(told["replica"], nullptr);
   EXPECT_EQ(told["audit"]["on"], false);
   EXPECT_EQ(told["healer"]["last_scan"], nullptr);
+  EXPECT_EQ(told["healer"]["scans"], true);
 }
 
 TEST_F(VirtualFilesTest, status_shows_a_region_that_fails_and_why) {
@@ -100,6 +101,40 @@ TEST_F(VirtualFilesTest, status_shows_a_region_that_fails_and_why) {
     EXPECT_TRUE(region["last_error_at"].is_string());
   }
   EXPECT_TRUE(seen);
+}
+
+TEST_F(VirtualFilesTest, status_tells_of_rotation_what_an_operator_must_see) {
+  EXPECT_TRUE(status()["rotation"].is_null());  // of a daemon that takes no part in it
+  VirtualFiles others;
+  RotationBrief brief;
+  bool sampled = false;
+  StatusParts parts{
+      "1.2.3",          "/mnt/keys", "sqlite",        world.time.clock, daemon.arena,
+      daemon.cache,     policy,      *daemon.keyring, *daemon.regions,  nullptr,
+      daemon.no_memory, healer,      audit,           world.log.log(),  [this] { return mount; }};
+  parts.rotation = [&] { return brief; };
+  parts.sample = [&] { sampled = true; };
+  add_virtual_files(others, metrics, parts);
+  const auto told = [&] {
+    return json::parse(others.at(others.find("status")).render(), nullptr, false)["rotation"];
+  };
+  EXPECT_TRUE(told()["overdue"].is_null());  // not known
+  brief.board = "there";
+  brief.holder = "web-1";
+  brief.overdue = 2;
+  brief.overdue_keys = {"orders", "tls-a"};
+  brief.overdue_reason = "wrapped in 1 of 2 required regions";
+  EXPECT_EQ(told(), json({{"board", "there"},
+                          {"board_reason", nullptr},
+                          {"holder", "web-1"},
+                          {"is_holder", false},
+                          {"run", nullptr},
+                          {"overdue", 2},
+                          {"overdue_keys", {"orders", "tls-a"}},
+                          {"overdue_reason", "wrapped in 1 of 2 required regions"}}));
+  EXPECT_FALSE(sampled);
+  others.at(others.find("metrics")).render();
+  EXPECT_TRUE(sampled);
 }
 
 TEST_F(VirtualFilesTest, gauges_are_set_when_they_are_looked_at) {

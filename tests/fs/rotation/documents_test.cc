@@ -29,6 +29,8 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   ticket.by = "alice";
   ticket.overdue_since = "2026-11-22T03:46:00Z";
   ticket.overdue_why = "regions are out";
+  ticket.from = 0;
+  ticket.rotation = "round-5";
   EXPECT_EQ(*parse_ticket(to_text(ticket)), ticket);
 
   RunDocument run;
@@ -41,6 +43,8 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   RunKey key;
   key.id = "orders";
   key.token = "t1";
+  key.rotation = "round-5";
+  key.promote_from = 0;
   key.state = RunKey::State::kCurrent;
   key.before = 1;
   key.current = 2;
@@ -80,6 +84,7 @@ TEST(RotationDocuments, the_largest_fit_on_the_board) {
     key.token = std::string(255, 't');
     bytes += key.id.size() + key.token.size();
     key.promote = key.before = key.current = 4'000'000'000;
+    key.promote_from = 4'000'000'000;
     key.state = RunKey::State::kOverdue;
     key.missing = std::vector<std::string>(20, "ap-southeast-1");
     key.why = std::string(5000, '"');

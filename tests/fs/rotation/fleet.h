@@ -23,6 +23,7 @@
 #include "fs/rotation/rotation.h"
 #include "fs/rotation/runs.h"
 #include "fs/rotation/tickets.h"
+#include "fs/upkeep/call_pace.h"
 #include "support/fake_clock.h"
 #include "support/fake_random.h"
 #include "support/log_capture.h"
@@ -72,7 +73,7 @@ class SimHost final : public HostConsumers,
     auto options = options_.rotation;
     options.host = name;
     options.run = may_run;
-    RotationParts parts{*this, *this, *this, *this, this, this, nullptr};
+    RotationParts parts{*this, *this, *this, *this, this, this, also};
     auto made = Rotation::make(loop, board, log.log(), random, parts, options);
     ASSERT_TRUE(made);
     rotation = std::move(*made);
@@ -143,6 +144,7 @@ class SimHost final : public HostConsumers,
     co_return outcome;
   }
   Task<Result<Promotion>> rotate(std::string id, std::string token) override {
+    if (calls_per_second > 0) co_await pace.take(kCallsToRotate, calls_per_second);
     co_await loop.sleep_for(20ms);
     SimKey& key = shared_.keys[id];
     if (key.error) co_return fail(*key.error);
@@ -164,9 +166,16 @@ class SimHost final : public HostConsumers,
     co_await loop.sleep_for(20ms);
     co_return promotion;
   }
-  Task<Result<Promotion>> promote(std::string id, uint32_t version) override {
+  Task<Result<Promotion>> promote(std::string id, uint32_t version,
+                                  std::optional<uint32_t> only_from) override {
     co_await loop.sleep_for(20ms);
     Promotion promotion;
+    if (only_from && shared_.keys[id].current != *only_from) {
+      promotion.outcome = Promotion::Outcome::kSuperseded;
+      promotion.version = version;
+      promotion.before = promotion.current = shared_.keys[id].current;
+      co_return promotion;
+    }
     promotion.outcome = Promotion::Outcome::kPromoted;
     promotion.before = shared_.keys[id].current;
     promotion.version = promotion.current = shared_.keys[id].current = version;
@@ -210,17 +219,33 @@ class SimHost final : public HostConsumers,
   std::vector<std::string> changed;  // records that the feed told of
   int gaps = 0;
   std::unique_ptr<Rotation> rotation;
+  RunLock::Work also = nullptr;  // what it does as the holder, from its start on
   bool frozen = false;
+  // Of the regions: each of three wraps a new version and unwraps it.
+  static constexpr size_t kCallsToRotate = 6;
+  CallPace pace{loop};
+  double calls_per_second = 0;  // 0: no limit
 
  private:
   Task<Result<void>> note(std::string text) {
-    co_await loop.sleep_for(10ms);
+    co_await loop.sleep_for(shared_.message_takes);
     shared_.notices.push_back(std::move(text));
     co_return Result<void>();
   }
 
   Shared& shared_;
   const FleetOptions options_;
+};
+
+// The lock as a host has it, for what is made before it has one.
+class HostTenure final : public Tenure {
+ public:
+  explicit HostTenure(const SimHost& host) : host_(host) {}
+  uint64_t epoch() const override { return host_.rotation->lock()->epoch(); }
+  bool may_act() const override { return host_.holds(); }
+
+ private:
+  const SimHost& host_;
 };
 
 class Fleet {
@@ -289,6 +314,10 @@ class Fleet {
     const auto put_it =
         ask(put_ticket(cli_.board, cli_.loop, cli_.random, ticket, 1, cli_.loop.now() + 10s));
     EXPECT_TRUE(put_it) << put_it.error().message;
+  }
+  Result<void> take_up_again(const std::string& token) {
+    return ask(
+        keyfs::take_up_again(cli_.board, cli_.loop, cli_.random, token, 1, cli_.loop.now() + 10s));
   }
   void rotate(const std::string& id, const std::string& token) {
     Ticket ticket;

@@ -86,7 +86,8 @@ struct Shared {
   std::list<std::shared_ptr<Watcher>> watchers;
   int peeks = 0;
   int lists = 0;
-  std::vector<std::string> notices;  // "ended run-00000001 complete"
+  std::vector<std::string> notices;
+  Duration message_takes = 10ms;  // of each notice  // "ended run-00000001 complete"
   std::vector<std::string> stale;    // hooks that were run where the old version was served
 };
 
@@ -105,9 +106,11 @@ class HostBoard final : public Board {
   Duration slow = 2ms;
   std::map<std::string, BoardDocument> old;          // what peek gives instead
   std::function<void(const std::string&)> on_write;  // right before it is sent
+  std::function<void(const std::string&)> on_read;   // right before it is carried out
 
   Task<Result<std::optional<BoardDocument>>> get(std::string name, TimePoint deadline) override {
     if (auto ok = co_await suffer(); !ok) co_return fail(ok.error());
+    if (on_read) on_read(name);
     auto got = co_await real_.get(std::move(name), deadline + 1h);
     co_await loop_.sleep_for(slow);
     co_return got;
@@ -142,6 +145,7 @@ class HostBoard final : public Board {
                                TimePoint deadline) override {
     ++shared_.lists;
     if (auto ok = co_await suffer(); !ok) co_return fail(ok.error());
+    if (on_read) on_read(prefix);
     co_return co_await real_.list(std::move(prefix), std::move(after), limit, deadline + 1h);
   }
   bool can_watch() const override { return watches_; }

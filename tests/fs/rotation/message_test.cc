@@ -69,13 +69,6 @@ TEST(Message, what_others_wrote_can_neither_mention_nor_link) {
       << text;
 }
 
-TEST(Message, what_a_hook_wrote_is_never_in_it) {
-  RunReport report = sample_report(1, {1});
-  report.consumers[0].output = "hunter2";
-  EXPECT_FALSE(has(message_of_end(report), "hunter2"));
-  EXPECT_FALSE(has(message_of_stop(report), "hunter2"));
-}
-
 TEST(Message, has_3000_characters_at_most_and_still_says_how_many_and_what_next) {
   RunReport report = sample_report(1000);
   for (auto& consumer : report.consumers) {

@@ -122,21 +122,6 @@ TEST(Report, a_list_of_runs_has_what_the_design_names) {
   }
 }
 
-TEST(Report, what_hooks_wrote_is_shown_only_to_who_asks) {
-  RunReport report = sample_report(3, {2});
-  report.consumers[1].output = "cannot reload: hunter2\nsecond line\n";
-  EXPECT_EQ(to_text(report).find("hunter2"), std::string::npos);
-  EXPECT_EQ(to_json(report).dump().find("hunter2"), std::string::npos);
-  const ReportParts with{.output = true};
-  EXPECT_NE(to_text(report, with)
-                .find("output of app-2 on host-1\n  cannot reload: hunter2\n"
-                      "  second line\n"),
-            std::string::npos)
-      << to_text(report, with);
-  EXPECT_EQ(to_json(report, with)["consumers"][1]["output"],
-            "cannot reload: hunter2\nsecond line\n");
-}
-
 TEST(Report, text_begins_with_what_somebody_has_to_look_at) {
   RunReport report = sample_report(3, {2});
   report.not_heard_from = {"web-7", "web-9"};
@@ -166,11 +151,10 @@ TEST(Report, text_begins_with_what_somebody_has_to_look_at) {
 }
 
 TEST(Report, text_may_leave_out_those_that_are_well) {
-  const std::string text =
-      to_text(sample_report(65, {50}), {.output = false, .every_consumer = false});
+  const std::string text = to_text(sample_report(65, {50}), {.every_consumer = false});
   EXPECT_NE(text.find("app-50"), std::string::npos);
   EXPECT_EQ(text.find("app-49"), std::string::npos);
-  const std::string well = to_text(sample_report(65), {.output = false, .every_consumer = false});
+  const std::string well = to_text(sample_report(65), {.every_consumer = false});
   EXPECT_EQ(well.find("CONSUMER"), std::string::npos) << well;
 }
 
@@ -178,10 +162,9 @@ TEST(Report, text_from_others_is_safe_for_a_terminal) {
   RunReport report = sample_report(1, {1});
   report.consumers[0].consumer = "a\x1b[31m\nb";
   report.consumers[0].reason = "x\r\x1b]0;title\x07";
-  report.consumers[0].output = "\x1b[2Jgone";
   report.stopped = "\x1b[5m";
   report.not_heard_from = {"h\n1"};
-  const std::string text = to_text(report, {.output = true});
+  const std::string text = to_text(report);
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_EQ(text.find('\r'), std::string::npos);
   EXPECT_NE(text.find("a?[31m?b"), std::string::npos);

@@ -105,7 +105,7 @@ TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
   EXPECT_EQ(fleet.shared.hooks.back().consumer, "c50");
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
   EXPECT_EQ(fleet.run(kFirst)->run.counts.failed, 1u);
-  EXPECT_EQ(fleet.shared.notices.size(), 2u);
+  EXPECT_TRUE(fleet.until([&] { return fleet.shared.notices.size() == 2; }, 1min));
 
   EXPECT_EQ(fleet.mark(kFirst, "c50"), 1u);
   EXPECT_EQ(fleet.run(kFirst)->run.end, RunDocument::End::kComplete);
@@ -114,6 +114,26 @@ TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
   fleet.pass(5min);
   EXPECT_EQ(fleet.shared.hooks.size(), 66u);
   EXPECT_EQ(fleet.run(kFirst)->run.end, RunDocument::End::kComplete);
+}
+
+TEST(Run, a_webhook_that_hangs_delays_no_run) {
+  Fleet fleet;
+  const auto hosts = start_hosts(fleet, 2);
+  spread(hosts, 4, {"a", "b"});
+  fleet.shared.message_takes = 20min;
+  start_all(hosts);
+  fleet.pass(30s);
+  fleet.rotate("a", "ta");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(fleet.peek(kFirst)->notice, RunDocument::Notice::kSending);
+  fleet.rotate("b", "tb");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kSecond); }, 3min));
+  EXPECT_TRUE(fleet.shared.notices.empty());
+  fleet.pass(1h);
+  EXPECT_EQ(fleet.shared.notices, (std::vector<std::string>{"ended run-00000001 complete",
+                                                            "ended run-00000002 complete"}));
+  EXPECT_EQ(fleet.peek(kFirst)->notice, RunDocument::Notice::kSent);
+  EXPECT_EQ(fleet.peek(kSecond)->notice, RunDocument::Notice::kSent);
 }
 
 TEST(Run, a_retry_that_succeeds_makes_the_run_complete) {
@@ -154,6 +174,7 @@ TEST(Run, many_failures_in_a_row_stop_it_and_the_rest_is_not_tried) {
   EXPECT_EQ(run->counts.failed, 5u);
   EXPECT_EQ(run->counts.not_tried, 60u);
   EXPECT_EQ(fleet.shared.hooks.size(), 5u);
+  fleet.pass(1s);
   EXPECT_EQ(fleet.shared.notices,
             (std::vector<std::string>{"stopped run-00000001", "ended run-00000001 stopped"}));
 }

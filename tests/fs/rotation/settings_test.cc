@@ -24,6 +24,7 @@ TEST(RotationSettings, defaults_are_those_of_the_manual) {
   EXPECT_TRUE(settings->run);
   EXPECT_EQ(settings->settle, 30s);
   EXPECT_EQ(settings->poll_every, 30s);
+  EXPECT_EQ(settings->pulse_shards, 1u);
   EXPECT_EQ(settings->parallel, 1u);
   EXPECT_EQ(settings->stop_after_percent, 20u);
   EXPECT_EQ(settings->webhook_file, "");
@@ -31,13 +32,15 @@ TEST(RotationSettings, defaults_are_those_of_the_manual) {
 
 TEST(RotationSettings, every_key_is_read_and_told_back) {
   const std::string text =
-      "[rotation]\nrun = no\nsettle = 5s\npoll_every = 10s\nparallel = 8\nstop_after = 50%\n"
+      "[rotation]\nrun = no\nsettle = 5s\npoll_every = 10s\npulse_shards = 3\nparallel = "
+      "8\nstop_after = 50%\n"
       "webhook_file = /etc/keyfs/webhook\n";
   const auto settings = read(text);
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_FALSE(settings->run);
   EXPECT_EQ(settings->settle, 5s);
   EXPECT_EQ(settings->poll_every, 10s);
+  EXPECT_EQ(settings->pulse_shards, 3u);
   EXPECT_EQ(settings->parallel, 8u);
   EXPECT_EQ(settings->stop_after_percent, 50u);
   EXPECT_EQ(settings->webhook_file, "/etc/keyfs/webhook");
@@ -109,7 +112,7 @@ std::string plus(const std::string& value, int64_t more) {
 
 TEST(RotationSettings, bounds_are_those_of_the_manual) {
   const auto numbers = numbers_of_the_manual();
-  EXPECT_EQ(numbers.size(), 4u) << "a setting came or went: look whether its bounds are told";
+  EXPECT_EQ(numbers.size(), 5u) << "a setting came or went: look whether its bounds are told";
   for (const auto& [name, entry] : numbers) {
     std::smatch bounds;
     ASSERT_TRUE(

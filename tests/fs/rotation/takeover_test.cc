@@ -53,6 +53,7 @@ TEST(Takeover, another_host_goes_on_within_40_s_when_the_runner_is_killed) {
   EXPECT_EQ(fleet.shared.hooks.size(), 65u);
   expect_each_told_once(fleet);
   EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  fleet.pass(1s);
   EXPECT_EQ(fleet.shared.notices,
             (std::vector<std::string>{"taken over run-00000001", "ended run-00000001 complete"}));
 }

@@ -14,7 +14,6 @@
 
 #include "fs/rotation/documents.h"
 #include "fs/rotation/sheet.h"
-#include "support/memory_board.h"
 #include "support/tiny_server.h"
 
 namespace keyfs {
@@ -36,13 +35,13 @@ class WebhookNoticesTest : public ::testing::Test {
     Webhook::Times times;
     times.pauses = {10ms, 20ms};
     webhook_ = std::make_unique<Webhook>(*client_, file(), times);
-    notices_ = std::make_unique<WebhookNotices>(loop_, board_, *webhook_);
+    notices_ = std::make_unique<WebhookNotices>(*webhook_);
   }
   ~WebhookNoticesTest() override { std::filesystem::remove_all(folder_); }
 
   std::string file() const { return folder_ + "/webhook"; }
   // With nginx on host-1, which has failed.
-  RunDocument run() {
+  RunView run() {
     RunDocument run;
     run.run = run_of(7);
     run.holder = "host-1";
@@ -63,9 +62,7 @@ class WebhookNoticesTest : public ::testing::Test {
     row.state = RowState::kFailed;
     row.why = "exit status 1";
     sheet.rows.push_back(row);
-    EXPECT_TRUE(documents_->write(sheet_name(run.run, "host-1", 0), to_text(sheet), "").done);
-    EXPECT_TRUE(documents_->write(run_name(run.run), to_text(run), "").done);
-    return run;
+    return {run, {{sheet_name(run.run, "host-1", 0), {sheet, "1"}}}};
   }
   std::vector<std::string> texts() {
     std::lock_guard lock(mutex_);
@@ -94,14 +91,12 @@ class WebhookNoticesTest : public ::testing::Test {
   SystemClock clock_;
   CurlPoller poller_{curl_};
   Loop loop_{clock_, poller_};
-  std::shared_ptr<MemoryDocuments> documents_ = std::make_shared<MemoryDocuments>();
-  MemoryBoard board_{loop_, documents_};
   std::unique_ptr<HttpClient> client_;
   std::unique_ptr<Webhook> webhook_;
   std::unique_ptr<WebhookNotices> notices_;
 };
 
-TEST_F(WebhookNoticesTest, the_message_about_an_end_names_who_failed_as_the_board_has_it) {
+TEST_F(WebhookNoticesTest, the_message_about_an_end_names_who_failed) {
   const auto told = loop_.run_task(notices_->ended(run()));
   ASSERT_TRUE(told) << told.error().message;
   ASSERT_EQ(texts().size(), 1u);
@@ -112,12 +107,12 @@ TEST_F(WebhookNoticesTest, the_message_about_an_end_names_who_failed_as_the_boar
 }
 
 TEST_F(WebhookNoticesTest, takeovers_and_stops_have_a_message_each) {
-  RunDocument now = run();
-  now.state = RunDocument::State::kTelling;
-  now.takeovers = {"host-1 -> host-2"};
+  RunView now = run();
+  now.run.state = RunDocument::State::kTelling;
+  now.run.takeovers = {"host-1 -> host-2"};
   ASSERT_TRUE(loop_.run_task(notices_->taken_over(now)));
-  now.state = RunDocument::State::kStopping;
-  now.stop_why = "5 in a row failed";
+  now.run.state = RunDocument::State::kStopping;
+  now.run.stop_why = "5 in a row failed";
   ASSERT_TRUE(loop_.run_task(notices_->stopped(now)));
   ASSERT_EQ(texts().size(), 2u);
   EXPECT_NE(texts()[0].find("was taken over"), std::string::npos) << texts()[0];

@@ -216,6 +216,47 @@ TEST_F(HealerTest, calls_are_spread_over_time) {
   EXPECT_GE(now() - begin, 9s);
 }
 
+TEST_F(HealerTest, a_host_that_may_not_scan_works_off_what_it_has_seen_and_scans_once_it_may) {
+  make_degraded("orders");
+  make_degraded("bills");
+  bool mine = false;
+  HealOptions options;
+  options.may_scan = [&mine] { return mine; };
+  Nurse nurse(world, options);
+  nurse.start();
+  nurse.healer.note_degraded("orders");
+  nurse.healer.note_recovered("c");
+  wait(10h);
+  EXPECT_EQ(wraps("orders"), 3u);
+  EXPECT_EQ(wraps("bills"), 2u);
+  EXPECT_EQ(nurse.daemon.store.calls.list, 0);
+  EXPECT_FALSE(nurse.healer.status().scans);
+  EXPECT_FALSE(nurse.healer.status().last_scan);
+  mine = true;
+  wait(20s);
+  EXPECT_EQ(wraps("bills"), 3u);
+  EXPECT_EQ(nurse.daemon.store.calls.list, 1);
+  EXPECT_TRUE(nurse.healer.status().scans);
+  EXPECT_TRUE(nurse.healer.status().last_scan);
+}
+
+TEST_F(HealerTest, its_pace_is_shared_with_others) {
+  for (int i = 0; i < 5; ++i) make_degraded("key" + std::to_string(i));
+  CallPace pace(world.time.loop);
+  HealOptions options;
+  options.calls_per_second = 2;
+  options.pace = &pace;
+  Nurse nurse(world, options);
+  const auto others = [](CallPace& all) -> Task<bool> {
+    co_await all.take(20, 2);
+    co_return true;
+  };
+  world.time.loop.run_task(others(pace));
+  const TimePoint begin = now();
+  EXPECT_EQ(nurse.heal().healed, 5u);
+  EXPECT_GE(now() - begin, 14s);
+}
+
 TEST_F(HealerTest, a_note_wakes_it) {
   make_degraded("orders");
   Nurse nurse(world);

@@ -91,6 +91,33 @@ TEST_F(KeyVersionsTest, an_older_version_becomes_current_only_by_promote) {
   EXPECT_EQ(orders().current, 1u);
 }
 
+TEST_F(KeyVersionsTest, a_promotion_from_another_version_does_nothing_and_tells_what_is_current) {
+  ASSERT_TRUE(rotate("t1"));
+  const Record before = orders();
+  for (const uint32_t from : {0u, 1u, 7u}) {
+    const auto told = run(host.versions.promote("orders", 1, from));
+    ASSERT_TRUE(told) << told.error().message;
+    EXPECT_EQ(told->outcome, Outcome::kSuperseded);
+    EXPECT_EQ(told->current, 2u);
+    EXPECT_EQ(run(host.versions.promote("orders", 2, from))->outcome, Outcome::kAlready);
+  }
+  // Also where that version is none any more.
+  EXPECT_EQ(run(host.versions.promote("orders", 9, 0))->outcome, Outcome::kSuperseded);
+  EXPECT_EQ(orders(), before);
+  EXPECT_EQ(run(host.versions.promote("orders", 1, 2))->outcome, Outcome::kPromoted);
+  EXPECT_EQ(orders().current, 1u);
+}
+
+TEST_F(KeyVersionsTest, what_was_done_already_tells_where_it_is_not_wrapped) {
+  host.daemon.region[2]->fail_with(Code::kUnavailable, "is down");
+  ASSERT_TRUE(rotate("t1"));
+  const auto again = rotate("t1");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->outcome, Outcome::kAlready);
+  ASSERT_EQ(again->missing.size(), 1u);
+  EXPECT_EQ(again->missing[0].region, "c");
+}
+
 TEST_F(KeyVersionsTest, a_rotation_that_comes_late_never_lowers_current) {
   ASSERT_TRUE(rotate("t1", true));
   ASSERT_TRUE(rotate("t2"));
