@@ -16,5 +16,5 @@ def test_keys_are_rotated_without_a_board_and_only_wait_takes_offence(launch, aw
     assert waited.returncode == cli.FAILED and "version 3 is current now" in waited.stdout, waited
     assert keyfs.cli("promote", "orders", "2").returncode == cli.DONE
     assert keyfs.cli("promote", "--wait", "orders", "1").returncode == cli.FAILED
-    listed = keyfs.cli("rotation", "list")
+    listed = cli.run("rotation", "list", *keyfs.source, env=keyfs.env)
     assert listed.returncode == cli.FAILED and f"there is no table {table}-board" in listed.stderr

@@ -37,13 +37,17 @@ def told(done):
     return done.returncode, {key["id"]: key for key in answer["keys"]}, answer.get("runs")
 
 
+def described(fleet, ident):
+    return json.loads(fleet.cli("describe", "--json", ident).stdout)["keys"][0]
+
+
 def current(fleet, ident):
-    return json.loads(fleet.asked.cli("describe", "--json", ident).stdout)["keys"][0]["current"]
+    return described(fleet, ident)["current"]
 
 
 def test_it_waits_until_the_consumer_has_taken_the_new_version(fleet):
     before = current(fleet, "first")
-    code, keys, runs = told(fleet.asked.cli("rotate", "--wait", "--json", "first", timeout=100))
+    code, keys, runs = told(fleet.cli("rotate", "--wait", "--json", "first", timeout=100))
     key = keys["first"]
     assert code == DONE and key["told"] == "complete" and key["ticket"] and key["run"] == runs[0]["run"] == fleet.newest()
     assert (key["outcome"], key["current"]) == ("promoted", before + 1)
@@ -54,67 +58,86 @@ def test_it_waits_until_the_consumer_has_taken_the_new_version(fleet):
 
 def test_without_wait_it_says_how_to_follow_the_run_and_that_waits_for_it(fleet):
     before = fleet.newest()
-    done = fleet.asked.cli("rotate", "first")
+    done = fleet.cli("rotate", "first")
     assert done.returncode == DONE and done.stdout.splitlines()[1:] == [FOLLOW] and done.stderr == "", done
-    shown = fleet.asked.cli("rotation", "show", "--watch", timeout=100)
+    shown = fleet.cli("rotation", "show", "--watch", timeout=100)
     assert shown.returncode == DONE and fleet.newest() > before and f"run {fleet.newest()}: complete" in shown.stdout, shown
 
 
 def test_a_consumer_that_fails_makes_it_3_and_is_named(fleet):
     fleet.hooks.behave("fail", "app-001")
-    done = fleet.asked.cli("rotate", "--wait", "second", timeout=100)
+    done = fleet.cli("rotate", "--wait", "second", timeout=100)
     assert done.returncode == PARTIAL and "app-001" in done.stdout and "in part" in done.stdout, done
     fleet.hooks.all_well()
-    assert fleet.asked.cli("rotation", "retry", "--wait", fleet.newest(), timeout=100).returncode == DONE
+    assert fleet.cli("rotation", "retry", "--wait", fleet.newest(), timeout=100).returncode == DONE
 
 
 def test_of_a_promotion_consumers_are_told_as_well(fleet):
-    assert fleet.asked.cli("rotate", "--wait", "first", timeout=100).returncode == DONE
+    assert fleet.cli("rotate", "--wait", "first", timeout=100).returncode == DONE
     now = current(fleet, "first")
-    code, keys, runs = told(fleet.asked.cli("promote", "--wait", "--json", "first", str(now - 1), timeout=100))
+    code, keys, runs = told(fleet.cli("promote", "--wait", "--json", "first", str(now - 1), timeout=100))
     assert code == DONE and keys["first"]["told"] == "complete" and current(fleet, "first") == now - 1
     assert [key["version"] for key in runs[0]["keys"]] == [now - 1]
 
 
 def test_a_promotion_is_not_made_again_by_the_run_that_tells_of_it(fleet):
-    start = current(fleet, "first")
-    assert fleet.asked.cli("rotate", "first").returncode == DONE
-    assert fleet.asked.cli("promote", "first", str(start)).returncode == DONE
-    done = fleet.asked.cli("rotate", "--wait", "first", timeout=100)
+    start, made = current(fleet, "first"), len(described(fleet, "first")["versions"])
+    assert fleet.cli("rotate", "first").returncode == DONE
+    assert fleet.cli("promote", "first", str(start)).returncode == DONE
+    done = fleet.cli("rotate", "--wait", "first", timeout=100)
     assert done.returncode == DONE, done
-    assert current(fleet, "first") == start + 2
+    assert current(fleet, "first") == made + 2
 
 
 def test_one_token_for_two_keys_is_a_ticket_of_each(fleet):
-    code, keys, runs = told(fleet.asked.cli("rotate", "--wait", "--json", "--token", "friday", "first", "second", timeout=100))
+    code, keys, runs = told(fleet.cli("rotate", "--wait", "--json", "--token", "friday", "first", "second", timeout=100))
     assert code == DONE and len({key["ticket"] for key in keys.values()}) == 2
     assert {consumer["consumer"]: consumer["state"] for one in runs for consumer in one["consumers"]} == {"app-000": "ok", "app-001": "ok"}
     versions = [current(fleet, ident) for ident in ("first", "second")]
-    code, keys, _ = told(fleet.asked.cli("rotate", "--wait", "--json", "--token", "friday", "first", "second", timeout=100))
+    code, keys, _ = told(fleet.cli("rotate", "--wait", "--json", "--token", "friday", "first", "second", timeout=100))
     assert code == DONE and [key["outcome"] for key in keys.values()] == ["already", "already"]
     assert [current(fleet, ident) for ident in ("first", "second")] == versions
 
 
 def test_what_this_host_cannot_do_a_host_that_can_does(fleet):
-    """The daemon has its masters in memory."""
-    before, sections = current(fleet, "lonely"), open(fleet.asked.config_file).read()
-    away = [line.split(" = ")[1] for line in sections.splitlines() if line.startswith("key_file")][1:]
+    before = current(fleet, "lonely")
+    with open(fleet.asked.config_file) as f:
+        parts = f.read().split("key_file = ")
+    blind = f"{fleet.asked.config_file}.blind"  # a host that lacks the masters of two regions
+    with open(blind, "w") as f:
+        f.write("key_file = ".join(parts[:2]) + "".join("key_file = /nonexistent" + part for part in parts[2:]))
+    done = run("rotate", "-c", blind, "--wait", "--json", "lonely")
+    code, keys, _ = told(done)
+    assert keys["lonely"]["error"] and "it is overdue" in done.stderr
+    assert (code, keys["lonely"]["told"], current(fleet, "lonely")) == (DONE, "complete", before + 1)
+    # This host does not know that it is done.
+    assert told(fleet.cli("rotate", "--json", "lonely"))[1]["lonely"]["outcome"] == "already"
+
+
+def test_what_no_host_can_do_is_overdue_and_told_of_once_it_is_done_by_hand(fleet):
+    before = current(fleet, "lonely")
+    with open(fleet.asked.config_file) as f:
+        away = [line.split(" = ")[1].strip() for line in f if line.startswith("key_file")][1:]
     for path in away:
         os.rename(path, f"{path}.away")
     try:
-        done = fleet.asked.cli("rotate", "--wait", "--json", "lonely", timeout=100)
+        done = fleet.cli("rotate", "--wait", "--json", "lonely", timeout=100)
     finally:
         for path in away:
             os.rename(f"{path}.away", path)
     code, keys, _ = told(done)
-    assert keys["lonely"]["error"] and "it is overdue" in done.stderr
-    assert (code, keys["lonely"]["told"], current(fleet, "lonely")) == (DONE, "complete", before + 1)
+    assert (code, keys["lonely"]["told"], current(fleet, "lonely")) == (PARTIAL, "overdue", before)
+    assert "key lonely is overdue: " in done.stderr and "overdue" in fleet.board.document("tickets", keys["lonely"]["ticket"])
+    again = fleet.cli("rotate", "--wait", "--json", "lonely", timeout=100)
+    code, later, _ = told(again)
+    assert (code, later["lonely"]["told"], current(fleet, "lonely")) == (DONE, "complete", before + 1), again
+    assert later["lonely"]["ticket"] == keys["lonely"]["ticket"] and not fleet.board.documents("tickets")
 
 
 def test_a_held_version_is_told_to_nobody(fleet):
-    code, keys, _ = told(fleet.asked.cli("rotate", "--hold", "--json", "lonely"))
+    code, keys, _ = told(fleet.cli("rotate", "--hold", "--json", "lonely"))
     assert code == DONE and keys["lonely"]["ticket"] is None and not fleet.board.documents("tickets")
-    assert error_of(fleet.asked.cli("rotate", "--hold", "--wait", "lonely"), USAGE)
+    assert error_of(fleet.cli("rotate", "--hold", "--wait", "lonely"), USAGE)
 
 
 # -- without a daemon

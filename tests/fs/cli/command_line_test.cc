@@ -57,6 +57,14 @@ TEST(CommandLine, the_verbs_of_a_state_differ) {
   }
 }
 
+TEST(CommandLine, a_command_waits_for_the_consumers_only_if_it_is_told_to) {
+  EXPECT_FALSE(std::get<RotateArguments>(parse({"rotate", "a"})->command).wait);
+  EXPECT_TRUE(std::get<RotateArguments>(parse({"rotate", "--wait", "a"})->command).wait);
+  EXPECT_FALSE(std::get<PromoteArguments>(parse({"promote", "a", "2"})->command).wait);
+  EXPECT_TRUE(std::get<PromoteArguments>(parse({"promote", "--wait", "a", "2"})->command).wait);
+  EXPECT_FALSE(parse({"rotate", "--hold", "--wait", "a"})) << "a held version is told to nobody";
+}
+
 TEST(CommandLine, versions_are_numbers_from_1) {
   const auto rotate = parse({"rotate", "--hold", "--token", "t1", "a", "b"});
   ASSERT_TRUE(rotate) << rotate.error().message;
