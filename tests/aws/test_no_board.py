@@ -18,3 +18,12 @@ def test_keys_are_rotated_without_a_board_and_only_wait_takes_offence(launch, aw
     assert keyfs.cli("promote", "--wait", "orders", "1").returncode == cli.FAILED
     listed = cli.run("rotation", "list", *keyfs.source, env=keyfs.env)
     assert listed.returncode == cli.FAILED and f"there is no table {table}-board" in listed.stderr
+
+
+def test_a_key_is_disabled_without_a_board_and_others_hear_of_it_in_their_own_time(launch, aws, table):
+    aws.regions[0].dynamodb_direct("DeleteTable", TableName=f"{table}-board")
+    keyfs = launch()
+    keyfs.read("orders")
+    done = keyfs.cli("disable", "orders")
+    assert done.returncode == cli.DONE and "orders: disabled" in done.stdout, done
+    assert "other hosts were not told of this change: they hear of it within fresh_for" in done.stderr, done
