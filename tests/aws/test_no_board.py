@@ -41,3 +41,12 @@ def test_a_board_that_does_not_answer_is_waited_for_once_and_the_same_command_ag
     assert done.returncode == cli.DONE and [(key["outcome"], key["current"]) for key in keys] == [("already", 2)] * 3, done
     assert all(key["ticket"] for key in keys)
     assert json.loads(keyfs.cli("rotate", "--json", "orders").stdout)["keys"][0]["current"] == 3, "that one is over"
+
+
+def test_a_key_is_disabled_without_a_board_and_others_hear_of_it_in_their_own_time(launch, aws, table):
+    aws.regions[0].dynamodb_direct("DeleteTable", TableName=f"{table}-board")
+    keyfs = launch()
+    keyfs.read("orders")
+    done = keyfs.cli("disable", "orders")
+    assert done.returncode == cli.DONE and "orders: disabled" in done.stdout, done
+    assert "other hosts were not told of this change: they hear of it within fresh_for" in done.stderr, done
