@@ -132,13 +132,14 @@ class Fleet:
     """Running hosts on one store. The first one runs rotations until it is silent. A context manager.
 
     board: boards.Board of the store. sections: the common configuration, env: the daemons' environment. rotation: entries of [rotation]. keys: further ones, which no
-    consumer has. own(n): more sections of host n. asked: on which host commands are given."""
+    consumer has. own(n): more sections of host n. asked: on which host commands are given.
+    patient: it is entered once its consumers are known to all."""
 
-    def __init__(self, folder, board, sections, env=None, hosts=4, consumers=(), rotation=None, keys=(), own=lambda n: {}, asked=0):
+    def __init__(self, folder, board, sections, env=None, hosts=4, consumers=(), rotation=None, keys=(), own=lambda n: {}, asked=0, patient=True):
         self.folder, self.board, self.consumers = str(folder), board, {x.name: x for x in consumers}
         self.hooks = Hooks(os.path.join(self.folder, "hooks"))
         self.keys = sorted({key for x in consumers for key in x.keys} | set(keys))
-        self._asked = asked
+        self._asked, self._patient = asked, patient
         self._processes, self._opened = {}, os.path.join(self.folder, "opened")
         self.hosts = [self._host(n, {**sections, "rotation": rotation or {}, **own(n)}, env) for n in range(hosts)]
 
@@ -162,8 +163,13 @@ class Fleet:
             host.await_up()
         for n in range(len(self.hosts)):
             self.start_consumers(n)
-        eventually(self.known, 60, "all hosts with consumers are listed on the board", every=0.05)
+        if self._patient:
+            self.await_known()
         return self
+
+    def await_known(self):
+        """A run waits for those hosts with consumers that are listed on the board."""
+        eventually(self.known, 60, "all hosts with consumers are listed on the board", every=0.05)
 
     def start_consumers(self, n):
         those = [{"name": x.name, "uid": x.uid, "keys": x.keys} for x in self.consumers.values() if x.host == n]

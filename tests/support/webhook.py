@@ -8,14 +8,16 @@ class Webhook:
     """url is what webhook_file names. answer: the status of its answers. A context manager."""
 
     def __init__(self):
-        self.bodies, self.answer = [], 200
+        self.bodies, self.all, self.answer = [], [], 200
         webhook = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self):
-                webhook.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                webhook.all.append(body)
+                webhook.bodies.append(body)
                 self.send_response(webhook.answer)
                 self.send_header("Content-Length", "2")
                 self.end_headers()
@@ -33,6 +35,10 @@ class Webhook:
         """The messages so far, or those that name this run."""
         texts = [json.loads(body)["text"] for body in list(self.bodies)]
         return [text for text in texts if run is None or f"run {run} " in text]
+
+    def forget(self):
+        """`all` keeps them."""
+        self.bodies.clear()
 
     def close(self):
         self._server.shutdown()
