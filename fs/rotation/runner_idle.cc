@@ -46,6 +46,8 @@ Task<Runner::Step> Runner::idle() {
     co_return std::max<Duration>(1ms,
                                  std::min(while_settling, std::min(quiet, latest) - loop_.now()));
   }
+  // A ticket that was overdue is one like others now; nobody else tells of it.
+  if (tickets_dirty_) co_return Duration::zero();
   Duration pause = options_.list_every;
   for (const auto& [token, overdue] : overdue_) {
     pause = std::min(pause, std::max<Duration>(1ms, overdue.next - loop_.now()));

@@ -217,7 +217,7 @@ def test_a_consumer_is_told_by_a_signal_and_one_that_has_ended_is_gone(fleet_of)
 
 def test_with_one_of_three_regions_out_keys_are_rotated_and_the_gap_is_told(fleet_of, request):
     fleet, aws = fleet_of("dynamodb"), request.getfixturevalue("aws_parts")
-    aws.regions[2].kms.link("refuse")
+    aws.regions[2].kms.link("cut")
     try:
         outcome = fleet.run("rotate", "--wait", "few", code=PARTIAL)
     finally:
@@ -233,7 +233,7 @@ def test_with_two_of_three_regions_out_the_old_version_stays_and_the_rotation_is
     fleet, aws = fleet_of("dynamodb"), request.getfixturevalue("aws_parts")
     last, before, key = fleet.newest(), number_of(fleet, "few"), fleet.hosts[1].read("few")
     for region in aws.regions[1:]:
-        region.kms.link("refuse")
+        region.kms.link("cut")
     try:
         fleet.rotate("few", codes=(FAILED,))
         eventually(lambda: any("overdue" in x for x in fleet.board.documents("tickets").values()), 60, "the rotation is overdue", every=0.05)
@@ -262,7 +262,7 @@ def test_hosts_with_nothing_to_do_look_at_the_pulse_once_per_poll_every_and_list
 
 def check_idle(aws, fleet, poll_every, seconds):
     home = aws.regions[0].dynamodb
-    counted = home.fault("delay", seconds=0, op="GetItem", about='"pulse"')
+    counted = home.fault("delay", seconds=0, op="GetItem", about='"pulse-0"')
     for region in aws.regions:
         region.dynamodb.reset_stats()
     time.sleep(seconds)  # in which nothing happens
@@ -276,7 +276,7 @@ def check_idle(aws, fleet, poll_every, seconds):
 def test_each_key_is_rotated_once_per_period_within_a_tenth_and_at_the_pace_of_background_work(request, tmp_path_factory):
     keys, period, rate = [f"timed-{n:02}" for n in range(20)], 10, 100
     policy = {"timed-*": {"read": "any", "create": "uid:0", "admin": "uid:0", "rotate_every": f"{period}s"}}
-    with running("sqlite", request, tmp_path_factory, rotation={"settle": "300ms"}, policy=policy, keyfs={"background_calls_per_second": rate}, hosts=2) as fleet:
+    with running("sqlite", request, tmp_path_factory, rotation={"settle": "0s"}, policy=policy, keyfs={"background_calls_per_second": rate}, hosts=2) as fleet:
         begin, calls, changes = time.monotonic(), sum(map(seen.region_calls, fleet.hosts)), {}
         for key in keys:
             fleet.hosts[1].read(key)

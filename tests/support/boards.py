@@ -9,7 +9,7 @@ import time
 
 from .etcd_client import EtcdError, b64
 
-PARTS = ("run", "runs", "rows", "tickets", "hosts", "pulse", "retire")
+PARTS = ("run", "runs", "rows", "tickets", "hosts", "pulse-0", "retire")
 
 
 class Board:

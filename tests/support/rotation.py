@@ -259,7 +259,7 @@ class Fleet:
     def reset(self):
         """For the next test."""
         self.hooks.all_well()
-        eventually(self.quiet, 60, "no run goes on, or will")
+        self._eventually(self.quiet, 60, "no run goes on, or will")
 
     def report(self, run=None):
         done = self.cli("rotation", "show", *([run] if run else []), "--json")
@@ -271,6 +271,14 @@ class Fleet:
         done = self.cli("rotation", "list", "--json")
         assert done.returncode == 0, done
         return json.loads(done.stdout)["runs"]
+
+    def _eventually(self, check, timeout, what):
+        """A failure tells what is on the board."""
+        try:
+            eventually(check, timeout, what, every=0.05)
+        except AssertionError as e:
+            board = "\n".join(f"{part}: {self.board.texts(part)}" for part in ("run", "tickets", "runs", "rows"))
+            raise AssertionError(f"{e}\n{board[-6000:]}\n{self.logs()[-6000:]}") from None
 
     def logs(self):
         return "\n".join(x.log() for x in self.hosts)
@@ -311,7 +319,7 @@ class Fleet:
 
     def await_end(self, after, timeout=100):
         """Of the run that follows the run `after`."""
-        eventually(lambda: self.newest() > after and self.over(), timeout, f"a run after {after!r} ends", every=0.05)
+        self._eventually(lambda: self.newest() > after and self.over(), timeout, f"a run after {after!r} ends")
         return self.outcome(self.newest())
 
 

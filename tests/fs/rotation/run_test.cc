@@ -298,6 +298,23 @@ TEST(Run, a_key_that_cannot_be_rotated_now_is_overdue_and_done_by_itself_later) 
   EXPECT_FALSE(fleet.shared.documents->find("tickets/ta"));
 }
 
+TEST(Run, where_nothing_is_announced_what_was_overdue_is_told_at_once_too) {
+  FleetOptions options;
+  options.watches = false;
+  Fleet fleet(options);
+  const auto hosts = start_hosts(fleet, 2);
+  spread(hosts, 4, {"a"});
+  fleet.shared.keys["a"].error = Error(Code::kUnavailable, "wrapped in 1 of 2 required regions");
+  start_all(hosts);
+  fleet.pass(30s);
+  fleet.rotate("a", "ta");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  fleet.shared.keys["a"].error.reset();
+  fleet.pass(3min);
+  EXPECT_TRUE(fleet.ended(kSecond));
+  EXPECT_EQ(fleet.shared.hooks.size(), 4u);
+}
+
 TEST(Run, a_key_that_cannot_be_rotated_at_all_is_refused_and_its_ticket_removed) {
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 2);
