@@ -269,7 +269,7 @@ def test_with_two_of_three_regions_out_the_old_version_stays_and_the_rotation_is
 
 
 @pytest.mark.timeout(120 + IDLE_SECONDS)
-def test_hosts_with_nothing_to_do_look_at_the_pulse_once_per_poll_every_and_list_nothing(fleet_of, request, tmp_path_factory):
+def test_hosts_with_nothing_to_do_look_at_the_pulse_once_per_poll_every_and_only_one_lists_keys(fleet_of, request, tmp_path_factory):
     """Four hosts, each second; KEYFS_TEST_IDLE_SECONDS=600: twenty, each 30 seconds."""
     aws = request.getfixturevalue("aws_parts")
     if IDLE_SECONDS:
@@ -290,26 +290,26 @@ def check_idle(aws, fleet, poll_every, seconds):
         proxy.clear(fault)
     wanted = len(fleet.hosts) * seconds / poll_every
     assert 0.8 * wanted <= looks <= 1.2 * wanted, f"{looks} looks at the pulse, {wanted:.0f} wanted"
-    assert [proxy.calls("Scan") for proxy in tables] == [0] * len(tables)
+    assert sum(proxy.calls("Scan") for proxy in tables) <= 1, "a pass of the one that runs rotations"
 
 
 @pytest.mark.timeout(120 + 10 * PERIODS)
 def test_each_key_is_rotated_once_per_period_within_a_tenth_and_at_the_pace_of_background_work(request, tmp_path_factory):
-    keys, period, rate = [f"timed-{n:02}" for n in range(20)], 10, 100
+    keys, period, rate = [f"timed-{n:02}" for n in range(20)], 10, 500
     policy = {"timed-*": {"read": "any", "create": "uid:0", "admin": "uid:0", "rotate_every": f"{period}s"}}
-    with running("sqlite", request, tmp_path_factory, rotation={"settle": "0s"}, policy=policy, keyfs={"background_calls_per_second": rate}, hosts=2) as fleet:
+    with running("etcd", request, tmp_path_factory, rotation={"settle": "0s"}, policy=policy, keyfs={"background_calls_per_second": rate}, hosts=2) as fleet:
         begin, calls, changes = time.monotonic(), sum(map(seen.region_calls, fleet.hosts)), {}
         for key in keys:
             fleet.hosts[1].read(key)
             changes[key] = [time.monotonic()]
 
         def rotated():
-            for key, record in seen.records(fleet.board.path).items():
-                if record["current"] == len(changes[key]) + 1:
+            for key in keys:
+                if int(os.readlink(fleet.hosts[1].path(f".keyfs/versions/{key}/current"))) == len(changes[key]) + 1:
                     changes[key].append(time.monotonic())
             return min(map(len, changes.values())) > PERIODS
 
-        eventually(rotated, (PERIODS + 1) * period + 5, "each key was rotated")
+        eventually(rotated, (PERIODS + 1) * period + 5, "each key was rotated", every=0.05)
         for key, times in changes.items():
             for earlier, later in zip(times, times[1:]):
                 assert 0.9 * period - 1 <= later - earlier <= 1.1 * period, (key, times)
