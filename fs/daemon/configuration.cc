@@ -185,7 +185,9 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
   if (!policy) return fail(policy.error());
   auto consumers = ConsumerRules::load(*file, names);
   if (!consumers) return fail(consumers.error());
-  return Configuration{std::move(*file), std::move(*settings), std::move(*rotation),
+  return Configuration{std::move(*file),
+                       std::move(*settings),
+                       std::move(*rotation),
                        std::move(*policy),
                        source.embedded.empty() ? "" : absolute_path(source.embedded),
                        std::move(*consumers)};

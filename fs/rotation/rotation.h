@@ -21,9 +21,9 @@
 namespace keyfs {
 
 struct RotationOptions {
-  std::string host;  // is_host_name(); no other daemon of the fleet has it
-  bool run = true;   // this host may run rotations
-  FeedOptions feed;  // its shard is set by host and runner.pulse_shards
+  std::string host;      // is_host_name(); no other daemon of the fleet has it
+  bool run = true;       // this host may run rotations
+  FeedOptions feed;      // its shard is set by host and runner.pulse_shards
   AgentOptions agent;    // its host, life and poll_every are set by the others
   LockOptions lock;      // the same
   RunnerOptions runner;  // the same

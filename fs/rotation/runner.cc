@@ -15,9 +15,8 @@ constexpr Duration kAfterAnError = 2s;
 // Tickets of the run that is going on, which are looked at again once it has ended.
 void add_overdue(const RunDocument& run, std::vector<Ticket>& overdue) {
   for (const RunKey& key : run.keys) {
-    const bool known = std::any_of(overdue.begin(), overdue.end(), [&](const Ticket& ticket) {
-      return ticket.token == key.token;
-    });
+    const bool known = std::any_of(overdue.begin(), overdue.end(),
+                                   [&](const Ticket& ticket) { return ticket.token == key.token; });
     if (key.state != RunKey::State::kOverdue || known) continue;
     Ticket ticket;
     ticket.token = key.token;

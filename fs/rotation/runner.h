@@ -95,7 +95,7 @@ class Runner final : public FeedFollower {
 
   // Of the holder of the lock; what a former holder tells is old.
   struct Status {
-    std::string run;  // empty: none is going on
+    std::string run;                      // empty: none is going on
     std::optional<RunDocument> document;  // of it, as last read or written
     RunCounts counts;
     size_t waiting = 0;           // tickets that settle, or wait for the run to end

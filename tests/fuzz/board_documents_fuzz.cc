@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "fs/rotation/documents.h"
+#include "fs/rotation/retire_notes.h"
 #include "fs/rotation/sheet.h"
 #include "store/pulse.h"
 
@@ -34,7 +35,7 @@ void check(std::string_view text, Parse parse) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 7) {
+  switch (data[0] % 8) {
     case 0:
       check(text, keyfs::parse_head);
       break;
@@ -52,6 +53,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 5:
       check(text, keyfs::parse_sheet);
+      break;
+    case 6:
+      check(text, keyfs::parse_retire_note);
       break;
     default:
       check(text, keyfs::parse_pulse);

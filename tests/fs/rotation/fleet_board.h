@@ -87,8 +87,8 @@ struct Shared {
   int peeks = 0;
   int lists = 0;
   std::vector<std::string> notices;
-  Duration message_takes = 10ms;  // of each notice  // "ended run-00000001 complete"
-  std::vector<std::string> stale;    // hooks that were run where the old version was served
+  Duration message_takes = 10ms;   // of each notice  // "ended run-00000001 complete"
+  std::vector<std::string> stale;  // hooks that were run where the old version was served
 };
 
 // The board as a host has it: slow, and failing on command.

@@ -1,6 +1,7 @@
 #include <random>
 
 #include "fs/rotation/fleet.h"
+#include "support/sanitized.h"
 
 namespace keyfs::testing {
 namespace {
@@ -60,7 +61,7 @@ TEST(Takeover, another_host_goes_on_within_40_s_when_the_runner_is_killed) {
 
 // The runner is stopped at many different moments of a run, and continued after 60 s.
 void stop_and_continue(Duration apart) {
-  for (int moment = 0; moment < 25; ++moment) {
+  for (int moment = 0; moment < 25; moment += kSanitized ? 6 : 1) {
     Fleet fleet;
     const Parts parts = make(fleet, 2, 2, 8, apart);
     fleet.pass(30s);
@@ -101,7 +102,7 @@ TEST(Takeover, the_same_with_clocks_an_hour_apart) { stop_and_continue(1h); }
 // Stopped while a write is under way, which then comes late.
 TEST(Takeover, a_write_that_a_stopped_runner_had_under_way_does_no_harm) {
   for (const char* prefix : {"rows/", "runs/", "run/now", "run/head", "tickets/", "pulse"}) {
-    for (int nth = 1; nth <= 4; ++nth) {
+    for (int nth = 1; nth <= (kSanitized ? 1 : 4); ++nth) {
       Fleet fleet;
       const Parts parts = make(fleet, 2, 2, 6);
       fleet.pass(30s);
@@ -144,7 +145,7 @@ TEST(Takeover, a_runner_that_is_stopped_for_a_short_time_goes_on_itself) {
 }
 
 TEST(Takeover, ten_daemons_started_at_once_with_a_ticket_make_one_run) {
-  for (uint64_t time = 0; time < 50; ++time) {
+  for (uint64_t time = 0; time < (kSanitized ? 3 : 50); ++time) {
     Fleet fleet({}, 100 * time);
     fleet.rotate("a", "ta");
     std::vector<SimHost*> hosts;
@@ -262,7 +263,7 @@ TEST(Takeover, a_board_that_is_out_stops_the_runner_and_it_goes_on_afterwards) {
 
 // Hosts are killed, stopped and cut off at random moments, and replies are lost.
 TEST(Takeover, whatever_befalls_hosts_no_consumer_is_told_twice_and_the_run_ends) {
-  for (unsigned seed = 0; seed < 40; ++seed) {
+  for (unsigned seed = 0; seed < (kSanitized ? 5 : 40); ++seed) {
     std::mt19937 dice(seed);
     const auto below = [&](unsigned most) { return static_cast<unsigned>(dice() % most); };
     Fleet fleet({}, seed * 100);
