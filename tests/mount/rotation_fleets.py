@@ -29,8 +29,8 @@ def store_of(kind, request, folder, policy=None, **keyfs):
 
 
 @contextlib.contextmanager
-def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy=None, keyfs=None, **options):
-    """A Fleet that runs, on a new store of that kind. webhook: a support.webhook.Webhook that is told of its runs."""
+def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy=None, keyfs=None, stores=None, **options):
+    """A Fleet that runs, on a new store of that kind. webhook: a support.webhook.Webhook that is told of its runs. stores: {host: entries of its own of [store]}."""
     folder = walkable(tmp_path_factory.mktemp(f"fleet{next(_numbers)}-{kind}"))
     board, sections, env = store_of(kind, request, folder, policy, **(keyfs or {}))
     rotation = {"settle": "2s", "poll_every": "1s", **(rotation or {})}
@@ -38,6 +38,10 @@ def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy
         (folder / "webhook").write_text(webhook.url + "\n")
         (folder / "webhook").chmod(0o600)
         rotation["webhook_file"] = folder / "webhook"
-    with Fleet(folder, board, {**sections, **seen.ADMIN}, env, rotation=rotation, **options) as fleet:
-        fleet.kind, fleet.webhook = kind, webhook
+
+    def own(n):
+        return {"store": {**sections["store"], **stores[n]}} if n in (stores or {}) else {}
+
+    with Fleet(folder, board, {**sections, **seen.ADMIN}, env, rotation=rotation, own=own, **options) as fleet:
+        fleet.webhook, fleet.late = webhook, []
         yield fleet

@@ -92,16 +92,16 @@ class EtcdBoard(Board):
 
 class DynamoBoard(Board):
     def __init__(self, aws, table):
-        self._aws, self._table, self._client = aws, table, aws.moto.client("dynamodb", aws.regions[0].name)
+        self._aws, self.table, self._client = aws, table, aws.moto.client("dynamodb", aws.regions[0].name)
 
     def again(self):
-        return DynamoBoard(self._aws, self._table)
+        return DynamoBoard(self._aws, self.table)
 
     def texts(self, part):
         found, start = {}, {}
         while True:
             page = self._client(
-                "Query", TableName=f"{self._table}-board", ConsistentRead=True, KeyConditionExpression="#part = :part",
+                "Query", TableName=f"{self.table}-board", ConsistentRead=True, KeyConditionExpression="#part = :part",
                 ExpressionAttributeNames={"#part": "part"}, ExpressionAttributeValues={":part": {"S": part}}, **start)
             found.update({item["name"]["S"]: item["document"]["S"] for item in page["Items"] if "document" in item})
             if not page.get("LastEvaluatedKey"):

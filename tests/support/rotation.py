@@ -38,7 +38,8 @@ say end
 
 @dataclass
 class Consumer:
-    """One [consumer NAME] section on one host, and the process that it means. refresh: None is the hook."""
+    """One [consumer NAME] section on one host, and the process that it means. refresh: None is the hook. section: all of its
+    entries instead."""
     name: str
     host: int
     uid: int
@@ -46,6 +47,10 @@ class Consumer:
     refresh: str = None
     confirm: str = "open"
     timeout: str = "10s"
+    section: dict = None
+
+    def entries(self, hook):
+        return self.section or {"match": f"uid:{self.uid}", "refresh": self.refresh or f"exec:{hook}", "confirm": self.confirm, "timeout": self.timeout}
 
 
 def consumers_of(count, hosts, keys, first=0):
@@ -147,7 +152,7 @@ class Fleet:
         name = f"web-{n}"
         for x in self.consumers.values():
             if x.host == n:
-                sections[f"consumer {x.name}"] = {"match": f"uid:{x.uid}", "refresh": x.refresh or f"exec:{self.hooks.program}", "confirm": x.confirm, "timeout": x.timeout}
+                sections[f"consumer {x.name}"] = x.entries(self.hooks.program)
         return Host(self.folder, sections, name=name, env=env)
 
     # -- starting and ending
