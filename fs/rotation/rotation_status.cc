@@ -120,13 +120,13 @@ RotationStatus rotation_status(const Rotation* rotation, const WatchedBoard* boa
   status.outcomes = agent.outcomes;
   if (const auto& pulse = rotation->feed().pulse()) {
     if (!pulse->run.empty()) {
-      status.run.emplace();
+      status.run = RotationStatus::Run();
       status.run->run = pulse->run;
     }
     status.overdue = pulse->overdue;
   }
   if (!status.run && !agent.run.empty()) {
-    status.run.emplace();
+    status.run = RotationStatus::Run();
     status.run->run = agent.run;
   }
   if (const RunLock* lock = rotation->lock()) {

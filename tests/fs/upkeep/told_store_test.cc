@@ -85,7 +85,7 @@ struct ToldStoreTest : KeyringTest {
   }
 
   const std::vector<std::string> orders{"orders"};
-  const std::vector<std::string> nothing;
+  const std::vector<std::string> nothing{};
   Daemon daemon{world};
   OtherStore store{world.time.loop, world.records};
   ScriptedNotebook notebook;
