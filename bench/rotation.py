@@ -1,9 +1,13 @@
 """Rotation over many hosts: what idle hosts cost, counted at the store, and a run over many consumers."""
 
+import subprocess
+import threading
 import time
+from pathlib import Path
 
-from measure import run_json
-from stand import FakeAws, Keyfs
+from measure import mount_bench, run_json
+from stand import FakeAws, Keyfs, embedded_config
+from warm import rows_of
 
 # https://aws.amazon.com/dynamodb/pricing/on-demand/ (us-east-1): a million units.
 READ_UNIT = 0.125 / 1_000_000
@@ -74,6 +78,38 @@ def simulated(stand, scale, pulse, fixed):
         yield {"operation": "run", "what": f"{scale.consumers} consumers on 100 hosts, 6 keys, parallel = {parallel}", **found, "dollars": dollars}
 
 
+def beside_a_run(stand, scale):
+    """Warm reads of one key while another is rotated again and again, and a consumer told of it, against a daemon that rests."""
+    state = stand.folder("state-runs")
+    hooks = "[rotation]\nsettle = 0ms\n[consumer all]\nmatch = uid:0\nkeys = turning\nrefresh = exec:/bin/true\nconfirm = exit\n"
+    first = Keyfs(stand, "runs-first", state=state)  # makes the masters
+    first.stop()
+    runs, still = Keyfs(stand, "runs", config=embedded_config(state) + hooks, state=state), stand.keyfs("still")
+    for keyfs in (runs, still):
+        mount_bench(stand, "fill", {"keyfs": keyfs.mount}, 1, 1)
+    Path(runs.mount, "turning").read_bytes()
+    over, turns = threading.Event(), []
+
+    def turn():
+        while not over.is_set():
+            done = subprocess.run([runs.command[0], "rotate", "--wait", "-c", str(runs.state / "keyfs.ini"), "turning"], capture_output=True)
+            turns.append(done.returncode)
+
+    turning = threading.Thread(target=turn)
+    turning.start()
+    for readers in scale.readers:
+        result = mount_bench(stand, "warm_read", {"keyfs": runs.mount, "without a run": still.mount}, readers, 1, scale.limit_rounds,
+                             scale.round_ms, {"keyfs": runs, "without a run": still})
+        yield rows_of(result, "without a run", "1 key, beside runs", 1.10)
+    over.set()
+    turning.join()
+    if not turns or any(turns):
+        raise RuntimeError(f"rotations beside the reads ended with {turns}")
+    runs.stop()
+    still.stop()
+
+
 def rotation(stand, scale):
+    yield from beside_a_run(stand, scale)
     pulse, fixed = yield from idle(stand, scale)
     yield from simulated(stand, scale, pulse, fixed)
