@@ -16,7 +16,7 @@
 namespace keyfs {
 namespace {
 
-using Json = nlohmann::json;
+using json = nlohmann::json;
 
 // So that the file stays the same for a while.
 constexpr std::chrono::minutes kSeenStep{10};
@@ -29,14 +29,14 @@ std::span<const uint8_t> bytes(std::string_view text) {
 // Bytes that are not UTF-8 would make dump() throw.
 bool is_utf8(const std::string& text) {
   try {
-    (void)Json(text).dump();
+    (void)json(text).dump();
     return true;
-  } catch (const Json::exception&) {
+  } catch (const json::exception&) {
     return false;
   }
 }
 
-void put(Json& into, const std::string& name, const std::string& text) {
+void put(json& into, const std::string& name, const std::string& text) {
   if (is_utf8(text)) {
     into[name] = text;
   } else {
@@ -44,13 +44,13 @@ void put(Json& into, const std::string& name, const std::string& text) {
   }
 }
 
-Json uses_json(const ConsumerTable::Uses& uses) {
-  Json keys = Json::object();
+json uses_json(const ConsumerTable::Uses& uses) {
+  json keys = json::object();
   for (const auto& [id, use] : uses) keys[id] = use.version;
   return keys;
 }
 
-std::optional<std::string> text_in(const Json& from, const std::string& name) {
+std::optional<std::string> text_in(const json& from, const std::string& name) {
   if (const auto plain = from.find(name); plain != from.end() && plain->is_string()) {
     return plain->get<std::string>();
   }
@@ -62,14 +62,14 @@ std::optional<std::string> text_in(const Json& from, const std::string& name) {
 }
 
 template <class Number>
-std::optional<Number> number_in(const Json& value) {
+std::optional<Number> number_in(const json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
   const auto number = value.get<uint64_t>();
   if (number > static_cast<uint64_t>(std::numeric_limits<Number>::max())) return std::nullopt;
   return static_cast<Number>(number);
 }
 
-std::optional<ConsumerTable::Uses> uses_in(const Json& keys) {
+std::optional<ConsumerTable::Uses> uses_in(const json& keys) {
   if (!keys.is_object()) return std::nullopt;
   ConsumerTable::Uses uses;
   for (const auto& [id, value] : keys.items()) {
@@ -80,7 +80,7 @@ std::optional<ConsumerTable::Uses> uses_in(const Json& keys) {
   return uses;
 }
 
-std::optional<ConsumerTable::Process> process_in(const Json& value) {
+std::optional<ConsumerTable::Process> process_in(const json& value) {
   if (!value.is_array() || value.size() != 3) return std::nullopt;
   const auto pid = number_in<pid_t>(value[0]);
   const auto start = number_in<uint64_t>(value[1]);
@@ -89,10 +89,10 @@ std::optional<ConsumerTable::Process> process_in(const Json& value) {
   return ConsumerTable::Process{{*pid, *start}, std::move(*uses)};
 }
 
-std::optional<ConsumerTable::Program> program_in(const Json& value, bool with_processes) {
+std::optional<ConsumerTable::Program> program_in(const json& value, bool with_processes) {
   if (!value.is_object()) return std::nullopt;
-  const auto field = [&value](const char* name) -> const Json& {
-    static const Json kNone;
+  const auto field = [&value](const char* name) -> const json& {
+    static const json kNone;
     const auto found = value.find(name);
     return found != value.end() ? *found : kNone;
   };
@@ -102,18 +102,18 @@ std::optional<ConsumerTable::Program> program_in(const Json& value, bool with_pr
   const auto executable = text_in(value, "exe");
   const auto uid = number_in<uid_t>(field("uid"));
   auto uses = uses_in(field("keys"));
-  const Json& seen = field("seen");
+  const json& seen = field("seen");
   const auto time =
       seen.is_string() ? from_rfc3339(seen.get_ref<const std::string&>()) : std::nullopt;
   if (!unit || !cgroup || !executable || !uid || !uses || !time) return std::nullopt;
   program.who = Who{*unit, *cgroup, *executable, *uid};
   program.keys = std::move(*uses);
   program.seen = *time;
-  program.incomplete = field("incomplete") == Json(true);
-  program.unfollowed = with_processes && field("unfollowed") == Json(true);
-  const Json& processes = field("processes");
+  program.incomplete = field("incomplete") == json(true);
+  program.unfollowed = with_processes && field("unfollowed") == json(true);
+  const json& processes = field("processes");
   if (!processes.is_array()) return std::nullopt;
-  for (const Json& one : processes) {
+  for (const json& one : processes) {
     auto process = process_in(one);
     if (!process) return std::nullopt;
     if (with_processes) program.processes.push_back(std::move(*process));
@@ -126,9 +126,9 @@ std::optional<ConsumerTable::Program> program_in(const Json& value, bool with_pr
 ConsumerText text_of(const ConsumerTable::Programs& programs, const std::string& epoch,
                      const std::function<bool(const ProcessId&)>& runs) {
   ConsumerText made;
-  Json list = Json::array();
+  json list = json::array();
   for (const auto& [who, program] : programs) {
-    Json one = {
+    json one = {
         {"uid", who.uid},
         {"seen", to_rfc3339(WallTime(program.seen.time_since_epoch() / kSeenStep * kSeenStep))},
         {"incomplete", program.incomplete},
@@ -137,20 +137,20 @@ ConsumerText text_of(const ConsumerTable::Programs& programs, const std::string&
     put(one, "unit", who.unit);
     put(one, "cgroup", who.cgroup);
     put(one, "exe", who.executable);
-    Json processes = Json::array();
+    json processes = json::array();
     for (const ConsumerTable::Process& process : program.processes) {
       if (!runs(process.id)) {
         made.ended.push_back(process.id);
       } else if (!epoch.empty()) {
         processes.push_back(
-            Json::array({process.id.pid, process.id.start, uses_json(process.keys)}));
+            json::array({process.id.pid, process.id.start, uses_json(process.keys)}));
       }
     }
     one["processes"] = std::move(processes);
     list.push_back(std::move(one));
   }
   std::sort(made.ended.begin(), made.ended.end());
-  const Json all = {{"keyfs_consumers", 1}, {"epoch", epoch}, {"programs", std::move(list)}};
+  const json all = {{"keyfs_consumers", 1}, {"epoch", epoch}, {"programs", std::move(list)}};
   made.text = all.dump() + "\n";
   return made;
 }
@@ -160,15 +160,15 @@ Result<std::vector<ConsumerTable::Program>> parse_consumers(std::string_view tex
   const auto damaged = [](const char* what) { return fail(Code::kCorrupt, what); };
   const auto all = parse_strict_json(text, kMaxConsumerFile, kMaxValues);
   if (!all) return fail(all.error());
-  if (!all->is_object() || all->value("keyfs_consumers", Json()) != Json(1)) {
+  if (!all->is_object() || all->value("keyfs_consumers", json()) != json(1)) {
     return damaged("is not a file of consumers");
   }
-  const Json written_in = all->value("epoch", Json());
-  const Json list = all->value("programs", Json());
+  const json written_in = all->value("epoch", json());
+  const json list = all->value("programs", json());
   if (!written_in.is_string() || !list.is_array()) return damaged("is not a file of consumers");
   const bool same = !epoch.empty() && written_in.get<std::string>() == epoch;
   std::vector<ConsumerTable::Program> programs;
-  for (const Json& one : list) {
+  for (const json& one : list) {
     auto program = program_in(one, same);
     if (!program) return damaged("holds a program that is none");
     programs.push_back(std::move(*program));

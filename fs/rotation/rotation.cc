@@ -84,7 +84,7 @@ Task<bool> Rotation::hold() {
 
 // While there is something to do, the holder is watched closely.
 void Rotation::on_pulse(const Pulse& pulse) {
-  const bool more = tickets_ != pulse.tickets;
+  const bool more = tickets_ && tickets_ != pulse.tickets;  // at the start compete() is alert
   tickets_ = pulse.tickets;
   if (!more && pulse.run.empty()) return;
   lock_->on_alert(10 * options_.runner.settle + 2 * options_.feed.poll_every + 2min);
