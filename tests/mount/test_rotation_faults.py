@@ -155,7 +155,8 @@ def test_ten_daemons_started_at_once_with_one_ticket_make_one_run(request, tmp_p
                 outcome = fleet.await_end("")
                 eventually(fleet.quiet, 20, "there is nothing more to do")
             sampled.check()
-            assert list(board.runs()) == [outcome.run] == sampled.seen and outcome.report["complete"]
+            # Nobody is to be told, so that it may be over between two looks.
+            assert list(board.runs()) == [outcome.run] and set(sampled.seen) <= {outcome.run} and outcome.report["complete"]
             assert [(x["id"], x["version"]) for x in outcome.report["keys"]] == [("orders", 2)]
             assert board.documents("runs")[outcome.run]["keys"][0]["token"] == ticket["token"]
             assert seen.records(board.path)["orders"]["current"] == 2
