@@ -167,6 +167,8 @@ std::string_view word_of(Outcome outcome) {
       return "nothing";
     case Outcome::kUnderWay:
       return "under way";
+    case Outcome::kHeard:
+      return "heard from";
     case Outcome::kUnknown:
       break;
   }
@@ -186,9 +188,18 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change)
                                                    : arguments.consumer + " on " + arguments.host);
   switch (change.outcome) {
     case Outcome::kUnderWay:
+      if (arguments.verb == Verb::kDone) {
+        return "run " + run + " is still under way with " + whom +
+               ": nothing was marked (keyfs rotation show --watch " + run + " follows it)";
+      }
       return "run " + run + " has not ended yet: nothing was done (keyfs rotation show --watch " +
              run + " follows it)";
+    case Outcome::kHeard:
+      return whom + " was heard from in run " + run +
+             ": nothing was marked; name the consumer as well (keyfs rotation show --all " + run +
+             " lists them)";
     case Outcome::kUnknown:
+      if (arguments.consumer.empty()) return "run " + run + " does not wait for " + whom;
       return "run " + run + " has no consumer " + whom;
     case Outcome::kNothing:
       if (arguments.verb == Verb::kRetry) return "nothing in run " + run + " is to be done again";
@@ -226,7 +237,8 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   if (!changed) return failed(changed.error().within("could not change the run"), output);
   if (!*changed) return no_such_run(arguments.run, output);
   const RunChange& told = **changed;
-  const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown;
+  const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown ||
+                       told.outcome == Outcome::kHeard;
   const bool watches = arguments.watch && told.outcome == Outcome::kDone;
   const std::string line = line_of(arguments, told);
   if (refused) {

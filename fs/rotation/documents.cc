@@ -48,6 +48,18 @@ std::string short_text(std::string_view text, size_t most) {
   return out;
 }
 
+std::string without_urls(std::string_view text, size_t most) {
+  std::string out(text);
+  for (size_t at = out.find("://"); at != out.npos; at = out.find("://", at)) {
+    size_t begin = at;
+    while (begin > 0 && (is_alnum(out[begin - 1]) || out[begin - 1] == '+')) --begin;
+    const size_t end = std::min(out.find_first_of(" \t\r\n\"'<>,;)", at), out.size());
+    out.replace(begin, end - begin, "(URL)");
+    at = begin;
+  }
+  return short_text(out, most);
+}
+
 std::string_view to_string(Ticket::Kind kind) {
   switch (kind) {
     case Ticket::Kind::kRotate:

@@ -57,6 +57,8 @@ bool is_host_name(std::string_view text);
 bool is_printable(std::string_view text);
 // The text made fit for a document: printable ASCII that needs no escapes, at most `most` bytes.
 std::string short_text(std::string_view text, size_t most);
+// The same with "(URL)" for each URL in it.
+std::string without_urls(std::string_view text, size_t most);
 
 struct Head {
   uint64_t epoch = 0;
@@ -152,6 +154,7 @@ struct RunDocument {
   std::vector<std::string> takeovers;  // "web-1 -> web-2", the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
+  std::string notice_why;  // of kFailed; without URLs, which may be secret
 
   // Every consumer was told, and every host was heard from.
   bool all_told() const;

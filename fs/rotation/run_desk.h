@@ -28,6 +28,7 @@ struct RunChange {
                 // ended
     kUnderWay,  // not done: the run has not ended yet
     kUnknown,   // not done: no consumer or host of that name is in the run
+    kHeard,     // not done: that host was heard from
   };
   Outcome outcome = Outcome::kDone;
   // The run to look at: the one that was named, or the one that does again what failed in it. Of

@@ -16,6 +16,7 @@ using nlohmann::json;
 constexpr size_t kMaxKeyWhy = 100;
 constexpr size_t kMaxMissing = 4;
 constexpr size_t kMaxRetries = 10;
+constexpr size_t kMaxNoticeWhy = 200;
 constexpr size_t kMaxTakeovers = 10;
 
 Error damaged() { return Error(Code::kCorrupt, "a run's document on the board is damaged"); }
@@ -181,6 +182,7 @@ std::string to_text(const RunDocument& run) {
   if (!run.stop_why.empty()) out["stop_why"] = short_text(run.stop_why, 200);
   if (!retries.empty()) out["retries"] = std::move(retries);
   if (!takeovers.empty()) out["takeovers"] = std::move(takeovers);
+  if (!run.notice_why.empty()) out["notify_why"] = without_urls(run.notice_why, kMaxNoticeWhy);
   if (!run.excused.empty()) out["excused"] = run.excused;
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -211,6 +213,7 @@ Result<RunDocument> parse_run(std::string_view text) {
   for (const Notice one : {Notice::kNone, Notice::kSending, Notice::kSent, Notice::kFailed}) {
     if (to_string(one) == notice) run.notice = one;
   }
+  fields.maybe("notify_why", run.notice_why);
   fields.maybe("ended", run.ended);
   fields.maybe("stop_why", run.stop_why);
   fields.maybe("retries", run.retries);

@@ -113,6 +113,7 @@ RunReport report_of(const RunDocument& run, const Sheets& sheets, bool waits) {
   report.not_heard_from_more = run.unheard_more;
   report.takeovers = run.takeovers;
   report.notify = state_of(run.notice);
+  if (run.notice == RunDocument::Notice::kFailed) report.notify_reason = run.notice_why;
   return report;
 }
 

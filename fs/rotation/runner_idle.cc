@@ -202,6 +202,7 @@ Task<Result<bool>> Runner::retry_run(TicketsSeen::Seen seen) {
     run_->stop_why.clear();
     run_->in_a_row = 0;
     run_->notice = RunDocument::Notice::kNone;
+    run_->notice_why.clear();
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
   if (to_begin || (begun && run_->state != RunDocument::State::kEnded)) {
