@@ -64,12 +64,14 @@ void print_list(const std::vector<RunSummary>& runs, Output& output) {
 // What the caller may not see is left out.
 ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   std::vector<RunSummary> runs;
+  std::vector<std::string> damaged;
   std::string after;
   bool more = true;
   while (more && runs.size() < arguments.limit) {
     auto page =
         parts.loop.run_task(parts.runs.list(after, kPage, parts.loop.now() + parts.patience));
     if (!page) return failed(page.error().within("could not list the runs"), output);
+    for (std::string& run : page->damaged) damaged.push_back(safe_text(run, 60));
     for (RunSummary& run : page->runs) {
       if (runs.size() < arguments.limit && parts.permitted(run.keys, nullptr)) {
         runs.push_back(std::move(run));
@@ -81,11 +83,14 @@ ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Out
   if (output.json()) {
     Json all = Json::array();
     for (const RunSummary& run : runs) all.push_back(to_json(run));
-    output.write({{"runs", std::move(all)}});
+    output.write({{"runs", std::move(all)}, {"damaged", damaged}});
   } else {
     print_list(runs, output);
   }
-  return ExitCode::kDone;
+  if (damaged.empty()) return ExitCode::kDone;
+  output.error("damaged on the board, and not shown: " + joined(damaged) +
+               " (\"The board\" in README.md tells how such documents are removed)");
+  return ExitCode::kPartial;
 }
 
 // A report that the caller may see; nullopt, after it was told, where the command ends with `code`.

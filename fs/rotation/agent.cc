@@ -52,7 +52,7 @@ HostAgent::Status HostAgent::status() const {
   status.running = running_.size();
   status.hooks = hooks_;
   status.outcomes = outcomes_;
-  if (!status.run.empty() && document_) status.keys = document_->keys;
+  if (!status.run.empty() && document_) status.keys = keys_told(document_->keys);
   return status;
 }
 
@@ -129,10 +129,12 @@ Task<Result<void>> HostAgent::enrol() {
   if (enrolled_ || over_) co_return Result<void>();
   std::vector<KeyVersion> keys;
   std::set<std::string> ids;
-  for (const RunKey& key : document_->keys) {
-    // One that was not rotated has no version that anybody could lack.
-    keys.push_back({key.id, key.state == RunKey::State::kCurrent ? key.current : 0});
-    if (key.state == RunKey::State::kCurrent) ids.insert(key.id);
+  // One that was not rotated has no version that anybody could lack, nor has one that was rotated
+  // once more.
+  for (const RunKey& key : document_->keys) keys.push_back({key.id, 0});
+  for (const size_t place : places_told(document_->keys)) {
+    keys[place].version = document_->keys[place].current;
+    ids.insert(keys[place].id);
   }
   std::vector<Sheet> sheets(1);
   for (const ConsumerToTell& consumer : consumers_.to_tell(keys)) {

@@ -80,7 +80,8 @@ Task<Result<BoardDesk::Page>> BoardDesk::list(std::string after, size_t limit, T
   const auto runs = co_await list_runs(board_, deadline);
   if (!runs) co_return fail(runs.error());
   Page page;
-  for (auto run = runs->rbegin(); run != runs->rend(); ++run) {
+  if (after.empty()) page.damaged = runs->damaged;
+  for (auto run = runs->runs.rbegin(); run != runs->runs.rend(); ++run) {
     if (!after.empty() && run->run >= after) continue;
     if (page.runs.size() == limit) {
       page.next = page.runs.back().run;
@@ -98,8 +99,8 @@ Task<Result<std::optional<RunReport>>> BoardDesk::report(std::string run, TimePo
   if (run.empty()) {
     const auto runs = co_await list_runs(board_, deadline);
     if (!runs) co_return fail(runs.error());
-    if (runs->empty()) co_return std::optional<RunReport>();
-    run = runs->back().run;
+    if (runs->runs.empty()) co_return std::optional<RunReport>();
+    run = runs->runs.back().run;
   }
   const auto view = co_await look_at_run(board_, std::move(run), deadline);
   if (!view) co_return fail(view.error());
@@ -139,7 +140,7 @@ Task<Result<void>> BoardDesk::find_runs(TimePoint deadline) {
   if (!found_up_to_ || now.number > *found_up_to_ + kMostByNumber) {
     auto all = co_await list_runs(board_, deadline);
     if (!all) co_return fail(all.error());
-    runs = std::move(*all);
+    runs = std::move(all->runs);
   } else {
     for (uint64_t number = *found_up_to_ + 1; number <= now.number; ++number) {
       auto run = co_await document(run_of(number), deadline);

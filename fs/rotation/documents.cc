@@ -1,6 +1,7 @@
 #include "fs/rotation/documents.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -85,7 +86,15 @@ bool is_run(std::string_view text) {
          std::all_of(text.begin() + 4, text.end(), is_digit);
 }
 
-std::string run_name(const std::string& run) { return "runs/" + run; }
+std::optional<uint64_t> number_of_run(std::string_view run) {
+  if (!is_run(run)) return std::nullopt;
+  uint64_t number = 0;
+  const auto read = std::from_chars(run.data() + 4, run.data() + run.size(), number);
+  if (read.ec != std::errc() || number > kMaxCounted) return std::nullopt;
+  return number;
+}
+
+std::string run_name(const std::string& run) { return kRunsPrefix + run; }
 std::string ticket_name(const std::string& token) { return kTicketsPrefix + token; }
 std::string host_document_name(const std::string& host) { return kHostsPrefix + host; }
 
@@ -98,7 +107,7 @@ Result<Head> parse_head(std::string_view text) {
   fields.text("holder", head.holder);
   fields.text("life", head.life);
   fields.number("beat", head.beat);
-  if (!fields.good()) return fail(damaged("the lock of rotation"));
+  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted) return fail(damaged("the lock of rotation"));
   return head;
 }
 
@@ -115,7 +124,8 @@ Result<RunNow> parse_run_now(std::string_view text) {
   fields.number("epoch", now.epoch);
   fields.number("number", now.number);
   fields.text("run", now.run);
-  if (!fields.good() || (!now.run.empty() && !is_run(now.run))) {
+  const bool counted = now.epoch <= kMaxCounted && now.number <= kMaxCounted;
+  if (!fields.good() || !counted || (!now.run.empty() && !is_run(now.run))) {
     return fail(damaged("what run is going on"));
   }
   return now;

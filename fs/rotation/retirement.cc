@@ -120,8 +120,13 @@ Task<Result<std::map<std::string, Retirement::Candidate>>> Retirement::candidate
 Task<Result<void>> Retirement::look_at_runs() {
   auto runs = co_await list_runs(board_, until());
   if (!runs) co_return fail(runs.error());
+  // It might say that consumers were not told.
+  if (!runs->damaged.empty()) {
+    co_return fail(Code::kCorrupt,
+                   "the document of " + runs->damaged.front() + " on the board is damaged");
+  }
   words_.clear();
-  for (const RunDocument& run : *runs) {
+  for (const RunDocument& run : runs->runs) {
     for (RetireWord& word : retire_words(run)) words_.push_back(std::move(word));
   }
   co_return Result<void>();

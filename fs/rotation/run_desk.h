@@ -67,6 +67,7 @@ class RunDesk {
 
   struct Page {
     std::vector<RunSummary> runs;     // the newest first
+    std::vector<std::string> damaged{};  // that are on the board and cannot be read; the first page's
     std::optional<std::string> next;  // pass as `after`; nullopt at the end
   };
   virtual Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) = 0;

@@ -1,5 +1,6 @@
 // The document of a run.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -145,7 +146,8 @@ bool RunDocument::all_told() const {
 }
 
 bool RunDocument::whole() const {
-  const bool keys_whole = std::all_of(keys.begin(), keys.end(), [](const RunKey& key) {
+  const std::vector<RunKey> told = keys_told(keys);
+  const bool keys_whole = std::all_of(told.begin(), told.end(), [](const RunKey& key) {
     return key.state == RunKey::State::kCurrent && key.missing.empty();
   });
   return keys_whole && all_told();
@@ -155,6 +157,48 @@ bool RunDocument::has_token(std::string_view token) const {
   return std::any_of(keys.begin(), keys.end(),
                      [&](const RunKey& key) { return key.token == token; }) ||
          std::find(retries.begin(), retries.end(), token) != retries.end();
+}
+
+std::vector<RunKey> keys_told(const std::vector<RunKey>& keys) {
+  using State = RunKey::State;
+  const auto rank = [](State state) {
+    return state == State::kRefused   ? 3
+           : state == State::kOverdue ? 2
+           : state == State::kWaiting ? 1
+                                      : 0;
+  };
+  std::vector<RunKey> told;
+  std::map<std::string_view, size_t> places;
+  for (const RunKey& key : keys) {
+    const auto [place, fresh] = places.try_emplace(key.id, told.size());
+    if (fresh) {
+      told.push_back(key);
+      continue;
+    }
+    RunKey& one = told[place->second];
+    const uint32_t before = one.before != 0 ? one.before : key.before;
+    const uint32_t current = key.current != 0 ? key.current : one.current;
+    // What is missing is missing of the version that is current last.
+    if (rank(key.state) >= rank(one.state)) {
+      one = key;
+    } else if (key.state == State::kCurrent) {
+      one.missing = key.missing;
+    }
+    one.before = before;
+    one.current = current;
+  }
+  return told;
+}
+
+std::vector<size_t> places_told(const std::vector<RunKey>& keys) {
+  std::map<std::string_view, size_t> last;
+  for (size_t place = 0; place < keys.size(); ++place) {
+    if (keys[place].state == RunKey::State::kCurrent) last[keys[place].id] = place;
+  }
+  std::vector<size_t> places;
+  for (const auto& [id, place] : last) places.push_back(place);
+  std::sort(places.begin(), places.end());
+  return places;
 }
 
 std::string to_text(const RunDocument& run) {
@@ -230,7 +274,7 @@ Result<RunDocument> parse_run(std::string_view text) {
     if (!from_json(value, key)) return fail(damaged());
     run.keys.push_back(std::move(key));
   }
-  if (!fields.good() || !is_run(run.run)) return fail(damaged());
+  if (!fields.good() || !is_run(run.run) || run.epoch > kMaxCounted) return fail(damaged());
   return run;
 }
 
