@@ -89,7 +89,7 @@ ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Out
   }
   if (damaged.empty()) return ExitCode::kDone;
   output.error("damaged on the board, and not shown: " + joined(damaged) +
-               " (\"The board\" in README.md tells how such documents are removed)");
+               " (\"Repair of the board\" in keyfs(1) tells what to do)");
   return ExitCode::kPartial;
 }
 

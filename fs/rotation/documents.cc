@@ -100,14 +100,14 @@ std::string host_document_name(const std::string& host) { return kHostsPrefix + 
 
 Result<Head> parse_head(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
-  if (!parsed) return fail(damaged("the lock of rotation"));
+  if (!parsed) return fail(damaged("run/head, the lock of rotation,"));
   JsonFields fields(*parsed);
   Head head;
   fields.number("epoch", head.epoch);
   fields.text("holder", head.holder);
   fields.text("life", head.life);
   fields.number("beat", head.beat);
-  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted) return fail(damaged("the lock of rotation"));
+  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted) return fail(damaged("run/head, the lock of rotation,"));
   return head;
 }
 
@@ -118,7 +118,7 @@ std::string to_text(const Head& head) {
 
 Result<RunNow> parse_run_now(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
-  if (!parsed) return fail(damaged("what run is going on"));
+  if (!parsed) return fail(damaged("run/now, which run goes on,"));
   JsonFields fields(*parsed);
   RunNow now;
   fields.number("epoch", now.epoch);
@@ -126,7 +126,7 @@ Result<RunNow> parse_run_now(std::string_view text) {
   fields.text("run", now.run);
   const bool counted = now.epoch <= kMaxCounted && now.number <= kMaxCounted;
   if (!fields.good() || !counted || (!now.run.empty() && !is_run(now.run))) {
-    return fail(damaged("what run is going on"));
+    return fail(damaged("run/now, which run goes on,"));
   }
   return now;
 }

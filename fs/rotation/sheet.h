@@ -43,6 +43,8 @@ inline constexpr size_t kMaxRows = 50;  // of a sheet, so that it fits into a do
 inline constexpr size_t kMaxConsumerName = 200;
 inline constexpr size_t kMaxWhy = 200;
 
+inline constexpr const char* kRowsPrefix = "rows/";
+
 enum class RowState {
   kWaiting,
   kOrdered,

@@ -126,6 +126,7 @@ TEST_F(VirtualFilesTest, status_tells_of_rotation_what_an_operator_must_see) {
   brief.overdue_reason = "wrapped in 1 of 2 required regions";
   EXPECT_EQ(told(), json({{"board", "there"},
                           {"board_reason", nullptr},
+                          {"board_damaged", nlohmann::json::array()},
                           {"holder", "web-1"},
                           {"is_holder", false},
                           {"run", nullptr},
