@@ -24,6 +24,15 @@ HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumer
       refresher_(refresher),
       options_(std::move(options)),
       wake_(loop),
+      no_part_(loop, log, "this host cannot take part in a rotation now, and tries again",
+               "this host takes part in rotations again"),
+      not_listed_(loop, log,
+                  "this host could not be listed on the board, and tries again: if it is not, "
+                  "rotations do not wait for it",
+                  "this host is listed on the board again"),
+      not_reported_(loop, log,
+                    "how a consumer took new keys could not be reported, and will be again",
+                    "how consumers took new keys is reported again"),
       register_wake_(loop) {}
 
 void HostAgent::on_pulse(const Pulse& pulse) {
@@ -67,10 +76,7 @@ Task<void> HostAgent::run() {
   tasks.start(keep_registered());
   for (;;) {
     auto looked = co_await look();
-    if (!looked) {
-      log_.warn("this host cannot take part in a rotation now, and tries again",
-                {{"run", run_}, {"reason", looked.error().message}});
-    }
+    looked ? no_part_.over() : no_part_.is(looked.error(), run_);
     while (co_await tasks.next(loop_.now())) {
     }
     co_await wake_.wait(looked ? next_look() : loop_.now() + kAfterAnError);
@@ -230,15 +236,11 @@ Task<bool> HostAgent::keep_registered() {
       auto registered = co_await register_host(due);
       if (!registered) {
         changed_ = true;
-        log_.warn(
-            "this host could not be listed on the board, and tries again: if it is not, "
-            "rotations do not wait for it",
-            {{"reason", registered.error().message}});
-      }
-      if (!registered) {
+        not_listed_.is(registered.error());
         next = loop_.now() + 10 * kAfterAnError;
-      } else if (due) {
-        next = loop_.now() + options_.register_every;
+      } else {
+        not_listed_.over();
+        if (due) next = loop_.now() + options_.register_every;
       }
     }
     co_await register_wake_.wait(changed_ ? loop_.now() + 10 * kAfterAnError : next);

@@ -32,6 +32,7 @@
 #include "fs/rotation/feed.h"
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
+#include "fs/rotation/trouble.h"
 #include "fs/rotation/wake.h"
 #include "store/board.h"
 
@@ -131,6 +132,10 @@ class HostAgent final : public FeedFollower {
   std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
+
+  Trouble no_part_;
+  Trouble not_listed_;
+  Trouble not_reported_;
 
   Wake register_wake_;
   bool changed_ = true;

@@ -166,9 +166,11 @@ Task<void> HostAgent::report(Errand errand, RowState state, std::string why) {
   };
   for (unsigned tries = 0;; ++tries) {
     auto reported = co_await change_row(errand.sheet, errand.consumer, end);
-    if (reported) co_return;
-    log_.warn("how a consumer took new keys could not be reported, and will be again",
-              {{"consumer", errand.consumer}, {"reason", reported.error().message}});
+    if (reported) {
+      not_reported_.over();
+      co_return;
+    }
+    not_reported_.is(reported.error(), errand.consumer);
     co_await loop_.sleep_for(kReportAgain.longest(tries));
   }
 }

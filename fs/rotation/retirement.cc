@@ -37,7 +37,10 @@ Retirement::Retirement(Loop& loop, Store& store, Board& board, Log& log, const T
       log_(log),
       tenure_(tenure),
       retirer_(retirer),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      not_looked_(loop, log,
+                  "old versions that are to be retired could not all be looked at, and will be again",
+                  "old versions that are to be retired are looked at again") {}
 
 Task<bool> Retirement::work() {
   if (!options_.shortest) co_return true;
@@ -48,10 +51,9 @@ Task<bool> Retirement::work() {
     Duration pause = look_every;
     const auto next = co_await look();
     if (!next) {
-      log_.warn("old versions that are to be retired could not all be looked at, and will be again",
-                {{"reason", next.error().message}});
+      not_looked_.is(next.error());
       pause = std::min(pause, kAfterAnError);
-    } else if (*next) {
+    } else if (not_looked_.over(); *next) {
       pause = std::clamp<Duration>(**next - loop_.clock().wall(), 100ms, pause);
     }
     co_await loop_.sleep_for(pause);

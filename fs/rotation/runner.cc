@@ -42,7 +42,9 @@ Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure&
       changer_(changer),
       options_(std::move(options)),
       announcer_(loop, board, log, tenure, notices),
-      wake_(loop) {}
+      wake_(loop),
+      stuck_(loop, log, "a rotation cannot go on now, and will be tried again",
+             "rotations go on again") {}
 
 Task<bool> Runner::work() {
   announced_end_.clear();
@@ -64,9 +66,9 @@ Task<bool> Runner::steps() {
       auto done = co_await step();
       if (done) {
         pause = *done;
+        stuck_.over();
       } else {
-        log_.warn("a rotation cannot go on now, and will be tried again",
-                  {{"run", run_ ? run_->run : std::string()}, {"reason", done.error().message}});
+        stuck_.is(done.error(), run_ ? run_->run : std::string());
         // What was read or written is not known any more: begin from the documents.
         forget();
       }

@@ -42,6 +42,7 @@
 #include "fs/rotation/lock.h"
 #include "fs/rotation/runs.h"
 #include "fs/rotation/tickets.h"
+#include "fs/rotation/trouble.h"
 #include "fs/rotation/wake.h"
 #include "fs/rotation/waves.h"
 #include "fs/upkeep/key_versions.h"
@@ -188,6 +189,7 @@ class Runner final : public FeedFollower {
   Announcer announcer_;
   std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
+  Trouble stuck_;
 
   // As last read or written.
   std::optional<RunNow> now_;
