@@ -115,11 +115,20 @@ void CommandContext::tell_others(bool last, Output& output) {
   const bool in_vain = board_trouble && !told_store_->can_watch();
   const Result<void> told = in_vain ? fail(*board_trouble) : run(told_store_->tell(deadline()));
   untold_ = !told;
-  if (told || !last) return;
+  if (told || !last || said_when_) return;
   output.error(
       "warning: other hosts were not told of this change: they hear of it within "
       "fresh_for (" +
       to_text(configuration.settings.fresh_for) + " here): " + told.error().message);
+}
+
+std::string CommandContext::when_heard() {
+  if (!board_trouble || !told_store_ || !told_store_->has_news() || told_store_->can_watch()) {
+    return "";
+  }
+  said_when_ = true;
+  return "other hosts hear of the change within fresh_for (" +
+         to_text(configuration.settings.fresh_for) + " here)";
 }
 
 Result<Configuration> load_configuration(const CommonArguments& common, Output& output) {

@@ -97,6 +97,9 @@ struct CommandContext {
   // be told is told with the next. `last`: a warning if it can't be told; that it was changed stays
   // true.
   void tell_others(bool last, Output& output);
+  // For a message of board_trouble: when others hear of what was changed, which tell_others() does
+  // not say once more then. Empty if they hear of it all the same.
+  std::string when_heard();
   // For one key, from now on: open_deadline.
   TimePoint deadline() const { return clock.now() + configuration.settings.open_deadline; }
   // Blocks until the task is done.
@@ -113,6 +116,7 @@ struct CommandContext {
   std::optional<ReplicaWriter> notebook_;
   std::optional<ToldStore> told_store_;
   bool untold_ = false;  // others could not be told, and are told at the end only
+  bool said_when_ = false;
 };
 
 }  // namespace keyfs

@@ -116,8 +116,9 @@ void Telling::finish(KeyAnswers& keys) {
   if (!untold_.empty()) {
     const Error& trouble = *context_->board_trouble;
     const bool absent = trouble.code == Code::kDenied;
-    output_.error("no run of rotation will tell the consumers of " + named(untold_) + ": " +
-                  trouble.message +
+    const std::string heard = context_->when_heard();
+    output_.error("no run of rotation will tell the consumers of " + named(untold_) +
+                  (heard.empty() ? "" : ", and " + heard) + ": " + trouble.message +
                   (absent ? "" : "; the same command again asks for it, and changes nothing else"));
   }
   if (!awaited_.empty()) return wait(keys);

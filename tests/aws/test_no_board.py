@@ -12,7 +12,7 @@ def test_keys_are_rotated_without_a_board_and_only_wait_takes_offence(launch, aw
     done = keyfs.cli("rotate", "--json", "orders")
     key, = json.loads(done.stdout)["keys"]
     assert (done.returncode, key["current"], key["ticket"]) == (cli.DONE, 2, None) and f"there is no table {table}-board" in key["no_ticket"]
-    assert "no run of rotation will tell the consumers of orders: " in done.stderr and f"there is no table {table}-board" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "no run of rotation will tell the consumers of orders, and other hosts hear of the change within fresh_for" in done.stderr and f"there is no table {table}-board" in done.stderr
     waited = keyfs.cli("rotate", "--wait", "orders")
     assert waited.returncode == cli.FAILED and "version 3 is current now" in waited.stdout, waited
     assert keyfs.cli("promote", "orders", "2").returncode == cli.DONE
@@ -33,7 +33,7 @@ def test_a_board_that_does_not_answer_is_waited_for_once_and_the_same_command_ag
     keys = json.loads(done.stdout)["keys"]
     assert done.returncode == cli.PARTIAL and [key["current"] for key in keys] == [2, 2, 2], done
     assert all(key["ticket"] is None and key["no_ticket"] for key in keys)
-    assert "no run of rotation will tell the consumers of orders, bills, mails: " in done.stderr and "the same command again asks for it" in done.stderr
+    assert "no run of rotation will tell the consumers of orders, bills, mails" in done.stderr and "the same command again asks for it" in done.stderr
     assert took < 8, "it was asked once"
     home.heal()
     done = keyfs.cli("rotate", "--json", "orders", "bills", "mails")
