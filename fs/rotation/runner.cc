@@ -156,15 +156,16 @@ Task<Runner::Step> Runner::step() {
 Task<Result<void>> Runner::open_now() {
   auto there = co_await board_.get(kNowName, until());
   if (!there) co_return fail(there.error());
-  RunNow now;
   bool damaged = false;
+  Result<RunNow> parsed = RunNow();
   if (*there) {
-    auto parsed = parse_run_now((*there)->text);
+    parsed = parse_run_now((*there)->text);
     damaged = !parsed;
-    if (damaged) parsed = co_await recovered_now();
-    if (!parsed) co_return fail(parsed.error());
-    now = std::move(*parsed);
   }
+  // The first one of all, or somebody has removed it.
+  if (damaged || !*there) parsed = co_await recovered_now();
+  if (!parsed) co_return fail(parsed.error());
+  RunNow now = std::move(*parsed);
   if (now.epoch > tenure_.epoch()) {
     co_return fail(Code::kUnavailable, "another host runs rotations now");
   }

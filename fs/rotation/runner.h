@@ -133,7 +133,7 @@ class Runner final : public FeedFollower {
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 
   Task<Result<void>> open_now();
-  // Of a document run/now that is damaged: what it must have said.
+  // What a document run/now that is damaged, or was removed, must have said.
   Task<Result<RunNow>> recovered_now();
   Task<Result<void>> set_now(std::string run, uint64_t number);
   Task<Result<bool>> load(std::string run);  // false: there is none

@@ -94,6 +94,14 @@ TEST_F(BoardDamage, sheets_without_a_run_are_not_taken_for_those_of_the_next_run
   EXPECT_EQ(fleet.shared.hooks.size(), 2u);
 }
 
+TEST_F(BoardDamage, a_run_now_that_somebody_removed_begins_no_old_run_again) {
+  rotate_in(kFirst, "t1");
+  remove(kNowName);
+  start_anew();
+  rotate_in(kSecond, "t2");
+  EXPECT_EQ(fleet.shared.hooks.size(), 2u);
+}
+
 TEST_F(BoardDamage, run_head_waits_for_somebody_to_remove_it_and_epochs_go_on) {
   rotate_in(kFirst, "t1");
   const uint64_t before = parse_run_now(fleet.shared.documents->find(kNowName)->text)->epoch;
