@@ -241,7 +241,8 @@ Task<Result<std::optional<RunChange>>> BoardDesk::mark_done(std::string run, std
   const auto there = co_await report(run, deadline);
   if (!there) co_return fail(there.error());
   if (!*there) co_return std::optional<RunChange>();
-  std::string whom = consumer.empty() || host.empty() ? consumer + host : host + "/" + consumer;
+  // "HOST/" is the host itself: a consumer may have the name of a host.
+  std::string whom = host.empty() ? consumer : host + "/" + consumer;
   auto marked =
       co_await keyfs::mark_done(board_, loop_, run, whom, short_text(by, kMostBy), deadline);
   if (!marked) co_return fail(marked.error());

@@ -107,7 +107,8 @@ Result<Head> parse_head(std::string_view text) {
   fields.text("holder", head.holder);
   fields.text("life", head.life);
   fields.number("beat", head.beat);
-  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted) return fail(damaged("run/head, the lock of rotation,"));
+  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted)
+    return fail(damaged("run/head, the lock of rotation,"));
   return head;
 }
 

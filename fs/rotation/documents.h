@@ -182,8 +182,8 @@ std::string_view to_string(RunDocument::End end);  // "complete", "in part", "st
 std::string run_of(uint64_t number);  // "run-00000012"
 bool is_run(std::string_view text);
 std::optional<uint64_t> number_of_run(std::string_view run);  // nullopt: it is no run
-std::string run_name(const std::string& run);       // of its document
-std::string ticket_name(const std::string& token);  // of its document
+std::string run_name(const std::string& run);                 // of its document
+std::string ticket_name(const std::string& token);            // of its document
 std::string host_document_name(const std::string& host);
 
 struct HostEntry {

@@ -96,8 +96,8 @@ struct HostRefresher::Impl {
   Ended signal(const ConsumerRule& rule, const RefreshRequest& request);
   Ended watch(const ConsumerRule& rule, const RefreshRequest& request);
   Ended nobody_runs(const RefreshRequest& request, bool section = true) const;
-  Task<Ended> unit_is_off(const ConsumerRule& rule, const RefreshRequest& request,
-                          std::string load, std::string active, TimePoint deadline);
+  Task<Ended> unit_is_off(const ConsumerRule& rule, const RefreshRequest& request, std::string load,
+                          std::string active, TimePoint deadline);
   Task<Ended> exec(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
   Task<Ended> systemd(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
   Task<Ended> http(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);

@@ -66,8 +66,9 @@ class RunDesk {
   virtual ~RunDesk() = default;
 
   struct Page {
-    std::vector<RunSummary> runs;     // the newest first
-    std::vector<std::string> damaged{};  // that are on the board and cannot be read; the first page's
+    std::vector<RunSummary> runs;  // the newest first
+    std::vector<std::string>
+        damaged{};                    // that are on the board and cannot be read; the first page's
     std::optional<std::string> next;  // pass as `after`; nullopt at the end
   };
   virtual Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) = 0;

@@ -97,7 +97,8 @@ void Runner::on_pulse(const Pulse& pulse) {
 
 void Runner::on_board(const std::string& name) {
   if (name.empty() || name.starts_with(kTicketsPrefix)) tickets_dirty_ = true;
-  if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with(kRowsPrefix)) wake_.set();
+  if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with(kRowsPrefix))
+    wake_.set();
 }
 
 Runner::Status Runner::status() const {

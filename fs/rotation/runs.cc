@@ -133,10 +133,13 @@ Task<Result<size_t>> mark_done(Board& board, Loop& loop, std::string run, std::s
     auto document = parse_run(there->text);
     if (!document) return fail(document.error());
     said = *document;
-    const auto at_host = std::find(document->unheard.begin(), document->unheard.end(), consumer);
-    if (at_host != document->unheard.end() && document->excused.size() < kMaxNamedHosts) {
+    const std::string host = consumer.substr(0, consumer.find('/'));
+    const bool of_host = host.size() == consumer.size() || host.size() + 1 == consumer.size();
+    const auto at_host = std::find(document->unheard.begin(), document->unheard.end(), host);
+    if (of_host && at_host != document->unheard.end() &&
+        document->excused.size() < kMaxNamedHosts) {
       document->unheard.erase(at_host);
-      document->excused.insert(consumer);
+      document->excused.insert(host);
       excused = true;
     }
     const bool ended = document->state == RunDocument::State::kEnded;

@@ -44,7 +44,7 @@ Task<Result<RunsSeen>> list_runs(Board& board, TimePoint deadline);
 Task<Result<std::optional<RunView>>> look_at_run(Board& board, std::string run, TimePoint deadline);
 
 // Marks by hand what failed, is unknown or was not tried: a consumer (of all hosts, or HOST/NAME of
-// one), or a host that was not heard from. How many were marked; 0: nothing of that name is to be
+// one), or a host that was not heard from (HOST, or HOST/ where it is no consumer's name). How many were marked; 0: nothing of that name is to be
 // done again.
 Task<Result<size_t>> mark_done(Board& board, Loop& loop, std::string run, std::string consumer,
                                std::string by, TimePoint deadline);

@@ -223,8 +223,7 @@ TEST_F(RotationCommand, done_of_what_is_under_way_or_was_heard_from_is_refused) 
       << err_.str();
   EXPECT_EQ(out_.str(), "");
   runs_.change = {RunChange::Outcome::kHeard, "r7", 0};
-  EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.host = "web-1"; }),
-            ExitCode::kFailed);
+  EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.host = "web-1"; }), ExitCode::kFailed);
   EXPECT_TRUE(complained("host web-1 was heard from in run r7: nothing was marked")) << err_.str();
   EXPECT_EQ(out_.str(), "");
 }

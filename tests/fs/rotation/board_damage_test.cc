@@ -79,9 +79,8 @@ TEST_F(BoardDamage, a_run_that_was_going_on_is_gone_on_with) {
         return run && run->state == RunDocument::State::kEnded;
       },
       30min));
-  ASSERT_TRUE(fleet.until([&] { return parse_run_now(
-                                           fleet.shared.documents->find(kNowName)->text)
-                                           .has_value(); }));
+  ASSERT_TRUE(fleet.until(
+      [&] { return parse_run_now(fleet.shared.documents->find(kNowName)->text).has_value(); }));
   EXPECT_EQ(fleet.runs().size(), 1u);
 }
 

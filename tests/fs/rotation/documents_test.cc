@@ -86,7 +86,8 @@ TEST(RotationDocuments, of_a_key_that_was_rotated_more_than_once_the_worst_and_n
     return key;
   };
   using State = RunKey::State;
-  std::vector<RunKey> keys = {key_of("a", State::kCurrent, 1, 2), key_of("b", State::kCurrent, 4, 5),
+  std::vector<RunKey> keys = {key_of("a", State::kCurrent, 1, 2),
+                              key_of("b", State::kCurrent, 4, 5),
                               key_of("a", State::kCurrent, 2, 3)};
   keys[0].missing = {"eu-west-1"};
   std::vector<RunKey> told = keys_told(keys);
