@@ -11,6 +11,8 @@ using namespace std::chrono_literals;
 constexpr Duration kAfterAnError = 2s;
 // A run is looked at so often even if nothing tells of it.
 constexpr Duration kReadRunEvery = 60s;
+// At the own document, while a board tells only that something has changed.
+constexpr Duration kLookAfterGaps = 30s;
 
 }  // namespace
 
@@ -39,7 +41,8 @@ void HostAgent::on_pulse(const Pulse& pulse) {
 }
 
 void HostAgent::on_board(const std::string& name) {
-  if (name == host_document_name(host_)) {
+  const bool may_be_ours = name.empty() && loop_.now() >= looked_ + kLookAfterGaps;
+  if (may_be_ours || name == host_document_name(host_)) {
     doubted_ = true;
     register_wake_.set();
   }
@@ -74,10 +77,7 @@ HostAgent::Status HostAgent::status() const {
     status.troubles.push_back("since " + parted_ +
                               " another daemon is known to run with a copy of this one's state_dir");
   }
-  if (identity_.marked && host_ != options_.host) {
-    status.troubles.push_back("another daemon has the name " + options_.host +
-                              ": on the board this host is " + host_);
-  }
+  if (identity_.marked) status.name_taken = options_.host;
   if (lost_all_ || !lost_.empty()) {
     status.troubles.push_back(
         "this host does not know all programs that use " +

@@ -95,7 +95,8 @@ class HostAgent final : public FeedFollower {
     // Ever, by this daemon: hooks that were begun, and how those of them that are over ended.
     uint64_t hooks = 0;
     std::map<RefreshOutcome::What, uint64_t> outcomes{};
-    // Why it has another name, or what an operator must do so that runs are complete; for people.
+    std::string name_taken{};  // its plain name, which another daemon has; empty: none has it
+    // What an operator must look after, so that runs are complete.
     std::vector<std::string> troubles{};
   };
   Status status() const;
@@ -170,6 +171,7 @@ class HostAgent final : public FeedFollower {
   bool changed_ = true;
   bool doubted_ = false;      // whether the board has its document still
   bool registering_ = false;  // one at a time
+  TimePoint looked_{};        // at its document
   std::optional<std::set<std::string>> registered_;
   // This life has written its document, under this name; its turn.
   bool listed_ = false;

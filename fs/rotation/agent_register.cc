@@ -93,6 +93,7 @@ Task<Result<bool>> HostAgent::register_once(bool due) {
   if (none && registered_ && registered_->empty()) co_return true;
   const std::string host = host_;
   const std::string name = host_document_name(host);
+  looked_ = loop_.now();
   auto there = co_await board_.get(name, loop_.now() + options_.call);
   if (!there) co_return fail(there.error());
   if (host != host_) co_return false;

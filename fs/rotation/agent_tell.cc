@@ -69,9 +69,12 @@ Task<bool> HostAgent::tell(Errand errand) {
   request.keys = keys_of(*row);
   request.timeout = row->timeout;
 
-  auto proven = errand.consumer != kUnknownPrograms
-                    ? co_await prove(request.keys)
-                    : Result<void>(fail(Code::kInvalid, unknown_programs({}, {}).why));
+  Result<void> proven;
+  if (errand.consumer == kUnknownPrograms) {
+    proven = fail(Code::kInvalid, unknown_programs({}, {}).why);  // there is nobody to tell
+  } else {
+    proven = co_await prove(request.keys);
+  }
   if (!proven) {
     const std::string why = proven.error().message;
     const std::string at = now();

@@ -97,6 +97,12 @@ void Runner::on_board(const std::string& name) {
   if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with("rows/")) wake_.set();
 }
 
+void Runner::on_new_board() {
+  new_board_until_ = loop_.now() + options_.enrol_for;
+  tickets_dirty_ = true;
+  wake_.set();
+}
+
 Runner::Status Runner::status() const {
   Status status;
   if (now_) status.run = now_->run;
