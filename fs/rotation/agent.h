@@ -115,6 +115,7 @@ class HostAgent final : public FeedFollower {
   Task<Result<void>> look();
   Task<Result<void>> enrol();
   Task<Result<bool>> find_own_sheets();
+  bool is_running(const std::string& consumer) const;
   std::vector<Row> rows_to_enrol(const std::vector<KeyVersion>& keys);
   Task<Result<void>> put_rows(std::vector<Row> rows);
   Task<Result<void>> look_at_sheet(std::string name);

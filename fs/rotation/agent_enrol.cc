@@ -37,9 +37,10 @@ Task<Result<void>> HostAgent::enrol() {
   const std::set<std::string> lost = lost_of(ids);
   if (!lost.empty()) rows.push_back(unknown_programs(keys, lost));
   std::erase_if(rows, [&](const Row& row) {
-    return std::any_of(sheets_.begin(), sheets_.end(), [&](const auto& one) {
-      return one.second.find(row.consumer) != nullptr;
-    });
+    return is_running(row.consumer) ||
+           std::any_of(sheets_.begin(), sheets_.end(), [&](const auto& one) {
+             return one.second.find(row.consumer) != nullptr;
+           });
   });
   // A host that nobody waits for and that has nothing to enrol says nothing.
   is_awaited = is_awaited || is_listed_with(ids);
@@ -51,6 +52,13 @@ Task<Result<void>> HostAgent::enrol() {
   if (lost.empty()) co_return Result<void>();
   for (const std::string& id : lost) lost_[id] = run_;
   co_return co_await register_host(true);
+}
+
+// By a row that was put under a former name.
+bool HostAgent::is_running(const std::string& consumer) const {
+  return std::any_of(running_.begin(), running_.end(), [&](const std::string& one) {
+    return one.starts_with(sheets_of(run_)) && one.ends_with(" " + consumer);
+  });
 }
 
 // False: they are another's, and this host has another name now.

@@ -86,6 +86,7 @@ void Runner::forget() {
 }
 
 void Runner::on_pulse(const Pulse& pulse) {
+  if (!pulse.run.empty()) board_known_ = true;
   if (tickets_told_ == pulse.tickets) return;
   tickets_told_ = pulse.tickets;
   tickets_dirty_ = true;
@@ -164,6 +165,10 @@ Task<Result<void>> Runner::open_now() {
     auto parsed = parse_run_now((*there)->text);
     if (!parsed) co_return fail(parsed.error());
     now = std::move(*parsed);
+    board_known_ = true;
+  } else if (std::exchange(board_known_, false)) {
+    log_.warn("the board has lost what it knew of rotations");
+    new_board_until_ = loop_.now() + options_.enrol_for;
   }
   if (now.epoch > tenure_.epoch()) {
     co_return fail(Code::kUnavailable, "another host runs rotations now");

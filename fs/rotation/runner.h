@@ -218,6 +218,7 @@ class Runner final : public FeedFollower {
   bool announced_ = false;  // by the pulse
   std::optional<TimePoint> enrolling_since_;
   std::set<std::string> expected_;  // hosts
+  bool board_known_ = false;        // that there were runs on it
   TimePoint new_board_until_{};     // hosts list themselves anew
   // Those that were listed when hosts were last listed.
   std::map<std::string, HostEntry> seen_hosts_;
