@@ -204,9 +204,9 @@ bool is_degraded(const Json& status) {
   const Json waiting = at("healer", "waiting");
   const Json overdue = at("rotation", "overdue");
   return (waiting.is_number() && waiting != 0) || (overdue.is_number() && overdue != 0) ||
-         !troubles(status).empty() || at("rotation", "board") == "silent" || !at("audit", "last_error").is_null() ||
-         !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null() ||
-         !at("creations", "refused").is_null();
+         !troubles(status).empty() || at("rotation", "board") == "silent" ||
+         !at("audit", "last_error").is_null() || !at("replica", "last_error").is_null() ||
+         !at("state_dir", "trouble").is_null() || !at("creations", "refused").is_null();
 }
 
 }  // namespace

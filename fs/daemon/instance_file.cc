@@ -30,7 +30,8 @@ Result<HostIdentity> take_identity(const std::string& path, Random& random, Log&
   HostIdentity there = read(path);
   if (!there.instance.empty()) return there;
   log.warn(
-      "which instance this daemon is cannot be kept in state_dir: after the next start it is another "
+      "which instance this daemon is cannot be kept in state_dir: after the next start it is "
+      "another "
       "host for the others, and rotations do not hear from this one for a week",
       {{"reason", written ? path + ": it cannot be read" : written.error().message}});
   return identity;

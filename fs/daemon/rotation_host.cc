@@ -194,8 +194,7 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
 }
 
 Task<void> RotationHost::Impl::keep(HostIdentity identity) {
-  const std::function<Result<bool>()> work = [path = instance_file,
-                                              identity]() -> Result<bool> {
+  const std::function<Result<bool>()> work = [path = instance_file, identity]() -> Result<bool> {
     if (auto ok = keep_identity(path, identity); !ok) return fail(ok.error());
     return true;
   };

@@ -74,8 +74,8 @@ HostAgent::Status HostAgent::status() const {
   status.outcomes = outcomes_;
   if (!status.run.empty() && document_) status.keys = document_->keys;
   if (!parted_.empty()) {
-    status.troubles.push_back("since " + parted_ +
-                              " another daemon is known to run with a copy of this one's state_dir");
+    status.troubles.push_back(
+        "since " + parted_ + " another daemon is known to run with a copy of this one's state_dir");
   }
   if (identity_.marked) status.name_taken = options_.host;
   if (lost_all_ || !lost_.empty()) {

@@ -134,6 +134,7 @@ class HostAgent final : public FeedFollower {
   Task<bool> keep_registered();
   Task<Result<void>> register_host(bool due);
   Task<Result<bool>> register_once(bool due);
+  std::set<std::string> keys_to_list() const;
   bool is_listed_with(const std::set<std::string>& ids) const;
   void step_aside();
   void part_from_copy(std::set<std::string> its_keys);
@@ -141,7 +142,8 @@ class HostAgent final : public FeedFollower {
   void find_lost(const HostEntry& found);
   std::set<std::string> lost_of(const std::set<std::string>& ids) const;
   Task<Result<void>> look_at_lost(std::set<std::string> ids);
-  Row unknown_programs(const std::vector<KeyVersion>& keys, const std::set<std::string>& lost) const;
+  Row unknown_programs(const std::vector<KeyVersion>& keys,
+                       const std::set<std::string>& lost) const;
 
   Loop& loop_;
   Board& board_;
@@ -176,6 +178,7 @@ class HostAgent final : public FeedFollower {
   std::optional<std::set<std::string>> registered_;
   // This life has written its document, under this name; its turn.
   bool listed_ = false;
+  bool anothers_ = false;  // the document of its name; it has nothing to list itself
   uint64_t turn_ = 1;
   std::string parted_;  // since when it is not the copy that another daemon is
   // Keys of which this host does not know all programs, and in which run it has said so.

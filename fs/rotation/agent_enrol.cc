@@ -38,12 +38,12 @@ Task<Result<void>> HostAgent::enrol() {
   if (!lost.empty()) rows.push_back(unknown_programs(keys, lost));
   std::erase_if(rows, [&](const Row& row) {
     return is_running(row.consumer) ||
-           std::any_of(sheets_.begin(), sheets_.end(), [&](const auto& one) {
-             return one.second.find(row.consumer) != nullptr;
-           });
+           std::any_of(sheets_.begin(), sheets_.end(),
+                       [&](const auto& one) { return one.second.find(row.consumer) != nullptr; });
   });
-  // A host that nobody waits for and that has nothing to enrol says nothing.
-  is_awaited = is_awaited || is_listed_with(ids);
+  // A host that nobody waits for and that has nothing to enrol says nothing; nor does it in the
+  // place of one that has its name.
+  is_awaited = (is_awaited || is_listed_with(ids)) && !anothers_;
   if (!rows.empty() || (!there && is_awaited)) {
     if (auto put = co_await put_rows(std::move(rows)); !put) co_return put;
   }

@@ -16,7 +16,8 @@ constexpr int kTries = 4;  // its name, a marked one, and again where others wri
 constexpr const char* kListLost =
     "this host has lost its list of programs that use it; mark it as done once they were told";
 constexpr const char* kListShared =
-    "another daemon had a copy of this host's state_dir: programs of either may not have been told; "
+    "another daemon had a copy of this host's state_dir: programs of either may not have been "
+    "told; "
     "mark it as done once they were";
 
 // Whether they are all named in a host's document.
@@ -41,8 +42,11 @@ Task<bool> HostAgent::keep_registered() {
       // Several consumers come together when a host starts.
       if (changed_) co_await loop_.sleep_for(options_.register_after);
       changed_ = false;
+      // That a consumer has opened another version changes nothing here.
+      const bool as_listed = !looks && !doubted_ && registered_ == keys_to_list();
       doubted_ = false;
-      auto registered = co_await register_host(due);
+      Result<void> registered;
+      if (!as_listed) registered = co_await register_host(due);
       failed = !registered;
       if (!registered) {
         doubted_ = true;
@@ -50,7 +54,7 @@ Task<bool> HostAgent::keep_registered() {
             "this host could not be listed on the board, and tries again: if it is not, "
             "rotations do not wait for it",
             {{"reason", registered.error().message}});
-      } else {
+      } else if (!as_listed) {
         look = loop_.now() + options_.look_every;
         if (due) rewrite = loop_.now() + options_.register_every;
       }
@@ -58,6 +62,12 @@ Task<bool> HostAgent::keep_registered() {
     const TimePoint next = failed ? loop_.now() + kAfterAnError : std::min(rewrite, look);
     co_await register_wake_.wait(next);
   }
+}
+
+std::set<std::string> HostAgent::keys_to_list() const {
+  std::set<std::string> keys = consumers_.keys_in_use();
+  for (const auto& [id, run] : lost_) keys.insert(id);
+  return keys;
 }
 
 bool HostAgent::is_listed_with(const std::set<std::string>& ids) const {
@@ -87,8 +97,7 @@ Task<Result<void>> HostAgent::register_host(bool due) {
 
 // False: what is there is another's, or has changed meanwhile. Again, by the name that it has now.
 Task<Result<bool>> HostAgent::register_once(bool due) {
-  const std::set<std::string> keys = consumers_.keys_in_use();
-  const bool none = keys.empty() && lost_.empty() && !lost_all_;
+  const bool none = keys_to_list().empty() && !lost_all_;
   // One that has no consumers looks once: an earlier life of it may have had some.
   if (none && registered_ && registered_->empty()) co_return true;
   const std::string host = host_;
@@ -107,6 +116,7 @@ Task<Result<bool>> HostAgent::register_once(bool due) {
       if (none) {
         // Nothing to list, so that the name need not be its own.
         registered_.emplace();
+        anothers_ = true;
         co_return true;
       }
       step_aside();
@@ -125,6 +135,7 @@ Task<Result<bool>> HostAgent::register_once(bool due) {
     }
   }
 
+  anothers_ = false;
   HostEntry entry;
   entry.host = host;
   entry.instance = identity_.instance;
@@ -132,8 +143,7 @@ Task<Result<bool>> HostAgent::register_once(bool due) {
     entry.life = options_.life;
     entry.turn = turn_;
   }
-  std::set<std::string> listed = keys;
-  for (const auto& [id, run] : lost_) listed.insert(id);
+  const std::set<std::string> listed = keys_to_list();
   if (!lost_all_) entry.keys = listed;
   entry.lost = lost_;
   entry.lost_all = lost_all_;
@@ -174,6 +184,7 @@ void HostAgent::rename(HostIdentity identity) {
   host_ = host_name_of(options_.host, identity_);
   registered_.reset();
   listed_ = false;
+  anothers_ = false;
   turn_ = 1;
   // In the run that is going on it enrols by its new name.
   enrolled_ = false;
@@ -251,8 +262,8 @@ Task<Result<void>> HostAgent::look_at_lost(std::set<std::string> ids) {
   }
   bool changed = false;
   for (const std::string& run : runs) {
-    auto page = co_await board_.list(sheets_of(run, host_), "", kMaxBoardPage,
-                                     loop_.now() + options_.call);
+    auto page =
+        co_await board_.list(sheets_of(run, host_), "", kMaxBoardPage, loop_.now() + options_.call);
     if (!page) co_return fail(page.error());
     const bool done =
         std::any_of(page->documents.begin(), page->documents.end(), [](const auto& document) {

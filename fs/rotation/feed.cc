@@ -56,8 +56,7 @@ Task<Result<void>> BoardFeed::look_once() {
     pulse = parse_pulse((*surely)->text);
     if (!pulse) co_return fail(pulse.error());
   }
-  const bool another =
-      pulse_ && (pulse_->place.life != pulse->place.life || is_older(*pulse));
+  const bool another = pulse_ && (pulse_->place.life != pulse->place.life || is_older(*pulse));
   if (records_ != nullptr && (!pulse_ || another || pulse_->place != pulse->place)) {
     // What was read before the first pulse was seen may have changed since.
     const auto changed = pulse_ && !another ? pulse->since(pulse_->place) : std::nullopt;

@@ -47,8 +47,7 @@ RunCounts count(const Sheets& sheets) {
 RunCounts count_tellable(const Sheets& sheets) {
   Sheets tellable = sheets;
   for (auto& [name, seen] : tellable) {
-    std::erase_if(seen.sheet.rows,
-                  [](const Row& row) { return row.consumer == kUnknownPrograms; });
+    std::erase_if(seen.sheet.rows, [](const Row& row) { return row.consumer == kUnknownPrograms; });
   }
   return count(tellable);
 }

@@ -43,7 +43,8 @@ class Hosts : public ::testing::Test {
   }
   // The table is dropped, without anybody's being told.
   void lose_board() {
-    for (const char* part : {"hosts/", "run/", "runs/", "rows/", "pulse-0/", "tickets/", "retire/"}) {
+    for (const char* part :
+         {"hosts/", "run/", "runs/", "rows/", "pulse-0/", "tickets/", "retire/"}) {
       for (const std::string& name : names(part)) lose(name);
     }
   }
@@ -124,6 +125,19 @@ TEST_F(Hosts, one_without_consumers_leaves_the_rows_of_its_namesake_alone) {
   EXPECT_EQ(fleet.shared.hooks.size(), 1u);
   EXPECT_EQ(two.rotation->host(), "web-1");
   EXPECT_EQ(listed(), std::set<std::string>{"hosts/web-1"});
+}
+
+TEST_F(Hosts, one_that_has_lost_its_state_dir_does_not_answer_for_the_one_that_it_was) {
+  start("runner", "ir", {});
+  SimHost& web = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  web.kill();
+  web.frozen = true;
+  start("web-1", "i2", {}, false);
+  fleet.rotate("a", "ta");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(fleet.peek(kFirst)->unheard, std::vector<std::string>{"web-1"});
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kInPart);
 }
 
 // --- one state_dir, copied ---
@@ -327,9 +341,8 @@ TEST_F(Hosts, one_that_lost_its_list_of_programs_fails_runs_of_these_keys_until_
   run(kSecond);
   EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kInPart);
   fleet.ask_for(Ticket::Kind::kRetry, kSecond, "again");
-  ASSERT_TRUE(fleet.until([&] {
-    return fleet.peek(kSecond)->attempt == 2 && fleet.ended(kSecond);
-  }));
+  ASSERT_TRUE(
+      fleet.until([&] { return fleet.peek(kSecond)->attempt == 2 && fleet.ended(kSecond); }));
   EXPECT_NE(why_unknown(kSecond), "");
   EXPECT_EQ(fleet.mark(kSecond, std::string("web-1/") + kUnknownPrograms), 1u);
   EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kComplete);
