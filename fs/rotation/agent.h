@@ -134,6 +134,7 @@ class HostAgent final : public FeedFollower {
   Task<bool> keep_registered();
   Task<Result<void>> register_host(bool due);
   Task<Result<bool>> register_once(bool due);
+  Task<bool> is_as_listed();
   std::set<std::string> keys_to_list() const;
   bool is_listed_with(const std::set<std::string>& ids) const;
   void step_aside();

@@ -37,14 +37,15 @@ Task<bool> HostAgent::keep_registered() {
   for (;;) {
     bool failed = false;
     const bool due = loop_.now() >= rewrite;
-    const bool looks = due || doubted_ || loop_.now() >= look;
-    if (changed_ || looks) {
+    const bool looks = loop_.now() >= look;
+    if (changed_ || doubted_ || due || looks) {
       // Several consumers come together when a host starts.
       if (changed_) co_await loop_.sleep_for(options_.register_after);
-      changed_ = false;
       // That a consumer has opened another version changes nothing here.
-      const bool as_listed = !looks && !doubted_ && registered_ == keys_to_list();
+      bool as_listed = !due && !doubted_ && registered_ == keys_to_list();
+      changed_ = false;
       doubted_ = false;
+      if (as_listed && looks) as_listed = co_await is_as_listed();
       Result<void> registered;
       if (!as_listed) registered = co_await register_host(due);
       failed = !registered;
@@ -54,14 +55,24 @@ Task<bool> HostAgent::keep_registered() {
             "this host could not be listed on the board, and tries again: if it is not, "
             "rotations do not wait for it",
             {{"reason", registered.error().message}});
-      } else if (!as_listed) {
-        look = loop_.now() + options_.look_every;
+      } else {
+        if (looks || !as_listed) look = loop_.now() + options_.look_every;
         if (due) rewrite = loop_.now() + options_.register_every;
       }
     }
     const TimePoint next = failed ? loop_.now() + kAfterAnError : std::min(rewrite, look);
     co_await register_wake_.wait(next);
   }
+}
+
+// By the cheapest look.
+Task<bool> HostAgent::is_as_listed() {
+  if (registered_ && registered_->empty()) co_return true;
+  const auto there =
+      co_await board_.peek(host_document_name(host_), loop_.now() + options_.call);
+  if (!there || !*there) co_return false;
+  const auto entry = parse_host((*there)->text);
+  co_return entry && entry->life == options_.life && entry->instance == identity_.instance;
 }
 
 std::set<std::string> HostAgent::keys_to_list() const {
