@@ -185,6 +185,7 @@ Task<Result<void>> Runner::open_now() {
   auto written = co_await std::move(writing);
   if (!written) co_return fail(written.error());
   if (!written->done) co_return fail(Code::kUnavailable, "another host has changed what run it is");
+  board_known_ = true;
   now_ = std::move(now);
   now_revision_ = written->now ? written->now->revision : std::string();
   co_return Result<void>();
