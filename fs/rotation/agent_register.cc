@@ -68,8 +68,7 @@ Task<bool> HostAgent::keep_registered() {
 // By the cheapest look.
 Task<bool> HostAgent::is_as_listed() {
   if (registered_ && registered_->empty()) co_return true;
-  const auto there =
-      co_await board_.peek(host_document_name(host_), loop_.now() + options_.call);
+  const auto there = co_await board_.peek(host_document_name(host_), loop_.now() + options_.call);
   if (!there || !*there) co_return false;
   const auto entry = parse_host((*there)->text);
   co_return entry && entry->life == options_.life && entry->instance == identity_.instance;
