@@ -179,6 +179,15 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
   options.runner.retires = [this](const std::string& id) {
     return parts.policy.current().section_for(id).retire_after.has_value();
   };
+  options.runner.shortest_period = [this]() -> std::optional<Duration> {
+    std::optional<Duration> shortest;
+    for (const PolicySection& section : parts.policy.current().sections()) {
+      if (!section.rotate_every) continue;
+      const Duration every = *section.rotate_every;
+      if (!shortest || every < *shortest) shortest = every;
+    }
+    return shortest;
+  };
   auto identity = take_identity(instance_file, parts.backends.random(), parts.log);
   if (!identity) return fail(identity.error());
   options.agent.identity = std::move(*identity);

@@ -72,6 +72,9 @@ struct RunnerOptions {
   // Hosts are looked for so long after the keys of a run were made current at the earliest: whoever
   // has opened a former version is listed then.
   Duration list_after = std::chrono::seconds(3);
+  // The shortest time in which a key is rotated by itself: a fiftieth of it is the most that is
+  // waited so, since the next keys wait as well. Null, or nullopt: none is.
+  std::function<std::optional<Duration>()> shortest_period;
   Duration enrol_for = std::chrono::seconds(90);
   Duration claim_within = std::chrono::seconds(75);
   Duration report_within = std::chrono::seconds(60);  // after the consumer's own time-out

@@ -95,7 +95,10 @@ Duration Runner::until_listing() {
     current_of_ = run_->run;
     current_at_ = loop_.now();
   }
-  const TimePoint from = std::max(current_at_ + options_.list_after, new_board_until_);
+  Duration after = options_.list_after;
+  const auto period = options_.shortest_period ? options_.shortest_period() : std::nullopt;
+  if (period) after = std::min(after, *period / 50);
+  const TimePoint from = std::max(current_at_ + after, new_board_until_);
   return std::max<Duration>(from - loop_.now(), Duration::zero());
 }
 
