@@ -21,7 +21,10 @@
 //                "counts": {...}, ...}; see RunDocument
 //   retire/ID    what runs say about old versions (fs/rotation/retire_notes.h)
 //   hosts/HOST   {"host", "keys": [id...], "at"}: this host has consumers of these keys; without
-//                "keys": of more than fit. Written when that changes, and once a day
+//                "keys": of more than fit. Written when that changes, and once a day. Which daemon
+//                it is: "instance", "life", "turn" (fs/rotation/host_identity.h). "lost": {id: run}:
+//                it does not know (any more) which programs use these keys, as it has said in that
+//                run, or "" in none yet; "lost_all": of any keys; "lost_why"
 //
 // Texts that come from outside (reasons) are made printable and short before they are written.
 //
@@ -30,6 +33,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -175,6 +179,13 @@ struct HostEntry {
   std::string host;
   std::optional<std::set<std::string>> keys;  // nullopt: more than fit
   std::string at;
+  std::string instance{};
+  std::string life{};
+  uint64_t turn = 0;
+  std::map<std::string, std::string> lost{};
+  bool lost_all = false;
+  std::string lost_why{};
+  bool operator==(const HostEntry&) const = default;
 };
 
 Result<Head> parse_head(std::string_view text);

@@ -86,6 +86,7 @@ void Runner::forget() {
 }
 
 void Runner::on_pulse(const Pulse& pulse) {
+  if (!pulse.run.empty()) board_known_ = true;
   if (tickets_told_ == pulse.tickets) return;
   tickets_told_ = pulse.tickets;
   tickets_dirty_ = true;
@@ -95,6 +96,12 @@ void Runner::on_pulse(const Pulse& pulse) {
 void Runner::on_board(const std::string& name) {
   if (name.empty() || name.starts_with(kTicketsPrefix)) tickets_dirty_ = true;
   if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with("rows/")) wake_.set();
+}
+
+void Runner::on_new_board() {
+  new_board_until_ = loop_.now() + options_.enrol_for;
+  tickets_dirty_ = true;
+  wake_.set();
 }
 
 Runner::Status Runner::status() const {
@@ -158,6 +165,10 @@ Task<Result<void>> Runner::open_now() {
     auto parsed = parse_run_now((*there)->text);
     if (!parsed) co_return fail(parsed.error());
     now = std::move(*parsed);
+    board_known_ = true;
+  } else if (std::exchange(board_known_, false)) {
+    log_.warn("the board has lost what it knew of rotations");
+    new_board_until_ = loop_.now() + options_.enrol_for;
   }
   if (now.epoch > tenure_.epoch()) {
     co_return fail(Code::kUnavailable, "another host runs rotations now");
@@ -174,6 +185,7 @@ Task<Result<void>> Runner::open_now() {
   auto written = co_await std::move(writing);
   if (!written) co_return fail(written.error());
   if (!written->done) co_return fail(Code::kUnavailable, "another host has changed what run it is");
+  board_known_ = true;
   now_ = std::move(now);
   now_revision_ = written->now ? written->now->revision : std::string();
   co_return Result<void>();

@@ -45,13 +45,19 @@ Task<Result<void>> Runner::announce() {
 // The hosts that are listed with consumers of a key of the run.
 Task<Result<std::set<std::string>>> Runner::expected_hosts() {
   std::set<std::string> hosts;
+  std::map<std::string, HostEntry> listed;
   std::string after;
   for (;;) {
     auto page = co_await board_.list(kHostsPrefix, after, kMaxBoardPage, until());
     if (!page) co_return fail(page.error());
+    // What cannot be read may use any key.
+    std::vector<std::string> damaged = std::move(page->corrupt);
     for (const BoardDocument& document : page->documents) {
       const auto host = parse_host(document.text);
-      if (!host || host_document_name(host->host) != document.name) continue;
+      if (!host || host_document_name(host->host) != document.name) {
+        damaged.push_back(document.name);
+        continue;
+      }
       const auto at = from_rfc3339(host->at);
       // It has not told of itself for days: it was taken down without a word.
       if (at && *at + std::chrono::duration_cast<std::chrono::milliseconds>(options_.forget_hosts) <
@@ -62,10 +68,38 @@ Task<Result<std::set<std::string>>> Runner::expected_hosts() {
         if (removed->done) continue;
       }
       if (uses(*host, *run_)) hosts.insert(host->host);
+      listed[host->host] = *host;
     }
-    if (!page->next) co_return hosts;
+    for (const std::string& name : damaged) {
+      std::string host = name.substr(std::min(name.size(), std::string_view(kHostsPrefix).size()));
+      if (is_host_name(host)) hosts.insert(std::move(host));
+    }
+    if (!page->next) break;
     after = std::move(*page->next);
   }
+  // A board that has lost them all: those that do not come back are not heard from.
+  if (listed.empty() && hosts.empty() && !seen_hosts_.empty()) {
+    log_.warn("no host is listed on the board any more: those that were listed are waited for");
+    for (const auto& [name, host] : seen_hosts_) {
+      if (uses(host, *run_)) hosts.insert(name);
+    }
+  }
+  seen_hosts_ = std::move(listed);
+  co_return hosts;
+}
+
+// How long to wait until all hosts can be listed that must be told.
+Duration Runner::until_listing() {
+  if (current_of_ != run_->run && begun_here_ != run_->run) {
+    // Another has made them current, nobody knows when.
+    current_of_ = run_->run;
+    current_at_ = loop_.now();
+  }
+  Duration after = options_.list_after;
+  const auto period = options_.shortest_period ? options_.shortest_period() : std::nullopt;
+  if (period) after = std::min(after, *period / 50);
+  const TimePoint from = std::max(current_at_ + after, new_board_until_);
+  return std::max<Duration>(from - loop_.now(), Duration::zero());
 }
 
 Task<Result<void>> Runner::list_sheets() {
@@ -120,6 +154,8 @@ Task<Runner::Step> Runner::enrol() {
     if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
   }
   if (!enrolling_since_) {
+    const Duration pause = until_listing();
+    if (pause > Duration::zero()) co_return std::min(pause, options_.look_every);
     // Again: only those that are missing are waited for.
     if (run_->attempt > 1 && run_->unheard_more == 0) {
       expected_.clear();

@@ -91,7 +91,8 @@ void Runner::note_outcomes() {
         continue;
       }
       watched_.erase(place);
-      if (over_.insert(place).second) ended.push_back({row.ended, row.state});
+      const bool fresh = over_.insert(place).second;
+      if (fresh && row.consumer != kUnknownPrograms) ended.push_back({row.ended, row.state});
     }
   }
   if (!std::exchange(primed_, true)) return;
@@ -209,7 +210,7 @@ Task<Runner::Step> Runner::tell() {
   if (auto ok = co_await give_up_on_silent(); !ok) co_return fail(ok.error());
   if (auto ok = co_await look_for_stop(); !ok) co_return fail(ok.error());
   if (run_->state == RunDocument::State::kTelling) {
-    const auto why = must_stop(count(sheets_), run_->in_a_row, options_.stop_after);
+    const auto why = must_stop(count_tellable(sheets_), run_->in_a_row, options_.stop_after);
     if (why) {
       log_.warn("a rotation is stopped", {{"run", run_->run}, {"reason", *why}});
       run_->state = RunDocument::State::kStopping;

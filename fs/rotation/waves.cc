@@ -44,6 +44,14 @@ RunCounts count(const Sheets& sheets) {
   return counts;
 }
 
+RunCounts count_tellable(const Sheets& sheets) {
+  Sheets tellable = sheets;
+  for (auto& [name, seen] : tellable) {
+    std::erase_if(seen.sheet.rows, [](const Row& row) { return row.consumer == kUnknownPrograms; });
+  }
+  return count(tellable);
+}
+
 size_t wave_limit(size_t total, size_t over) {
   const auto part = [&](size_t percent) { return (total * percent + 99) / 100; };
   for (const size_t wave : {std::min<size_t>(total, 1), part(1), part(10)}) {

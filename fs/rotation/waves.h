@@ -33,6 +33,8 @@ struct RowPlace {
 };
 
 RunCounts count(const Sheets& sheets);
+// The same of those that there is a way to tell: without kUnknownPrograms.
+RunCounts count_tellable(const Sheets& sheets);
 // Whom to order now, so that with those that are active the wave is kept.
 std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel);
 // How many of `total` may have been told or be active when so many are over.

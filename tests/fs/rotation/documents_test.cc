@@ -71,7 +71,22 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   host.host = "web-1";
   host.keys = {{"a", "b"}};
   host.at = "2026-11-22T03:46:00Z";
-  EXPECT_EQ(parse_host(to_text(host))->keys, host.keys);
+  EXPECT_EQ(*parse_host(to_text(host)), host);
+  host.instance = "5f0c";
+  host.life = "91aa";
+  host.turn = 7;
+  host.lost = {{"a", "run-00000003"}, {"b", ""}};
+  host.lost_why = "the list was lost";
+  EXPECT_EQ(*parse_host(to_text(host)), host);
+  for (size_t i = 0; i <= kMaxHostKeys; ++i) host.lost["k" + std::to_string(i)] = "";
+  EXPECT_TRUE(parse_host(to_text(host))->lost_all);  // of more than fit: any
+  EXPECT_FALSE(parse_host(R"({"host": "web-1", "at": "", "lost": ["a"]})"));
+
+  Sheet sheet{run_of(1), "web-1", 2, {}};
+  sheet.instance = "5f0c";
+  sheet.life = "91aa";
+  sheet.turn = 7;
+  EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
 }
 
 TEST(RotationDocuments, the_largest_fit_on_the_board) {

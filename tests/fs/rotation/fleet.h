@@ -61,6 +61,7 @@ class SimHost final : public HostConsumers,
  public:
   SimHost(Shared& shared, std::string host, FleetOptions options, Duration apart, uint64_t seed)
       : name(std::move(host)),
+        identity{name, false},
         clock(shared.clock, apart),
         loop(clock, poller),
         board(loop, shared, name, options.watches),
@@ -73,6 +74,10 @@ class SimHost final : public HostConsumers,
     auto options = options_.rotation;
     options.host = name;
     options.run = may_run;
+    options.agent.identity = identity;
+    options.agent.on_identity = [this](const std::string&, const HostIdentity& now) {
+      identity = now;
+    };
     RotationParts parts{*this, *this, *this, *this, this, this, also};
     auto made = Rotation::make(loop, board, log.log(), random, parts, options);
     ASSERT_TRUE(made);
@@ -209,6 +214,7 @@ class SimHost final : public HostConsumers,
   }
 
   const std::string name;
+  HostIdentity identity;  // as in its state_dir: one for each name, unless the test says otherwise
   HostClock clock;
   NotedPoller poller;
   Loop loop;
@@ -262,10 +268,12 @@ class Fleet {
   SimHost& restart(SimHost& old) {
     auto consumers = old.consumers;
     const std::string name = old.name;
+    const HostIdentity identity = old.identity;
     old.kill();
     old.frozen = true;
     SimHost& fresh = add(name);
     fresh.consumers = std::move(consumers);
+    fresh.identity = identity;
     fresh.start();
     return fresh;
   }

@@ -251,6 +251,7 @@ TEST_F(Schedules, a_store_that_is_out_for_a_while_delays_it_and_leaves_nothing_o
 TEST_F(Schedules, a_hundred_keys_each_10_s_keep_their_period_and_the_pace_of_background_calls) {
   constexpr double kPerSecond = 200;
   fleet_options.rotation.runner.settle = 0s;
+  fleet_options.rotation.runner.list_after = 0s;  // a daemon waits for a fiftieth of the period
   prepare(100, 10s);
   SimHost& web = add("web");
   web.calls_per_second = kPerSecond;
