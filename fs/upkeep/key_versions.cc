@@ -286,6 +286,7 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
       }
     }
     if (told.outcome == Outcome::kAlready || told.outcome == Outcome::kSuperseded) {
+      told.before = previous_current(record);
       // What was not tested now: where the version that is current is not wrapped.
       told.missing = WrapTests(regions_).missing(record, record.current, {});
     }
