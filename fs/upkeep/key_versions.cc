@@ -116,8 +116,12 @@ Task<Result<Promotion>> KeyVersions::rotate(RotateRequest request) {
   }
   const Way way = request.hold ? Way::kHold : Way::kRotate;
   const std::string what = "could not rotate key " + request.id;
+  const std::string id = request.id;
   auto added = co_await add(std::move(request), what);
-  if (!added) co_return fail(std::move(added.error()));
+  if (!added) {
+    const bool absent = added.error().message == no_such_key(id).message;
+    co_return fail(absent ? no_such_key_yet(id) : std::move(added.error()));
+  }
   co_return co_await bring_up(std::move(*added), way, what);
 }
 

@@ -287,7 +287,8 @@ TEST_F(KeyVersionsTest, what_may_not_be_rotated_is_refused_and_unchanged) {
     EXPECT_EQ(told.error().code, Code::kInvalid);
     return told.error().message;
   };
-  EXPECT_EQ(refused("nobody"), "there is no key nobody");
+  EXPECT_EQ(refused("nobody"), "there is no key nobody (keyfs create nobody makes one)");
+  EXPECT_EQ(word_of(rotate(host, "t1", false, "nobody").error(), "nobody"), "absent");
   EXPECT_NE(refused("no/id").find("not a valid key id"), std::string::npos);
   ASSERT_TRUE(run(host.admin.set_state("orders", KeyState::kDisabled, now() + 10s)));
   const Record disabled = orders();
