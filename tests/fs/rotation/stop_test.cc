@@ -83,8 +83,8 @@ TEST_F(Stop, by_hand_while_the_last_hook_runs_it_changes_nothing) {
   rotate();
   ASSERT_TRUE(first_hook_runs());
   fleet.ask_for(Ticket::Kind::kStop, kRun, "halt");
-  ASSERT_TRUE(fleet.until(
-      [&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
+  ASSERT_TRUE(
+      fleet.until([&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
   ASSERT_TRUE(ends());
   EXPECT_EQ(fleet.peek(kRun)->end, RunDocument::End::kComplete);
   EXPECT_EQ(fleet.peek(kRun)->stop_why, "");
@@ -101,8 +101,8 @@ TEST_F(Stop, by_hand_whoever_comes_later_is_left_out) {
   rotate();
   ASSERT_TRUE(first_hook_runs());
   fleet.ask_for(Ticket::Kind::kStop, kRun, "halt");
-  ASSERT_TRUE(fleet.until(
-      [&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
+  ASSERT_TRUE(
+      fleet.until([&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
   hosts[1]->start(false);
   ASSERT_TRUE(ends());
   EXPECT_EQ(fleet.shared.hooks.size(), 1u);
