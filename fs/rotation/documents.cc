@@ -104,6 +104,7 @@ Result<RunNow> parse_run_now(std::string_view text) {
   fields.number("epoch", now.epoch);
   fields.number("number", now.number);
   fields.text("run", now.run);
+  fields.maybe("settle_ms", now.settle_ms);
   if (!fields.good() || (!now.run.empty() && !is_run(now.run))) {
     return fail(damaged("what run is going on"));
   }
@@ -111,7 +112,9 @@ Result<RunNow> parse_run_now(std::string_view text) {
 }
 
 std::string to_text(const RunNow& now) {
-  return dump({{"epoch", now.epoch}, {"number", now.number}, {"run", now.run}});
+  json out = {{"epoch", now.epoch}, {"number", now.number}, {"run", now.run}};
+  if (now.settle_ms) out["settle_ms"] = *now.settle_ms;
+  return dump(out);
 }
 
 Result<Ticket> parse_ticket(std::string_view text) {

@@ -4,9 +4,10 @@
 //
 //   run/head     {"epoch": 7, "holder": "web-1", "life": "5f0c...", "beat": 1201}
 //                the lock (fs/rotation/lock.h)
-//   run/now      {"epoch": 7, "number": 12, "run": "run-00000012"}
+//   run/now      {"epoch": 7, "number": 12, "run": "run-00000012", "settle_ms": 30000}
 //                the run that is going on, or "": at most one, since there is one such document.
-//                `number`: of the last run that was begun
+//                `number`: of the last run that was begun; "settle_ms": for how long the holder
+//                waits for further tickets, for people
 //   tickets/TOKEN  {"token", "do": "rotate", "id", "by", "asked"}       a new version of this key
 //                with "rotation" where the rotation has another token than the ticket
 //                  {"token", "do": "promote", "id", "version", "from", ...}  this version becomes
@@ -74,6 +75,8 @@ struct RunNow {
   uint64_t epoch = 0;
   uint64_t number = 0;
   std::string run;
+  std::optional<uint64_t> settle_ms{};  // nullopt: not known
+  bool operator==(const RunNow&) const = default;
 };
 
 struct Ticket {

@@ -179,6 +179,8 @@ Task<Result<void>> Runner::open_now() {
     co_return Result<void>();
   }
   now.epoch = tenure_.epoch();
+  now.settle_ms = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(options_.settle).count());
   if (auto ok = may_act(); !ok) co_return ok;
   auto writing = *there ? board_.replace(kNowName, to_text(now), (*there)->revision, until())
                         : board_.put_if_absent(kNowName, to_text(now), until());

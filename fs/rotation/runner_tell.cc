@@ -9,6 +9,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr const char* kStopped = "the run was stopped: ";
+
+bool left_by_a_stop(const Sheets& sheets) {
+  return std::any_of(sheets.begin(), sheets.end(), [](const auto& seen) {
+    const auto& rows = seen.second.sheet.rows;
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+      return row.state == RowState::kNotTried && row.why.starts_with(kStopped);
+    });
+  });
+}
+
 // A host looks at its sheet twice, and proves meanwhile that it serves the new versions.
 Duration claim_within(const RunnerOptions& options, uint64_t hosts) {
   return options.claim_within + 2 * sheet_poll(hosts);
@@ -194,7 +205,7 @@ Task<Result<void>> Runner::look_for_stop() {
       run_->state = RunDocument::State::kStopping;
       run_->stop_why = "asked for by " + (one.ticket.by.empty() ? "somebody" : one.ticket.by);
       if (auto ok = co_await save(); !ok) co_return ok;
-      announcer_.stopped(view());
+      if (can_stop(sheets_)) announcer_.stopped(view());
     }
     if (auto ok = co_await remove(one.document); !ok) co_return ok;
   }
@@ -209,7 +220,8 @@ Task<Runner::Step> Runner::tell() {
   note_outcomes();
   if (auto ok = co_await give_up_on_silent(); !ok) co_return fail(ok.error());
   if (auto ok = co_await look_for_stop(); !ok) co_return fail(ok.error());
-  if (run_->state == RunDocument::State::kTelling) {
+  // Whoever enrols later is left out then, if it is still so.
+  if (run_->state == RunDocument::State::kTelling && can_stop(sheets_)) {
     const auto why = must_stop(count_tellable(sheets_), run_->in_a_row, options_.stop_after);
     if (why) {
       log_.warn("a rotation is stopped", {{"run", run_->run}, {"reason", *why}});
@@ -221,7 +233,7 @@ Task<Runner::Step> Runner::tell() {
     }
   }
   auto moved = run_->state == RunDocument::State::kStopping
-                   ? leave_untried("the run was stopped: " + run_->stop_why, nullptr)
+                   ? leave_untried(kStopped + run_->stop_why, nullptr)
                    : order_next();
   if (auto ok = co_await std::move(moved); !ok) co_return fail(ok.error());
   note_outcomes();
@@ -248,6 +260,8 @@ Task<Runner::Step> Runner::finish_telling() {
   set_unheard();
   run_->counts = counts;
   run_->state = RunDocument::State::kEnded;
+  // By hand, when all had their turn already: it ends as it would have without that.
+  if (!left_by_a_stop(sheets_)) run_->stop_why.clear();
   run_->ended = now();
   run_->end = !run_->stop_why.empty() ? RunDocument::End::kStopped
               : run_->whole()         ? RunDocument::End::kComplete

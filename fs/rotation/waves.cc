@@ -84,6 +84,15 @@ std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel) {
   return next;
 }
 
+bool can_stop(const Sheets& sheets) {
+  return std::any_of(sheets.begin(), sheets.end(), [](const auto& seen) {
+    const auto& rows = seen.second.sheet.rows;
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+      return row.state == RowState::kWaiting || row.state == RowState::kOrdered;
+    });
+  });
+}
+
 std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,
                                      const StopAfter& limits) {
   if (limits.in_a_row != 0 && in_a_row >= limits.in_a_row) {

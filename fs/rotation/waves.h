@@ -40,6 +40,9 @@ std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel);
 // How many of `total` may have been told or be active when so many are over.
 size_t wave_limit(size_t total, size_t over);
 
+// Whether a stop would leave anybody out: those whose hooks run are waited for in any case.
+bool can_stop(const Sheets& sheets);
+
 struct StopAfter {
   unsigned percent = 20;  // of all consumers failed, and at least `least` of them
   unsigned least = 3;
