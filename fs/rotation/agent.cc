@@ -48,7 +48,7 @@ void HostAgent::on_consumers_changed() {
 HostAgent::Status HostAgent::status() const {
   Status status;
   status.run = over_ ? std::string() : run_;
-  for (const auto& [name, sheet] : sheets_) status.consumers += sheet.rows.size();
+  for (const auto& [name, seen] : sheets_) status.consumers += seen.sheet.rows.size();
   status.running = running_.size();
   status.hooks = hooks_;
   status.outcomes = outcomes_;
@@ -107,7 +107,7 @@ Task<Result<void>> HostAgent::look() {
     if (auto ok = co_await enrol(); !ok) co_return ok;
   }
   std::vector<std::string> names;
-  for (const auto& [name, sheet] : sheets_) names.push_back(name);
+  for (const auto& [name, seen] : sheets_) names.push_back(name);
   for (const std::string& name : names) {
     if (auto ok = co_await look_at_sheet(name); !ok) co_return ok;
   }
@@ -122,7 +122,7 @@ Task<Result<void>> HostAgent::enrol() {
   for (const BoardDocument& document : page->documents) {
     auto sheet = parse_sheet(document.text);
     if (!sheet) co_return fail(sheet.error());
-    sheets_[document.name] = std::move(*sheet);
+    sheets_[document.name] = {std::move(*sheet), document.revision};
   }
   if (sheets_.contains(sheet_name(run_, options_.host, 0))) enrolled_ = true;
   // Too late; unless it is begun again.
@@ -173,7 +173,7 @@ Task<Result<void>> HostAgent::enrol() {
     // One that is there is of an earlier try, and may have other rows.
     auto now = put->now ? parse_sheet(put->now->text) : Result<Sheet>(sheet);
     if (!now) co_return fail(now.error());
-    sheets_[name] = std::move(*now);
+    sheets_[name] = {std::move(*now), put->now ? put->now->revision : std::string()};
   }
   enrolled_ = true;
   co_return Result<void>();
@@ -186,10 +186,17 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     sheets_.erase(name);
     co_return Result<void>();
   }
-  auto parsed = parse_sheet((*there)->text);
-  if (!parsed) co_return fail(parsed.error());
-  const Sheet sheet = sheets_[name] = std::move(*parsed);
-  for (const Row& row : sheet.rows) {
+  SeenSheet& seen = sheets_[name];
+  if (seen.revision != (*there)->revision) {
+    auto parsed = parse_sheet((*there)->text);
+    if (!parsed) co_return fail(parsed.error());
+    seen = {std::move(*parsed), (*there)->revision};
+  }
+  std::vector<Row> active;  // the sheet may be seen anew while something is done about one of them
+  for (const Row& row : seen.sheet.rows) {
+    if (row.active()) active.push_back(row);
+  }
+  for (const Row& row : active) {
     const std::string which = name + " " + row.consumer;
     if (running_.contains(which)) continue;
     if (row.state == RowState::kOrdered) {
