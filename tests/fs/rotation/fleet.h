@@ -341,17 +341,16 @@ class Fleet {
   }
   // What the documents say at this moment, without letting time pass.
   std::optional<RunDocument> peek(const std::string& run) const {
-    const auto there = shared.documents->find(run_name(run));
-    if (!there) return std::nullopt;
-    return *parse_run(there->text);
+    const RunDocument* there = peek_at(run);
+    return there == nullptr ? std::nullopt : std::optional<RunDocument>(*there);
   }
   std::string running() const {
     const auto there = shared.documents->find(kNowName);
     return there ? parse_run_now(there->text)->run : std::string();
   }
   bool ended(const std::string& run) const {
-    const auto there = peek(run);
-    return there && there->state == RunDocument::State::kEnded && running() != run;
+    const RunDocument* there = peek_at(run);
+    return there != nullptr && there->state == RunDocument::State::kEnded && running() != run;
   }
   SimHost* holder() {
     for (auto& host : hosts_) {
@@ -373,8 +372,24 @@ class Fleet {
   static Task<void> keep(Task<T> task, std::optional<T>& answer) {
     answer = co_await std::move(task);
   }
+  // Parsed once for each revision: a test asks after each turn of the hosts.
+  const RunDocument* peek_at(const std::string& run) const {
+    const auto there = shared.documents->find(run_name(run));
+    if (!there) return nullptr;
+    Peeked& last = peeked_[run];
+    if (!last.document || last.revision != there->revision) {
+      last = {there->revision, *parse_run(there->text)};
+    }
+    return &*last.document;
+  }
+
+  struct Peeked {
+    std::string revision;
+    std::optional<RunDocument> document;
+  };
 
   const FleetOptions options_;
+  mutable std::map<std::string, Peeked> peeked_;  // by the run
   uint64_t seed_;
   std::vector<std::unique_ptr<SimHost>> hosts_;
   SimHost& cli_;
