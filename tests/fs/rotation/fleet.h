@@ -221,6 +221,7 @@ class SimHost final : public HostConsumers,
   std::unique_ptr<Rotation> rotation;
   RunLock::Work also = nullptr;  // what it does as the holder, from its start on
   bool frozen = false;
+  TimePoint due = TimePoint::min();  // for Fleet::until()
   // Of the regions: each of three wraps a new version and unwraps it.
   static constexpr size_t kCallsToRotate = 6;
   CallPace pace{loop};
@@ -275,25 +276,31 @@ class Fleet {
     return hosts;
   }
 
-  // Until it is so; false: not within that time.
+  // Until it is so; false: not within that time. A host's loop is turned when its next timer is due,
+  // and once something was posted to it; all of them at the beginning, since the test may have done
+  // anything to them before.
   bool until(const std::function<bool()>& so, Duration most = 1h) {
     const TimePoint end = shared.clock.now() + most;
+    for (auto& host : hosts_) host->due = TimePoint::min();
     for (;;) {
       if (so()) return true;
-      bool busy = false;
-      Duration least = end - shared.clock.now();
-      if (least <= Duration::zero()) return false;
+      const TimePoint now = shared.clock.now();
+      TimePoint next = end;
+      if (now >= end) return false;
       for (size_t i = 0; i < hosts_.size(); ++i) {
         SimHost& host = *hosts_[i];
         if (host.frozen) continue;
-        host.poller.slept.reset();
-        host.loop.turn(true);
-        if (!host.poller.slept) continue;
-        if (*host.poller.slept <= Duration::zero()) busy = true;
-        least = std::min(least, *host.poller.slept);
+        if (host.poller.woken || now >= host.due) {
+          host.poller.woken = false;
+          host.poller.slept.reset();
+          host.loop.turn(true);
+          const auto& slept = host.poller.slept;
+          host.due = slept ? now + std::max(Duration::zero(), *slept) : TimePoint::max();
+        }
+        next = std::min(next, host.due);
       }
       if (each_turn) each_turn();
-      if (!busy) shared.clock.advance(std::max<Duration>(1ns, least));
+      if (next > now) shared.clock.advance(next - now);
     }
   }
   void pass(Duration time) {
