@@ -48,7 +48,7 @@ void HostAgent::on_consumers_changed() {
 HostAgent::Status HostAgent::status() const {
   Status status;
   status.run = over_ ? std::string() : run_;
-  for (const auto& [name, seen] : sheets_) status.consumers += seen.sheet.rows.size();
+  for (const auto& [name, sheet] : sheets_) status.consumers += sheet.rows.size();
   status.running = running_.size();
   status.hooks = hooks_;
   status.outcomes = outcomes_;
@@ -83,6 +83,7 @@ void HostAgent::join(const std::string& run) {
   enrolled_ = false;
   over_ = false;
   sheets_.clear();
+  revisions_.clear();
   read_run_ = {};
 }
 
@@ -107,7 +108,7 @@ Task<Result<void>> HostAgent::look() {
     if (auto ok = co_await enrol(); !ok) co_return ok;
   }
   std::vector<std::string> names;
-  for (const auto& [name, seen] : sheets_) names.push_back(name);
+  for (const auto& [name, sheet] : sheets_) names.push_back(name);
   for (const std::string& name : names) {
     if (auto ok = co_await look_at_sheet(name); !ok) co_return ok;
   }
@@ -122,7 +123,7 @@ Task<Result<void>> HostAgent::enrol() {
   for (const BoardDocument& document : page->documents) {
     auto sheet = parse_sheet(document.text);
     if (!sheet) co_return fail(sheet.error());
-    sheets_[document.name] = {std::move(*sheet), document.revision};
+    sheets_[document.name] = std::move(*sheet);
   }
   if (sheets_.contains(sheet_name(run_, options_.host, 0))) enrolled_ = true;
   // Too late; unless it is begun again.
@@ -173,7 +174,7 @@ Task<Result<void>> HostAgent::enrol() {
     // One that is there is of an earlier try, and may have other rows.
     auto now = put->now ? parse_sheet(put->now->text) : Result<Sheet>(sheet);
     if (!now) co_return fail(now.error());
-    sheets_[name] = {std::move(*now), put->now ? put->now->revision : std::string()};
+    sheets_[name] = std::move(*now);
   }
   enrolled_ = true;
   co_return Result<void>();
@@ -186,17 +187,14 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     sheets_.erase(name);
     co_return Result<void>();
   }
-  SeenSheet& seen = sheets_[name];
-  if (seen.revision != (*there)->revision) {
+  if (revisions_[name] != (*there)->revision || !sheets_.contains(name)) {
     auto parsed = parse_sheet((*there)->text);
     if (!parsed) co_return fail(parsed.error());
-    seen = {std::move(*parsed), (*there)->revision};
+    sheets_[name] = std::move(*parsed);
+    revisions_[name] = (*there)->revision;
   }
-  std::vector<Row> active;  // the sheet may be seen anew while something is done about one of them
-  for (const Row& row : seen.sheet.rows) {
-    if (row.active()) active.push_back(row);
-  }
-  for (const Row& row : active) {
+  const Sheet sheet = sheets_[name];
+  for (const Row& row : sheet.rows) {
     const std::string which = name + " " + row.consumer;
     if (running_.contains(which)) continue;
     if (row.state == RowState::kOrdered) {

@@ -124,12 +124,13 @@ class HostAgent final : public FeedFollower {
   std::optional<RunDocument> document_;  // of run_, once its keys are known
   bool enrolled_ = false;
   bool over_ = false;                    // run_ has ended
-  std::map<std::string, SeenSheet> sheets_;
-  std::set<std::string> running_;  // sheet and consumer
+  std::map<std::string, Sheet> sheets_;  // as last seen
+  std::set<std::string> running_;        // sheet and consumer
   uint64_t epoch_ = 0;                   // the highest that was seen
   uint64_t hooks_ = 0;
   std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
+  std::map<std::string, std::string> revisions_;  // of sheets_, where they are known
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
 
   Wake register_wake_;

@@ -45,8 +45,10 @@ Task<Result<bool>> HostAgent::change_row(std::string sheet, std::string consumer
   auto done =
       co_await update_document(board_, loop_, sheet, std::move(edit), loop_.now() + options_.call);
   if (!done) co_return fail(done.error());
-  // Others may have changed it since: the next look tells.
-  if (last) sheets_[sheet] = {std::move(*last), std::string()};
+  if (last) {
+    sheets_[sheet] = std::move(*last);
+    revisions_.erase(sheet);  // others may have changed it since
+  }
   co_return changed;
 }
 
@@ -61,7 +63,7 @@ Task<bool> HostAgent::tell(Errand errand) {
     }
   } leave{*this, errand.sheet + " " + errand.consumer};
 
-  const Row* row = sheets_[errand.sheet].sheet.find(errand.consumer);
+  const Row* row = sheets_[errand.sheet].find(errand.consumer);
   if (row == nullptr) co_return false;
   RefreshRequest request;
   request.run = run_;

@@ -70,8 +70,8 @@ Task<Result<void>> Runner::look_at_sheets() {
 
 // What was remembered of another run, another attempt, or of before another host has run it, is old.
 void Runner::begin_to_watch() {
-  const std::string watching = run_->run + " " + std::to_string(run_->attempt) + " " +
-                               std::to_string(tenure_.epoch());
+  const std::string watching =
+      run_->run + " " + std::to_string(run_->attempt) + " " + std::to_string(tenure_.epoch());
   if (watching == watching_) return;
   watching_ = watching;
   primed_ = false;

@@ -93,12 +93,6 @@ struct Sheet {
   }
 };
 
-// As it was on the board.
-struct SeenSheet {
-  Sheet sheet;
-  std::string revision;  // empty: it is not known
-};
-
 std::string sheets_of(const std::string& run);                           // the prefix of a list
 std::string sheets_of(const std::string& run, const std::string& host);  // the same
 std::string sheet_name(const std::string& run, const std::string& host, uint32_t page);

@@ -22,6 +22,10 @@
 
 namespace keyfs {
 
+struct SeenSheet {
+  Sheet sheet;
+  std::string revision;
+};
 using Sheets = std::map<std::string, SeenSheet>;  // by the document's name
 
 struct RowPlace {
@@ -32,7 +36,7 @@ struct RowPlace {
 
 // What is known of hosts that have shown no life for a while.
 struct Doubts {
-  std::set<std::string> hosts{};      // whose consumers are told last
+  std::set<std::string> hosts{};     // whose consumers are told last
   std::set<RowPlace> not_awaited{};  // active, and hold up nobody else
 };
 

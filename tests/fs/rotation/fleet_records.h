@@ -39,9 +39,8 @@ class FleetRecords {
       next.current = key.current;
       ++next.serial;
       const std::string now = to_rfc3339(shared.clock.wall());
-      const uint32_t first = keep_versions == 0 || key.current < keep_versions
-                                 ? 1
-                                 : key.current - keep_versions + 1;
+      const uint32_t first =
+          keep_versions == 0 || key.current < keep_versions ? 1 : key.current - keep_versions + 1;
       next.versions.erase(next.versions.begin(), next.versions.lower_bound(first));
       for (uint32_t number = first; number <= key.current; ++number) {
         Version& version = next.versions[number];

@@ -92,9 +92,8 @@ struct KilledRunner {
       return std::any_of(sheet.rows.begin(), sheet.rows.end(),
                          [](const Row& row) { return row.state == RowState::kStarted; });
     };
-    ASSERT_TRUE(fleet.until([&] {
-      return hooks.size() >= told && (in_its_hook ? runs_its_hook() : !has_claimed());
-    }));
+    ASSERT_TRUE(fleet.until(
+        [&] { return hooks.size() >= told && (in_its_hook ? runs_its_hook() : !has_claimed()); }));
     before = hooks.size();
     at = fleet.shared.clock.now();
     runner->kill();
@@ -141,7 +140,8 @@ TEST(Takeover, consumers_of_the_killed_runners_own_host_hold_up_nobody) {
   }
 }
 
-TEST(Takeover, a_hook_that_the_killed_runner_ran_itself_holds_up_others_no_longer_than_its_time_out) {
+TEST(Takeover,
+     a_hook_that_the_killed_runner_ran_itself_holds_up_others_no_longer_than_its_time_out) {
   Fleet fleet;
   KilledRunner killed(fleet, 3, 12, 3s);
   ASSERT_NE(killed.runner, nullptr);
@@ -168,9 +168,8 @@ TEST(Takeover, a_killed_runner_that_is_back_has_its_consumers_told_after_all) {
   EXPECT_LE(killed.longest_pause(), 40s);
   // Once one of its consumers was told it is alive, so the rest is told in turn; the first came last.
   const auto& hooks = fleet.shared.hooks;
-  const auto first =
-      std::find_if(hooks.begin() + static_cast<std::ptrdiff_t>(killed.before), hooks.end(),
-                   [&](const Hook& hook) { return hook.host == name; });
+  const auto first = std::find_if(hooks.begin() + static_cast<std::ptrdiff_t>(killed.before),
+                                  hooks.end(), [&](const Hook& hook) { return hook.host == name; });
   for (auto hook = first; hook != hooks.end(); ++hook) EXPECT_EQ(hook->host, name);
 }
 
