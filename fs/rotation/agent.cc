@@ -187,6 +187,7 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     sheets_.erase(name);
     co_return Result<void>();
   }
+  // As it is here already, or as this host has changed it since, which has made another revision.
   if (revisions_[name] != (*there)->revision || !sheets_.contains(name)) {
     auto parsed = parse_sheet((*there)->text);
     if (!parsed) co_return fail(parsed.error());

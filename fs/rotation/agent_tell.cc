@@ -45,10 +45,7 @@ Task<Result<bool>> HostAgent::change_row(std::string sheet, std::string consumer
   auto done =
       co_await update_document(board_, loop_, sheet, std::move(edit), loop_.now() + options_.call);
   if (!done) co_return fail(done.error());
-  if (last) {
-    sheets_[sheet] = std::move(*last);
-    revisions_.erase(sheet);  // others may have changed it since
-  }
+  if (last) sheets_[sheet] = std::move(*last);
   co_return changed;
 }
 

@@ -166,6 +166,7 @@ class Runner final : public FeedFollower {
   void begin_to_watch();
   Task<Result<void>> look_at_sheets();
   Task<Result<void>> look_for_stop();
+  void note_life();
   void note_outcomes();
   Task<Result<void>> give_up_on_silent();
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);

@@ -81,12 +81,27 @@ void Runner::begin_to_watch() {
   alive_.clear();
 }
 
-// Counts failures in a row, in the order in which they are seen; and sees which hosts are alive: a
-// claim or a report since this host began to watch is theirs.
+// Which hosts are alive: a claim or a report since this host began to watch is theirs.
+void Runner::note_life() {
+  if (!primed_ || run_->takeovers.empty()) return;
+  for (const auto& [name, seen] : sheets_) {
+    for (const Row& row : seen.sheet.rows) {
+      const RowPlace place{name, row.consumer};
+      const auto before = watched_.find(place);
+      const bool claimed = row.state == RowState::kStarted &&
+                           (before == watched_.end() || before->second.state != row.state);
+      const bool ended = row.state == RowState::kOk || row.state == RowState::kGone ||
+                         row.state == RowState::kFailed;
+      if (claimed || (ended && !over_.contains(place))) alive_.insert(seen.sheet.host);
+    }
+  }
+}
+
+// Counts failures in a row, in the order in which they are seen.
 void Runner::note_outcomes() {
+  note_life();
   std::vector<std::pair<std::string, RowState>> ended;
   for (const auto& [name, seen] : sheets_) {
-    const std::string& host = seen.sheet.host;
     for (const Row& row : seen.sheet.rows) {
       const RowPlace place{name, row.consumer};
       if (!row.over()) {
@@ -96,17 +111,11 @@ void Runner::note_outcomes() {
           continue;
         }
         const auto [at, fresh] = watched_.try_emplace(place, Watched{row.state, loop_.now()});
-        const bool changed = !fresh && at->second.state != row.state;
-        if (changed) at->second = {row.state, loop_.now()};
-        if (primed_ && (fresh || changed) && row.state == RowState::kStarted) alive_.insert(host);
+        if (!fresh && at->second.state != row.state) at->second = {row.state, loop_.now()};
         continue;
       }
       watched_.erase(place);
-      if (!over_.insert(place).second) continue;
-      ended.push_back({row.ended, row.state});
-      const bool reported = row.state == RowState::kOk || row.state == RowState::kGone ||
-                            row.state == RowState::kFailed;
-      if (primed_ && reported) alive_.insert(host);
+      if (over_.insert(place).second) ended.push_back({row.ended, row.state});
     }
   }
   if (!std::exchange(primed_, true)) return;
