@@ -300,7 +300,10 @@ class Fleet {
         next = std::min(next, host.due);
       }
       if (each_turn) each_turn();
-      if (next > now) shared.clock.advance(next - now);
+      const bool woken = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& host) {
+        return host->poller.woken && !host->frozen;
+      });
+      if (!woken && next > now) shared.clock.advance(next - now);
     }
   }
   void pass(Duration time) {
