@@ -115,6 +115,7 @@ void HostAgent::join(const std::string& run) {
   enrolled_ = false;
   over_ = false;
   sheets_.clear();
+  revisions_.clear();
   read_run_ = {};
 }
 
@@ -160,9 +161,14 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     sheets_.erase(name);
     co_return Result<void>();
   }
-  auto parsed = parse_sheet((*there)->text);
-  if (!parsed) co_return fail(parsed.error());
-  const Sheet sheet = sheets_[name] = std::move(*parsed);
+  // As it is here already, or as this host has changed it since, which has made another revision.
+  if (revisions_[name] != (*there)->revision || !sheets_.contains(name)) {
+    auto parsed = parse_sheet((*there)->text);
+    if (!parsed) co_return fail(parsed.error());
+    sheets_[name] = std::move(*parsed);
+    revisions_[name] = (*there)->revision;
+  }
+  const Sheet sheet = sheets_[name];
   for (const Row& row : sheet.rows) {
     const std::string which = name + " " + row.consumer;
     if (running_.contains(which)) continue;

@@ -168,6 +168,7 @@ class HostAgent final : public FeedFollower {
   uint64_t hooks_ = 0;
   std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
+  std::map<std::string, std::string> revisions_;  // of sheets_, when they were parsed
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
   bool new_board_ = false;            // what is known of runs is of another one
 

@@ -156,7 +156,7 @@ struct RunDocument {
   std::vector<std::string> unheard;    // hosts that have not enrolled; at most kMaxNamedHosts
   uint64_t unheard_more = 0;           // and so many others
   std::set<std::string> excused;       // of those, by hand; at most kMaxNamedHosts
-  std::vector<std::string> takeovers;  // "web-1 -> web-2", the last ten
+  std::vector<std::string> takeovers;  // takeover_of(), the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
 
@@ -165,6 +165,8 @@ struct RunDocument {
   // Every key is current in all regions, every consumer was told, every host was heard from.
   bool whole() const;
   bool has_token(std::string_view token) const;
+  // Those from which others have taken it over.
+  std::set<std::string> former_holders() const;
 };
 
 std::string_view to_string(Ticket::Kind kind);
@@ -172,6 +174,8 @@ std::string_view to_string(RunKey::State state);
 std::string_view to_string(RunDocument::State state);
 std::string_view to_string(RunDocument::End end);  // "complete", "in part", "stopped", ""
 
+// "web-1 -> web-2"
+std::string takeover_of(const std::string& from, const std::string& to);
 std::string run_of(uint64_t number);  // "run-00000012"
 bool is_run(std::string_view text);
 std::string run_name(const std::string& run);       // of its document

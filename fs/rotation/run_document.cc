@@ -17,6 +17,7 @@ constexpr size_t kMaxKeyWhy = 100;
 constexpr size_t kMaxMissing = 4;
 constexpr size_t kMaxRetries = 10;
 constexpr size_t kMaxTakeovers = 10;
+constexpr const char* kTakenOverBy = " -> ";  // no host's name has blanks
 
 Error damaged() { return Error(Code::kCorrupt, "a run's document on the board is damaged"); }
 
@@ -154,6 +155,19 @@ bool RunDocument::has_token(std::string_view token) const {
   return std::any_of(keys.begin(), keys.end(),
                      [&](const RunKey& key) { return key.token == token; }) ||
          std::find(retries.begin(), retries.end(), token) != retries.end();
+}
+
+std::string takeover_of(const std::string& from, const std::string& to) {
+  return from + kTakenOverBy + to;
+}
+
+std::set<std::string> RunDocument::former_holders() const {
+  std::set<std::string> hosts;
+  for (const std::string& takeover : takeovers) {
+    const size_t end = takeover.find(kTakenOverBy);
+    if (end != takeover.npos) hosts.insert(takeover.substr(0, end));
+  }
+  return hosts;
 }
 
 std::string to_text(const RunDocument& run) {

@@ -239,7 +239,7 @@ Task<Result<void>> Runner::take_over() {
   }
   if (run_->epoch == tenure_.epoch()) co_return Result<void>();
   const bool from_another = run_->holder != options_.host;
-  if (from_another) run_->takeovers.push_back(run_->holder + " -> " + options_.host);
+  if (from_another) run_->takeovers.push_back(takeover_of(run_->holder, options_.host));
   run_->epoch = tenure_.epoch();
   run_->holder = options_.host;
   if (auto ok = co_await save(); !ok) co_return ok;

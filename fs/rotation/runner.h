@@ -6,7 +6,9 @@
 // found done when it is tried again, and each write is a compare-and-swap that is made only while
 // the lock permits it. A successor writes its epoch into run/now and into the run first, so that
 // nothing of its predecessor's takes effect any more; what that has ordered and no host has claimed
-// is ordered anew, and what was claimed is waited for.
+// is ordered anew, and what was claimed is waited for. Whether the predecessor's host is alive is not
+// known: its consumers are ordered last, and one of them that was claimed holds up the others for
+// no longer than its time-out, until that host does something in the run.
 //
 // A host that does not claim an order in time is left out: that order is taken back, and its other
 // consumers are "not tried". One that claimed it and does not report is "unknown". Hosts that are
@@ -173,11 +175,14 @@ class Runner final : public FeedFollower {
 
   // runner_tell.cc
   Task<Step> tell();
+  void begin_to_watch();
   Task<Result<void>> look_at_sheets();
   Task<Result<void>> look_for_stop();
+  void note_life();
   void note_outcomes();
   Task<Result<void>> give_up_on_silent();
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);
+  Doubts doubts() const;
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
   RunView view() const { return {*run_, sheets_}; }
@@ -232,11 +237,12 @@ class Runner final : public FeedFollower {
   TimePoint listed_sheets_{};
 
   // What is watched of it; stays after an error, or a silent host would get its time again.
-  std::string watching_;  // run and attempt
+  std::string watching_;  // run, attempt and epoch
   bool primed_ = false;   // what was over when this host began to watch is known
   std::map<RowPlace, Watched> watched_;
   std::set<RowPlace> over_;
   std::set<std::string> silent_hosts_;
+  std::set<std::string> alive_;  // hosts that have done something in it
 };
 
 }  // namespace keyfs

@@ -103,23 +103,32 @@ Duration Runner::until_listing() {
 }
 
 Task<Result<void>> Runner::list_sheets() {
-  Sheets sheets;
+  Sheets sheets;  // those that are not as they were
+  std::vector<std::string> same;
   std::string after;
   for (;;) {
     auto page = co_await board_.list(sheets_of(run_->run), after, kMaxBoardPage, until());
     if (!page) co_return fail(page.error());
     for (BoardDocument& document : page->documents) {
+      const auto known = sheets_.find(document.name);
+      if (known != sheets_.end() && known->second.revision == document.revision) {
+        same.push_back(std::move(document.name));
+        continue;
+      }
       auto sheet = parse_sheet(document.text);
       if (!sheet || sheet_name(sheet->run, sheet->host, sheet->page) != document.name) {
         log_.warn("what is on the board is no sheet of a run, and is left alone",
                   {{"name", document.name}});
         continue;
       }
+      // Whoever enrols while the run is watched is there.
+      if (listed_sheets_ != TimePoint{} && known == sheets_.end()) alive_.insert(sheet->host);
       sheets[document.name] = {std::move(*sheet), std::move(document.revision)};
     }
     if (!page->next) break;
     after = std::move(*page->next);
   }
+  for (const std::string& name : same) sheets.insert(sheets_.extract(name));
   sheets_ = std::move(sheets);
   listed_sheets_ = loop_.now();
   co_return Result<void>();
@@ -150,6 +159,7 @@ void Runner::set_unheard() {
 }
 
 Task<Runner::Step> Runner::enrol() {
+  begin_to_watch();
   if (!announced_) {
     if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
   }

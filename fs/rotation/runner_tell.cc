@@ -70,23 +70,47 @@ Task<Result<void>> Runner::look_at_sheets() {
       sheets_.erase(name);
       continue;
     }
+    SeenSheet& seen = sheets_[name];
+    if (seen.revision == (*there)->revision) continue;
     auto sheet = parse_sheet((*there)->text);
     if (!sheet) co_return fail(sheet.error());
-    sheets_[name] = {std::move(*sheet), (*there)->revision};
+    seen = {std::move(*sheet), (*there)->revision};
   }
   co_return Result<void>();
 }
 
+// What was remembered of another run, another attempt, or of before another host has run it, is old.
+void Runner::begin_to_watch() {
+  const std::string watching =
+      run_->run + " " + std::to_string(run_->attempt) + " " + std::to_string(tenure_.epoch());
+  if (watching == watching_) return;
+  watching_ = watching;
+  primed_ = false;
+  watched_.clear();
+  over_.clear();
+  silent_hosts_.clear();
+  alive_.clear();
+}
+
+// Which hosts are alive: a claim or a report since this host began to watch is theirs.
+void Runner::note_life() {
+  if (!primed_ || run_->takeovers.empty()) return;
+  for (const auto& [name, seen] : sheets_) {
+    for (const Row& row : seen.sheet.rows) {
+      const RowPlace place{name, row.consumer};
+      const auto before = watched_.find(place);
+      const bool claimed = row.state == RowState::kStarted &&
+                           (before == watched_.end() || before->second.state != row.state);
+      const bool ended = row.state == RowState::kOk || row.state == RowState::kGone ||
+                         row.state == RowState::kFailed;
+      if (claimed || (ended && !over_.contains(place))) alive_.insert(seen.sheet.host);
+    }
+  }
+}
+
 // Counts failures in a row, in the order in which they are seen.
 void Runner::note_outcomes() {
-  const std::string watching = run_->run + " " + std::to_string(run_->attempt);
-  if (watching != watching_) {
-    watching_ = watching;
-    primed_ = false;
-    watched_.clear();
-    over_.clear();
-    silent_hosts_.clear();
-  }
+  note_life();
   std::vector<std::pair<std::string, RowState>> ended;
   for (const auto& [name, seen] : sheets_) {
     for (const Row& row : seen.sheet.rows) {
@@ -161,6 +185,23 @@ Task<Result<void>> Runner::leave_untried(std::string why, const std::set<std::st
   co_return Result<void>();
 }
 
+// Former holders were silent for long; what they may be doing since is not known.
+Doubts Runner::doubts() const {
+  Doubts doubts;
+  for (const std::string& host : run_->former_holders()) {
+    if (host != options_.host && !alive_.contains(host)) doubts.hosts.insert(host);
+  }
+  if (doubts.hosts.empty()) return doubts;
+  for (const auto& [place, watched] : watched_) {
+    const auto seen = sheets_.find(place.sheet);
+    if (seen == sheets_.end() || !doubts.hosts.contains(seen->second.sheet.host)) continue;
+    const Row* row = seen->second.sheet.find(place.consumer);
+    if (row == nullptr || row->state != RowState::kStarted || watched.state != row->state) continue;
+    if (loop_.now() >= watched.since + row->timeout) doubts.not_awaited.insert(place);
+  }
+  return doubts;
+}
+
 Task<Result<void>> Runner::order_next() {
   const uint64_t epoch = tenure_.epoch();
   // What a predecessor has ordered and nobody has claimed has its turn like all others: an order
@@ -180,7 +221,7 @@ Task<Result<void>> Runner::order_next() {
     if (!changed) co_return fail(changed.error());
   }
   std::map<std::string, std::set<std::string>> orders;  // of each sheet together
-  for (RowPlace& place : next_to_tell(sheets_, options_.parallel)) {
+  for (RowPlace& place : next_to_tell(sheets_, options_.parallel, doubts())) {
     orders[place.sheet].insert(std::move(place.consumer));
   }
   for (const auto& [name, consumers] : orders) {
@@ -213,6 +254,7 @@ Task<Result<void>> Runner::look_for_stop() {
 }
 
 Task<Runner::Step> Runner::tell() {
+  begin_to_watch();
   if (!announced_) {
     if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
   }

@@ -223,6 +223,45 @@ TEST(Waves, they_are_1_then_1_percent_then_10_then_all) {
   EXPECT_EQ(wave_limit(0, 0), 0u);
 }
 
+TEST(Waves, consumers_of_hosts_that_may_be_dead_come_last_and_keep_the_wave) {
+  Sheets sheets;
+  for (const char* host : {"web-1", "web-2", "web-3"}) {
+    SeenSheet seen;
+    seen.sheet.run = "run-00000001";
+    seen.sheet.host = host;
+    for (int i = 0; i < 10; ++i) {
+      Row row;
+      row.consumer = "c" + std::to_string(i);
+      seen.sheet.rows.push_back(row);
+    }
+    sheets[sheet_name(seen.sheet.run, host, 0)] = seen;
+  }
+  Doubts doubts;
+  doubts.hosts = {"web-2"};
+  EXPECT_EQ(next_to_tell(sheets, 50, doubts).size(), 1u);  // the first wave
+  auto& done = sheets[sheet_name("run-00000001", "web-1", 0)].sheet.rows;
+  for (int i = 0; i < 3; ++i) done[static_cast<size_t>(i)].state = RowState::kOk;
+  const auto next = next_to_tell(sheets, 50, doubts);
+  ASSERT_EQ(next.size(), 27u);
+  for (size_t i = 0; i < next.size(); ++i) {
+    EXPECT_EQ(next[i].sheet == sheet_name("run-00000001", "web-2", 0), i >= 17) << i;
+  }
+  // One that is active takes a turn, but for one that is not awaited any more.
+  Row& active = sheets[sheet_name("run-00000001", "web-2", 0)].sheet.rows[0];
+  active.state = RowState::kStarted;
+  EXPECT_EQ(next_to_tell(sheets, 1, doubts).size(), 0u);
+  doubts.not_awaited.insert({sheet_name("run-00000001", "web-2", 0), active.consumer});
+  EXPECT_EQ(next_to_tell(sheets, 1, doubts).size(), 1u);
+}
+
+TEST(RunDocuments, name_the_hosts_from_which_others_took_them_over) {
+  RunDocument run;
+  EXPECT_TRUE(run.former_holders().empty());
+  run.takeovers = {takeover_of("web-1", "web-2"), takeover_of("web-2", "web-1"),
+                   takeover_of("web-1", "web-3")};
+  EXPECT_EQ(run.former_holders(), (std::set<std::string>{"web-1", "web-2"}));
+}
+
 TEST(Waves, stop_is_at_a_part_of_all_or_at_many_in_a_row) {
   RunCounts counts;
   counts.total = 10;
