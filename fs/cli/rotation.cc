@@ -64,12 +64,14 @@ void print_list(const std::vector<RunSummary>& runs, Output& output) {
 // What the caller may not see is left out.
 ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
   std::vector<RunSummary> runs;
+  std::vector<std::string> damaged;
   std::string after;
   bool more = true;
   while (more && runs.size() < arguments.limit) {
     auto page =
         parts.loop.run_task(parts.runs.list(after, kPage, parts.loop.now() + parts.patience));
     if (!page) return failed(page.error().within("could not list the runs"), output);
+    for (std::string& run : page->damaged) damaged.push_back(safe_text(run, 60));
     for (RunSummary& run : page->runs) {
       if (runs.size() < arguments.limit && parts.permitted(run.keys, nullptr)) {
         runs.push_back(std::move(run));
@@ -81,11 +83,14 @@ ExitCode list(const RotationArguments& arguments, const RotationDesk& parts, Out
   if (output.json()) {
     Json all = Json::array();
     for (const RunSummary& run : runs) all.push_back(to_json(run));
-    output.write({{"runs", std::move(all)}});
+    output.write({{"runs", std::move(all)}, {"damaged", damaged}});
   } else {
     print_list(runs, output);
   }
-  return ExitCode::kDone;
+  if (damaged.empty()) return ExitCode::kDone;
+  output.error("damaged on the board, and not shown: " + joined(damaged) +
+               " (\"Repair of the board\" in keyfs(1) tells what to do)");
+  return ExitCode::kPartial;
 }
 
 // A report that the caller may see; nullopt, after it was told, where the command ends with `code`.
@@ -167,6 +172,8 @@ std::string_view word_of(Outcome outcome) {
       return "nothing";
     case Outcome::kUnderWay:
       return "under way";
+    case Outcome::kHeard:
+      return "heard from";
     case Outcome::kUnknown:
       break;
   }
@@ -204,11 +211,21 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change,
                                                    : arguments.consumer + " on " + arguments.host);
   switch (change.outcome) {
     case Outcome::kUnderWay:
+      if (arguments.verb == Verb::kDone) {
+        return "run " + run + " is still under way with " + whom +
+               ": nothing was marked (keyfs rotation show --watch " + run + " follows it)";
+      }
       return "run " + run + " has not ended yet: nothing was done (keyfs rotation show --watch " +
              run + " follows it)";
+    case Outcome::kHeard:
+      return whom + " was heard from in run " + run +
+             ": nothing was marked; name the consumer as well (keyfs rotation show --all " + run +
+             " lists them)";
     case Outcome::kUnknown:
-      return "run " + run + " has no " + (arguments.consumer.empty() ? "" : "consumer ") + whom +
-             ": " + who_else(arguments, report);
+      if (arguments.consumer.empty()) {
+        return "run " + run + " does not wait for " + whom + ": " + who_else(arguments, report);
+      }
+      return "run " + run + " has no consumer " + whom + ": " + who_else(arguments, report);
     case Outcome::kNothing:
       if (arguments.verb == Verb::kRetry) return "nothing in run " + run + " is to be done again";
       if (arguments.verb == Verb::kStop) return "run " + run + " has ended already";
@@ -245,7 +262,8 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   if (!changed) return failed(changed.error().within("could not change the run"), output);
   if (!*changed) return no_such_run(arguments.run, output);
   const RunChange& told = **changed;
-  const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown;
+  const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown ||
+                       told.outcome == Outcome::kHeard;
   const bool watches = arguments.watch && told.outcome == Outcome::kDone;
   const std::string line = line_of(arguments, told, *before);
   if (refused) {

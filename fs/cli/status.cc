@@ -190,9 +190,22 @@ Json troubles(const Json& status) {
   return all.is_array() ? all : Json::array();
 }
 
+// Documents of rotation that are damaged. Empty: none.
+std::string damage_line(const Json& status) {
+  const Json damaged = field(status, "rotation", "board_damaged");
+  std::string names;
+  for (const Json& name : damaged.is_array() ? damaged : Json::array()) {
+    names += (names.empty() ? "" : ", ") + scalar(name);
+  }
+  if (names.empty()) return "";
+  return "DAMAGED ON THE BOARD: " + names +
+         ": no keys are rotated over the hosts meanwhile, and no consumers told; keys are served "
+         "as ever. How to repair it: \"Repair of the board\" in keyfs(1) and README.md";
+}
+
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,
 // a memory that cannot permit creations, a key that should have been rotated by now, a board that
-// does not answer, or programs of which rotations do not know.
+// does not answer or is damaged, or programs of which rotations do not know.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* name) { return field(status, part, name); };
   const auto regions = status.find("regions");
@@ -203,6 +216,8 @@ bool is_degraded(const Json& status) {
   }
   const Json waiting = at("healer", "waiting");
   const Json overdue = at("rotation", "overdue");
+  const Json damaged = at("rotation", "board_damaged");
+  if (damaged.is_array() && !damaged.empty()) return true;
   return (waiting.is_number() && waiting != 0) || (overdue.is_number() && overdue != 0) ||
          !troubles(status).empty() || at("rotation", "board") == "silent" ||
          !at("audit", "last_error").is_null() || !at("replica", "last_error").is_null() ||
@@ -241,6 +256,9 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
       }
       for (const Json& trouble : troubles(*status)) {
         output.out() << "  ROTATION: " << scalar(trouble) << '\n';
+      }
+      if (const std::string line = damage_line(*status); !line.empty()) {
+        output.out() << "  " << line << '\n';
       }
       print(*status, output.out(), 1);
     }

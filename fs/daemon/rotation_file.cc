@@ -56,6 +56,7 @@ RotationBrief rotation_brief(const RotationStatus& status) {
   RotationBrief brief;
   brief.board = to_string(status.board.state);
   brief.board_reason = status.board.why;
+  for (const auto& [name, since] : status.board.damaged) brief.damaged.push_back(name);
   brief.holder = status.holder;
   brief.is_holder = status.is_holder;
   if (status.run) brief.run = status.run->run;
@@ -89,6 +90,9 @@ RotationMetrics::RotationMetrics(Metrics& metrics)
                                "Whether this host runs rotations for all hosts now.")),
       board_there_(metrics.gauge("keyfs_rotation_board_up",
                                  "Whether the store's board answered when it was last asked.")),
+      board_damaged_(metrics.gauge("keyfs_rotation_board_damaged_documents",
+                                   "Documents on the store's board that rotation needs and that "
+                                   "are damaged.")),
       consumers_(metrics.gauge("keyfs_rotation_known_consumers",
                                "Programs on this host that are known to use keys.")) {}
 
@@ -107,6 +111,7 @@ void RotationMetrics::sample(const RotationStatus& status) {
   overdue_.set(static_cast<double>(status.overdue.value_or(0)));
   is_holder_.set(status.is_holder ? 1 : 0);
   board_there_.set(status.board.state == BoardHealth::State::kThere ? 1 : 0);
+  board_damaged_.set(static_cast<double>(status.board.damaged.size()));
   consumers_.set(static_cast<double>(status.consumers.consumers));
 }
 

@@ -41,6 +41,7 @@ class RotationMetrics {
   Gauge& overdue_;
   Gauge& is_holder_;
   Gauge& board_there_;
+  Gauge& board_damaged_;
   Gauge& consumers_;
 };
 

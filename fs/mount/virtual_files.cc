@@ -131,6 +131,7 @@ class StatusFile final : public VirtualFile {
     const RotationBrief brief = parts_.rotation();
     return {{"board", brief.board},
             {"board_reason", text(brief.board_reason)},
+            {"board_damaged", brief.damaged},
             {"holder", text(brief.holder)},
             {"is_holder", brief.is_holder},
             {"run", text(brief.run)},

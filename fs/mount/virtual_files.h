@@ -18,8 +18,9 @@
 //    "healer":{"waiting":N, "healed":N, "failed":N, "last_scan":T, "scans":B},
 //    "audit":{"on":B, "required":B, "lines":N, "lost":N, "last_error":S},
 //    "log":{"lost":N},
-//    "rotation":{"board":S, "board_reason":S, "holder":S, "is_holder":B, "run":S, "overdue":N,
-//                "overdue_keys":[S, ...], "overdue_reason":S},   more is in .keyfs/rotation
+//    "rotation":{"board":S, "board_reason":S, "board_damaged":[S, ...], "holder":S,
+//                "is_holder":B, "run":S, "overdue":N, "overdue_keys":[S, ...],
+//                "overdue_reason":S},   more is in .keyfs/rotation
 //    "policy":{"sections":N}}
 // "scans": of many hosts one looks through the whole store for keys that lack a region; "last_scan"
 // is of this one.
@@ -57,6 +58,7 @@ struct MountStatus {
 struct RotationBrief {
   std::string board;                      // "there", "silent", "not there", "unknown"
   std::string board_reason;               // why it is silent, or not there
+  std::vector<std::string> damaged{};     // documents of it
   std::string holder;                     // the host that runs rotations, as last seen
   bool is_holder = false;                 // it is this one
   std::string run;                        // that goes on; empty: none

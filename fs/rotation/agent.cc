@@ -28,6 +28,15 @@ HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumer
       identity_(options_.identity),
       host_(host_name_of(options_.host, identity_)),
       wake_(loop),
+      no_part_(loop, log, "this host cannot take part in a rotation now, and tries again",
+               "this host takes part in rotations again"),
+      not_listed_(loop, log,
+                  "this host could not be listed on the board, and tries again: if it is not, "
+                  "rotations do not wait for it",
+                  "this host is listed on the board again"),
+      not_reported_(loop, log,
+                    "how a consumer took new keys could not be reported, and will be again",
+                    "how consumers took new keys is reported again"),
       register_wake_(loop),
       known_at_start_(consumers.keys_known()) {}
 
@@ -72,7 +81,7 @@ HostAgent::Status HostAgent::status() const {
   status.running = running_.size();
   status.hooks = hooks_;
   status.outcomes = outcomes_;
-  if (!status.run.empty() && document_) status.keys = document_->keys;
+  if (!status.run.empty() && document_) status.keys = keys_told(document_->keys);
   if (!parted_.empty()) {
     status.troubles.push_back(
         "since " + parted_ + " another daemon is known to run with a copy of this one's state_dir");
@@ -99,10 +108,7 @@ Task<void> HostAgent::run() {
   tasks.start(keep_registered());
   for (;;) {
     auto looked = co_await look();
-    if (!looked) {
-      log_.warn("this host cannot take part in a rotation now, and tries again",
-                {{"run", run_}, {"reason", looked.error().message}});
-    }
+    looked ? no_part_.over() : no_part_.is(looked.error(), run_);
     while (co_await tasks.next(loop_.now())) {
     }
     co_await wake_.wait(looked ? next_look() : loop_.now() + kAfterAnError);

@@ -40,6 +40,7 @@
 #include "fs/rotation/host_identity.h"
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
+#include "fs/rotation/trouble.h"
 #include "fs/rotation/wake.h"
 #include "store/board.h"
 
@@ -171,6 +172,10 @@ class HostAgent final : public FeedFollower {
   std::map<std::string, std::string> revisions_;  // of sheets_, when they were parsed
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
   bool new_board_ = false;            // what is known of runs is of another one
+
+  Trouble no_part_;
+  Trouble not_listed_;
+  Trouble not_reported_;
 
   Wake register_wake_;
   bool changed_ = true;

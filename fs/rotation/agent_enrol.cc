@@ -10,10 +10,12 @@ namespace keyfs {
 Task<Result<void>> HostAgent::enrol() {
   std::vector<KeyVersion> keys;
   std::set<std::string> ids;
-  for (const RunKey& key : document_->keys) {
-    // One that was not rotated has no version that anybody could lack.
-    keys.push_back({key.id, key.state == RunKey::State::kCurrent ? key.current : 0});
-    if (key.state == RunKey::State::kCurrent) ids.insert(key.id);
+  // One that was not rotated has no version that anybody could lack, nor has one that was rotated
+  // once more.
+  for (const RunKey& key : document_->keys) keys.push_back({key.id, 0});
+  for (const size_t place : places_told(document_->keys)) {
+    keys[place].version = document_->keys[place].current;
+    ids.insert(keys[place].id);
   }
   bool is_awaited = !registered_ || is_listed_with(ids);
   if (!over_) {

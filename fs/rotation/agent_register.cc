@@ -51,11 +51,9 @@ Task<bool> HostAgent::keep_registered() {
       failed = !registered;
       if (!registered) {
         doubted_ = true;
-        log_.warn(
-            "this host could not be listed on the board, and tries again: if it is not, "
-            "rotations do not wait for it",
-            {{"reason", registered.error().message}});
+        not_listed_.is(registered.error());
       } else {
+        not_listed_.over();
         if (looks || !as_listed) look = loop_.now() + options_.look_every;
         if (due) rewrite = loop_.now() + options_.register_every;
       }

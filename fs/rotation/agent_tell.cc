@@ -1,5 +1,7 @@
 // One consumer of this host is told.
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "base/retry.h"
@@ -17,10 +19,14 @@ constexpr Backoff kReportAgain{1s, 30s};
 
 std::vector<KeyVersion> HostAgent::keys_of(const Row& row) const {
   std::vector<KeyVersion> keys;
+  if (!document_) return keys;
+  std::set<std::string_view> ids;
   for (const uint32_t place : row.keys) {
-    if (!document_ || place >= document_->keys.size()) continue;
+    if (place < document_->keys.size()) ids.insert(document_->keys[place].id);
+  }
+  for (const size_t place : places_told(document_->keys)) {
     const RunKey& key = document_->keys[place];
-    if (key.state == RunKey::State::kCurrent) keys.push_back({key.id, key.current});
+    if (ids.contains(key.id)) keys.push_back({key.id, key.current});
   }
   return keys;
 }
@@ -165,9 +171,11 @@ Task<void> HostAgent::report(Errand errand, RowState state, std::string why) {
   };
   for (unsigned tries = 0;; ++tries) {
     auto reported = co_await change_row(errand.sheet, errand.consumer, end);
-    if (reported) co_return;
-    log_.warn("how a consumer took new keys could not be reported, and will be again",
-              {{"consumer", errand.consumer}, {"reason", reported.error().message}});
+    if (reported) {
+      not_reported_.over();
+      co_return;
+    }
+    not_reported_.is(reported.error(), errand.consumer);
     co_await loop_.sleep_for(kReportAgain.longest(tries));
   }
 }

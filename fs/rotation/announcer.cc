@@ -66,6 +66,7 @@ Task<void> Announcer::note_end(std::string run, uint32_t attempt, Result<void> t
         document->attempt == attempt && document->notice == RunDocument::Notice::kSending;
     if (!ours) return std::optional<std::string>();
     document->notice = told ? RunDocument::Notice::kSent : RunDocument::Notice::kFailed;
+    document->notice_why = told ? std::string() : told.error().message;
     return std::optional<std::string>(to_text(*document));
   };
   const auto noted =

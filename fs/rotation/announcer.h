@@ -1,7 +1,7 @@
 // Sends the messages about runs, beside the runner's work: whoever does not answer delays no run.
 //
 // A message about an end is noted in the run's document as "sending" by the runner, and here as
-// sent or failed. A holder that dies in between leaves it so: it is not sent again.
+// sent or failed, and why. A holder that dies in between leaves it so: it is not sent again.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts, which outlive it.
 // Blocking: never. Errors: none; what was not sent is logged.

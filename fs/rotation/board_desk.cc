@@ -54,6 +54,10 @@ TicketFate fate_of(const std::string& token, const Ticket* ticket, const RunDocu
   return fate;
 }
 
+bool is_over(ConsumerState state) {
+  return state != ConsumerState::kWaiting && state != ConsumerState::kRunning;
+}
+
 std::optional<RunChange> changed(RunChange::Outcome outcome, std::string run, size_t consumers) {
   return RunChange{outcome, std::move(run), consumers};
 }
@@ -76,7 +80,8 @@ Task<Result<BoardDesk::Page>> BoardDesk::list(std::string after, size_t limit, T
   const auto runs = co_await list_runs(board_, deadline);
   if (!runs) co_return fail(runs.error());
   Page page;
-  for (auto run = runs->rbegin(); run != runs->rend(); ++run) {
+  if (after.empty()) page.damaged = runs->damaged;
+  for (auto run = runs->runs.rbegin(); run != runs->runs.rend(); ++run) {
     if (!after.empty() && run->run >= after) continue;
     if (page.runs.size() == limit) {
       page.next = page.runs.back().run;
@@ -94,8 +99,8 @@ Task<Result<std::optional<RunReport>>> BoardDesk::report(std::string run, TimePo
   if (run.empty()) {
     const auto runs = co_await list_runs(board_, deadline);
     if (!runs) co_return fail(runs.error());
-    if (runs->empty()) co_return std::optional<RunReport>();
-    run = runs->back().run;
+    if (runs->runs.empty()) co_return std::optional<RunReport>();
+    run = runs->runs.back().run;
   }
   const auto view = co_await look_at_run(board_, std::move(run), deadline);
   if (!view) co_return fail(view.error());
@@ -148,7 +153,7 @@ Task<Result<void>> BoardDesk::find_runs(TimePoint deadline) {
   if (!found_up_to_ || last->number > *found_up_to_ + kMostByNumber) {
     auto all = co_await list_runs(board_, deadline);
     if (!all) co_return fail(all.error());
-    runs = std::move(*all);
+    runs = std::move(all->runs);
   } else {
     for (uint64_t number = *found_up_to_ + 1; number <= last->number; ++number) {
       auto run = co_await document(run_of(number), deadline);
@@ -254,12 +259,30 @@ Task<Result<std::optional<RunChange>>> BoardDesk::mark_done(std::string run, std
       co_await keyfs::mark_done(board_, loop_, run, whom, short_text(by, kMostBy), deadline);
   if (!marked) co_return fail(marked.error());
   if (*marked != 0) co_return changed(Outcome::kDone, std::move(run), *marked);
-  const auto& consumers = (*there)->consumers;
-  const bool known =
-      std::any_of(consumers.begin(), consumers.end(), [&](const ConsumerReport& one) {
-        return one.consumer == whom || one.host + "/" + one.consumer == whom || one.host == whom;
-      });
-  co_return changed(known ? Outcome::kNothing : Outcome::kUnknown, std::move(run), 0);
+  // As it is now: what was under way may have failed since.
+  const auto now = co_await report(run, deadline);
+  if (!now) co_return fail(now.error());
+  if (!*now) co_return std::optional<RunChange>();
+  Outcome outcome = Outcome::kUnknown;
+  for (const ConsumerReport& one : (*now)->consumers) {
+    const bool named = host.empty() ? one.consumer == whom || one.host + "/" + one.consumer == whom
+                                    : one.consumer == consumer && one.host == host;
+    const bool meant = consumer.empty() ? one.host == host : named;
+    if (!meant) continue;
+    if (consumer.empty()) {
+      outcome = Outcome::kHeard;
+    } else if (!is_over(one.state)) {
+      outcome = Outcome::kUnderWay;
+    } else if (outcome == Outcome::kUnknown) {
+      outcome = Outcome::kNothing;
+    }
+  }
+  if (outcome == Outcome::kUnknown && consumer.empty()) {
+    const auto of_run = co_await document(run, deadline);
+    if (!of_run) co_return fail(of_run.error());
+    if (*of_run && (*of_run)->excused.contains(host)) outcome = Outcome::kNothing;
+  }
+  co_return changed(outcome, std::move(run), 0);
 }
 
 Task<Result<std::optional<RunChange>>> BoardDesk::stop(std::string run, std::string by,

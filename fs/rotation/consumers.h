@@ -131,6 +131,15 @@ class Consumers final : public OpenListener, public HostConsumers {
   // Whether some of its processes can't be known by number (another PID namespace), or are more
   // than are followed.
   bool has_unknown_processes(std::string_view consumer, std::span<const KeyVersion> keys) const;
+  // Whether its section tells, of one of these keys, a program that is known, running or not. A
+  // section that was removed or mistyped since tells none.
+  bool tells_any(std::string_view consumer, std::span<const KeyVersion> keys) const;
+  // Whoever has opened one of these keys and runs still, whichever section tells it.
+  struct Users {
+    std::vector<pid_t> pids;
+    bool unknown = false;  // there may be others
+  };
+  Users users_of(std::span<const KeyVersion> keys) const;
 
   // From now on every opening is taken note of, even one that has just been seen; returns the time
   // to give as `since`. Call it before a consumer is told.

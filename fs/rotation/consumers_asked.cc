@@ -126,6 +126,32 @@ bool Consumers::has_unknown_processes(std::string_view consumer,
   return false;
 }
 
+bool Consumers::tells_any(std::string_view consumer, std::span<const KeyVersion> keys) const {
+  impl_->take_all();
+  return std::any_of(keys.begin(), keys.end(), [&](const KeyVersion& key) {
+    return !those_of(impl_->table, consumer, key.id).empty();
+  });
+}
+
+Consumers::Users Consumers::users_of(std::span<const KeyVersion> keys) const {
+  impl_->take_all();
+  std::set<pid_t> pids;
+  Users users;
+  users.unknown = impl_->table.missed() + impl_->lost.load(std::memory_order_relaxed) != 0;
+  for (const auto& [who, program] : impl_->table.programs()) {
+    for (const KeyVersion& key : keys) {
+      const bool uses = program.keys.contains(key.id);
+      if (program.incomplete || (uses && program.unfollowed)) users.unknown = true;
+      for (const ConsumerTable::Process& process : program.processes) {
+        if (!process.keys.contains(key.id) || pids.contains(process.id.pid)) continue;
+        if (runs_still(process.id, who)) pids.insert(process.id.pid);
+      }
+    }
+  }
+  users.pids.assign(pids.begin(), pids.end());
+  return users;
+}
+
 TimePoint Consumers::look_closely() {
   impl_->look.fetch_add(1, std::memory_order_acq_rel);
   return impl_->loop.now();

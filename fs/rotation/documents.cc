@@ -1,6 +1,7 @@
 #include "fs/rotation/documents.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -49,6 +50,18 @@ std::string short_text(std::string_view text, size_t most) {
   return out;
 }
 
+std::string without_urls(std::string_view text, size_t most) {
+  std::string out(text);
+  for (size_t at = out.find("://"); at != out.npos; at = out.find("://", at)) {
+    size_t begin = at;
+    while (begin > 0 && (is_alnum(out[begin - 1]) || out[begin - 1] == '+')) --begin;
+    const size_t end = std::min(out.find_first_of(" \t\r\n\"'<>,;)", at), out.size());
+    out.replace(begin, end - begin, "(URL)");
+    at = begin;
+  }
+  return short_text(out, most);
+}
+
 std::string_view to_string(Ticket::Kind kind) {
   switch (kind) {
     case Ticket::Kind::kRotate:
@@ -74,20 +87,28 @@ bool is_run(std::string_view text) {
          std::all_of(text.begin() + 4, text.end(), is_digit);
 }
 
-std::string run_name(const std::string& run) { return "runs/" + run; }
+std::optional<uint64_t> number_of_run(std::string_view run) {
+  if (!is_run(run)) return std::nullopt;
+  uint64_t number = 0;
+  const auto read = std::from_chars(run.data() + 4, run.data() + run.size(), number);
+  if (read.ec != std::errc() || number > kMaxCounted) return std::nullopt;
+  return number;
+}
+
+std::string run_name(const std::string& run) { return kRunsPrefix + run; }
 std::string ticket_name(const std::string& token) { return kTicketsPrefix + token; }
 std::string host_document_name(const std::string& host) { return kHostsPrefix + host; }
 
 Result<Head> parse_head(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
-  if (!parsed) return fail(damaged("the lock of rotation"));
+  if (!parsed) return fail(damaged("run/head, the lock of rotation,"));
   JsonFields fields(*parsed);
   Head head;
   fields.number("epoch", head.epoch);
   fields.text("holder", head.holder);
   fields.text("life", head.life);
   fields.number("beat", head.beat);
-  if (!fields.good()) return fail(damaged("the lock of rotation"));
+  if (!fields.good() || head.epoch > kMaxCounted || head.beat > kMaxCounted) return fail(damaged("run/head, the lock of rotation,"));
   return head;
 }
 
@@ -98,15 +119,16 @@ std::string to_text(const Head& head) {
 
 Result<RunNow> parse_run_now(std::string_view text) {
   const auto parsed = parse_strict_json(text, kMaxDocumentBytes);
-  if (!parsed) return fail(damaged("what run is going on"));
+  if (!parsed) return fail(damaged("run/now, which run goes on,"));
   JsonFields fields(*parsed);
   RunNow now;
   fields.number("epoch", now.epoch);
   fields.number("number", now.number);
   fields.text("run", now.run);
   fields.maybe("settle_ms", now.settle_ms);
-  if (!fields.good() || (!now.run.empty() && !is_run(now.run))) {
-    return fail(damaged("what run is going on"));
+  const bool counted = now.epoch <= kMaxCounted && now.number <= kMaxCounted;
+  if (!fields.good() || !counted || (!now.run.empty() && !is_run(now.run))) {
+    return fail(damaged("run/now, which run goes on,"));
   }
   return now;
 }

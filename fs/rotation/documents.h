@@ -50,9 +50,13 @@ inline constexpr size_t kMaxRunKeyBytes = size_t{16} << 10;  // of ids and token
 inline constexpr size_t kMaxHostName = 100;
 inline constexpr size_t kMaxNamedHosts = 50;  // in a run's document; the others are counted
 inline constexpr size_t kMaxHostKeys = 256;
+// Epochs and the like count by ones: what is above is damage. (Other programs that read JSON know
+// integers up to here.)
+inline constexpr uint64_t kMaxCounted = uint64_t{1} << 53;
 
 inline constexpr const char* kHeadName = "run/head";
 inline constexpr const char* kNowName = "run/now";
+inline constexpr const char* kRunsPrefix = "runs/";
 inline constexpr const char* kTicketsPrefix = "tickets/";
 inline constexpr const char* kHostsPrefix = "hosts/";
 
@@ -62,6 +66,8 @@ bool is_host_name(std::string_view text);
 bool is_printable(std::string_view text);
 // The text made fit for a document: printable ASCII that needs no escapes, at most `most` bytes.
 std::string short_text(std::string_view text, size_t most);
+// The same with "(URL)" for each URL in it.
+std::string without_urls(std::string_view text, size_t most);
 
 struct Head {
   uint64_t epoch = 0;
@@ -159,6 +165,7 @@ struct RunDocument {
   std::vector<std::string> takeovers;  // takeover_of(), the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
+  std::string notice_why;  // of kFailed; without URLs, which may be secret
 
   // Every consumer was told, and every host was heard from.
   bool all_told() const;
@@ -169,6 +176,13 @@ struct RunDocument {
   std::set<std::string> former_holders() const;
 };
 
+// The keys as people and programs are told of them. A run has one for each ticket; of those of one
+// key this is one, by its place in the run: with the version that became current last, the one that
+// was current first, and the worst state, since that is what somebody has to look at.
+std::vector<RunKey> keys_told(const std::vector<RunKey>& keys);
+// The places of those that consumers are told of: current, and of each key the last.
+std::vector<size_t> places_told(const std::vector<RunKey>& keys);
+
 std::string_view to_string(Ticket::Kind kind);
 std::string_view to_string(RunKey::State state);
 std::string_view to_string(RunDocument::State state);
@@ -178,6 +192,7 @@ std::string_view to_string(RunDocument::End end);  // "complete", "in part", "st
 std::string takeover_of(const std::string& from, const std::string& to);
 std::string run_of(uint64_t number);  // "run-00000012"
 bool is_run(std::string_view text);
+std::optional<uint64_t> number_of_run(std::string_view run);  // nullopt: it is no run
 std::string run_name(const std::string& run);       // of its document
 std::string ticket_name(const std::string& token);  // of its document
 std::string host_document_name(const std::string& host);

@@ -4,11 +4,14 @@
 #include <utility>
 
 #include "base/race.h"
+#include "fs/rotation/runs.h"
 
 namespace keyfs {
 namespace {
 
 using namespace std::chrono_literals;
+
+constexpr Duration kLookForRepair = 30s;
 
 }  // namespace
 
@@ -46,14 +49,24 @@ Task<void> RunLock::run(Work work) {
 Task<void> RunLock::become_holder() {
   for (;;) {
     const auto got = co_await look();
-    if (!got && !silent_) {
+    const bool damaged = !got && got.error().code == Code::kCorrupt;
+    if (damaged && !damaged_) {
+      log_.error(
+          "the board's document run/head is damaged: no host runs rotations until it is removed; "
+          "keys are served as ever",
+          {{"reason", got.error().message}});
+    } else if (!got && !damaged && !silent_) {
       log_.warn("the lock of rotation cannot be read or written: this host does not run rotations",
                 {{"reason", got.error().message}});
     }
+    if (got && silent_) log_.info("the lock of rotation can be read again");
     silent_ = !got;
+    damaged_ = damaged;
     if (got && *got) co_return;
     const bool alert = loop_.now() < alert_until_;
-    const Duration every = alert ? options_.alert_every : options_.idle_every;
+    const Duration every = alert     ? options_.alert_every
+                           : damaged ? std::min(kLookForRepair, options_.idle_every)
+                                     : options_.idle_every;
     TimePoint until = loop_.now() + scaled(every, 0.8 + 0.4 * random_());
     // One that waits to be sure looks when the time has come.
     const TimePoint sure = seen_ + options_.take_over_after;
@@ -89,13 +102,31 @@ Task<Result<bool>> RunLock::look() {
   // What was peeked may be old: only a strong read shows that it is so still.
   auto now = co_await board_.get(kHeadName, loop_.now() + options_.call);
   if (!now) co_return fail(now.error());
-  if (!*now) co_return co_await take(std::nullopt, 1);
+  if (!*now) {
+    const auto epoch = co_await first_epoch();
+    if (!epoch) co_return fail(epoch.error());
+    co_return co_await take(std::nullopt, *epoch);
+  }
   const std::string before = revision_;
   auto head = see(**now);
   if (!head) co_return fail(head.error());
   if (is_mine(*head)) co_return co_await take(*now, head->epoch);
   if (revision_ != before || loop_.now() < seen_ + options_.take_over_after) co_return false;
   co_return co_await take(*now, head->epoch + 1);
+}
+
+// After every one that there was.
+Task<Result<uint64_t>> RunLock::first_epoch() {
+  uint64_t last = 0;
+  const auto there = co_await board_.get(kNowName, loop_.now() + options_.call);
+  if (!there && there.error().code != Code::kCorrupt) co_return fail(there.error());
+  if (there && !*there) co_return uint64_t{1};
+  const auto now = there ? parse_run_now((*there)->text) : Result<RunNow>(fail(there.error()));
+  if (now) last = now->epoch;
+  const auto seen = co_await list_runs(board_, loop_.now() + options_.call);
+  if (!seen) co_return fail(seen.error());
+  for (const RunDocument& run : seen->runs) last = std::max(last, run.epoch);
+  co_return last + 1;
 }
 
 Task<Result<bool>> RunLock::take(const std::optional<BoardDocument>& there, uint64_t epoch) {

@@ -10,6 +10,10 @@
 // While nothing is to be done a candidate looks each `idle_every` only, so that idle hosts cost next
 // to nothing; an alert candidate (on_alert()) each 3 s.
 //
+// A document that is damaged is nobody's: it might be a live holder's, so that no host takes it over
+// and none acts, until somebody removes it. The next epoch is then that of run/now and of the runs,
+// and one: those of before are fenced still.
+//
 // Thread-safety: none; all on the loop's thread. Ownership: refers to its parts, which outlive it.
 // Blocking: never. Errors: none; a board that is silent is logged, and asked again.
 #pragma once
@@ -75,6 +79,7 @@ class RunLock final : public Tenure {
  private:
   Task<void> become_holder();
   Task<Result<bool>> look();
+  Task<Result<uint64_t>> first_epoch();
   Task<Result<bool>> take(const std::optional<BoardDocument>& there, uint64_t epoch);
   // Renews the lock until that fails: why.
   Task<bool> hold();
@@ -97,6 +102,7 @@ class RunLock final : public Tenure {
   TimePoint sent_{};  // when the last renewal that took effect was sent
   TimePoint alert_until_{};
   bool silent_ = false;
+  bool damaged_ = false;
 };
 
 }  // namespace keyfs

@@ -22,6 +22,7 @@ using What = RefreshOutcome::What;
 
 // After a program's own deadline, so that it is killed, and said to be, first.
 constexpr Duration kToKill = 800ms;
+constexpr Duration kLookAgain = 250ms;  // whether processes have ended
 constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // Of a hook: nothing, if it went well.
@@ -99,8 +100,11 @@ struct HostRefresher::Impl {
   Task<Ended> run(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
   Ended signal(const ConsumerRule& rule, const RefreshRequest& request);
   Ended watch(const ConsumerRule& rule, const RefreshRequest& request);
+  Ended nobody_runs(const RefreshRequest& request, bool section = true) const;
+  Task<Ended> unit_is_off(const ConsumerRule& rule, const RefreshRequest& request,
+                          std::string load, std::string active, TimePoint deadline);
   Task<Ended> exec(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
-  Task<Ended> systemd(const ConsumerRule& rule, TimePoint deadline);
+  Task<Ended> systemd(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
   Task<Ended> http(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
 
   Task<Result<HookEnd>> program(std::vector<std::string> arguments,
@@ -131,11 +135,7 @@ Task<RefreshOutcome> HostRefresher::refresh(RefreshRequest request) {
   Impl& impl = *impl_;
   const ConsumerRule* found = impl.consumers.rules().find(request.consumer);
   RefreshOutcome outcome;
-  if (found == nullptr) {
-    outcome.what = What::kGone;
-    outcome.why = "this host's configuration no longer names it";
-    co_return outcome;
-  }
+  if (found == nullptr) co_return impl.nobody_runs(request, false).value_or(outcome);
   const ConsumerRule rule = *found;  // others may be loaded meanwhile
   const Duration timeout = std::min<Duration>(request.timeout, rule.timeout);
   const TimePoint deadline = impl.loop.now() + timeout;
@@ -162,7 +162,7 @@ Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequ
     case RefreshKind::kExec:
       co_return co_await exec(rule, request, deadline);
     case RefreshKind::kSystemd:
-      co_return co_await systemd(rule, deadline);
+      co_return co_await systemd(rule, request, deadline);
     case RefreshKind::kHttp:
       co_return co_await http(rule, request, deadline);
     case RefreshKind::kWatch:
@@ -171,12 +171,36 @@ Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequ
   co_return watch(rule, request);
 }
 
+// What no process is left of is gone. A section that was removed, renamed or mistyped since it was
+// enrolled has no processes either, while its programs may run still with the old version.
+Ended HostRefresher::Impl::nobody_runs(const RefreshRequest& request, bool section) const {
+  if (section && consumers.tells_any(request.consumer, request.keys)) {
+    return gone("no process that opened the keys runs");
+  }
+  const Consumers::Users users = consumers.users_of(request.keys);
+  const std::string why = "[consumer " + request.consumer + "] " +
+                          (section ? "fits no program that uses the keys any more"
+                                   : "is not in keyfs.ini of this host any more");
+  if (users.pids.empty() && !users.unknown) {
+    return gone(why + ", and no process that opened the keys runs");
+  }
+  std::string who = "programs may run still that use the keys";
+  if (!users.pids.empty()) {
+    who = "pid " + std::to_string(users.pids.front());
+    const size_t others = users.pids.size() - 1;
+    if (others != 0) who += " and " + std::to_string(others) + " more";
+    who += " that opened the keys " + std::string(others == 0 ? "runs" : "run") + " still";
+  }
+  return failed("not told: " + who + ", and " + why +
+                "; mend it and retry, or mark it as done by hand");
+}
+
 Ended HostRefresher::Impl::watch(const ConsumerRule& rule, const RefreshRequest& request) {
   if (consumers.has_unknown_processes(rule.name, request.keys) ||
       !consumers.running(rule.name, request.keys).empty()) {
     return std::nullopt;
   }
-  return gone("no process that opened the keys runs");
+  return nobody_runs(request);
 }
 
 Ended HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest& request) {
@@ -202,7 +226,7 @@ Ended HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest
         "another "
         "PID namespace, or are too many): use exec:, systemd: or http:");
   }
-  if (sent == 0) return gone("no process that opened the keys runs");
+  if (sent == 0) return nobody_runs(request);
   return std::nullopt;
 }
 
@@ -233,7 +257,38 @@ Task<Ended> HostRefresher::Impl::exec(const ConsumerRule& rule, const RefreshReq
   co_return failed(rule.refresh.target + " " + to_string(*end));
 }
 
-Task<Ended> HostRefresher::Impl::systemd(const ConsumerRule& rule, TimePoint deadline) {
+// Its processes may be others than the unit's: another unit's name in the section, or children that
+// outlive it.
+Task<Ended> HostRefresher::Impl::unit_is_off(const ConsumerRule& rule,
+                                             const RefreshRequest& request, std::string load,
+                                             std::string active, TimePoint deadline) {
+  const std::string& unit = rule.refresh.target;
+  const bool exists = load != "not-found";
+  const bool ending = active == "deactivating";
+  std::string why =
+      exists ? "unit " + unit + " does not run (" + active + ")" : "there is no unit " + unit;
+  for (;;) {
+    const auto left = consumers.running(rule.name, request.keys);
+    if (left.empty()) break;
+    if (!ending || loop.now() >= deadline) {
+      const size_t others = left.size() - 1;
+      co_return failed(why + ", but pid " + std::to_string(left.front().process.pid) +
+                       (others == 0 ? "" : " and " + std::to_string(others) + " more") +
+                       " that opened the keys " + (others == 0 ? "runs" : "run") + " still");
+    }
+    co_await loop.sleep_until(std::min<TimePoint>(deadline, loop.now() + kLookAgain));
+  }
+  // Of those that keyfs can't follow, systemd knows; of a unit that it does not know, it does not.
+  if (!exists && consumers.has_unknown_processes(rule.name, request.keys)) {
+    co_return failed(why + ", and whether programs run still that use the keys is not known");
+  }
+  Ended ended = nobody_runs(request);
+  if (ended->what == What::kGone) ended->why = std::move(why);
+  co_return ended;
+}
+
+Task<Ended> HostRefresher::Impl::systemd(const ConsumerRule& rule, const RefreshRequest& request,
+                                         TimePoint deadline) {
   const std::string& unit = rule.refresh.target;
   constexpr size_t kAnswer = 4096;
   std::vector<std::string> ask{options.systemctl,
@@ -252,8 +307,7 @@ Task<Ended> HostRefresher::Impl::systemd(const ConsumerRule& rule, TimePoint dea
   const std::string load = property(state->output, "LoadState");
   const std::string active = property(state->output, "ActiveState");
   if (active == "inactive" || active == "failed" || active == "deactivating") {
-    co_return gone(load == "not-found" ? "there is no unit " + unit
-                                       : "unit " + unit + " does not run (" + active + ")");
+    co_return co_await unit_is_off(rule, request, load, active, deadline);
   }
   // A unit that stopped meanwhile is not to be started.
   const std::string verb = rule.refresh.verb == "restart" ? "try-restart" : rule.refresh.verb;

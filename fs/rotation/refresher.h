@@ -7,8 +7,8 @@
 //                 KEYFS_KEYS, KEYFS_HOST and PATH as its whole environment, in a session of its own;
 //                 killed with its children at the time-out. A program that others may write, or
 //                 replace, is not run
-//   systemd:reload UNIT, systemd:restart UNIT    by systemctl; a unit that does not run is gone, and
-//                 is not started
+//   systemd:reload UNIT, systemd:restart UNIT    by systemctl; a unit that does not run is gone if
+//                 its processes have ended, and is not started
 //   http:METHOD URL   a request of its own connection; 2xx is well. The body of a POST or PUT is
 //                 {"run": ..., "consumer": ..., "host": ..., "keys": ["orders/3", ...]}
 //   watch         nothing is done: the consumer polls its descriptor
@@ -46,7 +46,8 @@ struct RefreshRequest {
 struct RefreshOutcome {
   enum class What {
     kOk,      // the hook ended well, and what `confirm` asks for was seen
-    kGone,    // the consumer does not run any more: nothing to do. `why` tells more
+    kGone,    // its processes have ended: nothing to do. `why` tells more. Not where that is not
+              // known, since what was revoked for it could not be given back
     kFailed,  // `why`
   } what = What::kFailed;
   std::string why;  // in one line, for people; no key bytes and no output of hooks

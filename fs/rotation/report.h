@@ -131,7 +131,7 @@ struct RunReport {
   size_t not_heard_from_more = 0;           // and so many others
   std::vector<std::string> takeovers;       // "web-1 -> web-2", the last ones
   NotifyState notify = NotifyState::kNone;
-  std::string notify_reason;  // of kFailed
+  std::string notify_reason;  // of kFailed; no URL
 
   ReportCounts counts() const;
   RunSummary summary() const;

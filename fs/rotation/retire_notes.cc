@@ -76,8 +76,9 @@ bool is_later_run(std::string_view run, std::string_view other) {
 std::vector<RetireWord> retire_words(const RunDocument& run) {
   std::vector<RetireWord> words;
   const bool told = run.state == RunDocument::State::kEnded && run.all_told();
-  for (const RunKey& key : run.keys) {
-    if (key.state != RunKey::State::kCurrent || !is_key_id(key.id)) continue;
+  for (const size_t place : places_told(run.keys)) {
+    const RunKey& key = run.keys[place];
+    if (!is_key_id(key.id)) continue;
     RetireWord word;
     word.note = {key.id, key.current, run.ended, run.run};
     word.whole = told && key.current != 0 && key.missing.empty();

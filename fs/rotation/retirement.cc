@@ -37,7 +37,10 @@ Retirement::Retirement(Loop& loop, Store& store, Board& board, Log& log, const T
       log_(log),
       tenure_(tenure),
       retirer_(retirer),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      not_looked_(loop, log,
+                  "old versions that are to be retired could not all be looked at, and will be again",
+                  "old versions that are to be retired are looked at again") {}
 
 Task<bool> Retirement::work() {
   if (!options_.shortest) co_return true;
@@ -48,10 +51,9 @@ Task<bool> Retirement::work() {
     Duration pause = look_every;
     const auto next = co_await look();
     if (!next) {
-      log_.warn("old versions that are to be retired could not all be looked at, and will be again",
-                {{"reason", next.error().message}});
+      not_looked_.is(next.error());
       pause = std::min(pause, kAfterAnError);
-    } else if (*next) {
+    } else if (not_looked_.over(); *next) {
       pause = std::clamp<Duration>(**next - loop_.clock().wall(), 100ms, pause);
     }
     co_await loop_.sleep_for(pause);
@@ -120,8 +122,13 @@ Task<Result<std::map<std::string, Retirement::Candidate>>> Retirement::candidate
 Task<Result<void>> Retirement::look_at_runs() {
   auto runs = co_await list_runs(board_, until());
   if (!runs) co_return fail(runs.error());
+  // It might say that consumers were not told.
+  if (!runs->damaged.empty()) {
+    co_return fail(Code::kCorrupt,
+                   "the document of " + runs->damaged.front() + " on the board is damaged");
+  }
   words_.clear();
-  for (const RunDocument& run : *runs) {
+  for (const RunDocument& run : runs->runs) {
     for (RetireWord& word : retire_words(run)) words_.push_back(std::move(word));
   }
   co_return Result<void>();

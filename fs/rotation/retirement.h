@@ -30,6 +30,7 @@
 #include "base/result.h"
 #include "fs/rotation/lock.h"
 #include "fs/rotation/retire_notes.h"
+#include "fs/rotation/trouble.h"
 #include "fs/upkeep/key_versions.h"
 #include "store/board.h"
 #include "store/store.h"
@@ -91,6 +92,7 @@ class Retirement {
   Retirer& retirer_;
   const RetirementOptions options_;
 
+  Trouble not_looked_;
   TimePoint next_runs_{};                    // when the runs are looked at again
   std::vector<RetireWord> words_;            // of the runs, in their order
   std::map<std::string, std::string> done_;  // by id: the run that is done with

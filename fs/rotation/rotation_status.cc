@@ -24,10 +24,15 @@ uint64_t at(const std::map<Key, uint64_t>& counts, Key key) {
 }
 
 Json to_json(const BoardHealth& board) {
+  Json damaged = Json::array();
+  for (const auto& [name, since] : board.damaged) {
+    damaged.push_back({{"name", name}, {"since", to_rfc3339(since)}});
+  }
   return {{"state", to_string(board.state)},
           {"since", board.since ? Json(to_rfc3339(*board.since)) : Json()},
           {"reason", or_null(board.why)},
-          {"errors", board.errors}};
+          {"errors", board.errors},
+          {"damaged", std::move(damaged)}};
 }
 
 Json to_json(const RunCounts& counts) {
@@ -92,7 +97,7 @@ std::optional<RotationStatus::Run> run_of_holder(const Runner::Status& runner) {
   run.run = runner.run;
   if (runner.document) {
     run.state = runner.document->state;
-    run.keys = runner.document->keys;
+    run.keys = keys_told(runner.document->keys);
     run.counts = runner.counts;
     run.begun = runner.document->begun;
     run.not_heard_from = runner.document->unheard.size() + runner.document->unheard_more;

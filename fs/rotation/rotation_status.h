@@ -7,7 +7,8 @@
 // .keyfs/rotation, one object; T is a time, N a number, S a string:
 //   {"host":S, "name_taken":S, "troubles":[S, ...],
 //    "may_run":B, "is_holder":B, "holder":S, "epoch":N,
-//    "board":{"state":"unknown|there|silent|not there", "since":T, "reason":S, "errors":N},
+//    "board":{"state":"unknown|there|silent|not there", "since":T, "reason":S, "errors":N,
+//             "damaged":[{"name":S, "since":T}, ...]},     documents; rotation waits for their repair
 //    "run":{"run":S, "state":S, "begun":T, "counts":{"consumers":N, "waiting":N, "running":N, "ok":N,
 //           "failed":N, "unknown":N, "not_tried":N, "gone":N, "done":N}, "not_heard_from":N,
 //           "keys":[{"id":S, "state":S, "version":N, "before":N, "reason":S}, ...],

@@ -28,6 +28,7 @@ struct RunChange {
                 // ended
     kUnderWay,  // not done: the run has not ended yet
     kUnknown,   // not done: no consumer or host of that name is in the run
+    kHeard,     // not done: that host was heard from
   };
   Outcome outcome = Outcome::kDone;
   // The run to look at: the one that was named, or the one that does again what failed in it. Of
@@ -75,6 +76,7 @@ class RunDesk {
 
   struct Page {
     std::vector<RunSummary> runs;     // the newest first
+    std::vector<std::string> damaged{};  // that are on the board and cannot be read; the first page's
     std::optional<std::string> next;  // pass as `after`; nullopt at the end
   };
   virtual Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) = 0;

@@ -1,5 +1,6 @@
 // The document of a run.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -16,6 +17,7 @@ using nlohmann::json;
 constexpr size_t kMaxKeyWhy = 100;
 constexpr size_t kMaxMissing = 4;
 constexpr size_t kMaxRetries = 10;
+constexpr size_t kMaxNoticeWhy = 200;
 constexpr size_t kMaxTakeovers = 10;
 constexpr const char* kTakenOverBy = " -> ";  // no host's name has blanks
 
@@ -145,7 +147,8 @@ bool RunDocument::all_told() const {
 }
 
 bool RunDocument::whole() const {
-  const bool keys_whole = std::all_of(keys.begin(), keys.end(), [](const RunKey& key) {
+  const std::vector<RunKey> told = keys_told(keys);
+  const bool keys_whole = std::all_of(told.begin(), told.end(), [](const RunKey& key) {
     return key.state == RunKey::State::kCurrent && key.missing.empty();
   });
   return keys_whole && all_told();
@@ -168,6 +171,48 @@ std::set<std::string> RunDocument::former_holders() const {
     if (end != takeover.npos) hosts.insert(takeover.substr(0, end));
   }
   return hosts;
+}
+
+std::vector<RunKey> keys_told(const std::vector<RunKey>& keys) {
+  using State = RunKey::State;
+  const auto rank = [](State state) {
+    return state == State::kRefused   ? 3
+           : state == State::kOverdue ? 2
+           : state == State::kWaiting ? 1
+                                      : 0;
+  };
+  std::vector<RunKey> told;
+  std::map<std::string_view, size_t> places;
+  for (const RunKey& key : keys) {
+    const auto [place, fresh] = places.try_emplace(key.id, told.size());
+    if (fresh) {
+      told.push_back(key);
+      continue;
+    }
+    RunKey& one = told[place->second];
+    const uint32_t before = one.before != 0 ? one.before : key.before;
+    const uint32_t current = key.current != 0 ? key.current : one.current;
+    // What is missing is missing of the version that is current last.
+    if (rank(key.state) >= rank(one.state)) {
+      one = key;
+    } else if (key.state == State::kCurrent) {
+      one.missing = key.missing;
+    }
+    one.before = before;
+    one.current = current;
+  }
+  return told;
+}
+
+std::vector<size_t> places_told(const std::vector<RunKey>& keys) {
+  std::map<std::string_view, size_t> last;
+  for (size_t place = 0; place < keys.size(); ++place) {
+    if (keys[place].state == RunKey::State::kCurrent) last[keys[place].id] = place;
+  }
+  std::vector<size_t> places;
+  for (const auto& [id, place] : last) places.push_back(place);
+  std::sort(places.begin(), places.end());
+  return places;
 }
 
 std::string to_text(const RunDocument& run) {
@@ -195,6 +240,7 @@ std::string to_text(const RunDocument& run) {
   if (!run.stop_why.empty()) out["stop_why"] = short_text(run.stop_why, 200);
   if (!retries.empty()) out["retries"] = std::move(retries);
   if (!takeovers.empty()) out["takeovers"] = std::move(takeovers);
+  if (!run.notice_why.empty()) out["notify_why"] = without_urls(run.notice_why, kMaxNoticeWhy);
   if (!run.excused.empty()) out["excused"] = run.excused;
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -225,6 +271,7 @@ Result<RunDocument> parse_run(std::string_view text) {
   for (const Notice one : {Notice::kNone, Notice::kSending, Notice::kSent, Notice::kFailed}) {
     if (to_string(one) == notice) run.notice = one;
   }
+  fields.maybe("notify_why", run.notice_why);
   fields.maybe("ended", run.ended);
   fields.maybe("stop_why", run.stop_why);
   fields.maybe("retries", run.retries);
@@ -241,7 +288,7 @@ Result<RunDocument> parse_run(std::string_view text) {
     if (!from_json(value, key)) return fail(damaged());
     run.keys.push_back(std::move(key));
   }
-  if (!fields.good() || !is_run(run.run)) return fail(damaged());
+  if (!fields.good() || !is_run(run.run) || run.epoch > kMaxCounted) return fail(damaged());
   return run;
 }
 

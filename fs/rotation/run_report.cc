@@ -1,5 +1,7 @@
 #include "fs/rotation/run_report.h"
 
+#include <map>
+#include <string_view>
 #include <utility>
 
 namespace keyfs {
@@ -65,8 +67,13 @@ ConsumerReport consumer_of(const RunDocument& run, const Sheet& sheet, const Row
   consumer.host = sheet.host;
   consumer.state = state_of(row.state);
   consumer.reason = row.why;
+  // One each, also of a sheet that names a key more than once.
+  std::map<std::string_view, size_t> last;
   for (const uint32_t place : row.keys) {
-    if (place >= run.keys.size()) continue;
+    if (place < run.keys.size()) last[run.keys[place].id] = place;
+  }
+  for (const uint32_t place : row.keys) {
+    if (place >= run.keys.size() || last[run.keys[place].id] != place) continue;
     const RunKey& key = run.keys[place];
     consumer.keys.push_back(key.id + "/" + std::to_string(key.current));
   }
@@ -100,7 +107,7 @@ RunReport report_of(const RunDocument& run, const Sheets& sheets, bool waits) {
   report.stopped = run.stop_why;
   report.begun = from_rfc3339(run.begun);
   report.ended = from_rfc3339(run.ended);
-  for (const RunKey& key : run.keys) {
+  for (const RunKey& key : keys_told(run.keys)) {
     report.keys.push_back(
         {key.id, state_of(key.state), key.current, key.before, key.missing, key.why});
   }
@@ -113,6 +120,7 @@ RunReport report_of(const RunDocument& run, const Sheets& sheets, bool waits) {
   report.not_heard_from_more = run.unheard_more;
   report.takeovers = run.takeovers;
   report.notify = state_of(run.notice);
+  if (run.notice == RunDocument::Notice::kFailed) report.notify_reason = run.notice_why;
   return report;
 }
 

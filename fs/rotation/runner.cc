@@ -1,6 +1,7 @@
 #include "fs/rotation/runner.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/race.h"
@@ -41,7 +42,9 @@ Runner::Runner(Loop& loop, Board& board, Log& log, Random& random, const Tenure&
       changer_(changer),
       options_(std::move(options)),
       announcer_(loop, board, log, tenure, notices),
-      wake_(loop) {}
+      wake_(loop),
+      stuck_(loop, log, "a rotation cannot go on now, and will be tried again",
+             "rotations go on again") {}
 
 Task<bool> Runner::work() {
   announced_end_.clear();
@@ -63,9 +66,9 @@ Task<bool> Runner::steps() {
       auto done = co_await step();
       if (done) {
         pause = *done;
+        stuck_.over();
       } else {
-        log_.warn("a rotation cannot go on now, and will be tried again",
-                  {{"run", run_ ? run_->run : std::string()}, {"reason", done.error().message}});
+        stuck_.is(done.error(), run_ ? run_->run : std::string());
         // What was read or written is not known any more: begin from the documents.
         forget();
       }
@@ -95,7 +98,7 @@ void Runner::on_pulse(const Pulse& pulse) {
 
 void Runner::on_board(const std::string& name) {
   if (name.empty() || name.starts_with(kTicketsPrefix)) tickets_dirty_ = true;
-  if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with("rows/")) wake_.set();
+  if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with(kRowsPrefix)) wake_.set();
 }
 
 void Runner::on_new_board() {
@@ -161,8 +164,11 @@ Task<Result<void>> Runner::open_now() {
   auto there = co_await board_.get(kNowName, until());
   if (!there) co_return fail(there.error());
   RunNow now;
+  bool damaged = false;
   if (*there) {
     auto parsed = parse_run_now((*there)->text);
+    damaged = !parsed;
+    if (damaged) parsed = co_await recovered_now();
     if (!parsed) co_return fail(parsed.error());
     now = std::move(*parsed);
     board_known_ = true;
@@ -173,7 +179,7 @@ Task<Result<void>> Runner::open_now() {
   if (now.epoch > tenure_.epoch()) {
     co_return fail(Code::kUnavailable, "another host runs rotations now");
   }
-  if (*there && now.epoch == tenure_.epoch()) {
+  if (*there && !damaged && now.epoch == tenure_.epoch()) {
     now_ = std::move(now);
     now_revision_ = (*there)->revision;
     co_return Result<void>();
@@ -188,9 +194,51 @@ Task<Result<void>> Runner::open_now() {
   if (!written) co_return fail(written.error());
   if (!written->done) co_return fail(Code::kUnavailable, "another host has changed what run it is");
   board_known_ = true;
+  if (damaged) {
+    log_.error("the board's document run/now was damaged, and was written anew",
+               {{"run", now.run}, {"number", now.number}});
+  }
   now_ = std::move(now);
   now_revision_ = written->now ? written->now->revision : std::string();
   co_return Result<void>();
+}
+
+// A run is on the board before run/now names it, so that the highest number there, of a run or of
+// hosts' sheets, is that of the last one; and one that has not ended is gone on with. That is safe
+// for whoever holds the lock: what a predecessor sends is written on the old revision.
+Task<Result<RunNow>> Runner::recovered_now() {
+  auto seen = co_await list_runs(board_, until());
+  if (!seen) co_return fail(seen.error());
+  RunNow now;
+  for (const RunDocument& run : seen->runs) {
+    const uint64_t number = number_of_run(run.run).value_or(0);
+    // A retry that was going on is of an older run than the last: the one that was written last
+    // by the highest epoch is meant, and the newest of those.
+    if (run.state != RunDocument::State::kEnded && run.epoch >= now.epoch) {
+      now.run = run.run;
+      now.epoch = run.epoch;
+    }
+    now.number = std::max(now.number, number);
+  }
+  for (const std::string& run : seen->damaged) {
+    now.number = std::max(now.number, number_of_run(run).value_or(0));
+  }
+  // Sheets of a run whose document is gone would be taken for those of a new one.
+  for (;;) {
+    const std::string after = sheets_of(run_of(now.number));
+    auto page = co_await board_.list(kRowsPrefix, end_of_board_prefix(after), 1, until());
+    if (!page) co_return fail(page.error());
+    std::vector<std::string> names = std::move(page->corrupt);
+    for (const BoardDocument& document : page->documents) names.push_back(document.name);
+    const uint64_t before = now.number;
+    for (std::string& name : names) {
+      name.erase(0, std::strlen(kRowsPrefix));
+      name.resize(std::min(name.find('/'), name.size()));
+      now.number = std::max(now.number, number_of_run(name).value_or(0));
+    }
+    if (now.number == before) break;
+  }
+  co_return now;
 }
 
 Task<Result<void>> Runner::set_now(std::string run, uint64_t number) {

@@ -46,6 +46,7 @@
 #include "fs/rotation/lock.h"
 #include "fs/rotation/runs.h"
 #include "fs/rotation/tickets.h"
+#include "fs/rotation/trouble.h"
 #include "fs/rotation/wake.h"
 #include "fs/rotation/waves.h"
 #include "fs/upkeep/key_versions.h"
@@ -145,6 +146,8 @@ class Runner final : public FeedFollower {
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 
   Task<Result<void>> open_now();
+  // Of a document run/now that is damaged: what it must have said.
+  Task<Result<RunNow>> recovered_now();
   Task<Result<void>> set_now(std::string run, uint64_t number);
   Task<Result<bool>> load(std::string run);  // false: there is none
   Task<Result<void>> save();
@@ -203,6 +206,7 @@ class Runner final : public FeedFollower {
   Announcer announcer_;
   std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
+  Trouble stuck_;
 
   // As last read or written.
   std::optional<RunNow> now_;

@@ -13,6 +13,7 @@ Task<Runner::Step> Runner::end_run() {
   if (run_->notice == Notice::kSending && end != announced_end_) {
     // Whoever sent it did not get to say how it went. Better none than two.
     run_->notice = Notice::kFailed;
+    run_->notice_why = "the host that sent it stopped before it could note whether it arrived";
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
   if (announcer_.tells() && run_->notice == Notice::kNone) {

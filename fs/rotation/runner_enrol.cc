@@ -25,9 +25,7 @@ Task<Result<void>> Runner::announce() {
   news.run = now_->run;
   news.may_write = [this] { return may_act(); };
   if (run_) {
-    for (const RunKey& key : run_->keys) {
-      if (key.state == RunKey::State::kCurrent) news.changed.push_back(key.id);
-    }
+    for (const size_t place : places_told(run_->keys)) news.changed.push_back(run_->keys[place].id);
   }
   // Before the tickets were looked at, what the pulse says is as good.
   const size_t overdue = overdue_.size();

@@ -172,7 +172,7 @@ Task<Result<void>> Runner::begin_run(std::vector<TicketsSeen::Seen> tickets) {
   // what it leaves out is in the next one.
   if (auto ok = co_await set_now(run.run, now_->number + 1); !ok) co_return ok;
   begun_here_ = run.run;
-  log_.info("a rotation begins", {{"run", run.run}, {"keys", run.keys.size()}});
+  log_.info("a rotation begins", {{"run", run.run}, {"keys", keys_told(run.keys).size()}});
   forget();
   co_return Result<void>();
 }
@@ -203,6 +203,7 @@ Task<Result<bool>> Runner::retry_run(TicketsSeen::Seen seen) {
     run_->stop_why.clear();
     run_->in_a_row = 0;
     run_->notice = RunDocument::Notice::kNone;
+    run_->notice_why.clear();
     if (auto ok = co_await save(); !ok) co_return fail(ok.error());
   }
   if (to_begin || (begun && run_->state != RunDocument::State::kEnded)) {

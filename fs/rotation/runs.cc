@@ -1,6 +1,7 @@
 #include "fs/rotation/runs.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "fs/rotation/retire_notes.h"
@@ -52,18 +53,26 @@ Task<Result<RotationView>> look_at_rotation(Board& board, TimePoint deadline) {
   co_return view;
 }
 
-Task<Result<std::vector<RunDocument>>> list_runs(Board& board, TimePoint deadline) {
-  std::vector<RunDocument> runs;
+Task<Result<RunsSeen>> list_runs(Board& board, TimePoint deadline) {
+  RunsSeen seen;
   std::string after;
   for (;;) {
-    auto page = co_await board.list("runs/", after, kMaxBoardPage, deadline);
+    auto page = co_await board.list(kRunsPrefix, after, kMaxBoardPage, deadline);
     if (!page) co_return fail(page.error());
+    std::vector<std::string> damaged = std::move(page->corrupt);
     for (const BoardDocument& document : page->documents) {
       auto run = parse_run(document.text);
-      if (!run) co_return fail(run.error());
-      runs.push_back(std::move(*run));
+      if (run && run_name(run->run) == document.name) {
+        seen.runs.push_back(std::move(*run));
+      } else {
+        damaged.push_back(document.name);
+      }
     }
-    if (!page->next) co_return runs;
+    for (std::string& name : damaged) {
+      if (name.starts_with(kRunsPrefix)) name.erase(0, std::strlen(kRunsPrefix));
+      seen.damaged.push_back(std::move(name));
+    }
+    if (!page->next) co_return seen;
     after = std::move(*page->next);
   }
 }

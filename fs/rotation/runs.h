@@ -35,8 +35,11 @@ struct RotationView {
 };
 
 Task<Result<RotationView>> look_at_rotation(Board& board, TimePoint deadline);
-// The newest last.
-Task<Result<std::vector<RunDocument>>> list_runs(Board& board, TimePoint deadline);
+struct RunsSeen {
+  std::vector<RunDocument> runs;     // the newest last
+  std::vector<std::string> damaged;  // names of those that cannot be read, for people
+};
+Task<Result<RunsSeen>> list_runs(Board& board, TimePoint deadline);
 // nullopt: there is no such run (any more).
 Task<Result<std::optional<RunView>>> look_at_run(Board& board, std::string run, TimePoint deadline);
 

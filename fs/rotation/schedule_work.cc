@@ -3,6 +3,7 @@
 
 #include "fs/rotation/documents.h"
 #include "fs/rotation/schedule.h"
+#include "fs/rotation/trouble.h"
 
 namespace keyfs {
 namespace {
@@ -32,22 +33,23 @@ Task<bool> ScheduleWork::work() {
     if (tenure_.may_act()) return {};
     return fail(Code::kUnavailable, "this host may not act for the others any more");
   };
+  Trouble unseen(loop_, log_, "not all keys could be looked at that are rotated by themselves",
+                 "the keys that are rotated by themselves are looked at again");
+  Trouble unasked(loop_, log_, "a rotation that is due could not be asked for, and will be again",
+                  "rotations that are due are asked for again");
   TimePoint scan = loop_.now();
   for (;;) {
     if (loop_.now() >= scan) {
       const auto seen = co_await pass.all("", schedule_, loop_.now() + kPassMayTake);
-      if (!seen) {
-        log_.warn("not all keys could be looked at that are rotated by themselves",
-                  {{"reason", seen.error().message}});
-      }
+      seen ? unseen.over() : unseen.is(seen.error());
       scan = loop_.now() + (seen ? scan_every : std::max(scan_every, kAfterAnError));
     }
     Duration pause = kLookEvery;
     if (tenure_.may_act()) {
       const auto put = co_await schedule_.put_due(kMaxRunKeys, may_write);
+      if (put) unasked.over();
       if (!put) {
-        log_.warn("a rotation that is due could not be asked for, and will be again",
-                  {{"reason", put.error().message}});
+        unasked.is(put.error());
         pause = kAfterAnError;
       } else if (*put == kMaxRunKeys) {
         pause = 1s;

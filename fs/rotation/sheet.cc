@@ -89,7 +89,7 @@ Row* Sheet::find(std::string_view consumer) {
   return found == rows.end() ? nullptr : &*found;
 }
 
-std::string sheets_of(const std::string& run) { return "rows/" + run + "/"; }
+std::string sheets_of(const std::string& run) { return kRowsPrefix + run + "/"; }
 std::string sheets_of(const std::string& run, const std::string& host) {
   return sheets_of(run) + host + "/";
 }

@@ -49,6 +49,8 @@ inline constexpr size_t kMaxConsumerName = 200;
 inline constexpr size_t kMaxWhy = 200;
 inline constexpr const char* kUnknownPrograms = "(unknown)";  // no section can have this name
 
+inline constexpr const char* kRowsPrefix = "rows/";
+
 enum class RowState {
   kWaiting,
   kOrdered,

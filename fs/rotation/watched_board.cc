@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "fs/rotation/documents.h"
+
 namespace keyfs {
 
 std::string_view to_string(BoardHealth::State state) {
@@ -41,13 +43,42 @@ Task<Result<T>> WatchedBoard::watched(Task<Result<T>> call) {
   co_return answer;
 }
 
+void WatchedBoard::look_for_damage(const std::string& name,
+                                   const Result<std::optional<BoardDocument>>& there) {
+  const bool of_run = name.starts_with(kRunsPrefix);
+  if (name != kHeadName && name != kNowName && !of_run) return;
+  if (!there && there.error().code != Code::kCorrupt) return;
+  bool good = there.has_value();
+  if (there && *there) {
+    const std::string& text = (*there)->text;
+    good = of_run ? parse_run(text).has_value()
+                  : name == kHeadName ? parse_head(text).has_value()
+                                      : parse_run_now(text).has_value();
+    if (!good) ++health_.errors;
+  }
+  if (good) {
+    health_.damaged.erase(name);
+  } else {
+    health_.damaged.try_emplace(name, loop_.clock().wall());
+  }
+}
+
+Task<Result<std::optional<BoardDocument>>> WatchedBoard::looked(
+    std::string name, Task<Result<std::optional<BoardDocument>>> call) {
+  auto there = co_await watched(std::move(call));
+  look_for_damage(name, there);
+  co_return there;
+}
+
 Task<Result<std::optional<BoardDocument>>> WatchedBoard::get(std::string name, TimePoint deadline) {
-  return watched(board_.get(std::move(name), deadline));
+  auto call = board_.get(name, deadline);
+  return looked(std::move(name), std::move(call));
 }
 
 Task<Result<std::optional<BoardDocument>>> WatchedBoard::peek(std::string name,
                                                               TimePoint deadline) {
-  return watched(board_.peek(std::move(name), deadline));
+  auto call = board_.peek(name, deadline);
+  return looked(std::move(name), std::move(call));
 }
 
 Task<Result<BoardWrite>> WatchedBoard::put_if_absent(std::string name, std::string text,
@@ -57,12 +88,18 @@ Task<Result<BoardWrite>> WatchedBoard::put_if_absent(std::string name, std::stri
 
 Task<Result<BoardWrite>> WatchedBoard::replace(std::string name, std::string text,
                                                std::string revision, TimePoint deadline) {
-  return watched(board_.replace(std::move(name), std::move(text), std::move(revision), deadline));
+  auto call = board_.replace(name, std::move(text), std::move(revision), deadline);
+  auto written = co_await watched(std::move(call));
+  if (written && written->done) health_.damaged.erase(name);
+  co_return written;
 }
 
 Task<Result<BoardWrite>> WatchedBoard::remove(std::string name, std::string revision,
                                               TimePoint deadline) {
-  return watched(board_.remove(std::move(name), std::move(revision), deadline));
+  auto call = board_.remove(name, std::move(revision), deadline);
+  auto removed = co_await watched(std::move(call));
+  if (removed && removed->done) health_.damaged.erase(name);
+  co_return removed;
 }
 
 Task<Result<BoardPage>> WatchedBoard::list(std::string prefix, std::string after, size_t limit,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,7 +27,10 @@ struct BoardHealth {
   } state = State::kUnknown;
   std::optional<WallTime> since;  // of kSilent, kNotThere: the first call that failed
   std::string why;                // of the last that failed
-  uint64_t errors = 0;            // calls that failed, ever
+  uint64_t errors = 0;            // calls that failed, ever; and looks at damaged documents
+  // Documents without which nothing goes on, which were damaged when this host last looked at them:
+  // run/head, run/now, the run's. Since when that has been known.
+  std::map<std::string, WallTime> damaged{};
 };
 std::string_view to_string(BoardHealth::State state);  // "unknown", "there", "silent", "not there"
 
@@ -54,6 +58,9 @@ class WatchedBoard final : public Board {
   template <class T>
   Task<Result<T>> watched(Task<Result<T>> call);
   void note(const Error* error);
+  Task<Result<std::optional<BoardDocument>>> looked(
+      std::string name, Task<Result<std::optional<BoardDocument>>> call);
+  void look_for_damage(const std::string& name, const Result<std::optional<BoardDocument>>& there);
 
   Loop& loop_;
   Board& board_;

@@ -227,7 +227,7 @@ def test_there_is_no_run_of_rotation_before_the_first(config):
     assert run("create", "-c", config, "orders").returncode == DONE
     listed = run("rotation", "list", "-c", config)
     assert (listed.returncode, listed.stdout) == (DONE, "no runs\n"), listed
-    assert json.loads(run("rotation", "list", "-c", config, "--json").stdout) == {"runs": []}
+    assert json.loads(run("rotation", "list", "-c", config, "--json").stdout) == {"runs": [], "damaged": []}
     assert "there was no run yet" in error_of(run("rotation", "show", "-c", config), FAILED)
     for command in (["retry"], ["stop"], ["done", "--host", "web-1"]):
         assert "there is no run run-00000001" in error_of(run("rotation", *command, "-c", config, "run-00000001"), FAILED)

@@ -245,6 +245,21 @@ TEST_F(RotationCommand, done_of_another_host_names_those_that_there_are) {
       << err_.str();
 }
 
+TEST_F(RotationCommand, done_of_what_is_under_way_or_was_heard_from_is_refused) {
+  runs_.runs = {sample_report(65, {50})};
+  runs_.change = {RunChange::Outcome::kUnderWay, "r7", 0};
+  EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.consumer = "app-50"; }),
+            ExitCode::kFailed);
+  EXPECT_TRUE(complained("run r7 is still under way with app-50: nothing was marked"))
+      << err_.str();
+  EXPECT_EQ(out_.str(), "");
+  runs_.change = {RunChange::Outcome::kHeard, "r7", 0};
+  EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.host = "web-1"; }),
+            ExitCode::kFailed);
+  EXPECT_TRUE(complained("host web-1 was heard from in run r7: nothing was marked")) << err_.str();
+  EXPECT_EQ(out_.str(), "");
+}
+
 TEST_F(RotationCommand, stop_of_a_run_that_has_ended_is_no_failure) {
   runs_.runs = {sample_report(65)};
   EXPECT_EQ(run(Verb::kStop), ExitCode::kDone);

@@ -127,6 +127,7 @@ TEST_F(VirtualFilesTest, status_tells_of_rotation_what_an_operator_must_see) {
   brief.troubles = {"a copy"};
   EXPECT_EQ(told(), json({{"board", "there"},
                           {"board_reason", nullptr},
+                          {"board_damaged", nlohmann::json::array()},
                           {"holder", "web-1"},
                           {"is_holder", false},
                           {"run", nullptr},

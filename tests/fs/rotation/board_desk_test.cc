@@ -109,6 +109,7 @@ TEST_F(BoardDeskTest, a_report_has_what_runner_and_hosts_wrote) {
   run.unheard_more = 4;
   run.takeovers = {"host-2 -> host-1"};
   run.notice = RunDocument::Notice::kFailed;
+  run.notice_why = "https://hooks.example.com/T0/secret: answered 503 (3 tries)";
   write(run_name(run.run), to_text(run));
   const RunReport told = report(run.run);
   EXPECT_EQ(told.run, run.run);
@@ -131,6 +132,7 @@ TEST_F(BoardDeskTest, a_report_has_what_runner_and_hosts_wrote) {
   EXPECT_EQ(told.counts().not_heard_from, 5u);
   EXPECT_EQ(told.takeovers, run.takeovers);
   EXPECT_EQ(told.notify, NotifyState::kFailed);
+  EXPECT_EQ(told.notify_reason, "(URL) answered 503 (3 tries)");
   EXPECT_FALSE(told.summary().complete());
 }
 
@@ -247,6 +249,35 @@ TEST_F(BoardDeskTest, a_consumer_is_marked_on_the_host_that_was_named_only) {
             Outcome::kDone);
 }
 
+TEST_F(BoardDeskTest, what_is_under_way_is_not_marked_and_not_said_to_be_done) {
+  RunDocument run = put_run(7, 2);
+  run.state = RunDocument::State::kTelling;
+  run.end = RunDocument::End::kNone;
+  write(run_name(run.run), to_text(run));
+  for (const RowState state : {RowState::kWaiting, RowState::kOrdered, RowState::kStarted}) {
+    const std::string name = sheet_name(run.run, "host-1", 0);
+    auto sheet = parse_sheet(documents_->find(name)->text);
+    ASSERT_TRUE(sheet);
+    sheet->rows[0].state = state;
+    write(name, to_text(*sheet));
+    for (const std::string host : {"", "host-1"}) {
+      EXPECT_EQ(change(desk_.mark_done(run.run, "app-1", host, "alice", soon())).outcome,
+                Outcome::kUnderWay);
+    }
+    EXPECT_EQ(parse_sheet(documents_->find(name)->text)->rows[0].state, state);
+  }
+  EXPECT_EQ(change(desk_.mark_done(run.run, "app-2", "", "alice", soon())).outcome,
+            Outcome::kNothing);
+}
+
+TEST_F(BoardDeskTest, a_host_that_was_heard_from_is_not_said_to_be_done) {
+  put_run(7, 2, {1});
+  EXPECT_EQ(change(desk_.mark_done(run_of(7), "", "host-1", "alice", soon())).outcome,
+            Outcome::kHeard);
+  EXPECT_EQ(change(desk_.mark_done(run_of(7), "", "host-2", "alice", soon())).outcome,
+            Outcome::kUnknown);
+}
+
 TEST_F(BoardDeskTest, a_host_that_was_not_heard_from_can_be_excused) {
   RunDocument run = put_run(7, 2);
   run.unheard = {"web-7"};
@@ -254,6 +285,21 @@ TEST_F(BoardDeskTest, a_host_that_was_not_heard_from_can_be_excused) {
   write(run_name(run.run), to_text(run));
   EXPECT_EQ(change(desk_.mark_done(run.run, "", "web-7", "alice", soon())).outcome, Outcome::kDone);
   EXPECT_TRUE(report(run.run).summary().complete());
+  EXPECT_EQ(change(desk_.mark_done(run.run, "", "web-7", "alice", soon())).outcome,
+            Outcome::kNothing);
+}
+
+TEST_F(BoardDeskTest, a_damaged_run_is_named_and_the_others_are_listed) {
+  put_run(7, 1);
+  put_run(8, 1);
+  put_run(9, 1);
+  write(run_name(run_of(8)), "{}");
+  const auto page = time_.loop.run_task(desk_.list("", 100, soon()));
+  ASSERT_TRUE(page) << page.error().message;
+  ASSERT_EQ(page->runs.size(), 2u);
+  EXPECT_EQ(page->runs[0].run, run_of(9));
+  EXPECT_EQ(page->runs[1].run, run_of(7));
+  EXPECT_EQ(page->damaged, (std::vector<std::string>{run_of(8)}));
 }
 
 TEST_F(BoardDeskTest, a_run_that_is_not_there_is_not_changed) {

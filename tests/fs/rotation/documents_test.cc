@@ -58,13 +58,15 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   run.unheard = {"web-9"};
   run.excused = {"web-8"};
   run.takeovers = {"web-1 -> web-2"};
-  run.notice = RunDocument::Notice::kSending;
+  run.notice = RunDocument::Notice::kFailed;
+  run.notice_why = "the webhook answered 503";
   run.stop_why = "asked for by alice";
   const auto read = parse_run(to_text(run));
   ASSERT_TRUE(read);
   EXPECT_EQ(to_text(*read), to_text(run));
   EXPECT_EQ(read->keys, run.keys);
   EXPECT_EQ(read->notice, run.notice);
+  EXPECT_EQ(read->notice_why, run.notice_why);
   EXPECT_TRUE(read->has_token("t1"));
   EXPECT_TRUE(read->has_token("again"));
   EXPECT_FALSE(read->has_token("t2"));
@@ -91,6 +93,56 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
 }
 
+TEST(RotationDocuments, of_a_key_that_was_rotated_more_than_once_the_worst_and_newest_is_told) {
+  const auto key_of = [](const char* id, RunKey::State state, uint32_t before, uint32_t current) {
+    RunKey key;
+    key.id = id;
+    key.state = state;
+    key.before = before;
+    key.current = current;
+    return key;
+  };
+  using State = RunKey::State;
+  std::vector<RunKey> keys = {key_of("a", State::kCurrent, 1, 2), key_of("b", State::kCurrent, 4, 5),
+                              key_of("a", State::kCurrent, 2, 3)};
+  keys[0].missing = {"eu-west-1"};
+  std::vector<RunKey> told = keys_told(keys);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].id, "a");
+  EXPECT_EQ(told[0].before, 1u);
+  EXPECT_EQ(told[0].current, 3u);
+  EXPECT_TRUE(told[0].missing.empty());
+  EXPECT_EQ(places_told(keys), (std::vector<size_t>{1, 2}));
+
+  keys.push_back(key_of("a", State::kOverdue, 0, 0));
+  keys.back().why = "regions are out";
+  told = keys_told(keys);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].state, State::kOverdue);
+  EXPECT_EQ(told[0].current, 3u);
+  EXPECT_EQ(told[0].why, "regions are out");
+  EXPECT_EQ(places_told(keys), (std::vector<size_t>{1, 2}));
+}
+
+TEST(RotationDocuments, why_a_message_was_not_sent_is_kept_without_urls) {
+  EXPECT_EQ(without_urls("POST https://u:p@a.example/x?y=z: refused; see (http://b)", 200),
+            "POST (URL) refused; see ((URL))");
+  EXPECT_EQ(without_urls("hooks.example.com answered 503", 200), "hooks.example.com answered 503");
+  EXPECT_EQ(without_urls("a\nb", 200), "a b");
+  EXPECT_EQ(without_urls(std::string(500, 'x'), 200).size(), 200u);
+}
+
+TEST(RotationDocuments, numbers_that_no_epoch_reaches_are_damage) {
+  EXPECT_TRUE(parse_head(R"({"epoch":9007199254740992,"holder":"h","life":"l","beat":1})"));
+  for (const char* epoch : {"9007199254740993", "18446744073709551615", "-1", "1.5", "null"}) {
+    const std::string number = epoch;
+    EXPECT_FALSE(parse_head(R"({"epoch":)" + number + R"(,"holder":"h","life":"l","beat":1})"));
+    EXPECT_FALSE(parse_head(R"({"epoch":1,"holder":"h","life":"l","beat":)" + number + "}"));
+    EXPECT_FALSE(parse_run_now(R"({"epoch":)" + number + R"(,"number":1,"run":""})"));
+    EXPECT_FALSE(parse_run_now(R"({"epoch":1,"number":)" + number + R"(,"run":""})"));
+  }
+}
+
 TEST(RotationDocuments, the_largest_fit_on_the_board) {
   RunDocument run;
   run.run = run_of(1);
@@ -113,6 +165,7 @@ TEST(RotationDocuments, the_largest_fit_on_the_board) {
   for (size_t i = 0; i < kMaxNamedHosts; ++i) {
     run.excused.insert(std::string(kMaxHostName - 2, 'h') + std::to_string(10 + i));
   }
+  run.notice_why = std::string(5000, 'w');
   EXPECT_LE(to_text(run).size(), kMaxDocumentBytes);
   run.keys.assign(kMaxRunKeys, run.keys[0]);
   for (RunKey& key : run.keys) {

@@ -350,7 +350,7 @@ class Fleet {
     ticket.run = run;
     put(ticket);
   }
-  std::vector<RunDocument> runs() { return *ask(list_runs(cli_.board, cli_.loop.now() + 10s)); }
+  std::vector<RunDocument> runs() { return ask(list_runs(cli_.board, cli_.loop.now() + 10s))->runs; }
   std::optional<RunView> run(const std::string& name) {
     return *ask(look_at_run(cli_.board, name, cli_.loop.now() + 10s));
   }

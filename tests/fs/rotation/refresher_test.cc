@@ -25,6 +25,7 @@ using testing::comes_true;
 using testing::ConsumersTest;
 using testing::contents;
 using testing::listener;
+using testing::rules_of;
 using testing::sleeper;
 using testing::TinyServer;
 using testing::write_text;
@@ -421,11 +422,65 @@ TEST_F(RefreshTest, processes_that_cannot_be_signalled_by_number_are_a_failure) 
   EXPECT_THAT(outcome.why, HasSubstr("PID namespace"));
 }
 
-TEST_F(RefreshTest, a_section_that_is_no_longer_there_is_gone) {
+TEST_F(RefreshTest, a_consumer_whose_section_was_removed_fails_while_its_program_runs) {
   start_with("watch");
-  RefreshRequest other = request();
-  other.consumer = "other";
-  EXPECT_EQ(loop_.run_task(refresher_->refresh(other)).what, What::kGone);
+  Child child(sleeper());
+  open(info_of(child.pid()), "orders", 1);
+  ASSERT_EQ(told({{"orders", 2}}), std::vector<std::string>{"app"});
+  for (const char* rules : {"", "[consumer ap]\nmatch = uid:0\nrefresh = watch\n"}) {
+    const ConsumerRules others = rules_of(rules);
+    consumers_->set_rules(others);
+    const auto outcome = refresh();
+    EXPECT_EQ(outcome.what, What::kFailed) << rules;
+    EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(child.pid()) + " that opened"));
+    EXPECT_THAT(outcome.why, HasSubstr("[consumer app] is not in keyfs.ini of this host any more"));
+    consumers_->set_rules(rules_);
+  }
+  child.end();
+  const ConsumerRules none;
+  consumers_->set_rules(none);
+  EXPECT_EQ(refresh().what, What::kGone);  // and is, once its process has ended
+  consumers_->set_rules(rules_);
+}
+
+TEST_F(RefreshTest, a_consumer_whose_section_was_removed_fails_while_that_is_not_known) {
+  start_with("watch");
+  open(info_of(0), "orders", 1);
+  const ConsumerRules none;
+  consumers_->set_rules(none);
+  const auto outcome = refresh();
+  consumers_->set_rules(rules_);
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_THAT(outcome.why, HasSubstr("programs may run still that use the keys"));
+}
+
+TEST_F(RefreshTest, a_consumer_whose_section_fits_it_no_more_fails_while_it_runs) {
+  for (const std::string refresh_by : {"signal:HUP", "watch", "systemd:reload app.service"}) {
+    systemctl("inactive");
+    start_with(refresh_by);
+    Child child(sleeper());
+    open(info_of(child.pid()), "orders", 1);
+    const ConsumerRules mistyped =
+        rules_of("[consumer app]\nmatch = uid:12345\nrefresh = " + refresh_by + "\n");
+    consumers_->set_rules(mistyped);
+    const auto outcome = refresh();
+    consumers_->set_rules(rules_);
+    EXPECT_EQ(outcome.what, What::kFailed) << refresh_by;
+    EXPECT_THAT(outcome.why, HasSubstr("fits no program that uses the keys any more"));
+  }
+}
+
+TEST_F(RefreshTest, a_unit_that_does_not_run_is_not_gone_while_processes_of_the_consumer_do) {
+  systemctl("inactive");
+  start_with("systemd:reload misnamed.service", "confirm = exit\n");
+  Child child(sleeper());
+  open(info_of(child.pid()), "orders", 1);
+  const auto outcome = refresh();
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_THAT(outcome.why, HasSubstr("unit misnamed.service does not run (inactive), but pid " +
+                                     std::to_string(child.pid())));
+  child.end();
+  EXPECT_EQ(refresh().what, What::kGone);
 }
 
 }  // namespace

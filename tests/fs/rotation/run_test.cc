@@ -1,4 +1,5 @@
 #include "fs/rotation/fleet.h"
+#include "fs/rotation/run_report.h"
 #include "support/sanitized.h"
 
 namespace keyfs::testing {
@@ -52,6 +53,42 @@ TEST(Run, six_keys_of_130_consumers_are_one_run_with_130_hooks) {
   EXPECT_EQ(fleet.shared.most_running, 1);
   for (const auto& [id, key] : fleet.shared.keys) EXPECT_EQ(key.rotations, 1) << id;
   EXPECT_EQ(fleet.shared.notices, std::vector<std::string>{"ended run-00000001 complete"});
+}
+
+TEST(Run, ten_rotations_of_a_key_are_told_once_with_the_newest_version) {
+  Fleet fleet;
+  const auto hosts = start_hosts(fleet, 1);
+  spread(hosts, 2, {"a", "b"});
+  start_all(hosts);
+  fleet.pass(30s);
+  for (int i = 0; i < 10; ++i) fleet.rotate("a", "t" + std::to_string(i));
+  fleet.rotate("b", "other");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  fleet.pass(3min);
+  const auto runs = fleet.runs();
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(fleet.shared.keys["a"].rotations, 10);
+  const KeyVersion newest{"a", fleet.shared.keys["a"].current};
+  ASSERT_EQ(fleet.shared.hooks.size(), 2u);
+  for (const Hook& hook : fleet.shared.hooks) {
+    EXPECT_EQ(hook.keys.size(), 2u);
+    EXPECT_EQ(std::count(hook.keys.begin(), hook.keys.end(), newest), 1);
+  }
+  const auto seen = fleet.run(kFirst);
+  for (const auto& [name, one] : seen->sheets) {
+    for (const Row& row : one.sheet.rows) EXPECT_EQ(row.keys.size(), 2u);
+  }
+  const RunReport report = report_of(seen->run, seen->sheets);
+  ASSERT_EQ(report.keys.size(), 2u);
+  for (const RotatedKey& key : report.keys) {
+    EXPECT_EQ(key.version, fleet.shared.keys[key.id].current);
+  }
+  for (const ConsumerReport& consumer : report.consumers) EXPECT_EQ(consumer.keys.size(), 2u);
+  // Each token was taken, and its ticket is done with.
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_TRUE(seen->run.has_token("t" + std::to_string(i)));
+    EXPECT_FALSE(fleet.shared.documents->find(ticket_name("t" + std::to_string(i))));
+  }
 }
 
 TEST(Run, a_change_that_comes_during_a_run_waits_for_the_next) {
