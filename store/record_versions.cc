@@ -1,6 +1,9 @@
 #include "store/record_versions.h"
 
 #include <algorithm>
+#include <optional>
+
+#include "base/clock.h"
 
 namespace keyfs {
 
@@ -52,6 +55,20 @@ uint32_t newest_promoted(const Record& record) {
     if (!version.promoted.empty()) newest = std::max(newest, number);
   }
   return newest;
+}
+
+uint32_t previous_current(const Record& record) {
+  uint32_t previous = 0;
+  std::optional<WallTime> since;
+  for (const auto& [number, version] : record.versions) {
+    const bool never = version.promoted.empty() && !version.token.empty();
+    if (number == record.current || never) continue;
+    const auto at = from_rfc3339(version.promoted.empty() ? version.created : version.promoted);
+    if (previous != 0 && at < since) continue;
+    previous = number;  // the higher one of two in the same second
+    since = at;
+  }
+  return previous;
 }
 
 uint32_t version_of_token(const Record& record, std::string_view token) {

@@ -36,6 +36,10 @@ uint32_t last_version(const Record& record);
 // The highest version that is current or was; 0 for a record without any.
 uint32_t newest_promoted(const Record& record);
 
+// The version that was current before the one that is now, by the times at which they became
+// current last; 0: there was none.
+uint32_t previous_current(const Record& record);
+
 // The version that the rotation with this token has made; 0: it has made none.
 uint32_t version_of_token(const Record& record, std::string_view token);
 

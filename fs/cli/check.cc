@@ -14,13 +14,13 @@
 #include "base/race.h"
 #include "fs/cli/check_consumers.h"
 #include "fs/cli/check_lost.h"
+#include "fs/cli/check_state_dir.h"
 #include "fs/cli/check_webhook.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
 #include "fs/cli/overdue.h"
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/process.h"
-#include "fs/daemon/state_dir.h"
 #include "fs/mount/inode_ids.h"
 #include "store/known_store.h"
 
@@ -173,18 +173,7 @@ void look_at_rows(CommandContext& context, CheckItem& replica) {
 
 Part check_memory_of_records(CommandContext& context) {
   const std::string& state_dir = context.configuration.settings.state_dir;
-  CheckItem written{"state_dir can be written", true, state_dir, "", false};
-  const auto state = StateDir::prepare(state_dir);  // that it is refused is told in "files"
-  if (state) {
-    state->take_back();
-    if (!state->usable()) {
-      written.ok = false;
-      written.detail = state->trouble();
-      written.remedy =
-          "make it writable for the daemon's user, with free space; until then keys are served and "
-          "none is made on this host";
-    }
-  }
+  CheckItem written = check_state_dir(state_dir);
   CheckItem replica{"replica", true, state_dir + "/replica.db", "", false};
   // Any id: whether the file can tell is what matters.
   const Recall recall = context.run(context.memory().recall("keyfs-check"));

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -38,11 +39,10 @@ ExitCode code_of(const RunSummary& summary) {
   return summary.has_ended() && !summary.complete() ? ExitCode::kPartial : ExitCode::kDone;
 }
 
-std::string keys_text(const std::vector<std::string>& keys) {
-  constexpr size_t kMost = 3;
+std::string names_text(const std::vector<std::string>& names, size_t most) {
   std::vector<std::string> words;
-  for (size_t i = 0; i < keys.size() && i < kMost; ++i) words.push_back(safe_text(keys[i], 60));
-  const size_t others = keys.size() - words.size();
+  for (size_t i = 0; i < names.size() && i < most; ++i) words.push_back(safe_text(names[i], 60));
+  const size_t others = names.size() - words.size();
   return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
 }
 
@@ -56,7 +56,7 @@ void print_list(const std::vector<RunSummary>& runs, Output& output) {
   for (const RunSummary& run : runs) {
     rows.push_back(
         {safe_text(run.run, 60), std::string(run.word()), run.begun ? to_rfc3339(*run.begun) : "-",
-         run.ended ? to_rfc3339(*run.ended) : "-", keys_text(run.keys), to_text(run.counts)});
+         run.ended ? to_rfc3339(*run.ended) : "-", names_text(run.keys, 3), to_text(run.counts)});
   }
   print_table(output.out(), rows);
 }
@@ -184,8 +184,26 @@ std::string counted_consumers(size_t count) {
   return std::to_string(count) + (count == 1 ? " consumer" : " consumers");
 }
 
-// For people; an error where nothing was done and should have been.
-std::string line_of(const RotationArguments& arguments, const RunChange& change) {
+// Where whoever was named is not in the run: who is.
+std::string who_else(const RotationArguments& arguments, const RunReport& report) {
+  constexpr size_t kMost = 5;
+  std::set<std::string> found;
+  for (const ConsumerReport& one : report.consumers) {
+    if (arguments.consumer.empty() || one.consumer == arguments.consumer) found.insert(one.host);
+  }
+  if (arguments.consumer.empty()) {
+    found.insert(report.not_heard_from.begin(), report.not_heard_from.end());
+  }
+  if (found.empty()) {
+    return "keyfs rotation show --all " + safe_text(report.run, 60) + " names those that it has";
+  }
+  const std::string hosts = names_text({found.begin(), found.end()}, kMost);
+  return (arguments.consumer.empty() ? "its hosts are " : "it is on ") + hosts;
+}
+
+// For people; an error where nothing was done and should have been. `report`: of the run before.
+std::string line_of(const RotationArguments& arguments, const RunChange& change,
+                    const RunReport& report) {
   const std::string run = Output::printable(arguments.run);
   const std::string whom =
       Output::printable(arguments.consumer.empty() ? "host " + arguments.host
@@ -204,8 +222,10 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change)
              ": nothing was marked; name the consumer as well (keyfs rotation show --all " + run +
              " lists them)";
     case Outcome::kUnknown:
-      if (arguments.consumer.empty()) return "run " + run + " does not wait for " + whom;
-      return "run " + run + " has no consumer " + whom;
+      if (arguments.consumer.empty()) {
+        return "run " + run + " does not wait for " + whom + ": " + who_else(arguments, report);
+      }
+      return "run " + run + " has no consumer " + whom + ": " + who_else(arguments, report);
     case Outcome::kNothing:
       if (arguments.verb == Verb::kRetry) return "nothing in run " + run + " is to be done again";
       if (arguments.verb == Verb::kStop) return "run " + run + " has ended already";
@@ -245,7 +265,7 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown ||
                        told.outcome == Outcome::kHeard;
   const bool watches = arguments.watch && told.outcome == Outcome::kDone;
-  const std::string line = line_of(arguments, told);
+  const std::string line = line_of(arguments, told, *before);
   if (refused) {
     output.error(line);
   } else if (!output.json()) {

@@ -45,7 +45,7 @@ class Waiting {
         give_up(somebody.error().message);
         break;
       }
-      waits.show_waiting();
+      waits.show_waiting(holder_);
       parts_.loop.run_task(pause(parts_.loop));
     }
     waits.clear();

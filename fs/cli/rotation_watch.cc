@@ -37,7 +37,7 @@ std::string line_of(const ConsumerReport& consumer) {
 std::string stage_of(const RunReport& report) {
   switch (report.state) {
     case RunState::kWaiting:
-      return "waiting for a host to run it";
+      return kWaitsForAHost;
     case RunState::kRotating:
       return "making new versions of " + std::to_string(report.keys.size()) +
              (report.keys.size() == 1 ? " key" : " keys");
@@ -97,9 +97,18 @@ void RotationWatch::show_line(std::string line) {
   output_.out() << line << '\n' << std::flush;
 }
 
-void RotationWatch::show_waiting() {
-  RunReport none;  // which waits
-  show(none);
+void RotationWatch::show_waiting(const HolderWatch& holder) {
+  if (quiet_) return;
+  std::string what = holder.waits_for();
+  if (!parts_.columns) return show_stage(std::move(what));
+  const size_t columns = *parts_.columns;
+  output_.out() << '\r' << what.substr(0, columns > 0 ? columns - 1 : 0) << "\x1b[K" << std::flush;
+  bar_ = true;
+}
+
+void RotationWatch::show_stage(std::string stage) {
+  if (stage != stage_ && !stage.empty()) show_line(stage);
+  stage_ = std::move(stage);
 }
 
 void RotationWatch::show(const RunReport& report) {
@@ -123,10 +132,8 @@ void RotationWatch::show(const RunReport& report) {
     return;
   }
   // Without the numbers, which would be a line each time.
-  std::string stage = stage_of(report);
-  stage = stage.substr(0, stage.find(':'));
-  if (stage != stage_ && !stage.empty()) show_line(stage);
-  stage_ = stage;
+  const std::string stage = stage_of(report);
+  show_stage(stage.substr(0, stage.find(':')));
 }
 
 Result<void> HolderWatch::look() {
@@ -146,6 +153,17 @@ Result<void> HolderWatch::look() {
                        : " any more (the last was " + safe_text(last_.host, kMostName) + ")") +
                   ": consumers are told once keyfs is mounted on one, without run = no in "
                   "[rotation]; keyfs rotation list shows it then");
+}
+
+std::string HolderWatch::waits_for() const {
+  const TimePoint now = parts_.loop.now();
+  if (last_.host.empty() || now - since_ >= kActs) return kWaitsForAHost;
+  const auto outlook = parts_.loop.run_task(parts_.runs.outlook(now + parts_.patience));
+  if (!outlook) return kWaitsForAHost;
+  if (outlook->under_way) return "waiting for the run before it to end";
+  if (!outlook->settle || *outlook->settle == Duration::zero()) return kWaitsForAHost;
+  return "collecting further changes until none comes for " + to_text(*outlook->settle) +
+         " (settle), at most " + to_text(10 * *outlook->settle);
 }
 
 Result<std::optional<RunReport>> RotationWatch::next() {
@@ -177,7 +195,7 @@ Result<std::optional<RunReport>> RotationWatch::next() {
       clear();
       return fail(somebody.error());
     }
-    show_waiting();
+    show_waiting(holder);
     parts_.loop.run_task(pause(parts_.loop, 1s));
   }
 }

@@ -32,8 +32,13 @@ class HolderWatch {
 
   // kTimeout, with what that means for the user. A store that does not answer is no such error.
   Result<void> look();
+  // What a ticket waits for, in a line for people; after look().
+  std::string waits_for() const;
 
  private:
+  // A holder that was not heard from for so long does not act any more.
+  static constexpr Duration kActs = std::chrono::seconds(20);
+
   const RotationDesk& parts_;
   RunHolder last_;
   TimePoint since_;
@@ -50,8 +55,8 @@ class RotationWatch {
   // The newest run; if tickets wait, and none is going on, the next one, once it has begun. nullopt:
   // there was no run yet, and none is asked for.
   Result<std::optional<RunReport>> next();
-  // Shows that a run is waited for, as next() does, until clear().
-  void show_waiting();
+  // Shows what a ticket waits for, as next() does, until clear().
+  void show_waiting(const HolderWatch& holder);
   // Takes the bar away, if there is one.
   void clear();
 
@@ -61,6 +66,7 @@ class RotationWatch {
  private:
   void show(const RunReport& report);
   void show_line(std::string line);
+  void show_stage(std::string stage);
 
   const RotationDesk& parts_;
   Output& output_;
@@ -69,6 +75,9 @@ class RotationWatch {
   std::string stage_;                                   // told last
   bool bar_ = false;                                    // there is a bar in the line
 };
+
+// What is shown while nobody has taken up a ticket, or a retry.
+inline constexpr const char* kWaitsForAHost = "waiting for a host to run it";
 
 // "[=====>              ] 16/65, 1 failed: app-17 on web-3", in `columns` at most.
 std::string progress_bar(const RunReport& report, size_t columns);

@@ -184,6 +184,12 @@ std::string overdue_line(const Json& status) {
   return line;
 }
 
+// Why rotations are not complete on this host.
+Json troubles(const Json& status) {
+  Json all = field(status, "rotation", "troubles");
+  return all.is_array() ? all : Json::array();
+}
+
 // Documents of rotation that are damaged. Empty: none.
 std::string damage_line(const Json& status) {
   const Json damaged = field(status, "rotation", "board_damaged");
@@ -198,8 +204,8 @@ std::string damage_line(const Json& status) {
 }
 
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,
-// a memory that cannot permit creations, a key that should have been rotated by now, or a board that
-// does not answer or is damaged.
+// a memory that cannot permit creations, a key that should have been rotated by now, a board that
+// does not answer or is damaged, or programs of which rotations do not know.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* name) { return field(status, part, name); };
   const auto regions = status.find("regions");
@@ -213,9 +219,9 @@ bool is_degraded(const Json& status) {
   const Json damaged = at("rotation", "board_damaged");
   if (damaged.is_array() && !damaged.empty()) return true;
   return (waiting.is_number() && waiting != 0) || (overdue.is_number() && overdue != 0) ||
-         at("rotation", "board") == "silent" || !at("audit", "last_error").is_null() ||
-         !at("replica", "last_error").is_null() || !at("state_dir", "trouble").is_null() ||
-         !at("creations", "refused").is_null();
+         !troubles(status).empty() || at("rotation", "board") == "silent" ||
+         !at("audit", "last_error").is_null() || !at("replica", "last_error").is_null() ||
+         !at("state_dir", "trouble").is_null() || !at("creations", "refused").is_null();
 }
 
 }  // namespace
@@ -247,6 +253,9 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
       output.out() << mountpoint << '\n';
       if (const std::string line = overdue_line(*status); !line.empty()) {
         output.out() << "  " << line << '\n';
+      }
+      for (const Json& trouble : troubles(*status)) {
+        output.out() << "  ROTATION: " << scalar(trouble) << '\n';
       }
       if (const std::string line = damage_line(*status); !line.empty()) {
         output.out() << "  " << line << '\n';

@@ -7,6 +7,9 @@
 //   web-1~payments-3fa2c1      another state_dir: the last part of its path, and a hash
 //   web-1~keys2-07bb1e         another mount with the same state_dir: the same of its mount point
 //   localhost~9b01d7           a host's name that says nothing: a hash of its machine-id
+//   web-1~5f0c91               another daemon has the name web-1, as cloned machines and containers
+//                              may: a hash of its instance (fs/rotation/host_identity.h), which the
+//                              agent adds to any of these
 //
 // Which mount is the first of a state_dir is kept there, in the file first-mount.
 //

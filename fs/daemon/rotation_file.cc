@@ -61,6 +61,7 @@ RotationBrief rotation_brief(const RotationStatus& status) {
   brief.is_holder = status.is_holder;
   if (status.run) brief.run = status.run->run;
   brief.overdue = status.overdue;
+  brief.troubles = status.troubles;
   if (!status.overdue_tickets) return brief;
   for (const Ticket& ticket : *status.overdue_tickets) {
     if (brief.overdue_keys.size() == kMaxKeysNamed) break;

@@ -1,13 +1,16 @@
 #include "fs/daemon/rotation_host.h"
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "base/lazy_worker.h"
 #include "base/race.h"
 #include "fs/daemon/daemon_name.h"
+#include "fs/daemon/instance_file.h"
 #include "fs/daemon/rotation_file.h"
 #include "fs/keys/memory_notebook.h"
 #include "fs/rotation/board_watch.h"
@@ -80,6 +83,9 @@ struct RotationHost::Impl {
         first(is_first_mount(configuration.settings.state_dir, mountpoint)),
         name(daemon_name(host_name(), configuration.settings.state_dir, machine_id(),
                          first ? "" : mountpoint)),
+        instance_file(configuration.settings.state_dir + "/instance" +
+                      (first ? "" : "-" + path_mark(mountpoint, ""))),
+        disk(loop, "keyfs-instance"),
         rules(std::make_unique<const ConsumerRules>(configuration.consumers)),
         keys(loop, parts.backends.store(), parts.cache, parts.keyring),
         notebook(parts.memory),
@@ -113,6 +119,7 @@ struct RotationHost::Impl {
   Task<bool> take_part();
   Task<bool> watch_board();
   Task<bool> work_as_holder();
+  Task<void> keep(HostIdentity identity);
   ScheduleOptions schedule_options(const Policy& policy) const;
   RetirementOptions retirement_options(const Policy& policy) const;
 
@@ -122,7 +129,9 @@ struct RotationHost::Impl {
   std::optional<WatchedBoard> watched;
   Board* const board;  // `watched`; null: the store has none
   const bool first;
-  const std::string name;
+  const std::string name;  // its plain name
+  const std::string instance_file;
+  LazyWorker disk;
   std::vector<std::string> regions;
   std::unique_ptr<const ConsumerRules> rules;
   std::unique_ptr<Consumers> consumers;
@@ -170,12 +179,38 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
   options.runner.retires = [this](const std::string& id) {
     return parts.policy.current().section_for(id).retire_after.has_value();
   };
+  options.runner.shortest_period = [this]() -> std::optional<Duration> {
+    std::optional<Duration> shortest;
+    for (const PolicySection& section : parts.policy.current().sections()) {
+      if (!section.rotate_every) continue;
+      const Duration every = *section.rotate_every;
+      if (!shortest || every < *shortest) shortest = every;
+    }
+    return shortest;
+  };
+  auto identity = take_identity(instance_file, parts.backends.random(), parts.log);
+  if (!identity) return fail(identity.error());
+  options.agent.identity = std::move(*identity);
+  options.agent.on_identity = [this](const std::string& /*host*/, const HostIdentity& now) {
+    loop.spawn(keep(now));
+  };
   auto made = Rotation::make(loop, *board, parts.log, parts.backends.random(), std::move(its),
                              std::move(options));
   if (!made) return fail(made.error());
   rotation = std::move(*made);
   consumers->on_change([this] { rotation->agent().on_consumers_changed(); });
   return {};
+}
+
+Task<void> RotationHost::Impl::keep(HostIdentity identity) {
+  const std::function<Result<bool>()> work = [path = instance_file, identity]() -> Result<bool> {
+    if (auto ok = keep_identity(path, identity); !ok) return fail(ok.error());
+    return true;
+  };
+  const auto kept = co_await disk.run(work);
+  if (kept) co_return;
+  parts.log.warn("this host's name on the board may be another one after the next start",
+                 {{"reason", kept.error().message}});
 }
 
 Task<void> RotationHost::Impl::run() {
@@ -266,7 +301,9 @@ Result<std::unique_ptr<RotationHost>> RotationHost::build(RotationHostParts part
   return std::unique_ptr<RotationHost>(new RotationHost(std::move(impl)));
 }
 
-const std::string& RotationHost::name() const { return impl_->name; }
+const std::string& RotationHost::name() const {
+  return impl_->rotation != nullptr ? impl_->rotation->host() : impl_->name;
+}
 OpenListener& RotationHost::opens() { return *impl_->consumers; }
 Task<void> RotationHost::run() { return impl_->run(); }
 const Rotation* RotationHost::rotation() const { return impl_->rotation.get(); }

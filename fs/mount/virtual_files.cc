@@ -137,7 +137,8 @@ class StatusFile final : public VirtualFile {
             {"run", text(brief.run)},
             {"overdue", brief.overdue ? Json(*brief.overdue) : Json()},
             {"overdue_keys", brief.overdue_keys},
-            {"overdue_reason", text(brief.overdue_reason)}};
+            {"overdue_reason", text(brief.overdue_reason)},
+            {"troubles", brief.troubles}};
   }
 
   const StatusParts parts_;

@@ -65,6 +65,7 @@ struct RotationBrief {
   std::optional<size_t> overdue;          // keys that should have been rotated and could not be yet
   std::vector<std::string> overdue_keys;  // the first of them, where this host knows them
   std::string overdue_reason;             // of the first
+  std::vector<std::string> troubles;      // what an operator must look after, so that runs complete
 };
 
 struct StatusParts {

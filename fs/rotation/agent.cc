@@ -11,6 +11,8 @@ using namespace std::chrono_literals;
 constexpr Duration kAfterAnError = 2s;
 // A run is looked at so often even if nothing tells of it.
 constexpr Duration kReadRunEvery = 60s;
+// At the own document, while a board tells only that something has changed.
+constexpr Duration kLookAfterGaps = 30s;
 
 }  // namespace
 
@@ -23,6 +25,8 @@ HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumer
       keys_(keys),
       refresher_(refresher),
       options_(std::move(options)),
+      identity_(options_.identity),
+      host_(host_name_of(options_.host, identity_)),
       wake_(loop),
       no_part_(loop, log, "this host cannot take part in a rotation now, and tries again",
                "this host takes part in rotations again"),
@@ -33,7 +37,8 @@ HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumer
       not_reported_(loop, log,
                     "how a consumer took new keys could not be reported, and will be again",
                     "how consumers took new keys is reported again"),
-      register_wake_(loop) {}
+      register_wake_(loop),
+      known_at_start_(consumers.keys_known()) {}
 
 void HostAgent::on_pulse(const Pulse& pulse) {
   // The run that this host takes part in may have ended; one that has may have been begun again.
@@ -45,8 +50,23 @@ void HostAgent::on_pulse(const Pulse& pulse) {
 }
 
 void HostAgent::on_board(const std::string& name) {
+  const bool may_be_ours = name.empty() && loop_.now() >= looked_ + kLookAfterGaps;
+  if (may_be_ours || name == host_document_name(host_)) {
+    doubted_ = true;
+    register_wake_.set();
+  }
   if (run_.empty()) return;
-  if (name.empty() || name.starts_with(sheets_of(run_, options_.host))) wake_.set();
+  if (name.empty() || name.starts_with(sheets_of(run_, host_))) wake_.set();
+}
+
+// Runs there have the names of others, and epochs begin anew; nobody is listed.
+void HostAgent::on_new_board() {
+  new_board_ = true;
+  epoch_ = 0;
+  for (auto& [id, run] : lost_) run.clear();
+  doubted_ = true;
+  register_wake_.set();
+  wake_.set();
 }
 
 void HostAgent::on_consumers_changed() {
@@ -62,6 +82,18 @@ HostAgent::Status HostAgent::status() const {
   status.hooks = hooks_;
   status.outcomes = outcomes_;
   if (!status.run.empty() && document_) status.keys = keys_told(document_->keys);
+  if (!parted_.empty()) {
+    status.troubles.push_back(
+        "since " + parted_ + " another daemon is known to run with a copy of this one's state_dir");
+  }
+  if (identity_.marked) status.name_taken = options_.host;
+  if (lost_all_ || !lost_.empty()) {
+    status.troubles.push_back(
+        "this host does not know all programs that use " +
+        (lost_all_ ? std::string("its keys") : std::to_string(lost_.size()) + " of its keys") +
+        ": rotations of these are not complete until " + kUnknownPrograms +
+        " is marked as done on this host");
+  }
   return status;
 }
 
@@ -89,10 +121,15 @@ void HostAgent::join(const std::string& run) {
   enrolled_ = false;
   over_ = false;
   sheets_.clear();
+  revisions_.clear();
   read_run_ = {};
 }
 
 Task<Result<void>> HostAgent::look() {
+  if (new_board_ && running_.empty()) {
+    new_board_ = false;
+    join("");
+  }
   if (!wanted_.empty() && wanted_ != run_ && running_.empty()) join(wanted_);
   if (run_.empty()) co_return Result<void>();
   // What this host has enrolled, or an earlier life of it, is on the board.
@@ -120,83 +157,24 @@ Task<Result<void>> HostAgent::look() {
   co_return Result<void>();
 }
 
-// Puts the sheets of this host, or finds those that it has put before.
-Task<Result<void>> HostAgent::enrol() {
-  auto page = co_await board_.list(sheets_of(run_, options_.host), "", kMaxBoardPage,
-                                   loop_.now() + options_.call);
-  if (!page) co_return fail(page.error());
-  for (const BoardDocument& document : page->documents) {
-    auto sheet = parse_sheet(document.text);
-    if (!sheet) co_return fail(sheet.error());
-    sheets_[document.name] = std::move(*sheet);
-  }
-  if (sheets_.contains(sheet_name(run_, options_.host, 0))) enrolled_ = true;
-  // Too late; unless it is begun again.
-  if (enrolled_ || over_) co_return Result<void>();
-  std::vector<KeyVersion> keys;
-  std::set<std::string> ids;
-  // One that was not rotated has no version that anybody could lack, nor has one that was rotated
-  // once more.
-  for (const RunKey& key : document_->keys) keys.push_back({key.id, 0});
-  for (const size_t place : places_told(document_->keys)) {
-    keys[place].version = document_->keys[place].current;
-    ids.insert(keys[place].id);
-  }
-  std::vector<Sheet> sheets(1);
-  for (const ConsumerToTell& consumer : consumers_.to_tell(keys)) {
-    if (consumer.name.size() > kMaxConsumerName || !is_printable(consumer.name)) {
-      log_.error("a consumer's name is too long or not printable: it is not told of new keys",
-                 {{"consumer", short_text(consumer.name, kMaxConsumerName)}});
-      continue;
-    }
-    Row row;
-    row.consumer = consumer.name;
-    for (const size_t place : consumer.keys) {
-      if (place < keys.size() && keys[place].version != 0) {
-        row.keys.push_back(static_cast<uint32_t>(place));
-      }
-    }
-    if (row.keys.empty()) continue;
-    row.timeout = consumer.timeout;
-    row.attempt = document_->attempt;
-    if (sheets.back().rows.size() == kMaxRows) sheets.emplace_back();
-    sheets.back().rows.push_back(std::move(row));
-  }
-  // A host that nobody waits for and that has nothing to enrol says nothing.
-  const bool is_awaited = !registered_ || std::any_of(ids.begin(), ids.end(), [&](const auto& id) {
-    return registered_->contains(id);
-  });
-  if (sheets[0].rows.empty() && !is_awaited) {
-    enrolled_ = true;
-    co_return Result<void>();
-  }
-  for (size_t page_of = sheets.size(); page_of-- > 0;) {
-    Sheet& sheet = sheets[page_of];
-    sheet.run = run_;
-    sheet.host = options_.host;
-    sheet.page = static_cast<uint32_t>(page_of);
-    const std::string name = sheet_name(run_, options_.host, sheet.page);
-    auto put = co_await board_.put_if_absent(name, to_text(sheet), loop_.now() + options_.call);
-    if (!put) co_return fail(put.error());
-    // One that is there is of an earlier try, and may have other rows.
-    auto now = put->now ? parse_sheet(put->now->text) : Result<Sheet>(sheet);
-    if (!now) co_return fail(now.error());
-    sheets_[name] = std::move(*now);
-  }
-  enrolled_ = true;
-  co_return Result<void>();
-}
-
 Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
+  // It has another name since.
+  if (!name.starts_with(sheets_of(run_, host_))) co_return Result<void>();
   auto there = co_await board_.get(name, loop_.now() + options_.call);
   if (!there) co_return fail(there.error());
+  if (!name.starts_with(sheets_of(run_, host_))) co_return Result<void>();
   if (!*there) {
     sheets_.erase(name);
     co_return Result<void>();
   }
-  auto parsed = parse_sheet((*there)->text);
-  if (!parsed) co_return fail(parsed.error());
-  const Sheet sheet = sheets_[name] = std::move(*parsed);
+  // As it is here already, or as this host has changed it since, which has made another revision.
+  if (revisions_[name] != (*there)->revision || !sheets_.contains(name)) {
+    auto parsed = parse_sheet((*there)->text);
+    if (!parsed) co_return fail(parsed.error());
+    sheets_[name] = std::move(*parsed);
+    revisions_[name] = (*there)->revision;
+  }
+  const Sheet sheet = sheets_[name];
   for (const Row& row : sheet.rows) {
     const std::string which = name + " " + row.consumer;
     if (running_.contains(which)) continue;
@@ -207,8 +185,13 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
       Errand errand{name, row.consumer, row.epoch, row.attempt};
       tasks_->start(tell(std::move(errand)));
     }
-    // An earlier life of this daemon has begun it, and did not get to its end.
+    // An earlier life of this daemon has begun it, and did not get to its end; but in a sheet of
+    // this life there is none.
     if (row.state == RowState::kStarted && row.life != options_.life) {
+      if (!sheet.instance.empty() && sheet.life == options_.life) {
+        part_from_copy({});
+        co_return Result<void>();
+      }
       const uint32_t attempt = row.attempt;
       const std::string life = row.life;
       const std::string at = now();
@@ -220,63 +203,6 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
       if (!changed) co_return fail(changed.error());
     }
   }
-  co_return Result<void>();
-}
-
-// --- that this host is listed on the board ---
-
-Task<bool> HostAgent::keep_registered() {
-  TimePoint next = loop_.now();
-  for (;;) {
-    const bool due = loop_.now() >= next;
-    if (changed_ || due) {
-      // Several consumers come together when a host starts.
-      if (changed_) co_await loop_.sleep_for(options_.register_after);
-      changed_ = false;
-      auto registered = co_await register_host(due);
-      if (!registered) {
-        changed_ = true;
-        not_listed_.is(registered.error());
-        next = loop_.now() + 10 * kAfterAnError;
-      } else {
-        not_listed_.over();
-        if (due) next = loop_.now() + options_.register_every;
-      }
-    }
-    co_await register_wake_.wait(changed_ ? loop_.now() + 10 * kAfterAnError : next);
-  }
-}
-
-// `due`: also if the board has it as it is.
-Task<Result<void>> HostAgent::register_host(bool due) {
-  const std::set<std::string> keys = consumers_.keys_in_use();
-  if (!due && registered_ == keys) co_return Result<void>();
-  if (keys.empty() && (!registered_ || registered_->empty())) {
-    // An earlier life of this daemon may have had some.
-    if (registered_) co_return Result<void>();
-  }
-  const std::string name = host_document_name(options_.host);
-  auto there = co_await board_.get(name, loop_.now() + options_.call);
-  if (!there) co_return fail(there.error());
-  if (keys.empty()) {
-    if (*there) {
-      auto removed = co_await board_.remove(name, (*there)->revision, loop_.now() + options_.call);
-      if (!removed) co_return fail(removed.error());
-    }
-    registered_ = keys;
-    co_return Result<void>();
-  }
-  HostEntry entry;
-  entry.host = options_.host;
-  entry.keys = keys;
-  entry.at = now();
-  auto writing =
-      *there ? board_.replace(name, to_text(entry), (*there)->revision, loop_.now() + options_.call)
-             : board_.put_if_absent(name, to_text(entry), loop_.now() + options_.call);
-  auto written = co_await std::move(writing);
-  if (!written) co_return fail(written.error());
-  if (!written->done) co_return fail(Code::kUnavailable, "another daemon uses this host's name");
-  registered_ = keys;
   co_return Result<void>();
 }
 

@@ -7,6 +7,13 @@
 // run/head's is refused, one that was taken back or given anew cannot be claimed any more, and a
 // row that an earlier life of this daemon had claimed is reported as "interrupted", not run again.
 //
+// Runs wait for the hosts that are listed on the board with a key of theirs, so the agent keeps its
+// host listed there (agent_register.cc): it looks at its own document when its consumers change,
+// when the board is another one than before, before it enrols in a run, and now and then. There it
+// also finds who else has its name or its identity (fs/rotation/host_identity.h), and the keys of
+// which this host knows no program any more: its list of programs was lost. Those it enrols as the
+// consumer kUnknownPrograms, which fails until somebody marks it as done.
+//
 // Thread-safety: none; all on the loop's thread. Ownership: refers to its parts, which outlive it.
 // Blocking: never. Errors: none; what fails is tried again, and logged. Dropping run() kills hooks,
 // as the end of the daemon does.
@@ -30,6 +37,7 @@
 #include "fs/rotation/consumers.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
+#include "fs/rotation/host_identity.h"
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
 #include "fs/rotation/trouble.h"
@@ -49,14 +57,18 @@ class HostKeys {
 };
 
 struct AgentOptions {
-  std::string host;  // is_host_name(); no other daemon has it
+  std::string host;  // is_host_name(); its plain name, which another daemon may have as well
   std::string life;  // random, of this life of the daemon
+  HostIdentity identity{};
+  // Is told when it has become another one, and under which name. May be null.
+  std::function<void(const std::string& host, const HostIdentity& identity)> on_identity{};
   Duration poll_every = std::chrono::seconds(30);
   Duration prove_for = std::chrono::seconds(30);  // until the host serves the new versions
   Duration prove_every = std::chrono::milliseconds(500);
   Duration call = std::chrono::seconds(10);  // a call of the board
-  Duration register_after = std::chrono::seconds(5);
+  Duration register_after = std::chrono::seconds(1);
   Duration register_every = std::chrono::hours(24);
+  Duration look_every = std::chrono::minutes(10);  // at its own document
 };
 
 class HostAgent final : public FeedFollower {
@@ -71,6 +83,10 @@ class HostAgent final : public FeedFollower {
 
   void on_pulse(const Pulse& pulse) override;
   void on_board(const std::string& name) override;
+  void on_new_board() override;
+
+  // By which it is known now.
+  const std::string& host() const { return host_; }
 
   struct Status {
     std::string run;             // that this host takes part in; empty: none
@@ -80,6 +96,9 @@ class HostAgent final : public FeedFollower {
     // Ever, by this daemon: hooks that were begun, and how those of them that are over ended.
     uint64_t hooks = 0;
     std::map<RefreshOutcome::What, uint64_t> outcomes{};
+    std::string name_taken{};  // its plain name, which another daemon has; empty: none has it
+    // What an operator must look after, so that runs are complete.
+    std::vector<std::string> troubles{};
   };
   Status status() const;
 
@@ -96,6 +115,10 @@ class HostAgent final : public FeedFollower {
   TimePoint next_look() const;
   Task<Result<void>> look();
   Task<Result<void>> enrol();
+  Task<Result<bool>> find_own_sheets();
+  bool is_running(const std::string& consumer) const;
+  std::vector<Row> rows_to_enrol(const std::vector<KeyVersion>& keys);
+  Task<Result<void>> put_rows(std::vector<Row> rows);
   Task<Result<void>> look_at_sheet(std::string name);
   void join(const std::string& run);
 
@@ -108,8 +131,21 @@ class HostAgent final : public FeedFollower {
   std::vector<KeyVersion> keys_of(const Row& row) const;
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 
+  // agent_register.cc
   Task<bool> keep_registered();
   Task<Result<void>> register_host(bool due);
+  Task<Result<bool>> register_once(bool due);
+  Task<bool> is_as_listed();
+  std::set<std::string> keys_to_list() const;
+  bool is_listed_with(const std::set<std::string>& ids) const;
+  void step_aside();
+  void part_from_copy(std::set<std::string> its_keys);
+  void rename(HostIdentity identity);
+  void find_lost(const HostEntry& found);
+  std::set<std::string> lost_of(const std::set<std::string>& ids) const;
+  Task<Result<void>> look_at_lost(std::set<std::string> ids);
+  Row unknown_programs(const std::vector<KeyVersion>& keys,
+                       const std::set<std::string>& lost) const;
 
   Loop& loop_;
   Board& board_;
@@ -118,6 +154,8 @@ class HostAgent final : public FeedFollower {
   HostKeys& keys_;
   Refresher& refresher_;
   const AgentOptions options_;
+  HostIdentity identity_;
+  std::string host_;
 
   Wake wake_;
   std::string wanted_;                   // the run that the pulse tells of
@@ -131,7 +169,9 @@ class HostAgent final : public FeedFollower {
   uint64_t hooks_ = 0;
   std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
+  std::map<std::string, std::string> revisions_;  // of sheets_, when they were parsed
   TaskGroup<bool>* tasks_ = nullptr;  // run()'s
+  bool new_board_ = false;            // what is known of runs is of another one
 
   Trouble no_part_;
   Trouble not_listed_;
@@ -139,7 +179,20 @@ class HostAgent final : public FeedFollower {
 
   Wake register_wake_;
   bool changed_ = true;
+  bool doubted_ = false;      // whether the board has its document still
+  bool registering_ = false;  // one at a time
+  TimePoint looked_{};        // at its document
   std::optional<std::set<std::string>> registered_;
+  // This life has written its document, under this name; its turn.
+  bool listed_ = false;
+  bool anothers_ = false;  // the document of its name; it has nothing to list itself
+  uint64_t turn_ = 1;
+  std::string parted_;  // since when it is not the copy that another daemon is
+  // Keys of which this host does not know all programs, and in which run it has said so.
+  const std::set<std::string> known_at_start_;
+  std::map<std::string, std::string> lost_;
+  bool lost_all_ = false;
+  std::string lost_why_;
 };
 
 }  // namespace keyfs

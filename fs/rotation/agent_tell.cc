@@ -51,7 +51,7 @@ Task<Result<bool>> HostAgent::change_row(std::string sheet, std::string consumer
   auto done =
       co_await update_document(board_, loop_, sheet, std::move(edit), loop_.now() + options_.call);
   if (!done) co_return fail(done.error());
-  if (last) sheets_[sheet] = std::move(*last);
+  if (last && sheets_.contains(sheet)) sheets_[sheet] = std::move(*last);
   co_return changed;
 }
 
@@ -70,12 +70,17 @@ Task<bool> HostAgent::tell(Errand errand) {
   if (row == nullptr) co_return false;
   RefreshRequest request;
   request.run = run_;
-  request.host = options_.host;
+  request.host = host_;
   request.consumer = errand.consumer;
   request.keys = keys_of(*row);
   request.timeout = row->timeout;
 
-  auto proven = co_await prove(request.keys);
+  Result<void> proven;
+  if (errand.consumer == kUnknownPrograms) {
+    proven = fail(Code::kInvalid, unknown_programs({}, {}).why);  // there is nobody to tell
+  } else {
+    proven = co_await prove(request.keys);
+  }
   if (!proven) {
     const std::string why = proven.error().message;
     const std::string at = now();

@@ -118,6 +118,25 @@ Task<Result<RunHolder>> BoardDesk::holder(TimePoint deadline) {
   co_return RunHolder{std::move(head->holder), head->epoch, head->beat};
 }
 
+Task<Result<RunNow>> BoardDesk::now(TimePoint deadline) {
+  const auto there = co_await board_.get(kNowName, deadline);
+  if (!there) co_return fail(there.error());
+  if (!*there) co_return RunNow();
+  co_return parse_run_now((*there)->text);
+}
+
+Task<Result<RunOutlook>> BoardDesk::outlook(TimePoint deadline) {
+  const auto told = co_await now(deadline);
+  if (!told) co_return fail(told.error());
+  RunOutlook outlook;
+  outlook.under_way = !told->run.empty();
+  // No host has more than an hour (fs/rotation/settings.cc).
+  if (told->settle_ms && *told->settle_ms <= uint64_t{3'600'000}) {
+    outlook.settle = std::chrono::milliseconds(*told->settle_ms);
+  }
+  co_return outlook;
+}
+
 Task<Result<size_t>> BoardDesk::waiting(TimePoint deadline) {
   const auto seen = co_await list_tickets(board_, deadline);
   if (!seen) co_return fail(seen.error());
@@ -128,21 +147,15 @@ Task<Result<size_t>> BoardDesk::waiting(TimePoint deadline) {
 
 // Notes which runs have taken which tickets, in runs that were not looked at yet.
 Task<Result<void>> BoardDesk::find_runs(TimePoint deadline) {
-  const auto there = co_await board_.get(kNowName, deadline);
-  if (!there) co_return fail(there.error());
-  RunNow now;
-  if (*there) {
-    auto parsed = parse_run_now((*there)->text);
-    if (!parsed) co_return fail(parsed.error());
-    now = std::move(*parsed);
-  }
+  const auto last = co_await now(deadline);
+  if (!last) co_return fail(last.error());
   std::vector<RunDocument> runs;
-  if (!found_up_to_ || now.number > *found_up_to_ + kMostByNumber) {
+  if (!found_up_to_ || last->number > *found_up_to_ + kMostByNumber) {
     auto all = co_await list_runs(board_, deadline);
     if (!all) co_return fail(all.error());
     runs = std::move(all->runs);
   } else {
-    for (uint64_t number = *found_up_to_ + 1; number <= now.number; ++number) {
+    for (uint64_t number = *found_up_to_ + 1; number <= last->number; ++number) {
       auto run = co_await document(run_of(number), deadline);
       if (!run) co_return fail(run.error());
       if (*run) runs.push_back(std::move(**run));
@@ -154,7 +167,7 @@ Task<Result<void>> BoardDesk::find_runs(TimePoint deadline) {
       last = std::max(last, run.run);
     }
   }
-  found_up_to_ = now.number;
+  found_up_to_ = last->number;
   co_return Result<void>();
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/crypto.h"
 #include "base/loop.h"
+#include "fs/rotation/documents.h"
 #include "fs/rotation/run_desk.h"
 #include "fs/rotation/runs.h"
 #include "store/board.h"
@@ -29,6 +30,7 @@ class BoardDesk final : public RunDesk {
   Task<Result<Page>> list(std::string after, size_t limit, TimePoint deadline) override;
   Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) override;
   Task<Result<RunHolder>> holder(TimePoint deadline) override;
+  Task<Result<RunOutlook>> outlook(TimePoint deadline) override;
   Task<Result<size_t>> waiting(TimePoint deadline) override;
   // The runs are listed once, and later only those that have come since.
   Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
@@ -45,6 +47,7 @@ class BoardDesk final : public RunDesk {
   // Tokens of the retries that were asked for, by run.
   using Retries = std::multimap<std::string, std::string>;
   Task<Result<Retries>> retries(TimePoint deadline);
+  Task<Result<RunNow>> now(TimePoint deadline);
   Task<Result<std::optional<RunDocument>>> document(std::string run, TimePoint deadline);
   Task<Result<void>> find_runs(TimePoint deadline);
   Task<Result<void>> put(Ticket::Kind kind, std::string run, std::string by, TimePoint deadline);

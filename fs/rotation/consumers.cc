@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 
 constexpr size_t kBatch = 256;  // taken from the ring in one turn of the loop
 constexpr Duration kSaveEvery = 2s;
+constexpr Duration kSaveSoon = 200ms;  // several come together when a program starts
 constexpr Duration kLookEvery = 1min;  // which processes have ended, and openings seen anew
 constexpr Duration kTellEvery = 1min;
 // Longer ones are taken to be unknown.
@@ -152,8 +153,10 @@ void Consumers::Impl::take(const Opening& opening) {
   const bool knowable = info.pid > 0;
   const auto process = knowable ? process_of(info, opening.times.begun) : std::nullopt;
   const ConsumerTable::Use use{opening.version, opening.times};
+  const bool fresh = table.last_version(who, id) == 0;
   if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
     changed();
+    if (fresh) save_soon.set();
   }
 }
 
@@ -227,7 +230,9 @@ Task<void> Consumers::keep() {
   Impl& impl = *impl_;
   TimePoint looked = impl.loop.now();
   for (;;) {
-    co_await impl.loop.sleep_for(kSaveEvery);
+    const TimePoint latest = impl.loop.now() + kSaveEvery;
+    co_await impl.save_soon.wait(latest);
+    if (impl.loop.now() < latest) co_await impl.loop.sleep_for(kSaveSoon);
     impl.take_all();
     impl.tell_missed();
     const TimePoint now = impl.loop.now();
@@ -242,7 +247,7 @@ Task<void> Consumers::keep() {
     co_await impl.save();
     // A disk that is slow is not asked all the time.
     const Duration took = impl.loop.now() - now;
-    if (took > 100ms) co_await impl.loop.sleep_for(std::min<Duration>(took * 20, 1min));
+    if (took > 10ms) co_await impl.loop.sleep_for(std::min<Duration>(took * 20, 1min));
   }
 }
 

@@ -9,9 +9,10 @@
 // full loses openings: they are counted, and seen again when the process next opens the key.
 //
 // It is all kept in one small file of state_dir, so that a daemon that is started again still knows
-// who uses what: who, keys, versions and numbers of processes, never a key. Written by a worker at
-// most every two seconds, as a whole and by renaming; what was opened since then is lost by a
-// crash. Processes of an earlier boot are not believed.
+// who uses what: who, keys, versions and numbers of processes, never a key. Written by a worker, as a
+// whole and by renaming: a new program, or a new key of one, within 200 ms, all else within two
+// seconds, less often on a slow disk; what was opened since then is lost by a crash. Processes of an
+// earlier boot are not believed.
 //
 // Thread-safety: opened() from any thread, all else on the loop's thread, or before it runs.
 // Ownership: refers to loop, rules and log, and holds entries of the key cache for moments: the
@@ -69,6 +70,8 @@ class HostConsumers {
   virtual std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) = 0;
   // The ids of all keys that any consumer uses.
   virtual std::set<std::string> keys_in_use() = 0;
+  // The same with those that only programs use which no section tells.
+  virtual std::set<std::string> keys_known() { return keys_in_use(); }
 };
 
 // A program that uses keys, for people.
@@ -114,6 +117,7 @@ class Consumers final : public OpenListener, public HostConsumers {
   // remembered is taken to use every key that its section covers.
   std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) override;
   std::set<std::string> keys_in_use() override;
+  std::set<std::string> keys_known() override;
   // Called on the loop's thread when a consumer has come or gone, or uses another key or version; it
   // is cheap, and must not call back.
   void on_change(std::function<void()> changed);

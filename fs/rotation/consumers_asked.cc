@@ -87,6 +87,15 @@ std::set<std::string> Consumers::keys_in_use() {
   return ids;
 }
 
+std::set<std::string> Consumers::keys_known() {
+  impl_->take_all();
+  std::set<std::string> ids;
+  for (const auto& [who, program] : impl_->table.programs()) {
+    for (const auto& [id, use] : program.keys) ids.insert(id);
+  }
+  return ids;
+}
+
 std::vector<Consumers::Running> Consumers::running(std::string_view consumer,
                                                    std::span<const KeyVersion> keys) {
   impl_->take_all();

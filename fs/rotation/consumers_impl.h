@@ -18,6 +18,7 @@
 #include "fs/rotation/consumer_file.h"
 #include "fs/rotation/consumer_table.h"
 #include "fs/rotation/consumers.h"
+#include "fs/rotation/wake.h"
 
 namespace keyfs {
 
@@ -41,7 +42,8 @@ struct Consumers::Impl {
         limits(the_limits),
         epoch(process_epoch()),
         table(first_rules, the_limits),
-        disk(io, "keyfs-consumers") {}
+        disk(io, "keyfs-consumers"),
+        save_soon(io) {}
 
   void load();
   void take_all();
@@ -74,6 +76,7 @@ struct Consumers::Impl {
   // On the loop's.
   ConsumerTable table;
   LazyWorker disk;
+  Wake save_soon;  // a new program, or a new key of one
   std::array<std::pair<uint64_t, std::optional<ProcessId>>, 1024> identified{};  // by serial
   std::list<OneShot<bool>*> waiting;
   std::function<void()> on_change;

@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kRunDigits = 8;
+constexpr size_t kMaxLostWhy = 200;
 
 std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -125,6 +126,7 @@ Result<RunNow> parse_run_now(std::string_view text) {
   fields.number("epoch", now.epoch);
   fields.number("number", now.number);
   fields.text("run", now.run);
+  fields.maybe("settle_ms", now.settle_ms);
   const bool counted = now.epoch <= kMaxCounted && now.number <= kMaxCounted;
   if (!fields.good() || !counted || (!now.run.empty() && !is_run(now.run))) {
     return fail(damaged("run/now, which run goes on,"));
@@ -133,7 +135,9 @@ Result<RunNow> parse_run_now(std::string_view text) {
 }
 
 std::string to_text(const RunNow& now) {
-  return dump({{"epoch", now.epoch}, {"number", now.number}, {"run", now.run}});
+  json out = {{"epoch", now.epoch}, {"number", now.number}, {"run", now.run}};
+  if (now.settle_ms) out["settle_ms"] = *now.settle_ms;
+  return dump(out);
 }
 
 Result<Ticket> parse_ticket(std::string_view text) {
@@ -195,6 +199,18 @@ Result<HostEntry> parse_host(std::string_view text) {
     fields.maybe("keys", keys);
     host.keys.emplace(keys.begin(), keys.end());
   }
+  fields.maybe("instance", host.instance);
+  fields.maybe("life", host.life);
+  fields.maybe("turn", host.turn);
+  fields.maybe("lost_why", host.lost_why);
+  if (const json* all = fields.find("lost_all")) host.lost_all = *all == json(true);
+  if (const json* lost = fields.find("lost")) {
+    if (!lost->is_object()) fields.bad();
+    for (const auto& [id, run] : lost->items()) {
+      if (!run.is_string()) fields.bad();
+      if (run.is_string()) host.lost[id] = run.get<std::string>();
+    }
+  }
   if (!fields.good() || !is_host_name(host.host)) {
     return fail(damaged("what a host has told of itself"));
   }
@@ -210,6 +226,17 @@ std::string to_text(const HostEntry& host) {
   if (host.keys && host.keys->size() <= kMaxHostKeys && bytes < kMaxDocumentBytes / 2) {
     out["keys"] = *host.keys;
   }
+  if (!host.instance.empty()) {
+    out["instance"] = host.instance;
+    out["life"] = host.life;
+    out["turn"] = host.turn;
+  }
+  size_t lost_bytes = 0;
+  for (const auto& [id, run] : host.lost) lost_bytes += id.size() + run.size() + 6;
+  const bool fits = host.lost.size() <= kMaxHostKeys && lost_bytes < kMaxDocumentBytes / 4;
+  if (!host.lost.empty() && fits) out["lost"] = host.lost;
+  if (host.lost_all || !fits) out["lost_all"] = true;
+  if (!host.lost_why.empty()) out["lost_why"] = short_text(host.lost_why, kMaxLostWhy);
   return dump(out);
 }
 

@@ -4,9 +4,10 @@
 //
 //   run/head     {"epoch": 7, "holder": "web-1", "life": "5f0c...", "beat": 1201}
 //                the lock (fs/rotation/lock.h)
-//   run/now      {"epoch": 7, "number": 12, "run": "run-00000012"}
+//   run/now      {"epoch": 7, "number": 12, "run": "run-00000012", "settle_ms": 30000}
 //                the run that is going on, or "": at most one, since there is one such document.
-//                `number`: of the last run that was begun
+//                `number`: of the last run that was begun; "settle_ms": for how long the holder
+//                waits for further tickets, for people
 //   tickets/TOKEN  {"token", "do": "rotate", "id", "by", "asked"}       a new version of this key
 //                with "rotation" where the rotation has another token than the ticket
 //                  {"token", "do": "promote", "id", "version", "from", ...}  this version becomes
@@ -21,7 +22,10 @@
 //                "counts": {...}, ...}; see RunDocument
 //   retire/ID    what runs say about old versions (fs/rotation/retire_notes.h)
 //   hosts/HOST   {"host", "keys": [id...], "at"}: this host has consumers of these keys; without
-//                "keys": of more than fit. Written when that changes, and once a day
+//                "keys": of more than fit. Written when that changes, and once a day. Which daemon
+//                it is: "instance", "life", "turn" (fs/rotation/host_identity.h). "lost": {id: run}:
+//                it does not know (any more) which programs use these keys, as it has said in that
+//                run, or "" in none yet; "lost_all": of any keys; "lost_why"
 //
 // Texts that come from outside (reasons) are made printable and short before they are written.
 //
@@ -30,6 +34,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -76,6 +81,8 @@ struct RunNow {
   uint64_t epoch = 0;
   uint64_t number = 0;
   std::string run;
+  std::optional<uint64_t> settle_ms{};  // nullopt: not known
+  bool operator==(const RunNow&) const = default;
 };
 
 struct Ticket {
@@ -155,7 +162,7 @@ struct RunDocument {
   std::vector<std::string> unheard;    // hosts that have not enrolled; at most kMaxNamedHosts
   uint64_t unheard_more = 0;           // and so many others
   std::set<std::string> excused;       // of those, by hand; at most kMaxNamedHosts
-  std::vector<std::string> takeovers;  // "web-1 -> web-2", the last ten
+  std::vector<std::string> takeovers;  // takeover_of(), the last ten
   // Of the message about its end; about takeovers and stops there is one each.
   Notice notice = Notice::kNone;
   std::string notice_why;  // of kFailed; without URLs, which may be secret
@@ -165,6 +172,8 @@ struct RunDocument {
   // Every key is current in all regions, every consumer was told, every host was heard from.
   bool whole() const;
   bool has_token(std::string_view token) const;
+  // Those from which others have taken it over.
+  std::set<std::string> former_holders() const;
 };
 
 // The keys as people and programs are told of them. A run has one for each ticket; of those of one
@@ -179,6 +188,8 @@ std::string_view to_string(RunKey::State state);
 std::string_view to_string(RunDocument::State state);
 std::string_view to_string(RunDocument::End end);  // "complete", "in part", "stopped", ""
 
+// "web-1 -> web-2"
+std::string takeover_of(const std::string& from, const std::string& to);
 std::string run_of(uint64_t number);  // "run-00000012"
 bool is_run(std::string_view text);
 std::optional<uint64_t> number_of_run(std::string_view run);  // nullopt: it is no run
@@ -190,6 +201,13 @@ struct HostEntry {
   std::string host;
   std::optional<std::set<std::string>> keys;  // nullopt: more than fit
   std::string at;
+  std::string instance{};
+  std::string life{};
+  uint64_t turn = 0;
+  std::map<std::string, std::string> lost{};
+  bool lost_all = false;
+  std::string lost_why{};
+  bool operator==(const HostEntry&) const = default;
 };
 
 Result<Head> parse_head(std::string_view text);

@@ -49,12 +49,17 @@ Task<Result<void>> BoardFeed::look_once() {
   if (!*there) co_return Result<void>();
   auto pulse = parse_pulse((*there)->text);
   if (!pulse) co_return fail(pulse.error());
-  if (records_ != nullptr && (!pulse_ || pulse_->place != pulse->place)) {
-    const bool older = pulse_ && pulse_->place.life == pulse->place.life &&
-                       pulse->place.serial < pulse_->place.serial;
-    if (older) co_return Result<void>();
+  if (is_older(*pulse)) {
+    auto surely = co_await board_.get(pulse_name(options_.shard), loop_.now() + options_.call);
+    if (!surely) co_return fail(surely.error());
+    if (!*surely) co_return Result<void>();
+    pulse = parse_pulse((*surely)->text);
+    if (!pulse) co_return fail(pulse.error());
+  }
+  const bool another = pulse_ && (pulse_->place.life != pulse->place.life || is_older(*pulse));
+  if (records_ != nullptr && (!pulse_ || another || pulse_->place != pulse->place)) {
     // What was read before the first pulse was seen may have changed since.
-    const auto changed = pulse_ ? pulse->since(pulse_->place) : std::nullopt;
+    const auto changed = pulse_ && !another ? pulse->since(pulse_->place) : std::nullopt;
     if (changed) {
       records_->on_records(*changed);
     } else {
@@ -62,8 +67,17 @@ Task<Result<void>> BoardFeed::look_once() {
     }
   }
   pulse_ = std::move(*pulse);
+  if (another) {
+    log_.warn("the board is another one than before: this host lists itself there again");
+    for (FeedFollower* follower : followers_) follower->on_new_board();
+  }
   for (FeedFollower* follower : followers_) follower->on_pulse(*pulse_);
   co_return Result<void>();
+}
+
+bool BoardFeed::is_older(const Pulse& pulse) const {
+  return pulse_ && pulse_->place.life == pulse.place.life &&
+         (pulse.place.serial < pulse_->place.serial || pulse.tickets < pulse_->tickets);
 }
 
 void BoardFeed::on_change(const std::string& name) {

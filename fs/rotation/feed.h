@@ -3,7 +3,8 @@
 // It looks at the pulse each `poll_every` (give or take 20 %, so that hosts spread), by one cheap
 // read, and where the board can announce changes it looks when it is told to. Records that changed
 // are told once each; if more changed than the pulse remembers, or it is another pulse than before,
-// a gap. While the pulse cannot be read nothing is told, and nothing is taken as proven: records are
+// a gap. A pulse that is older than the last one comes from a copy that lags, which is not looked at,
+// or from a board that was restored: a strong read tells. While the pulse cannot be read nothing is told, and nothing is taken as proven: records are
 // checked in their own time.
 //
 // Thread-safety: none; on the loop's thread. Ownership: refers to its parts and to those it tells,
@@ -45,6 +46,9 @@ class FeedFollower {
   virtual void on_pulse(const Pulse& pulse) = 0;
   // Where the board announces changes: this document, or (empty) any.
   virtual void on_board(const std::string& name) = 0;
+  // Before on_pulse(): the board is another one than before, made anew or restored from a backup.
+  // All that was on it is gone, or is as it once was.
+  virtual void on_new_board() {}
 };
 
 struct FeedOptions {
@@ -74,6 +78,7 @@ class BoardFeed final : private BoardListener {
   Task<bool> poll();
   Task<bool> watch();
   Task<Result<void>> look_once();
+  bool is_older(const Pulse& pulse) const;
 
   Loop& loop_;
   Board& board_;

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "fs/rotation/process_tree.h"
 
 namespace keyfs {
 namespace {
@@ -146,9 +147,8 @@ Result<HookEnd> run_program(HookProgram program, const std::atomic<bool>& droppe
   while (!reap(pid, status)) {
     const auto now = Steady::now();
     if (dropped || now >= program.until) {
-      // It has not been reaped, so nobody else has its number, nor that of its group.
-      ::kill(-pid, SIGKILL);
-      const auto patience = now + kLastPatience;
+      kill_with_descendants(pid);
+      const auto patience = Steady::now() + kLastPatience;
       while (!reap(pid, status)) {
         if (Steady::now() < patience) {
           pause(-1, kFirstPause);

@@ -120,9 +120,9 @@ Task<Result<uint64_t>> RunLock::first_epoch() {
   uint64_t last = 0;
   const auto there = co_await board_.get(kNowName, loop_.now() + options_.call);
   if (!there && there.error().code != Code::kCorrupt) co_return fail(there.error());
-  if (there && !*there) co_return uint64_t{1};
-  const auto now = there ? parse_run_now((*there)->text) : Result<RunNow>(fail(there.error()));
-  if (now) last = now->epoch;
+  if (there && *there) {
+    if (const auto now = parse_run_now((*there)->text)) last = now->epoch;
+  }
   const auto seen = co_await list_runs(board_, loop_.now() + options_.call);
   if (!seen) co_return fail(seen.error());
   for (const RunDocument& run : seen->runs) last = std::max(last, run.epoch);

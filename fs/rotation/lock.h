@@ -68,6 +68,8 @@ class RunLock final : public Tenure {
   Task<void> run(Work work);
   // Something is to be done or is being done: watch over the holder closely for so long.
   void on_alert(Duration how_long);
+  // The name by which this host is known from now on.
+  void set_host(std::string host) { options_.host = std::move(host); }
 
   uint64_t epoch() const override { return head_.epoch; }
   bool may_act() const override { return held_ && loop_.now() < sent_ + options_.act_for; }
@@ -83,15 +85,14 @@ class RunLock final : public Tenure {
   Task<bool> hold();
   Task<Result<bool>> beat();
   Result<Head> see(const BoardDocument& there);
-  bool is_mine(const Head& head) const {
-    return head.holder == options_.host && head.life == options_.life;
-  }
+  // By whatever name it was got.
+  bool is_mine(const Head& head) const { return head.life == options_.life; }
 
   Loop& loop_;
   Board& board_;
   Log& log_;
   const RandomFraction random_;
-  const LockOptions options_;
+  LockOptions options_;
 
   Wake wake_;
   Head head_;  // as last seen

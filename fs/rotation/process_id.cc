@@ -22,39 +22,6 @@ constexpr std::string_view kDeleted = " (deleted)";
 
 std::string proc(pid_t pid) { return "/proc/" + std::to_string(pid); }
 
-struct Stat {
-  char state = 0;
-  uint64_t threads = 0;
-  uint64_t start = 0;
-
-  // The first thread of a process may end before the others do: it is a zombie until then.
-  bool runs() const { return (state != 'Z' && state != 'X') || threads > 1; }
-};
-
-std::optional<Stat> stat_of(pid_t pid) {
-  if (pid <= 0) return std::nullopt;
-  const auto text = read_to_end(proc(pid) + "/stat");
-  if (!text) return std::nullopt;
-  // The second field is a name that the process chose, and may hold blanks and brackets.
-  const size_t name_end = text->rfind(')');
-  if (name_end == text->npos || name_end + 2 >= text->size()) return std::nullopt;
-  std::string_view rest = std::string_view(*text).substr(name_end + 2);
-  Stat stat;
-  stat.state = rest[0];
-  constexpr size_t kThreads = 20 - 3;  // proc(5) counts from 1, and `rest` begins with field 3
-  constexpr size_t kStart = 22 - 3;
-  for (size_t field = 0; field <= kStart; ++field) {
-    const std::string_view word = rest.substr(0, rest.find(' '));
-    uint64_t* into = field == kThreads ? &stat.threads : field == kStart ? &stat.start : nullptr;
-    if (into != nullptr &&
-        std::from_chars(word.data(), word.data() + word.size(), *into).ec != std::errc()) {
-      return std::nullopt;
-    }
-    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
-  }
-  return stat;
-}
-
 std::optional<std::string> link_text(const std::string& path) {
   std::array<char, 4096> target;
   const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
@@ -64,13 +31,42 @@ std::optional<std::string> link_text(const std::string& path) {
 
 }  // namespace
 
+std::optional<ProcessStat> process_stat(pid_t pid) {
+  if (pid <= 0) return std::nullopt;
+  const auto text = read_to_end(proc(pid) + "/stat");
+  if (!text) return std::nullopt;
+  // The second field is a name that the process chose, and may hold blanks and brackets.
+  const size_t name_end = text->rfind(')');
+  if (name_end == text->npos || name_end + 2 >= text->size()) return std::nullopt;
+  std::string_view rest = std::string_view(*text).substr(name_end + 2);
+  ProcessStat stat;
+  stat.state = rest[0];
+  constexpr size_t kFirst = 3;  // proc(5) counts from 1, and `rest` begins with field 3
+  constexpr size_t kLast = 22;
+  for (size_t field = kFirst; field <= kLast; ++field) {
+    const std::string_view word = rest.substr(0, rest.find(' '));
+    const auto take = [&](auto& into) {
+      return std::from_chars(word.data(), word.data() + word.size(), into).ec == std::errc();
+    };
+    const bool good = field == 4    ? take(stat.parent)
+                      : field == 5  ? take(stat.group)
+                      : field == 6  ? take(stat.session)
+                      : field == 20 ? take(stat.threads)
+                      : field == 22 ? take(stat.start)
+                                    : true;
+    if (!good) return std::nullopt;
+    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+  }
+  return stat;
+}
+
 std::string without_deleted(std::string path) {
   if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
   return path;
 }
 
 std::optional<ProcessId> process_as_of(pid_t pid, TimePoint then) {
-  const auto stat = stat_of(pid);
+  const auto stat = process_stat(pid);
   if (!stat || !stat->runs()) return std::nullopt;
   const long ticks = ::sysconf(_SC_CLK_TCK);
   if (ticks <= 0) return std::nullopt;
@@ -84,7 +80,7 @@ std::optional<ProcessId> process_as_of(pid_t pid, TimePoint then) {
 }
 
 bool is_running(const ProcessId& process) {
-  const auto stat = stat_of(process.pid);
+  const auto stat = process_stat(process.pid);
   return stat && stat->start == process.start && stat->runs();
 }
 

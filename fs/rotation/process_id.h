@@ -23,6 +23,20 @@ struct ProcessId {
   auto operator<=>(const ProcessId&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
+// What /proc/PID/stat says of whoever has that number now.
+struct ProcessStat {
+  char state = 0;
+  pid_t parent = 0;
+  pid_t group = 0;
+  pid_t session = 0;
+  uint64_t threads = 0;
+  uint64_t start = 0;
+
+  // The first thread of a process may end before the others do: it is a zombie until then.
+  bool runs() const { return (state != 'Z' && state != 'X') || threads > 1; }
+};
+std::optional<ProcessStat> process_stat(pid_t pid);
+
 // The process that has that number now, if it is the one that had it at `then` (CLOCK_BOOTTIME),
 // which is so if it had already started. nullopt: it has ended.
 std::optional<ProcessId> process_as_of(pid_t pid, TimePoint then);

@@ -61,10 +61,15 @@ std::string why_of(const std::vector<Consumers::Behind>& missing, Duration withi
       reason += " and " + std::to_string(first.processes - first.pids.size()) + " more";
     }
   }
-  const size_t others = missing.size() - 1;
+  constexpr size_t kMostNamed = 5;
+  const size_t named = std::min(missing.size(), kMostNamed);
+  for (size_t i = 1; i < named; ++i) {
+    reason += (i == 1 ? "; the same of " : ", ") + missing[i].key + "/" +
+              std::to_string(missing[i].wanted);
+  }
+  const size_t others = missing.size() - named;
   if (others != 0) {
-    reason +=
-        "; the same of " + std::to_string(others) + (others == 1 ? " more key" : " more keys");
+    reason += " and " + std::to_string(others) + (others == 1 ? " more key" : " more keys");
   }
   return reason;
 }

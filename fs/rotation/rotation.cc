@@ -39,13 +39,26 @@ Rotation::Rotation(Loop& loop, Board& board, Log& log, Random& random, RotationP
       options_(std::move(options)),
       also_(parts.also),
       feed_(loop, board, log, random_fraction(random), parts.records, options_.feed),
-      agent_(loop, board, log, parts.consumers, parts.keys, parts.refresher, options_.agent) {
+      agent_(loop, board, log, parts.consumers, parts.keys, parts.refresher, agent_options()) {
   feed_.add(agent_);
   if (!options_.run) return;
   lock_.emplace(loop, board, log, random_fraction(random), options_.lock);
   runner_.emplace(loop, board, log, random, *lock_, parts.changer, parts.notices, options_.runner);
+  lock_->set_host(agent_.host());
+  runner_->set_host(agent_.host());
   feed_.add(*runner_);
   feed_.add(*this);
+}
+
+AgentOptions Rotation::agent_options() {
+  AgentOptions options = options_.agent;
+  options.on_identity = [this, told = options.on_identity](const std::string& host,
+                                                           const HostIdentity& identity) {
+    if (lock_) lock_->set_host(host);
+    if (runner_) runner_->set_host(host);
+    if (told) told(host, identity);
+  };
+  return options;
 }
 
 Task<void> Rotation::run() {

@@ -21,7 +21,7 @@
 namespace keyfs {
 
 struct RotationOptions {
-  std::string host;      // is_host_name(); no other daemon of the fleet has it
+  std::string host;      // is_host_name(); the agent takes another where another daemon has it
   bool run = true;       // this host may run rotations
   FeedOptions feed;      // its shard is set by host and runner.pulse_shards
   AgentOptions agent;    // its host, life and poll_every are set by the others
@@ -52,6 +52,8 @@ class Rotation final : private FeedFollower {
   Task<void> run();
 
   const RotationOptions& options() const { return options_; }
+  // By which this host is known now.
+  const std::string& host() const { return agent_.host(); }
   HostAgent& agent() { return agent_; }
   const HostAgent& agent() const { return agent_; }
   BoardFeed& feed() { return feed_; }
@@ -63,6 +65,7 @@ class Rotation final : private FeedFollower {
  private:
   Rotation(Loop& loop, Board& board, Log& log, Random& random, RotationParts parts,
            RotationOptions options);
+  AgentOptions agent_options();
   void on_pulse(const Pulse& pulse) override;
   void on_board(const std::string& name) override;
   Task<bool> feed_on();

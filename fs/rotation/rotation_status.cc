@@ -118,11 +118,13 @@ RotationStatus rotation_status(const Rotation* rotation, const WatchedBoard* boa
     status.board.why = "this store has no board";
   }
   if (rotation == nullptr) return status;
-  status.host = rotation->options().host;
+  status.host = rotation->host();
   status.may_run = rotation->lock() != nullptr;
   const HostAgent::Status agent = rotation->agent().status();
   status.hooks = agent.hooks;
   status.outcomes = agent.outcomes;
+  status.name_taken = agent.name_taken;
+  status.troubles = agent.troubles;
   if (const auto& pulse = rotation->feed().pulse()) {
     if (!pulse->run.empty()) {
       status.run = RotationStatus::Run();
@@ -172,6 +174,8 @@ Json to_json(const RotationStatus& status, std::vector<SeenConsumer> consumers) 
   for (const SeenConsumer& consumer : consumers) list.push_back(to_json(consumer));
   Json all;
   all["host"] = or_null(status.host);
+  all["name_taken"] = or_null(status.name_taken);
+  all["troubles"] = status.troubles;
   all["may_run"] = status.may_run;
   all["is_holder"] = status.is_holder;
   all["holder"] = or_null(status.holder);

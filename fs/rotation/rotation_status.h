@@ -5,7 +5,8 @@
 // many tickets are overdue) and what its own part in the run is. What a host does not know is null.
 //
 // .keyfs/rotation, one object; T is a time, N a number, S a string:
-//   {"host":S, "may_run":B, "is_holder":B, "holder":S, "epoch":N,
+//   {"host":S, "name_taken":S, "troubles":[S, ...],
+//    "may_run":B, "is_holder":B, "holder":S, "epoch":N,
 //    "board":{"state":"unknown|there|silent|not there", "since":T, "reason":S, "errors":N,
 //             "damaged":[{"name":S, "since":T}, ...]},     documents; rotation waits for their repair
 //    "run":{"run":S, "state":S, "begun":T, "counts":{"consumers":N, "waiting":N, "running":N, "ok":N,
@@ -41,6 +42,10 @@ namespace keyfs {
 
 struct RotationStatus {
   std::string host;
+  std::string name_taken;  // its plain name, which another daemon has; empty: none has it
+  // That another daemon has a copy of its state_dir, or that it does not know all programs that use
+  // its keys: what an operator must look after.
+  std::vector<std::string> troubles;
   bool may_run = false;    // this host may hold the lock
   bool is_holder = false;  // it does, and may act
   std::string holder;      // as last seen; empty: not known

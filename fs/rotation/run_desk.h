@@ -61,6 +61,15 @@ struct RunHolder {
   bool operator==(const RunHolder&) const = default;
 };
 
+// What a ticket that waits is waiting for, if somebody runs rotations.
+struct RunOutlook {
+  // Another run has to end first.
+  bool under_way = false;
+  // The next run begins once no further ticket has come for so long, or ten times that after the
+  // first; nullopt: not known.
+  std::optional<Duration> settle;
+};
+
 class RunDesk {
  public:
   virtual ~RunDesk() = default;
@@ -76,6 +85,7 @@ class RunDesk {
   virtual Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) = 0;
 
   virtual Task<Result<RunHolder>> holder(TimePoint deadline) = 0;
+  virtual Task<Result<RunOutlook>> outlook(TimePoint deadline) = 0;
   // How many tickets wait for the next run.
   virtual Task<Result<size_t>> waiting(TimePoint deadline) = 0;
   // Of each of these tickets, which were put before.

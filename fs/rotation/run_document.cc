@@ -19,6 +19,7 @@ constexpr size_t kMaxMissing = 4;
 constexpr size_t kMaxRetries = 10;
 constexpr size_t kMaxNoticeWhy = 200;
 constexpr size_t kMaxTakeovers = 10;
+constexpr const char* kTakenOverBy = " -> ";  // no host's name has blanks
 
 Error damaged() { return Error(Code::kCorrupt, "a run's document on the board is damaged"); }
 
@@ -157,6 +158,19 @@ bool RunDocument::has_token(std::string_view token) const {
   return std::any_of(keys.begin(), keys.end(),
                      [&](const RunKey& key) { return key.token == token; }) ||
          std::find(retries.begin(), retries.end(), token) != retries.end();
+}
+
+std::string takeover_of(const std::string& from, const std::string& to) {
+  return from + kTakenOverBy + to;
+}
+
+std::set<std::string> RunDocument::former_holders() const {
+  std::set<std::string> hosts;
+  for (const std::string& takeover : takeovers) {
+    const size_t end = takeover.find(kTakenOverBy);
+    if (end != takeover.npos) hosts.insert(takeover.substr(0, end));
+  }
+  return hosts;
 }
 
 std::vector<RunKey> keys_told(const std::vector<RunKey>& keys) {

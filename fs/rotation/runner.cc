@@ -89,6 +89,7 @@ void Runner::forget() {
 }
 
 void Runner::on_pulse(const Pulse& pulse) {
+  if (!pulse.run.empty()) board_known_ = true;
   if (tickets_told_ == pulse.tickets) return;
   tickets_told_ = pulse.tickets;
   tickets_dirty_ = true;
@@ -99,6 +100,12 @@ void Runner::on_board(const std::string& name) {
   if (name.empty() || name.starts_with(kTicketsPrefix)) tickets_dirty_ = true;
   if (name.empty() || name.starts_with(kTicketsPrefix) || name.starts_with(kRowsPrefix))
     wake_.set();
+}
+
+void Runner::on_new_board() {
+  new_board_until_ = loop_.now() + options_.enrol_for;
+  tickets_dirty_ = true;
+  wake_.set();
 }
 
 Runner::Status Runner::status() const {
@@ -162,6 +169,10 @@ Task<Result<void>> Runner::open_now() {
   if (*there) {
     parsed = parse_run_now((*there)->text);
     damaged = !parsed;
+    board_known_ = true;
+  } else if (std::exchange(board_known_, false)) {
+    log_.warn("the board has lost what it knew of rotations");
+    new_board_until_ = loop_.now() + options_.enrol_for;
   }
   // The first one of all, or somebody has removed it.
   if (damaged || !*there) parsed = co_await recovered_now();
@@ -176,12 +187,15 @@ Task<Result<void>> Runner::open_now() {
     co_return Result<void>();
   }
   now.epoch = tenure_.epoch();
+  now.settle_ms = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(options_.settle).count());
   if (auto ok = may_act(); !ok) co_return ok;
   auto writing = *there ? board_.replace(kNowName, to_text(now), (*there)->revision, until())
                         : board_.put_if_absent(kNowName, to_text(now), until());
   auto written = co_await std::move(writing);
   if (!written) co_return fail(written.error());
   if (!written->done) co_return fail(Code::kUnavailable, "another host has changed what run it is");
+  board_known_ = true;
   if (damaged) {
     log_.error("the board's document run/now was damaged, and was written anew",
                {{"run", now.run}, {"number", now.number}});
@@ -275,7 +289,7 @@ Task<Result<void>> Runner::take_over() {
   }
   if (run_->epoch == tenure_.epoch()) co_return Result<void>();
   const bool from_another = run_->holder != options_.host;
-  if (from_another) run_->takeovers.push_back(run_->holder + " -> " + options_.host);
+  if (from_another) run_->takeovers.push_back(takeover_of(run_->holder, options_.host));
   run_->epoch = tenure_.epoch();
   run_->holder = options_.host;
   if (auto ok = co_await save(); !ok) co_return ok;

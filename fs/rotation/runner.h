@@ -6,12 +6,16 @@
 // found done when it is tried again, and each write is a compare-and-swap that is made only while
 // the lock permits it. A successor writes its epoch into run/now and into the run first, so that
 // nothing of its predecessor's takes effect any more; what that has ordered and no host has claimed
-// is ordered anew, and what was claimed is waited for.
+// is ordered anew, and what was claimed is waited for. Whether the predecessor's host is alive is not
+// known: its consumers are ordered last, and one of them that was claimed holds up the others for
+// no longer than its time-out, until that host does something in the run.
 //
 // A host that does not claim an order in time is left out: that order is taken back, and its other
 // consumers are "not tried". One that claimed it and does not report is "unknown". Hosts that are
 // listed on the board with consumers of a key of the run, and do not enrol, are named; one that
-// comes later is let in until the run ends.
+// comes later is let in until the run ends. Hosts are listed a few seconds after the keys were made
+// current, and on a board that is another one than before not until they had time to list
+// themselves there again.
 //
 // A key that cannot be rotated now (regions or store are out) is overdue: its ticket stays, its old
 // version stays current, the run goes on with the others, and once it can be rotated there is
@@ -68,6 +72,12 @@ struct RunnerOptions {
   Duration call = std::chrono::seconds(10);       // a call of the board
   Duration look_every = std::chrono::seconds(1);  // at what goes on in a run
   Duration list_every = std::chrono::minutes(5);  // tickets of which nobody has told
+  // Hosts are looked for so long after the keys of a run were made current at the earliest: whoever
+  // has opened a former version is listed then.
+  Duration list_after = std::chrono::seconds(3);
+  // The shortest time in which a key is rotated by itself: a fiftieth of it is the most that is
+  // waited so, since the next keys wait as well. Null, or nullopt: none is.
+  std::function<std::optional<Duration>()> shortest_period;
   Duration enrol_for = std::chrono::seconds(90);
   Duration claim_within = std::chrono::seconds(75);
   Duration report_within = std::chrono::seconds(60);  // after the consumer's own time-out
@@ -93,6 +103,9 @@ class Runner final : public FeedFollower {
 
   void on_pulse(const Pulse& pulse) override;
   void on_board(const std::string& name) override;
+  void on_new_board() override;
+  // The name by which this host is known from now on.
+  void set_host(std::string host) { options_.host = std::move(host); }
 
   // Of the holder of the lock; what a former holder tells is old.
   struct Status {
@@ -158,17 +171,21 @@ class Runner final : public FeedFollower {
   Task<Step> enrol();
   Task<Result<void>> announce();
   Task<Result<std::set<std::string>>> expected_hosts();
+  Duration until_listing();
   Task<Result<void>> list_sheets();
   std::set<std::string> enrolled_hosts() const;
   void set_unheard();
 
   // runner_tell.cc
   Task<Step> tell();
+  void begin_to_watch();
   Task<Result<void>> look_at_sheets();
   Task<Result<void>> look_for_stop();
+  void note_life();
   void note_outcomes();
   Task<Result<void>> give_up_on_silent();
   Task<Result<void>> leave_untried(std::string why, const std::set<std::string>* hosts);
+  Doubts doubts() const;
   Task<Result<void>> order_next();
   Task<Step> finish_telling();
   RunView view() const { return {*run_, sheets_}; }
@@ -185,7 +202,7 @@ class Runner final : public FeedFollower {
   Random& random_;
   const Tenure& tenure_;
   KeyChanger& changer_;
-  const RunnerOptions options_;
+  RunnerOptions options_;
   Announcer announcer_;
   std::string announced_end_;  // run and attempt: the message is this host's
   Wake wake_;
@@ -213,15 +230,23 @@ class Runner final : public FeedFollower {
   bool announced_ = false;  // by the pulse
   std::optional<TimePoint> enrolling_since_;
   std::set<std::string> expected_;  // hosts
+  bool board_known_ = false;        // that there were runs on it
+  TimePoint new_board_until_{};     // hosts list themselves anew
+  // Those that were listed when hosts were last listed.
+  std::map<std::string, HostEntry> seen_hosts_;
+  std::string begun_here_;  // the run that this host has begun
+  std::string current_of_;  // the run that is meant by:
+  TimePoint current_at_{};  // its keys were made current then at the latest
   Sheets sheets_;
   TimePoint listed_sheets_{};
 
   // What is watched of it; stays after an error, or a silent host would get its time again.
-  std::string watching_;  // run and attempt
+  std::string watching_;  // run, attempt and epoch
   bool primed_ = false;   // what was over when this host began to watch is known
   std::map<RowPlace, Watched> watched_;
   std::set<RowPlace> over_;
   std::set<std::string> silent_hosts_;
+  std::set<std::string> alive_;  // hosts that have done something in it
 };
 
 }  // namespace keyfs

@@ -43,13 +43,19 @@ Task<Result<void>> Runner::announce() {
 // The hosts that are listed with consumers of a key of the run.
 Task<Result<std::set<std::string>>> Runner::expected_hosts() {
   std::set<std::string> hosts;
+  std::map<std::string, HostEntry> listed;
   std::string after;
   for (;;) {
     auto page = co_await board_.list(kHostsPrefix, after, kMaxBoardPage, until());
     if (!page) co_return fail(page.error());
+    // What cannot be read may use any key.
+    std::vector<std::string> damaged = std::move(page->corrupt);
     for (const BoardDocument& document : page->documents) {
       const auto host = parse_host(document.text);
-      if (!host || host_document_name(host->host) != document.name) continue;
+      if (!host || host_document_name(host->host) != document.name) {
+        damaged.push_back(document.name);
+        continue;
+      }
       const auto at = from_rfc3339(host->at);
       // It has not told of itself for days: it was taken down without a word.
       if (at && *at + std::chrono::duration_cast<std::chrono::milliseconds>(options_.forget_hosts) <
@@ -60,30 +66,67 @@ Task<Result<std::set<std::string>>> Runner::expected_hosts() {
         if (removed->done) continue;
       }
       if (uses(*host, *run_)) hosts.insert(host->host);
+      listed[host->host] = *host;
     }
-    if (!page->next) co_return hosts;
+    for (const std::string& name : damaged) {
+      std::string host = name.substr(std::min(name.size(), std::string_view(kHostsPrefix).size()));
+      if (is_host_name(host)) hosts.insert(std::move(host));
+    }
+    if (!page->next) break;
     after = std::move(*page->next);
   }
+  // A board that has lost them all: those that do not come back are not heard from.
+  if (listed.empty() && hosts.empty() && !seen_hosts_.empty()) {
+    log_.warn("no host is listed on the board any more: those that were listed are waited for");
+    for (const auto& [name, host] : seen_hosts_) {
+      if (uses(host, *run_)) hosts.insert(name);
+    }
+  }
+  seen_hosts_ = std::move(listed);
+  co_return hosts;
+}
+
+// How long to wait until all hosts can be listed that must be told.
+Duration Runner::until_listing() {
+  if (current_of_ != run_->run && begun_here_ != run_->run) {
+    // Another has made them current, nobody knows when.
+    current_of_ = run_->run;
+    current_at_ = loop_.now();
+  }
+  Duration after = options_.list_after;
+  const auto period = options_.shortest_period ? options_.shortest_period() : std::nullopt;
+  if (period) after = std::min(after, *period / 50);
+  const TimePoint from = std::max(current_at_ + after, new_board_until_);
+  return std::max<Duration>(from - loop_.now(), Duration::zero());
 }
 
 Task<Result<void>> Runner::list_sheets() {
-  Sheets sheets;
+  Sheets sheets;  // those that are not as they were
+  std::vector<std::string> same;
   std::string after;
   for (;;) {
     auto page = co_await board_.list(sheets_of(run_->run), after, kMaxBoardPage, until());
     if (!page) co_return fail(page.error());
     for (BoardDocument& document : page->documents) {
+      const auto known = sheets_.find(document.name);
+      if (known != sheets_.end() && known->second.revision == document.revision) {
+        same.push_back(std::move(document.name));
+        continue;
+      }
       auto sheet = parse_sheet(document.text);
       if (!sheet || sheet_name(sheet->run, sheet->host, sheet->page) != document.name) {
         log_.warn("what is on the board is no sheet of a run, and is left alone",
                   {{"name", document.name}});
         continue;
       }
+      // Whoever enrols while the run is watched is there.
+      if (listed_sheets_ != TimePoint{} && known == sheets_.end()) alive_.insert(sheet->host);
       sheets[document.name] = {std::move(*sheet), std::move(document.revision)};
     }
     if (!page->next) break;
     after = std::move(*page->next);
   }
+  for (const std::string& name : same) sheets.insert(sheets_.extract(name));
   sheets_ = std::move(sheets);
   listed_sheets_ = loop_.now();
   co_return Result<void>();
@@ -114,10 +157,13 @@ void Runner::set_unheard() {
 }
 
 Task<Runner::Step> Runner::enrol() {
+  begin_to_watch();
   if (!announced_) {
     if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
   }
   if (!enrolling_since_) {
+    const Duration pause = until_listing();
+    if (pause > Duration::zero()) co_return std::min(pause, options_.look_every);
     // Again: only those that are missing are waited for.
     if (run_->attempt > 1 && run_->unheard_more == 0) {
       expected_.clear();

@@ -171,6 +171,7 @@ Task<Result<void>> Runner::begin_run(std::vector<TicketsSeen::Seen> tickets) {
   // One that is there already was put by somebody who got no further: it is as good as ours, and
   // what it leaves out is in the next one.
   if (auto ok = co_await set_now(run.run, now_->number + 1); !ok) co_return ok;
+  begun_here_ = run.run;
   log_.info("a rotation begins", {{"run", run.run}, {"keys", keys_told(run.keys).size()}});
   forget();
   co_return Result<void>();

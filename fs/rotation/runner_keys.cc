@@ -52,6 +52,12 @@ Task<Runner::Step> Runner::rotate_keys() {
     const auto changed = co_await change(asked);
     RunKey& key = run_->keys[place];
     note(key, changed);
+    // Done by whoever put the ticket, before that; unless it was done by us or by a predecessor.
+    const bool before = changed && changed->outcome == Promotion::Outcome::kAlready &&
+                        begun_here_ == run_->run && current_of_ != run_->run;
+    const TimePoint at = before ? std::max(last_due_, current_at_) : loop_.now();
+    if (!before) current_of_ = run_->run;
+    current_at_ = at;
     if (key.state != RunKey::State::kCurrent) {
       log_.warn("a key was not rotated",
                 {{"id", key.id}, {"state", to_string(key.state)}, {"reason", key.why}});

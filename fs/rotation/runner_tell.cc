@@ -9,6 +9,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr const char* kStopped = "the run was stopped: ";
+
+bool left_by_a_stop(const Sheets& sheets) {
+  return std::any_of(sheets.begin(), sheets.end(), [](const auto& seen) {
+    const auto& rows = seen.second.sheet.rows;
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+      return row.state == RowState::kNotTried && row.why.starts_with(kStopped);
+    });
+  });
+}
+
 // A host looks at its sheet twice, and proves meanwhile that it serves the new versions.
 Duration claim_within(const RunnerOptions& options, uint64_t hosts) {
   return options.claim_within + 2 * sheet_poll(hosts);
@@ -59,23 +70,47 @@ Task<Result<void>> Runner::look_at_sheets() {
       sheets_.erase(name);
       continue;
     }
+    SeenSheet& seen = sheets_[name];
+    if (seen.revision == (*there)->revision) continue;
     auto sheet = parse_sheet((*there)->text);
     if (!sheet) co_return fail(sheet.error());
-    sheets_[name] = {std::move(*sheet), (*there)->revision};
+    seen = {std::move(*sheet), (*there)->revision};
   }
   co_return Result<void>();
 }
 
+// What was remembered of another run, another attempt, or of before another host has run it, is old.
+void Runner::begin_to_watch() {
+  const std::string watching =
+      run_->run + " " + std::to_string(run_->attempt) + " " + std::to_string(tenure_.epoch());
+  if (watching == watching_) return;
+  watching_ = watching;
+  primed_ = false;
+  watched_.clear();
+  over_.clear();
+  silent_hosts_.clear();
+  alive_.clear();
+}
+
+// Which hosts are alive: a claim or a report since this host began to watch is theirs.
+void Runner::note_life() {
+  if (!primed_ || run_->takeovers.empty()) return;
+  for (const auto& [name, seen] : sheets_) {
+    for (const Row& row : seen.sheet.rows) {
+      const RowPlace place{name, row.consumer};
+      const auto before = watched_.find(place);
+      const bool claimed = row.state == RowState::kStarted &&
+                           (before == watched_.end() || before->second.state != row.state);
+      const bool ended = row.state == RowState::kOk || row.state == RowState::kGone ||
+                         row.state == RowState::kFailed;
+      if (claimed || (ended && !over_.contains(place))) alive_.insert(seen.sheet.host);
+    }
+  }
+}
+
 // Counts failures in a row, in the order in which they are seen.
 void Runner::note_outcomes() {
-  const std::string watching = run_->run + " " + std::to_string(run_->attempt);
-  if (watching != watching_) {
-    watching_ = watching;
-    primed_ = false;
-    watched_.clear();
-    over_.clear();
-    silent_hosts_.clear();
-  }
+  note_life();
   std::vector<std::pair<std::string, RowState>> ended;
   for (const auto& [name, seen] : sheets_) {
     for (const Row& row : seen.sheet.rows) {
@@ -91,7 +126,8 @@ void Runner::note_outcomes() {
         continue;
       }
       watched_.erase(place);
-      if (over_.insert(place).second) ended.push_back({row.ended, row.state});
+      const bool fresh = over_.insert(place).second;
+      if (fresh && row.consumer != kUnknownPrograms) ended.push_back({row.ended, row.state});
     }
   }
   if (!std::exchange(primed_, true)) return;
@@ -149,6 +185,23 @@ Task<Result<void>> Runner::leave_untried(std::string why, const std::set<std::st
   co_return Result<void>();
 }
 
+// Former holders were silent for long; what they may be doing since is not known.
+Doubts Runner::doubts() const {
+  Doubts doubts;
+  for (const std::string& host : run_->former_holders()) {
+    if (host != options_.host && !alive_.contains(host)) doubts.hosts.insert(host);
+  }
+  if (doubts.hosts.empty()) return doubts;
+  for (const auto& [place, watched] : watched_) {
+    const auto seen = sheets_.find(place.sheet);
+    if (seen == sheets_.end() || !doubts.hosts.contains(seen->second.sheet.host)) continue;
+    const Row* row = seen->second.sheet.find(place.consumer);
+    if (row == nullptr || row->state != RowState::kStarted || watched.state != row->state) continue;
+    if (loop_.now() >= watched.since + row->timeout) doubts.not_awaited.insert(place);
+  }
+  return doubts;
+}
+
 Task<Result<void>> Runner::order_next() {
   const uint64_t epoch = tenure_.epoch();
   // What a predecessor has ordered and nobody has claimed has its turn like all others: an order
@@ -168,7 +221,7 @@ Task<Result<void>> Runner::order_next() {
     if (!changed) co_return fail(changed.error());
   }
   std::map<std::string, std::set<std::string>> orders;  // of each sheet together
-  for (RowPlace& place : next_to_tell(sheets_, options_.parallel)) {
+  for (RowPlace& place : next_to_tell(sheets_, options_.parallel, doubts())) {
     orders[place.sheet].insert(std::move(place.consumer));
   }
   for (const auto& [name, consumers] : orders) {
@@ -193,7 +246,7 @@ Task<Result<void>> Runner::look_for_stop() {
       run_->state = RunDocument::State::kStopping;
       run_->stop_why = "asked for by " + (one.ticket.by.empty() ? "somebody" : one.ticket.by);
       if (auto ok = co_await save(); !ok) co_return ok;
-      announcer_.stopped(view());
+      if (can_stop(sheets_)) announcer_.stopped(view());
     }
     if (auto ok = co_await remove(one.document); !ok) co_return ok;
   }
@@ -201,6 +254,7 @@ Task<Result<void>> Runner::look_for_stop() {
 }
 
 Task<Runner::Step> Runner::tell() {
+  begin_to_watch();
   if (!announced_) {
     if (auto ok = co_await announce(); !ok) co_return fail(ok.error());
   }
@@ -208,8 +262,9 @@ Task<Runner::Step> Runner::tell() {
   note_outcomes();
   if (auto ok = co_await give_up_on_silent(); !ok) co_return fail(ok.error());
   if (auto ok = co_await look_for_stop(); !ok) co_return fail(ok.error());
-  if (run_->state == RunDocument::State::kTelling) {
-    const auto why = must_stop(count(sheets_), run_->in_a_row, options_.stop_after);
+  // Whoever enrols later is left out then, if it is still so.
+  if (run_->state == RunDocument::State::kTelling && can_stop(sheets_)) {
+    const auto why = must_stop(count_tellable(sheets_), run_->in_a_row, options_.stop_after);
     if (why) {
       log_.warn("a rotation is stopped", {{"run", run_->run}, {"reason", *why}});
       run_->state = RunDocument::State::kStopping;
@@ -220,7 +275,7 @@ Task<Runner::Step> Runner::tell() {
     }
   }
   auto moved = run_->state == RunDocument::State::kStopping
-                   ? leave_untried("the run was stopped: " + run_->stop_why, nullptr)
+                   ? leave_untried(kStopped + run_->stop_why, nullptr)
                    : order_next();
   if (auto ok = co_await std::move(moved); !ok) co_return fail(ok.error());
   note_outcomes();
@@ -247,6 +302,8 @@ Task<Runner::Step> Runner::finish_telling() {
   set_unheard();
   run_->counts = counts;
   run_->state = RunDocument::State::kEnded;
+  // By hand, when all had their turn already: it ends as it would have without that.
+  if (!left_by_a_stop(sheets_)) run_->stop_why.clear();
   run_->ended = now();
   run_->end = !run_->stop_why.empty() ? RunDocument::End::kStopped
               : run_->whole()         ? RunDocument::End::kComplete

@@ -110,6 +110,9 @@ Result<Sheet> parse_sheet(std::string_view text) {
   fields.text("run", sheet.run);
   fields.text("host", sheet.host);
   fields.number("page", sheet.page);
+  fields.maybe("instance", sheet.instance);
+  fields.maybe("life", sheet.life);
+  fields.maybe("turn", sheet.turn);
   const json* rows = fields.list("rows");
   if (rows == nullptr || rows->size() > kMaxRows) return fail(damaged);
   std::set<std::string> names;
@@ -125,8 +128,13 @@ Result<Sheet> parse_sheet(std::string_view text) {
 std::string to_text(const Sheet& sheet) {
   json rows = json::array();
   for (const Row& row : sheet.rows) rows.push_back(to_json(row));
-  const json out = {
+  json out = {
       {"run", sheet.run}, {"host", sheet.host}, {"page", sheet.page}, {"rows", std::move(rows)}};
+  if (!sheet.instance.empty()) {
+    out["instance"] = sheet.instance;
+    out["life"] = sheet.life;
+    out["turn"] = sheet.turn;
+  }
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

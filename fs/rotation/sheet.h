@@ -1,6 +1,7 @@
 // The sheet: what a host and the runner tell each other about the host's consumers in a run.
 //
-//   rows/RUN/HOST/PAGE   {"run", "host", "page", "rows": [row...]}
+//   rows/RUN/HOST/PAGE   {"run", "host", "page", "rows": [row...]}, and which daemon put it:
+//                        "instance", "life", "turn" (fs/rotation/host_identity.h)
 //   row  {"consumer": "nginx", "keys": [0, 3],         places in the run's list of keys
 //         "timeout": 30,                               seconds that a hook may take
 //         "state": "waiting", "attempt": 1,
@@ -24,6 +25,10 @@
 //   failed, unknown, not tried -> waiting of the next attempt: runner (retry)
 //   failed, unknown, not tried -> done     by hand
 //
+// The consumer kUnknownPrograms stands for programs that the host knows nothing of, since it has
+// lost its list of them, or has shared it: there is nobody to tell, so it is put as failed, and
+// fails again, until it is marked as done.
+//
 // Thread-safety: plain values. Blocking: never. Errors: kCorrupt for what is no sheet.
 #pragma once
 
@@ -42,6 +47,7 @@ namespace keyfs {
 inline constexpr size_t kMaxRows = 50;  // of a sheet, so that it fits into a document
 inline constexpr size_t kMaxConsumerName = 200;
 inline constexpr size_t kMaxWhy = 200;
+inline constexpr const char* kUnknownPrograms = "(unknown)";  // no section can have this name
 
 inline constexpr const char* kRowsPrefix = "rows/";
 
@@ -87,6 +93,9 @@ struct Sheet {
   std::string host;
   uint32_t page = 0;
   std::vector<Row> rows;
+  std::string instance{};
+  std::string life{};
+  uint64_t turn = 0;
   bool operator==(const Sheet&) const = default;
 
   Row* find(std::string_view consumer);

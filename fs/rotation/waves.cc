@@ -1,6 +1,7 @@
 #include "fs/rotation/waves.h"
 
 #include <algorithm>
+#include <compare>
 #include <utility>
 
 #include "base/siphash.h"
@@ -44,6 +45,14 @@ RunCounts count(const Sheets& sheets) {
   return counts;
 }
 
+RunCounts count_tellable(const Sheets& sheets) {
+  Sheets tellable = sheets;
+  for (auto& [name, seen] : tellable) {
+    std::erase_if(seen.sheet.rows, [](const Row& row) { return row.consumer == kUnknownPrograms; });
+  }
+  return count(tellable);
+}
+
 size_t wave_limit(size_t total, size_t over) {
   const auto part = [&](size_t percent) { return (total * percent + 99) / 100; };
   for (const size_t wave : {std::min<size_t>(total, 1), part(1), part(10)}) {
@@ -52,28 +61,50 @@ size_t wave_limit(size_t total, size_t over) {
   return total;
 }
 
-std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel) {
+std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel, const Doubts& doubts) {
   const RunCounts counts = count(sheets);
-  const size_t over = counts.total - counts.waiting - counts.active;
+  size_t active = counts.active;
+  for (const RowPlace& place : doubts.not_awaited) {
+    const auto seen = sheets.find(place.sheet);
+    const Row* row = seen == sheets.end() ? nullptr : seen->second.sheet.find(place.consumer);
+    if (row != nullptr && row->active()) --active;
+  }
+  const size_t over = counts.total - counts.waiting - active;
   const size_t limit = wave_limit(counts.total, over);
-  const size_t in_wave = limit - std::min(limit, over + counts.active);
-  const size_t at_once = parallel - std::min<size_t>(parallel, counts.active);
+  const size_t in_wave = limit - std::min(limit, over + active);
+  const size_t at_once = parallel - std::min<size_t>(parallel, active);
   const size_t many = std::min({in_wave, at_once, counts.waiting});
   if (many == 0) return {};
 
   const SipHash hash;  // with a well-known key: every host computes the same
-  std::vector<std::pair<uint64_t, RowPlace>> waiting;
+  struct Waiting {
+    bool last;
+    uint64_t turn;
+    RowPlace place;
+    auto operator<=>(const Waiting&) const = default;
+  };
+  std::vector<Waiting> waiting;
   for (const auto& [name, seen] : sheets) {
+    const bool last = doubts.hosts.contains(seen.sheet.host);
     for (const Row& row : seen.sheet.rows) {
       if (row.state != RowState::kWaiting) continue;
-      waiting.push_back({hash(name + " " + row.consumer), {name, row.consumer}});
+      waiting.push_back({last, hash(name + " " + row.consumer), {name, row.consumer}});
     }
   }
   std::partial_sort(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(many),
                     waiting.end());
   std::vector<RowPlace> next;
-  for (size_t i = 0; i < many; ++i) next.push_back(std::move(waiting[i].second));
+  for (size_t i = 0; i < many; ++i) next.push_back(std::move(waiting[i].place));
   return next;
+}
+
+bool can_stop(const Sheets& sheets) {
+  return std::any_of(sheets.begin(), sheets.end(), [](const auto& seen) {
+    const auto& rows = seen.second.sheet.rows;
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
+      return row.state == RowState::kWaiting || row.state == RowState::kOrdered;
+    });
+  });
 }
 
 std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,

@@ -3,7 +3,8 @@
 // Consumers are told in waves: one alone, then until 1 % of all were told, then 10 %, then the
 // rest; each wave is over before the next begins. Within a wave at most `parallel` are told at
 // once. Their order is that of a hash of run, host and consumer: the same for whoever computes it,
-// and spread over hosts.
+// and spread over hosts. Those of hosts that may be dead come last: nobody else is to wait for the
+// time that such a host has to answer.
 //
 // Thread-safety: pure functions. Blocking: never. Errors: none.
 #pragma once
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,11 +34,23 @@ struct RowPlace {
   auto operator<=>(const RowPlace&) const = default;
 };
 
+// What is known of hosts that have shown no life for a while.
+struct Doubts {
+  std::set<std::string> hosts{};     // whose consumers are told last
+  std::set<RowPlace> not_awaited{};  // active, and hold up nobody else
+};
+
 RunCounts count(const Sheets& sheets);
+// The same of those that there is a way to tell: without kUnknownPrograms.
+RunCounts count_tellable(const Sheets& sheets);
 // Whom to order now, so that with those that are active the wave is kept.
-std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel);
+std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel,
+                                   const Doubts& doubts = {});
 // How many of `total` may have been told or be active when so many are over.
 size_t wave_limit(size_t total, size_t over);
+
+// Whether a stop would leave anybody out: those whose hooks run are waited for in any case.
+bool can_stop(const Sheets& sheets);
 
 struct StopAfter {
   unsigned percent = 20;  // of all consumers failed, and at least `least` of them

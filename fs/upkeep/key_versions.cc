@@ -116,8 +116,12 @@ Task<Result<Promotion>> KeyVersions::rotate(RotateRequest request) {
   }
   const Way way = request.hold ? Way::kHold : Way::kRotate;
   const std::string what = "could not rotate key " + request.id;
+  const std::string id = request.id;
   auto added = co_await add(std::move(request), what);
-  if (!added) co_return fail(std::move(added.error()));
+  if (!added) {
+    const bool absent = added.error().message == no_such_key(id).message;
+    co_return fail(absent ? no_such_key_yet(id) : std::move(added.error()));
+  }
   co_return co_await bring_up(std::move(*added), way, what);
 }
 
@@ -286,6 +290,7 @@ Task<Result<Promotion>> KeyVersions::bring_up(Added added, Way way, std::string 
       }
     }
     if (told.outcome == Outcome::kAlready || told.outcome == Outcome::kSuperseded) {
+      told.before = previous_current(record);
       // What was not tested now: where the version that is current is not wrapped.
       told.missing = WrapTests(regions_).missing(record, record.current, {});
     }

@@ -61,7 +61,9 @@ struct Promotion {
   };
   Outcome outcome = Outcome::kNot;
   uint32_t version = 0;
-  uint32_t before = 0;                 // the current version until now
+  // The current version until now; of kAlready and kSuperseded, which change nothing: the one
+  // before `current`. 0: there was none.
+  uint32_t before = 0;
   uint32_t current = 0;                // the current version now
   bool made = false;                   // by this call; otherwise there was such a version
   std::vector<std::string> regions;    // in which it is wrapped and tested

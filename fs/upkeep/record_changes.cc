@@ -29,8 +29,14 @@ Result<void> check_id(const std::string& id) {
 
 Error no_such_key(const std::string& id) { return {Code::kInvalid, "there is no key " + id}; }
 
+Error no_such_key_yet(const std::string& id) {
+  return {Code::kInvalid, no_such_key(id).message + " (keyfs create " + id + " makes one)"};
+}
+
 std::string_view word_of(const Error& error, const std::string& id) {
-  return error.message == no_such_key(id).message ? "absent" : to_string(error.code);
+  const bool absent =
+      error.message == no_such_key(id).message || error.message == no_such_key_yet(id).message;
+  return absent ? "absent" : to_string(error.code);
 }
 
 Result<void> check_serial(const Record& record) {

@@ -26,6 +26,8 @@ namespace keyfs {
 Result<void> check_id(const std::string& id);
 // The error for an id that is not in the store.
 Error no_such_key(const std::string& id);
+// The same to somebody who may have meant to make it.
+Error no_such_key_yet(const std::string& id);
 // Its word for scripts: "absent", as in the audit, or the code's.
 std::string_view word_of(const Error& error, const std::string& id);
 

@@ -14,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kLookEvery = 1s;
+// After a change, since another one often follows: then twice as long each time.
+constexpr Duration kLookAgain = 100ms;
 constexpr Duration kLookPatience = 5s;
 
 template <class T>
@@ -95,14 +97,17 @@ Task<Result<std::string>> SqliteBoard::changed(TimePoint deadline) {
 Task<void> SqliteBoard::watch(BoardListener& listener) {
   Loop& loop = store_.loop_;
   std::optional<std::string> last;
+  Duration pause = kLookEvery;
   for (;;) {
     const auto now = co_await changed(loop.now() + kLookPatience);
     // What cannot be read now is looked at again, and differs then if it has changed.
+    pause = std::min(2 * pause, kLookEvery);
     if (now && (!last || *now != *last)) {
       last = *now;
+      pause = kLookAgain;
       listener.on_gap();
     }
-    co_await loop.sleep_for(kLookEvery);
+    co_await loop.sleep_for(pause);
   }
 }
 

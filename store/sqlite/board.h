@@ -1,7 +1,7 @@
 // The board of an SQLite store: a table in the same file, on the same two threads.
 //
-// Other processes' changes are looked for once a second, which reads one row; watch() tells of them
-// as a gap.
+// Other processes' changes are looked for once a second, and more often just after one, which reads
+// one row; watch() tells of them as a gap.
 //
 // Thread-safety, blocking, errors: as in store/board.h and store/sqlite/store.h. Ownership: the
 // store owns it.

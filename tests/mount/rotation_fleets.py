@@ -43,5 +43,5 @@ def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy
         return {"store": {**sections["store"], **stores[n]}} if n in (stores or {}) else {}
 
     with Fleet(folder, board, {**sections, **seen.ADMIN}, env, rotation=rotation, own=own, **options) as fleet:
-        fleet.webhook, fleet.late = webhook, []
+        fleet.webhook, fleet.late, fleet.overdue = webhook, [], None
         yield fleet

@@ -16,7 +16,7 @@ from support.users import walkable
 from support.webhook import Webhook
 
 # How often ten hosts are started at once; the long way is 50.
-STARTS = int(os.environ.get("KEYFS_TEST_ROTATION_STARTS", "5"))
+STARTS = int(os.environ.get("KEYFS_TEST_ROTATION_STARTS", "3"))
 # How long a runner is stopped, at least: until another has ended its run.
 STOPPED = float(os.environ.get("KEYFS_TEST_ROTATION_STOPPED", "0"))
 MANY, AT = 65, 30

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
+#include "base/clock.h"
+
 namespace keyfs {
 namespace {
 
@@ -68,6 +72,31 @@ TEST(RecordVersions, a_number_is_never_free_again_and_a_token_names_its_version)
   EXPECT_EQ(version_of_token(record, "t3"), 3u);
   EXPECT_EQ(version_of_token(record, "t1"), 0u);
   EXPECT_EQ(version_of_token(record, ""), 0u) << "version 1 has none";
+}
+
+TEST(RecordVersions, the_one_before_the_current_is_told_by_their_times_and_not_by_their_numbers) {
+  const auto at = [](int second) { return to_rfc3339(WallTime(std::chrono::seconds(second))); };
+  Record record;
+  record.versions[1].created = at(100);
+  record.current = 1;
+  EXPECT_EQ(previous_current(record), 0u);
+  record.versions[2] = made_by("t2", at(200));
+  record.current = 2;
+  EXPECT_EQ(previous_current(record), 1u);
+  record.versions[3] = made_by("t3", at(300));
+  record.versions[4] = made_by("t4");  // held
+  record.current = 3;
+  EXPECT_EQ(previous_current(record), 2u);
+  record.versions[1].promoted = at(400);  // back, by hand
+  record.current = 1;
+  EXPECT_EQ(previous_current(record), 3u);
+  record.versions[4].promoted = at(400);
+  record.current = 4;
+  EXPECT_EQ(previous_current(record), 1u);
+  record.versions[5] = made_by("t5", at(400));
+  record.current = 5;
+  EXPECT_EQ(previous_current(record), 4u) << "the higher one of two in one second";
+  EXPECT_EQ(previous_current(Record()), 0u);
 }
 
 }  // namespace

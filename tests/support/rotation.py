@@ -27,7 +27,7 @@ done
 say begin
 case $how in
   fail) say end; exit 7 ;;
-  hang) sleep 1000 & say "child $!"; wait ;;
+  hang) sleep 1000 & children=$!; setsid sleep 1000 & say "child $children $!"; wait ;;
   hold) while [[ -e $file ]]; do sleep 0.01; done ;;
   slow) sleep 0.05 ;;
 esac
@@ -61,7 +61,7 @@ def consumers_of(count, hosts, keys, first=0):
 @dataclass
 class Said:
     """A line of a hook."""
-    what: str  # begin, end, child PID
+    what: str  # begin, end, child PID PID
     at: float
     pid: int
     run: str

@@ -54,6 +54,10 @@ class FakeRuns final : public RunDesk {
     if (alive) ++last_.beat;
     co_return last_;
   }
+  Task<Result<RunOutlook>> outlook(TimePoint) override {
+    if (error) co_return fail(*error);
+    co_return next;
+  }
   Task<Result<size_t>> waiting(TimePoint) override {
     if (error) co_return fail(*error);
     co_return tickets;
@@ -83,6 +87,7 @@ class FakeRuns final : public RunDesk {
   int looks = 0;
   bool alive = true;   // somebody runs rotations
   size_t tickets = 0;  // that wait
+  RunOutlook next;     // for what
   std::function<TicketFate(const std::string& token)> fate;
 
   void never_held() {

@@ -211,7 +211,38 @@ TEST_F(RotationCommand, done_names_whom_it_marked) {
   runs_.change = {RunChange::Outcome::kUnknown, "r7", 0};
   EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.consumer = "app-99"; }),
             ExitCode::kFailed);
-  EXPECT_TRUE(complained("run r7 has no consumer app-99")) << err_.str();
+  EXPECT_TRUE(complained("run r7 has no consumer app-99: keyfs rotation show --all r7"))
+      << err_.str();
+}
+
+TEST_F(RotationCommand, done_of_another_host_names_those_that_there_are) {
+  runs_.runs = {sample_report(8, {5})};
+  for (size_t i = 0; i < 7; ++i) {
+    runs_.runs[0].consumers[i].consumer = "app";
+    runs_.runs[0].consumers[i].host = "vm~" + std::to_string(i);
+  }
+  runs_.runs[0].consumers[7].host = "db\x1b[2J";
+  runs_.change = {RunChange::Outcome::kUnknown, "r7", 0};
+  const auto done = [&](const std::string& consumer, const std::string& host) {
+    EXPECT_EQ(run(Verb::kDone,
+                  [&](auto& arguments) {
+                    arguments.consumer = consumer;
+                    arguments.host = host;
+                  }),
+              ExitCode::kFailed);
+  };
+  done("app", "web-7");
+  EXPECT_TRUE(
+      complained("run r7 has no consumer app on web-7: it is on vm~0, vm~1, vm~2, vm~3, "
+                 "vm~4 and 2 more\n"))
+      << err_.str();
+  done("app-8", "web-7");
+  EXPECT_TRUE(complained("it is on db?[2J\n")) << err_.str();
+  runs_.runs[0].consumers.resize(2);
+  runs_.runs[0].not_heard_from = {"web-9"};
+  done("", "web-7");
+  EXPECT_TRUE(complained("run r7 has no host web-7: its hosts are vm~0, vm~1, web-9\n"))
+      << err_.str();
 }
 
 TEST_F(RotationCommand, done_of_what_is_under_way_or_was_heard_from_is_refused) {
@@ -333,6 +364,22 @@ TEST_F(RotationCommand, watch_without_a_run_waits_for_the_one_that_was_asked_for
   runs_.tickets = 0;
   EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
   EXPECT_TRUE(said("run r9: in part")) << out_.str();
+}
+
+TEST_F(RotationCommand, watch_says_on_a_terminal_too_what_a_change_waits_for) {
+  runs_.tickets = 1;
+  runs_.next.settle = std::chrono::seconds(30);
+  columns_ = 80;
+  time_.loop.spawn([](FakeRuns& runs, Loop& loop) -> Task<void> {
+    co_await loop.sleep_for(std::chrono::seconds(31));
+    runs.runs.push_back(sample_report(1));
+    runs.tickets = 0;
+  }(runs_, time_.loop));
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kDone) << err_.str();
+  EXPECT_TRUE(
+      said("\rcollecting further changes until none comes for 30s (settle), at most 5m\x1b[K"))
+      << out_.str();
+  EXPECT_TRUE(said("run r7: complete")) << out_.str();
 }
 
 TEST_F(RotationCommand, watch_ends_when_no_host_runs_rotations) {

@@ -101,6 +101,40 @@ TEST_F(WaitForRuns, lasts_until_the_run_that_took_the_ticket_has_ended) {
   EXPECT_TRUE(said("waiting for a host to run it\n")) << out_.str();
 }
 
+TEST_F(WaitForRuns, says_that_further_changes_are_collected_and_for_how_long) {
+  runs_.next.settle = 30s;
+  after(32s, [&] {
+    runs_.runs = {ended("r7")};
+    fates_["t"] = in_run("r7");
+  });
+  EXPECT_EQ(wait({"t"}).ends[0].end, End::kTold);
+  EXPECT_TRUE(said("collecting further changes until none comes for 30s (settle), at most 5m\n"))
+      << out_.str();
+  EXPECT_FALSE(said("waiting for a host")) << out_.str();
+}
+
+TEST_F(WaitForRuns, says_that_another_run_has_to_end_first) {
+  runs_.next = {true, 30s};
+  after(10s, [&] { runs_.next.under_way = false; });
+  after(42s, [&] {
+    runs_.runs = {ended("r7")};
+    fates_["t"] = in_run("r7");
+  });
+  EXPECT_EQ(wait({"t"}).ends[0].end, End::kTold);
+  EXPECT_EQ(out_.str().find("waiting for the run before it to end\ncollecting further changes"), 0u)
+      << out_.str();
+}
+
+TEST_F(WaitForRuns, says_nothing_of_what_a_holder_that_is_silent_collects) {
+  runs_.next.settle = 30s;
+  runs_.alive = false;
+  EXPECT_EQ(wait({"t"}).ends[0].end, End::kUnknown);
+  const size_t collects = out_.str().find("collecting further changes");
+  ASSERT_NE(collects, std::string::npos) << "as far as is known by then";
+  EXPECT_NE(out_.str().find("waiting for a host to run it\n", collects), std::string::npos)
+      << out_.str();
+}
+
 TEST_F(WaitForRuns, of_several_tickets_in_several_runs_lasts_until_the_last) {
   runs_.runs = {ended("r7", {2}), ended("r8")};
   fates_ = {{"a", in_run("r7")}, {"b", in_run("r8")}};

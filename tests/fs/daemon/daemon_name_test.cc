@@ -5,7 +5,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "fs/daemon/instance_file.h"
 #include "fs/rotation/documents.h"
+#include "support/fake_random.h"
+#include "support/log_capture.h"
 #include "support/temporary_directory.h"
 
 namespace keyfs {
@@ -57,6 +60,35 @@ TEST(DaemonName, the_first_mount_of_a_state_dir_stays_the_first) {
   EXPECT_FALSE(is_first_mount(dir.path(), "/keys2"));
   EXPECT_TRUE(is_first_mount(dir.path(), "/keys"));
   EXPECT_TRUE(is_first_mount(dir.file("nowhere"), "/keys")) << "it cannot be written";
+}
+
+TEST(Instance, of_a_state_dir_is_random_and_stays_the_same) {
+  const testing::TemporaryDirectory dir;
+  LogCapture log;
+  FakeRandom random;
+  const auto first = take_identity(dir.file("instance"), random, log.log());
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(first->instance.empty());
+  EXPECT_EQ(*take_identity(dir.file("instance"), random, log.log()), *first);
+  EXPECT_NE(*take_identity(dir.file("another"), random, log.log()), *first);
+  HostIdentity marked = *first;
+  marked.marked = true;
+  ASSERT_TRUE(keep_identity(dir.file("instance"), marked));
+  EXPECT_EQ(*take_identity(dir.file("instance"), random, log.log()), marked);
+  EXPECT_EQ(log.count("which instance this daemon is"), 0u);
+}
+
+TEST(Instance, is_made_anew_where_the_file_is_damaged_and_told_where_it_cannot_be_kept) {
+  const testing::TemporaryDirectory dir;
+  LogCapture log;
+  FakeRandom random;
+  std::ofstream(dir.file("instance")) << "\x01";
+  const auto fresh = take_identity(dir.file("instance"), random, log.log());
+  ASSERT_TRUE(fresh);
+  EXPECT_FALSE(fresh->instance.empty());
+  EXPECT_EQ(*take_identity(dir.file("instance"), random, log.log()), *fresh);
+  EXPECT_TRUE(take_identity(dir.file("no/such/place"), random, log.log()));
+  EXPECT_EQ(log.count("which instance this daemon is"), 1u);
 }
 
 TEST(DaemonName, a_machine_id_is_the_first_line_of_its_file) {

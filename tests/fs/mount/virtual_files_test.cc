@@ -124,6 +124,7 @@ TEST_F(VirtualFilesTest, status_tells_of_rotation_what_an_operator_must_see) {
   brief.overdue = 2;
   brief.overdue_keys = {"orders", "tls-a"};
   brief.overdue_reason = "wrapped in 1 of 2 required regions";
+  brief.troubles = {"a copy"};
   EXPECT_EQ(told(), json({{"board", "there"},
                           {"board_reason", nullptr},
                           {"board_damaged", nlohmann::json::array()},
@@ -132,7 +133,8 @@ TEST_F(VirtualFilesTest, status_tells_of_rotation_what_an_operator_must_see) {
                           {"run", nullptr},
                           {"overdue", 2},
                           {"overdue_keys", {"orders", "tls-a"}},
-                          {"overdue_reason", "wrapped in 1 of 2 required regions"}}));
+                          {"overdue_reason", "wrapped in 1 of 2 required regions"},
+                          {"troubles", json::array({"a copy"})}}));
   EXPECT_FALSE(sampled);
   others.at(others.find("metrics")).render();
   EXPECT_TRUE(sampled);

@@ -139,9 +139,12 @@ TEST_F(Agent, a_report_is_tried_until_it_is_written) {
 }
 
 TEST_F(Agent, a_claim_of_an_earlier_life_is_interrupted_and_never_run) {
-  change([](Row& one) {
-    return order(one, 2) && start(one, 2, 1, "an earlier life", "2026-11-22T03:46:00Z");
-  });
+  Sheet there = *parse_sheet(fleet.shared.documents->find(sheet)->text);
+  there.life = "an earlier life";
+  there.turn = 0;
+  Row& one = there.rows.at(0);
+  ASSERT_TRUE(order(one, 2) && start(one, 2, 1, there.life, "2026-11-22T03:46:00Z"));
+  write(sheet, to_text(there));
   ASSERT_TRUE(fleet.until([&] { return row().state == RowState::kFailed; }, 1min));
   EXPECT_TRUE(row().why.starts_with("interrupted"));
   fleet.pass(2min);

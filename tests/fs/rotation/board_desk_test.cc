@@ -150,6 +150,24 @@ TEST_F(BoardDeskTest, without_a_name_it_is_the_newest_and_of_no_run_it_is_none) 
   }
 }
 
+TEST_F(BoardDeskTest, the_outlook_is_the_holders) {
+  const auto outlook = [&] { return *time_.loop.run_task(desk_.outlook(soon())); };
+  EXPECT_FALSE(outlook().under_way);
+  EXPECT_FALSE(outlook().settle);
+  RunNow now;
+  now.epoch = now.number = 7;
+  write(kNowName, to_text(now));  // of a holder that does not tell
+  EXPECT_FALSE(outlook().settle);
+  now.run = run_of(7);
+  now.settle_ms = 5000;
+  write(kNowName, to_text(now));
+  EXPECT_TRUE(outlook().under_way);
+  EXPECT_EQ(outlook().settle, Duration(5s));
+  now.settle_ms = UINT64_MAX;  // no time that any host may have
+  write(kNowName, to_text(now));
+  EXPECT_FALSE(outlook().settle);
+}
+
 TEST_F(BoardDeskTest, a_list_is_the_newest_first_page_by_page) {
   for (uint64_t number = 1; number <= 5; ++number) put_run(number, 2);
   const auto first = time_.loop.run_task(desk_.list("", 3, soon()));

@@ -232,6 +232,23 @@ TEST_F(ConsumersTest, what_was_opened_is_kept_by_itself_within_seconds) {
   }));
 }
 
+TEST_F(ConsumersTest, a_new_program_is_kept_at_once) {
+  start(kApp);
+  loop_.spawn(consumers_->keep());
+  const auto pause = [](Loop& loop) -> Task<bool> {
+    co_await loop.sleep_for(20ms);
+    co_return true;
+  };
+  loop_.run_task(pause(loop_));
+  open(info_of(0), "orders", 1);
+  const TimePoint begin = loop_.now();
+  EXPECT_TRUE(comes_true([&] {
+    loop_.run_task(pause(loop_));
+    return contents(file()).find("orders") != std::string::npos;
+  }));
+  EXPECT_LT(loop_.now() - begin, 1800ms);  // all else is written after two seconds
+}
+
 TEST_F(ConsumersTest, a_damaged_file_is_set_aside_and_told_and_a_torn_one_never_seen) {
   write_text(file(), "{\"keyfs_consumers\":1,\"epo");
   start(kApp);

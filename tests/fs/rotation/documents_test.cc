@@ -19,7 +19,9 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   now.epoch = 7;
   now.number = 12;
   now.run = run_of(12);
-  EXPECT_EQ(to_text(*parse_run_now(to_text(now))), to_text(now));
+  EXPECT_EQ(*parse_run_now(to_text(now)), now);
+  now.settle_ms = 30'000;
+  EXPECT_EQ(*parse_run_now(to_text(now)), now);
 
   Ticket ticket;
   ticket.token = "t1";
@@ -73,7 +75,22 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   host.host = "web-1";
   host.keys = {{"a", "b"}};
   host.at = "2026-11-22T03:46:00Z";
-  EXPECT_EQ(parse_host(to_text(host))->keys, host.keys);
+  EXPECT_EQ(*parse_host(to_text(host)), host);
+  host.instance = "5f0c";
+  host.life = "91aa";
+  host.turn = 7;
+  host.lost = {{"a", "run-00000003"}, {"b", ""}};
+  host.lost_why = "the list was lost";
+  EXPECT_EQ(*parse_host(to_text(host)), host);
+  for (size_t i = 0; i <= kMaxHostKeys; ++i) host.lost["k" + std::to_string(i)] = "";
+  EXPECT_TRUE(parse_host(to_text(host))->lost_all);  // of more than fit: any
+  EXPECT_FALSE(parse_host(R"({"host": "web-1", "at": "", "lost": ["a"]})"));
+
+  Sheet sheet{run_of(1), "web-1", 2, {}};
+  sheet.instance = "5f0c";
+  sheet.life = "91aa";
+  sheet.turn = 7;
+  EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
 }
 
 TEST(RotationDocuments, of_a_key_that_was_rotated_more_than_once_the_worst_and_newest_is_told) {
@@ -258,6 +275,45 @@ TEST(Waves, they_are_1_then_1_percent_then_10_then_all) {
   EXPECT_EQ(wave_limit(3, 0), 1u);
   EXPECT_EQ(wave_limit(3, 1), 3u);
   EXPECT_EQ(wave_limit(0, 0), 0u);
+}
+
+TEST(Waves, consumers_of_hosts_that_may_be_dead_come_last_and_keep_the_wave) {
+  Sheets sheets;
+  for (const char* host : {"web-1", "web-2", "web-3"}) {
+    SeenSheet seen;
+    seen.sheet.run = "run-00000001";
+    seen.sheet.host = host;
+    for (int i = 0; i < 10; ++i) {
+      Row row;
+      row.consumer = "c" + std::to_string(i);
+      seen.sheet.rows.push_back(row);
+    }
+    sheets[sheet_name(seen.sheet.run, host, 0)] = seen;
+  }
+  Doubts doubts;
+  doubts.hosts = {"web-2"};
+  EXPECT_EQ(next_to_tell(sheets, 50, doubts).size(), 1u);  // the first wave
+  auto& done = sheets[sheet_name("run-00000001", "web-1", 0)].sheet.rows;
+  for (int i = 0; i < 3; ++i) done[static_cast<size_t>(i)].state = RowState::kOk;
+  const auto next = next_to_tell(sheets, 50, doubts);
+  ASSERT_EQ(next.size(), 27u);
+  for (size_t i = 0; i < next.size(); ++i) {
+    EXPECT_EQ(next[i].sheet == sheet_name("run-00000001", "web-2", 0), i >= 17) << i;
+  }
+  // One that is active takes a turn, but for one that is not awaited any more.
+  Row& active = sheets[sheet_name("run-00000001", "web-2", 0)].sheet.rows[0];
+  active.state = RowState::kStarted;
+  EXPECT_EQ(next_to_tell(sheets, 1, doubts).size(), 0u);
+  doubts.not_awaited.insert({sheet_name("run-00000001", "web-2", 0), active.consumer});
+  EXPECT_EQ(next_to_tell(sheets, 1, doubts).size(), 1u);
+}
+
+TEST(RunDocuments, name_the_hosts_from_which_others_took_them_over) {
+  RunDocument run;
+  EXPECT_TRUE(run.former_holders().empty());
+  run.takeovers = {takeover_of("web-1", "web-2"), takeover_of("web-2", "web-1"),
+                   takeover_of("web-1", "web-3")};
+  EXPECT_EQ(run.former_holders(), (std::set<std::string>{"web-1", "web-2"}));
 }
 
 TEST(Waves, stop_is_at_a_part_of_all_or_at_many_in_a_row) {

@@ -77,6 +77,22 @@ TEST_F(Feed, an_older_copy_is_not_looked_at) {
   EXPECT_TRUE(web->changed.empty());
 }
 
+TEST_F(Feed, an_older_pulse_that_a_strong_read_confirms_is_of_a_restored_board_and_a_gap) {
+  tell({"a"});
+  const auto backup = *fleet->shared.documents->find(pulse_name(0));
+  tell({"b"});
+  web->start(false);
+  fleet->pass(1s);
+  const auto there = *fleet->shared.documents->find(pulse_name(0));
+  fleet->shared.documents->write(pulse_name(0), backup.text, there.revision);
+  fleet->pass(2min);
+  EXPECT_EQ(web->gaps, 2);
+  EXPECT_EQ(web->log.count("the board is another one than before"), 1u);
+  tell({"c"});
+  fleet->pass(36s);
+  EXPECT_EQ(web->changed, std::vector<std::string>{"c"});
+}
+
 TEST_F(Feed, a_board_that_is_silent_is_told_of_once) {
   tell({"a"});
   web->start(false);

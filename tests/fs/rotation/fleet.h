@@ -61,6 +61,7 @@ class SimHost final : public HostConsumers,
  public:
   SimHost(Shared& shared, std::string host, FleetOptions options, Duration apart, uint64_t seed)
       : name(std::move(host)),
+        identity{name, false},
         clock(shared.clock, apart),
         loop(clock, poller),
         board(loop, shared, name, options.watches),
@@ -73,6 +74,10 @@ class SimHost final : public HostConsumers,
     auto options = options_.rotation;
     options.host = name;
     options.run = may_run;
+    options.agent.identity = identity;
+    options.agent.on_identity = [this](const std::string&, const HostIdentity& now) {
+      identity = now;
+    };
     RotationParts parts{*this, *this, *this, *this, this, this, also};
     auto made = Rotation::make(loop, board, log.log(), random, parts, options);
     ASSERT_TRUE(made);
@@ -209,6 +214,7 @@ class SimHost final : public HostConsumers,
   }
 
   const std::string name;
+  HostIdentity identity;  // as in its state_dir: one for each name, unless the test says otherwise
   HostClock clock;
   NotedPoller poller;
   Loop loop;
@@ -221,6 +227,7 @@ class SimHost final : public HostConsumers,
   std::unique_ptr<Rotation> rotation;
   RunLock::Work also = nullptr;  // what it does as the holder, from its start on
   bool frozen = false;
+  TimePoint due = TimePoint::min();  // for Fleet::until()
   // Of the regions: each of three wraps a new version and unwraps it.
   static constexpr size_t kCallsToRotate = 6;
   CallPace pace{loop};
@@ -262,10 +269,12 @@ class Fleet {
   SimHost& restart(SimHost& old) {
     auto consumers = old.consumers;
     const std::string name = old.name;
+    const HostIdentity identity = old.identity;
     old.kill();
     old.frozen = true;
     SimHost& fresh = add(name);
     fresh.consumers = std::move(consumers);
+    fresh.identity = identity;
     fresh.start();
     return fresh;
   }
@@ -275,25 +284,34 @@ class Fleet {
     return hosts;
   }
 
-  // Until it is so; false: not within that time.
+  // Until it is so; false: not within that time. A host's loop is turned when its next timer is due,
+  // and once something was posted to it; all of them at the beginning, since the test may have done
+  // anything to them before.
   bool until(const std::function<bool()>& so, Duration most = 1h) {
     const TimePoint end = shared.clock.now() + most;
+    for (auto& host : hosts_) host->due = TimePoint::min();
     for (;;) {
       if (so()) return true;
-      bool busy = false;
-      Duration least = end - shared.clock.now();
-      if (least <= Duration::zero()) return false;
+      const TimePoint now = shared.clock.now();
+      TimePoint next = end;
+      if (now >= end) return false;
       for (size_t i = 0; i < hosts_.size(); ++i) {
         SimHost& host = *hosts_[i];
         if (host.frozen) continue;
-        host.poller.slept.reset();
-        host.loop.turn(true);
-        if (!host.poller.slept) continue;
-        if (*host.poller.slept <= Duration::zero()) busy = true;
-        least = std::min(least, *host.poller.slept);
+        if (host.poller.woken || now >= host.due) {
+          host.poller.woken = false;
+          host.poller.slept.reset();
+          host.loop.turn(true);
+          const auto& slept = host.poller.slept;
+          host.due = slept ? now + std::max(Duration::zero(), *slept) : TimePoint::max();
+        }
+        next = std::min(next, host.due);
       }
       if (each_turn) each_turn();
-      if (!busy) shared.clock.advance(std::max<Duration>(1ns, least));
+      const bool woken = std::any_of(hosts_.begin(), hosts_.end(), [](const auto& host) {
+        return host->poller.woken && !host->frozen;
+      });
+      if (!woken && next > now) shared.clock.advance(next - now);
     }
   }
   void pass(Duration time) {
@@ -343,17 +361,16 @@ class Fleet {
   }
   // What the documents say at this moment, without letting time pass.
   std::optional<RunDocument> peek(const std::string& run) const {
-    const auto there = shared.documents->find(run_name(run));
-    if (!there) return std::nullopt;
-    return *parse_run(there->text);
+    const RunDocument* there = peek_at(run);
+    return there == nullptr ? std::nullopt : std::optional<RunDocument>(*there);
   }
   std::string running() const {
     const auto there = shared.documents->find(kNowName);
     return there ? parse_run_now(there->text)->run : std::string();
   }
   bool ended(const std::string& run) const {
-    const auto there = peek(run);
-    return there && there->state == RunDocument::State::kEnded && running() != run;
+    const RunDocument* there = peek_at(run);
+    return there != nullptr && there->state == RunDocument::State::kEnded && running() != run;
   }
   SimHost* holder() {
     for (auto& host : hosts_) {
@@ -375,8 +392,24 @@ class Fleet {
   static Task<void> keep(Task<T> task, std::optional<T>& answer) {
     answer = co_await std::move(task);
   }
+  // Parsed once for each revision: a test asks after each turn of the hosts.
+  const RunDocument* peek_at(const std::string& run) const {
+    const auto there = shared.documents->find(run_name(run));
+    if (!there) return nullptr;
+    Peeked& last = peeked_[run];
+    if (!last.document || last.revision != there->revision) {
+      last = {there->revision, *parse_run(there->text)};
+    }
+    return &*last.document;
+  }
+
+  struct Peeked {
+    std::string revision;
+    std::optional<RunDocument> document;
+  };
 
   const FleetOptions options_;
+  mutable std::map<std::string, Peeked> peeked_;  // by the run
   uint64_t seed_;
   std::vector<std::unique_ptr<SimHost>> hosts_;
   SimHost& cli_;

@@ -39,12 +39,13 @@ class HostClock final : public Clock {
   const Duration apart_;
 };
 
-// Tells how long the loop would have slept.
+// Tells how long the loop would have slept, and whether it was woken since.
 class NotedPoller final : public Poller {
  public:
   std::optional<Duration> slept;
+  bool woken = false;
   void wait(std::optional<Duration> timeout) override { slept = timeout; }
-  void wake() override {}
+  void wake() override { woken = true; }
 };
 
 struct Hook {

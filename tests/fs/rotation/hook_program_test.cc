@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 #include "fs/rotation/consumers_fixture.h"
@@ -117,6 +119,61 @@ TEST_F(Hooks, a_hang_is_killed_with_its_children_at_the_time_out) {
   EXPECT_LT(took, 2s);
   EXPECT_TRUE(has_ended(self));
   EXPECT_TRUE(has_ended(child));
+}
+
+TEST_F(Hooks, descendants_that_left_its_group_or_its_session_are_killed_with_it) {
+  const std::string child = folder_.file("child");
+  const std::string grandchild = folder_.file("grandchild");
+  const std::string orphan = folder_.file("orphan");
+  const std::string inner =
+      script("setsid sleep 1000 & echo $! > " + grandchild + "; trap '' TERM; wait");
+  const auto begin = Steady::now();
+  // timeout(1) is in a group of its own, and the process between it and the hook ends.
+  const auto end = run(script("setsid " + inner + " & echo $! > " + child +
+                              "; (timeout 1000 sleep 1000 & echo $! > " + orphan + "); wait"),
+                       1s);
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_TRUE(end->killed);
+  EXPECT_LT(Steady::now() - begin, 3s);
+  for (const std::string& file : {child, grandchild, orphan}) {
+    ASSERT_NE(contents(file), "") << file;
+    EXPECT_TRUE(has_ended(file)) << file;
+  }
+}
+
+TEST_F(Hooks, one_that_starts_others_all_the_time_leaves_none) {
+  const std::string all = folder_.file("all");
+  const auto end = run(script("while :; do setsid sh -c 'echo $$ >> " + all +
+                              "; exec sleep 1000' & sleep 0.02; done"),
+                       700ms);
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_TRUE(end->killed);
+  std::istringstream lines(contents(all));
+  int many = 0;
+  for (pid_t pid; lines >> pid; ++many) {
+    EXPECT_TRUE(comes_true([pid] { return !runs(pid); })) << many;
+  }
+  EXPECT_GT(many, 3);
+}
+
+TEST_F(Hooks, nobody_else_is_killed_with_a_hook) {
+  // Another hook's child, and one of this process.
+  const std::string others = folder_.file("others");
+  const auto well = run(script("setsid sleep 1000 & echo $! > " + others + "; exit 0"));
+  ASSERT_TRUE(well && well->well());
+  const pid_t own = ::fork();
+  if (own == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  const auto end = run(script("sleep 1000"), 200ms);
+  ASSERT_TRUE(end && end->killed);
+  const auto pid = static_cast<pid_t>(std::stol(contents(others)));
+  EXPECT_TRUE(runs(pid));
+  EXPECT_TRUE(runs(own));
+  ::kill(pid, SIGKILL);
+  ::kill(own, SIGKILL);
+  ::waitpid(own, nullptr, 0);
 }
 
 TEST_F(Hooks, whoever_is_dropped_is_killed_with_its_children) {

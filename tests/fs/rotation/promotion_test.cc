@@ -55,6 +55,15 @@ TEST_F(Asked, what_was_rotated_already_is_told_and_not_rotated_again) {
   EXPECT_EQ(fleet.shared.hooks[0].keys, (std::vector<KeyVersion>{{"a", 2}}));
 }
 
+TEST_F(Asked, the_holder_tells_for_how_long_it_collects_changes) {
+  const auto told = [&] { return parse_run_now(fleet.shared.documents->find(kNowName)->text); };
+  EXPECT_EQ(told()->settle_ms, 5000u);
+  fleet.rotate("a", "ta");
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(told()->number, 1u);
+  EXPECT_EQ(told()->settle_ms, 5000u);
+}
+
 TEST_F(Asked, a_promotion_that_was_made_does_not_undo_what_came_after_it) {
   rotated("a", "ta", 2);
   promoted("p1", 1);  // back, for a moment

@@ -152,6 +152,17 @@ TEST_F(RefreshTest, a_hook_that_ends_well_while_the_new_version_is_not_opened_is
   EXPECT_LT(loop_.now() - begin, 3s);
 }
 
+TEST_F(RefreshTest, of_several_keys_that_are_not_opened_each_is_named) {
+  start_with("exec:" + script("exit 0"), "timeout = 1s\n");
+  Child child(sleeper());
+  open(info_of(child.pid()), "orders", 1);
+  open(info_of(child.pid()), "tls", 8);
+  const auto outcome = refresh();
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_EQ(outcome.why, "1 process has not opened orders/2 within 1s: pid " +
+                             std::to_string(child.pid()) + "; the same of tls/9");
+}
+
 TEST_F(RefreshTest, a_consumer_that_dies_of_the_signal_is_a_failure) {
   start_with("signal:HUP", "timeout = 1s\n");
   Child child(sleeper());  // takes no HUP

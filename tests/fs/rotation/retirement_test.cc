@@ -58,6 +58,12 @@ class Retires : public ::testing::Test {
   };
 
   Retires() {
+    // Hours pass: the lock is renewed more seldom than otherwise.
+    LockOptions& lock = fleet_options.rotation.lock;
+    lock.beat_every = 30s;
+    lock.act_for = 2min;
+    lock.take_over_after = 3min;
+    lock.alert_every = 20s;
     fleet_options.rotation.runner.retires = [this](const std::string& id) {
       return after_of(id).has_value();
     };

@@ -28,10 +28,11 @@ void start_all(const std::vector<SimHost*>& hosts) {
 }
 
 TEST(Run, six_keys_of_130_consumers_are_one_run_with_130_hooks) {
+  constexpr size_t kMany = kSanitized ? 40 : 130;
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 4);
   const std::vector<std::string> keys = {"k0", "k1", "k2", "k3", "k4", "k5"};
-  spread(hosts, 130, keys);
+  spread(hosts, kMany, keys);
   start_all(hosts);
   fleet.pass(30s);
   for (const std::string& key : keys) {
@@ -44,8 +45,8 @@ TEST(Run, six_keys_of_130_consumers_are_one_run_with_130_hooks) {
   ASSERT_EQ(runs.size(), 1u);
   EXPECT_EQ(runs[0].end, RunDocument::End::kComplete);
   EXPECT_TRUE(runs[0].whole());
-  EXPECT_EQ(runs[0].counts.ok, 130u);
-  EXPECT_EQ(fleet.shared.hooks.size(), 130u);
+  EXPECT_EQ(runs[0].counts.ok, kMany);
+  EXPECT_EQ(fleet.shared.hooks.size(), kMany);
   for (const auto& [consumer, hooks] : fleet.hooks_by_consumer()) EXPECT_EQ(hooks, 1) << consumer;
   for (const Hook& hook : fleet.shared.hooks) EXPECT_EQ(hook.keys.size(), 6u);
   EXPECT_EQ(fleet.shared.most_running, 1);
@@ -79,9 +80,10 @@ TEST(Run, a_change_that_comes_during_a_run_waits_for_the_next) {
 }
 
 TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
+  constexpr size_t kMany = kSanitized ? 53 : 65;
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 3);
-  spread(hosts, 65, {"a"});
+  spread(hosts, kMany, {"a"});
   SimConsumer& bad = hosts[50 % 3]->consumers[50 / 3];
   ASSERT_EQ(bad.name, "c50");
   bad.fails = "exited with 1";
@@ -91,7 +93,7 @@ TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
   auto view = fleet.run(kFirst);
   EXPECT_EQ(view->run.end, RunDocument::End::kInPart);
-  EXPECT_EQ(view->run.counts.ok, 64u);
+  EXPECT_EQ(view->run.counts.ok, kMany - 1);
   EXPECT_EQ(view->run.counts.failed, 1u);
   std::string why;
   for (const auto& [name, seen] : view->sheets) {
@@ -102,7 +104,7 @@ TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
   EXPECT_EQ(why, "web-2/c50exited with 1");
 
   fleet.ask_for(Ticket::Kind::kRetry, kFirst, "again");
-  ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() == 66; }, 5min));
+  ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() == kMany + 1; }, 5min));
   EXPECT_EQ(fleet.shared.hooks.back().consumer, "c50");
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
   EXPECT_EQ(fleet.run(kFirst)->run.counts.failed, 1u);
@@ -113,7 +115,7 @@ TEST(Run, a_consumer_that_fails_is_skipped_named_and_done_again_alone) {
   EXPECT_TRUE(fleet.run(kFirst)->run.whole());
   fleet.ask_for(Ticket::Kind::kRetry, kFirst, "once-more");
   fleet.pass(5min);
-  EXPECT_EQ(fleet.shared.hooks.size(), 66u);
+  EXPECT_EQ(fleet.shared.hooks.size(), kMany + 1);
   EXPECT_EQ(fleet.run(kFirst)->run.end, RunDocument::End::kComplete);
 }
 
@@ -332,20 +334,21 @@ TEST(Run, a_key_that_cannot_be_rotated_at_all_is_refused_and_its_ticket_removed)
 }
 
 TEST(Run, at_most_a_hundred_keys_are_in_one) {
+  constexpr int kMany = kSanitized ? 105 : 150;
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 2);
   SimConsumer consumer;
   consumer.name = "c";
-  for (int i = 0; i < 150; ++i) consumer.keys.push_back("k" + std::to_string(i));
+  for (int i = 0; i < kMany; ++i) consumer.keys.push_back("k" + std::to_string(i));
   hosts[0]->consumers.push_back(consumer);
   start_all(hosts);
   fleet.pass(30s);
-  for (int i = 0; i < 150; ++i) {
+  for (int i = 0; i < kMany; ++i) {
     fleet.rotate("k" + std::to_string(i), "t" + std::to_string(i));
   }
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kSecond); }));
   EXPECT_EQ(fleet.peek(kFirst)->keys.size(), 100u);
-  EXPECT_EQ(fleet.peek(kSecond)->keys.size(), 50u);
+  EXPECT_EQ(fleet.peek(kSecond)->keys.size(), size_t{kMany - 100});
   for (const auto& [id, key] : fleet.shared.keys) EXPECT_EQ(key.rotations, 1) << id;
 }
 

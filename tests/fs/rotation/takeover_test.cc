@@ -38,11 +38,12 @@ void expect_each_told_once(const Fleet& fleet) {
 }
 
 TEST(Takeover, another_host_goes_on_within_40_s_when_the_runner_is_killed) {
+  constexpr int kMany = kSanitized ? 30 : 65;
   Fleet fleet;
-  const Parts parts = make(fleet, 4, 3, 65);
+  const Parts parts = make(fleet, 4, 3, kMany);
   fleet.pass(30s);
   fleet.rotate("a", "ta");
-  ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() == 30; }));
+  ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() == kMany / 2 - 2; }));
   SimHost* runner = fleet.holder();
   ASSERT_NE(runner, nullptr);
   runner->kill();
@@ -51,12 +52,125 @@ TEST(Takeover, another_host_goes_on_within_40_s_when_the_runner_is_killed) {
   const size_t before = fleet.shared.hooks.size();
   ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() > before; }, 40s));
   ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
-  EXPECT_EQ(fleet.shared.hooks.size(), 65u);
+  EXPECT_EQ(fleet.shared.hooks.size(), size_t{kMany});
   expect_each_told_once(fleet);
   EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
   fleet.pass(1s);
   EXPECT_EQ(fleet.shared.notices,
             (std::vector<std::string>{"taken over run-00000001", "ended run-00000001 complete"}));
+}
+
+// Hosts with consumers that all run rotations too; the runner is killed once so many were told, while
+// it runs one of its own hooks or while it does not.
+struct KilledRunner {
+  KilledRunner(Fleet& its, int hosts, size_t consumers, Duration takes) : fleet(its) {
+    for (int i = 0; i < hosts; ++i) all.push_back(&fleet.add("web-" + std::to_string(i)));
+    for (size_t i = 0; i < consumers; ++i) {
+      SimConsumer consumer;
+      consumer.name = "c" + std::to_string(i);
+      consumer.keys = {"a"};
+      consumer.takes = takes;
+      all[i % all.size()]->consumers.push_back(consumer);
+    }
+    for (SimHost* host : all) host->start();
+    fleet.pass(30s);
+    runner = fleet.holder();
+    fleet.rotate("a", "ta");
+  }
+  void kill(size_t told, bool in_its_hook) {
+    const auto& hooks = fleet.shared.hooks;
+    const auto runs_its_hook = [&] {
+      return std::any_of(hooks.begin(), hooks.end(), [this](const Hook& hook) {
+        return hook.host == runner->name && !hook.ended;
+      });
+    };
+    // Also while one is claimed and not begun, or has ended and is not reported.
+    const auto has_claimed = [&] {
+      const auto there = fleet.shared.documents->find(sheet_name(kFirst, runner->name, 0));
+      if (!there) return false;
+      const Sheet sheet = *parse_sheet(there->text);
+      return std::any_of(sheet.rows.begin(), sheet.rows.end(),
+                         [](const Row& row) { return row.state == RowState::kStarted; });
+    };
+    ASSERT_TRUE(fleet.until(
+        [&] { return hooks.size() >= told && (in_its_hook ? runs_its_hook() : !has_claimed()); }));
+    before = hooks.size();
+    at = fleet.shared.clock.now();
+    runner->kill();
+    runner->frozen = true;
+  }
+  // Of the hosts that are left: the longest time in which none of their consumers was told.
+  Duration longest_pause() const {
+    Duration longest{};
+    TimePoint last = at;
+    for (size_t i = before; i < fleet.shared.hooks.size(); ++i) {
+      longest = std::max<Duration>(longest, fleet.shared.hooks[i].begun - last);
+      last = fleet.shared.hooks[i].begun;
+    }
+    return longest;
+  }
+
+  Fleet& fleet;
+  std::vector<SimHost*> all;
+  SimHost* runner = nullptr;
+  size_t before = 0;  // hooks
+  TimePoint at{};
+};
+
+TEST(Takeover, consumers_of_the_killed_runners_own_host_hold_up_nobody) {
+  for (const unsigned parallel : {1u, 4u}) {
+    FleetOptions options;
+    options.rotation.runner.parallel = parallel;
+    Fleet fleet(options, parallel);
+    KilledRunner killed(fleet, 4, 40, 100ms);
+    ASSERT_NE(killed.runner, nullptr);
+    killed.kill(12, false);
+    const std::string dead = killed.runner->name;
+    ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+    EXPECT_LE(killed.longest_pause(), 40s) << parallel;
+    expect_each_told_once(fleet);
+    // All but those of that host, which were tried last, and in vain.
+    size_t of_the_dead = 0;
+    for (const Hook& hook : fleet.shared.hooks) of_the_dead += hook.host == dead ? 1 : 0;
+    EXPECT_EQ(fleet.shared.hooks.size(), 30 + of_the_dead) << parallel;
+    const auto run = fleet.peek(kFirst);
+    EXPECT_EQ(run->counts.not_tried, 10 - of_the_dead) << parallel;
+    EXPECT_EQ(run->counts.ok, 30 + of_the_dead) << parallel;
+    EXPECT_EQ(run->end, RunDocument::End::kInPart);
+  }
+}
+
+TEST(Takeover,
+     a_hook_that_the_killed_runner_ran_itself_holds_up_others_no_longer_than_its_time_out) {
+  Fleet fleet;
+  KilledRunner killed(fleet, 3, 12, 3s);
+  ASSERT_NE(killed.runner, nullptr);
+  killed.kill(3, true);
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_LE(killed.longest_pause(), 40s + SimConsumer().timeout);
+  expect_each_told_once(fleet);
+  EXPECT_EQ(fleet.peek(kFirst)->counts.unknown, 1u);
+  EXPECT_GE(fleet.peek(kFirst)->counts.ok, 8u);
+}
+
+TEST(Takeover, a_killed_runner_that_is_back_has_its_consumers_told_after_all) {
+  Fleet fleet;
+  KilledRunner killed(fleet, 3, 24, 1s);
+  ASSERT_NE(killed.runner, nullptr);
+  killed.kill(6, false);
+  const std::string name = killed.runner->name;
+  ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() > killed.before; }, 40s));
+  fleet.restart(*killed.runner);
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(fleet.shared.hooks.size(), 24u);
+  expect_each_told_once(fleet);
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_LE(killed.longest_pause(), 40s);
+  // Once one of its consumers was told it is alive, so the rest is told in turn; the first came last.
+  const auto& hooks = fleet.shared.hooks;
+  const auto first = std::find_if(hooks.begin() + static_cast<std::ptrdiff_t>(killed.before),
+                                  hooks.end(), [&](const Hook& hook) { return hook.host == name; });
+  for (auto hook = first; hook != hooks.end(); ++hook) EXPECT_EQ(hook->host, name);
 }
 
 // The runner is stopped at many different moments of a run, and continued after 60 s.

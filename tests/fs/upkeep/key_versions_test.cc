@@ -118,6 +118,31 @@ TEST_F(KeyVersionsTest, what_was_done_already_tells_where_it_is_not_wrapped) {
   EXPECT_EQ(again->missing[0].region, "c");
 }
 
+TEST_F(KeyVersionsTest, what_was_done_already_tells_what_was_current_before_it) {
+  EXPECT_EQ(run(host.versions.promote("orders", 1))->before, 0u) << "there was none";
+  ASSERT_TRUE(rotate("t1"));
+  wait(2s);
+  const auto again = rotate("t1");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->outcome, Outcome::kAlready);
+  EXPECT_EQ(again->before, 1u);
+  EXPECT_EQ(again->current, 2u);
+  ASSERT_TRUE(run(host.versions.promote("orders", 1)));
+  wait(2s);
+  ASSERT_TRUE(rotate("t2"));
+  EXPECT_EQ(rotate("t2")->before, 1u) << "2 is higher, but was current earlier";
+  // What a run asks for once it was promoted by hand.
+  wait(2s);
+  ASSERT_TRUE(run(host.versions.promote("orders", 2)));
+  const auto promoted = run(host.versions.promote("orders", 2, 0));
+  EXPECT_EQ(promoted->outcome, Outcome::kAlready);
+  EXPECT_EQ(promoted->before, 3u);
+  const auto superseded = run(host.versions.promote("orders", 1, 0));
+  EXPECT_EQ(superseded->outcome, Outcome::kSuperseded);
+  EXPECT_EQ(superseded->before, 3u);
+  EXPECT_EQ(superseded->current, 2u);
+}
+
 TEST_F(KeyVersionsTest, a_rotation_that_comes_late_never_lowers_current) {
   ASSERT_TRUE(rotate("t1", true));
   ASSERT_TRUE(rotate("t2"));
@@ -262,7 +287,8 @@ TEST_F(KeyVersionsTest, what_may_not_be_rotated_is_refused_and_unchanged) {
     EXPECT_EQ(told.error().code, Code::kInvalid);
     return told.error().message;
   };
-  EXPECT_EQ(refused("nobody"), "there is no key nobody");
+  EXPECT_EQ(refused("nobody"), "there is no key nobody (keyfs create nobody makes one)");
+  EXPECT_EQ(word_of(rotate(host, "t1", false, "nobody").error(), "nobody"), "absent");
   EXPECT_NE(refused("no/id").find("not a valid key id"), std::string::npos);
   ASSERT_TRUE(run(host.admin.set_state("orders", KeyState::kDisabled, now() + 10s)));
   const Record disabled = orders();
