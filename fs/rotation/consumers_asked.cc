@@ -138,9 +138,12 @@ Consumers::Users Consumers::users_of(std::span<const KeyVersion> keys) const {
   std::set<pid_t> pids;
   Users users;
   users.unknown = impl_->table.missed() + impl_->lost.load(std::memory_order_relaxed) != 0;
+  // Programs are remembered for weeks after their end: if there is none, what was known is lost.
+  bool any = false;
   for (const auto& [who, program] : impl_->table.programs()) {
     for (const KeyVersion& key : keys) {
       const bool uses = program.keys.contains(key.id);
+      any = any || uses;
       if (program.incomplete || (uses && program.unfollowed)) users.unknown = true;
       for (const ConsumerTable::Process& process : program.processes) {
         if (!process.keys.contains(key.id) || pids.contains(process.id.pid)) continue;
@@ -148,6 +151,7 @@ Consumers::Users Consumers::users_of(std::span<const KeyVersion> keys) const {
       }
     }
   }
+  users.unknown = users.unknown || !any;
   users.pids.assign(pids.begin(), pids.end());
   return users;
 }

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -110,6 +111,24 @@ def test_rotation_tells_who_uses_which_key_and_who_runs_rotations(launch):
     assert brief["board"] == "there" and brief["holder"] == told["host"] and brief["overdue"] == 0, brief
     assert seen.total(keyfs, "keyfs_rotation_is_holder") == 1 and seen.total(keyfs, "keyfs_rotation_known_consumers") >= 1
     assert seen.total(keyfs, "keyfs_rotation_runs_total") == 0 and seen.total(keyfs, "keyfs_rotation_overdue_keys") == 0
+
+
+def test_a_damaged_lock_of_rotation_is_told_and_over_once_it_was_removed(launch, db):
+    keyfs = launch()
+    keyfs.read("orders")
+    eventually(lambda: seen.status(keyfs)["rotation"]["is_holder"], what="the daemon holds the lock")
+    with sqlite3.connect(db, timeout=20) as store:
+        store.execute("UPDATE board SET document = 'no JSON' WHERE name = 'run/head'")
+    eventually(lambda: seen.status(keyfs)["rotation"]["board_damaged"] == ["run/head"], 60, what="the damage is seen")
+    done = subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True, text=True)
+    assert done.returncode == 3 and "DAMAGED ON THE BOARD: run/head: " in done.stdout and "keys are served" in done.stdout, done
+    assert json.loads(keyfs.read(".keyfs/rotation"))["board"]["damaged"][0]["name"] == "run/head"
+    assert seen.total(keyfs, "keyfs_rotation_board_damaged_documents") == 1 and seen.total(keyfs, "keyfs_rotation_board_errors_total") >= 1
+    keyfs.read("others")
+    with sqlite3.connect(db, timeout=20) as store:
+        store.execute("DELETE FROM board WHERE name = 'run/head'")
+    eventually(lambda: seen.status(keyfs)["rotation"]["board_damaged"] == [] and seen.status(keyfs)["rotation"]["is_holder"], 60, what="it has the lock again")
+    assert subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True).returncode == 0
 
 
 def test_version(launch):

@@ -19,6 +19,7 @@ class FakeRuns final : public RunDesk {
   explicit FakeRuns(Loop& loop) : loop_(loop) {}
 
   std::vector<RunReport> runs;
+  std::vector<std::string> damaged;
   std::function<void(RunReport&)> on_look;
   std::optional<Error> error;  // of everything
   RunChange change{RunChange::Outcome::kDone, "r7", 1};
@@ -28,6 +29,7 @@ class FakeRuns final : public RunDesk {
     if (error) co_return fail(*error);
     Page page;
     bool begun = after.empty();
+    if (begun) page.damaged = damaged;
     for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
       if (begun && page.runs.size() < limit) {
         page.runs.push_back(run->summary());

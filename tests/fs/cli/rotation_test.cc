@@ -245,6 +245,18 @@ TEST_F(RotationCommand, done_of_another_host_names_those_that_there_are) {
       << err_.str();
 }
 
+TEST_F(RotationCommand, list_names_damaged_runs_and_shows_the_others) {
+  runs_.runs = {sample_report(65)};
+  runs_.damaged = {"run-00000008"};
+  EXPECT_EQ(run(Verb::kList), ExitCode::kPartial);
+  EXPECT_TRUE(complained("damaged on the board, and not shown: run-00000008")) << err_.str();
+  EXPECT_NE(out_.str().find("r7"), std::string::npos);
+  json_ = true;
+  EXPECT_EQ(run(Verb::kList), ExitCode::kPartial);
+  EXPECT_EQ(document()["damaged"][0], "run-00000008");
+  EXPECT_EQ(document()["runs"].size(), 1u);
+}
+
 TEST_F(RotationCommand, done_of_what_is_under_way_or_was_heard_from_is_refused) {
   runs_.runs = {sample_report(65, {50})};
   runs_.change = {RunChange::Outcome::kUnderWay, "r7", 0};

@@ -454,6 +454,13 @@ TEST_F(RefreshTest, a_consumer_whose_section_was_removed_fails_while_that_is_not
   EXPECT_THAT(outcome.why, HasSubstr("programs may run still that use the keys"));
 }
 
+TEST_F(RefreshTest, a_consumer_whose_programs_are_forgotten_is_not_gone) {
+  start_with("watch");  // and keyfs had a list of its programs when it was enrolled
+  const auto outcome = refresh();
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_THAT(outcome.why, HasSubstr("programs may run still that use the keys"));
+}
+
 TEST_F(RefreshTest, a_consumer_whose_section_fits_it_no_more_fails_while_it_runs) {
   for (const std::string refresh_by : {"signal:HUP", "watch", "systemd:reload app.service"}) {
     systemctl("inactive");
