@@ -236,6 +236,7 @@ class SimHost final : public HostConsumers,
  private:
   Task<Result<void>> note(std::string text) {
     co_await loop.sleep_for(shared_.message_takes);
+    if (shared_.message_fails) co_return fail(*shared_.message_fails);
     shared_.notices.push_back(std::move(text));
     co_return Result<void>();
   }

@@ -88,6 +88,7 @@ struct Shared {
   int peeks = 0;
   int lists = 0;
   std::vector<std::string> notices;
+  std::optional<Error> message_fails;
   Duration message_takes = 10ms;   // of each notice  // "ended run-00000001 complete"
   std::vector<std::string> stale;  // hooks that were run where the old version was served
 };

@@ -1,4 +1,4 @@
-// The keys of a run, as hooks, sheets and reports are told of them.
+// What hooks, sheets, reports and messages are told of a run.
 #include "fs/rotation/fleet.h"
 #include "fs/rotation/run_report.h"
 
@@ -46,6 +46,22 @@ TEST(RunKeys, ten_rotations_of_a_key_are_told_once_with_the_newest_version) {
     EXPECT_TRUE(seen->run.has_token("t" + std::to_string(i)));
     EXPECT_FALSE(fleet.shared.documents->find(ticket_name("t" + std::to_string(i))));
   }
+}
+
+TEST(RunNotice, why_the_message_was_not_sent_is_in_the_report) {
+  Fleet fleet;
+  fleet.shared.message_fails = Error(Code::kUnavailable, "https://a.example/secret answered 503");
+  fleet.add("web").start();
+  fleet.pass(30s);
+  fleet.rotate("a", "t1");
+  ASSERT_TRUE(fleet.until([&] {
+    const auto run = fleet.peek(kRun);
+    return run && run->notice == RunDocument::Notice::kFailed;
+  }));
+  const auto seen = fleet.run(kRun);
+  const RunReport report = report_of(seen->run, seen->sheets);
+  EXPECT_EQ(report.notify_reason, "(URL) answered 503");
+  EXPECT_NE(to_text(report).find("notify: failed ((URL) answered 503)"), std::string::npos);
 }
 
 }  // namespace
