@@ -141,6 +141,19 @@ std::string_view to_string(RunDocument::End end) {
   return "";
 }
 
+std::string takeover_of(const std::string& from, const std::string& to) {
+  return from + kTakenOverBy + to;
+}
+
+std::set<std::string> RunDocument::former_holders() const {
+  std::set<std::string> hosts;
+  for (const std::string& takeover : takeovers) {
+    const size_t end = takeover.find(kTakenOverBy);
+    if (end != takeover.npos) hosts.insert(takeover.substr(0, end));
+  }
+  return hosts;
+}
+
 bool RunDocument::all_told() const {
   return unheard.empty() && unheard_more == 0 &&
          counts.ok + counts.gone + counts.done == counts.total;
@@ -158,19 +171,6 @@ bool RunDocument::has_token(std::string_view token) const {
   return std::any_of(keys.begin(), keys.end(),
                      [&](const RunKey& key) { return key.token == token; }) ||
          std::find(retries.begin(), retries.end(), token) != retries.end();
-}
-
-std::string takeover_of(const std::string& from, const std::string& to) {
-  return from + kTakenOverBy + to;
-}
-
-std::set<std::string> RunDocument::former_holders() const {
-  std::set<std::string> hosts;
-  for (const std::string& takeover : takeovers) {
-    const size_t end = takeover.find(kTakenOverBy);
-    if (end != takeover.npos) hosts.insert(takeover.substr(0, end));
-  }
-  return hosts;
 }
 
 std::vector<RunKey> keys_told(const std::vector<RunKey>& keys) {
