@@ -299,7 +299,8 @@ class Fleet {
       for (size_t i = 0; i < hosts_.size(); ++i) {
         SimHost& host = *hosts_[i];
         if (host.frozen) continue;
-        if (host.poller.woken || now >= host.due) {
+        // One that is no daemon is cheap, and may be resumed by another's loop.
+        if (host.rotation == nullptr || host.poller.woken || now >= host.due) {
           host.poller.woken = false;
           host.poller.slept.reset();
           host.loop.turn(true);
