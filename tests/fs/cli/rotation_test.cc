@@ -241,7 +241,7 @@ TEST_F(RotationCommand, done_of_another_host_names_those_that_there_are) {
   runs_.runs[0].consumers.resize(2);
   runs_.runs[0].not_heard_from = {"web-9"};
   done("", "web-7");
-  EXPECT_TRUE(complained("run r7 has no host web-7: its hosts are vm~0, vm~1, web-9\n"))
+  EXPECT_TRUE(complained("run r7 does not wait for host web-7: its hosts are vm~0, vm~1, web-9\n"))
       << err_.str();
 }
 
