@@ -170,8 +170,8 @@ class HostAgent final : public FeedFollower {
   std::map<RefreshOutcome::What, uint64_t> outcomes_;
   TimePoint read_run_{};
   std::map<std::string, std::string> revisions_;  // of sheets_, when they were parsed
-  TaskGroup<bool>* tasks_ = nullptr;  // run()'s
-  bool new_board_ = false;            // what is known of runs is of another one
+  TaskGroup<bool>* tasks_ = nullptr;              // run()'s
+  bool new_board_ = false;                        // what is known of runs is of another one
 
   Trouble no_part_;
   Trouble not_listed_;

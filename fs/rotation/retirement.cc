@@ -38,9 +38,10 @@ Retirement::Retirement(Loop& loop, Store& store, Board& board, Log& log, const T
       tenure_(tenure),
       retirer_(retirer),
       options_(std::move(options)),
-      not_looked_(loop, log,
-                  "old versions that are to be retired could not all be looked at, and will be again",
-                  "old versions that are to be retired are looked at again") {}
+      not_looked_(
+          loop, log,
+          "old versions that are to be retired could not all be looked at, and will be again",
+          "old versions that are to be retired are looked at again") {}
 
 Task<bool> Retirement::work() {
   if (!options_.shortest) co_return true;

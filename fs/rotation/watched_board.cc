@@ -51,9 +51,9 @@ void WatchedBoard::look_for_damage(const std::string& name,
   bool good = there.has_value();
   if (there && *there) {
     const std::string& text = (*there)->text;
-    good = of_run ? parse_run(text).has_value()
-                  : name == kHeadName ? parse_head(text).has_value()
-                                      : parse_run_now(text).has_value();
+    good = of_run              ? parse_run(text).has_value()
+           : name == kHeadName ? parse_head(text).has_value()
+                               : parse_run_now(text).has_value();
     if (!good) ++health_.errors;
   }
   if (good) {
