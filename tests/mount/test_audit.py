@@ -217,7 +217,7 @@ def test_a_full_disk_holds_up_nobody_and_is_told(launch, folder):
         status = eventually(lambda: (lambda a: a["lost"] and a)(seen.status(keyfs)["audit"]), what="the loss is counted")
         assert "No space left" in status["last_error"]
         assert seen.total(keyfs, "keyfs_audit_lost_total") >= status["lost"]
-        assert any("audit" in line and "No space left" in line for line in keyfs.log().splitlines())
+        eventually(lambda: any("audit" in line and "No space left" in line for line in keyfs.log().splitlines()), what="the log's line")
         os.unlink(disk / "ballast")
         known = 0
 
@@ -257,7 +257,7 @@ def test_required_hands_nothing_out_that_a_full_disk_cannot_keep(launch, folder)
         # Each that was given out has its line, which was there before the open came back.
         assert [line["id"] for line in whole_lines(keyfs) if line.get("verdict") == "allowed"] == ["orders"] * given
         lost = seen.status(keyfs)["audit"]["lost"]
-        assert "keys are not handed out (audit_required)" in keyfs.log()
+        eventually(lambda: "keys are not handed out (audit_required)" in keyfs.log(), what="the log's line")
         assert run("status", keyfs.mount).returncode == PARTIAL
         os.unlink(disk / "ballast")
         eventually(lambda: seen.error_name(keyfs.read, "orders") is None, what="the key again")
@@ -295,7 +295,7 @@ def test_the_lines_after_a_lazy_unmount_of_the_audits_disk_are_where_its_name_le
         try:
             keyfs.read("after")
             eventually(lambda: os.path.exists(keyfs.audit_file) and any(line["id"] == "after" for line in keyfs.audit()), what="the line where it can be found")
-            assert "its file system unmounted" in keyfs.log()
+            eventually(lambda: "its file system unmounted" in keyfs.log(), what="the log's line")
             keyfs.terminate()
         finally:
             subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)  # what small_disk unmounts

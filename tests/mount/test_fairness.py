@@ -104,4 +104,4 @@ def test_who_creates_too_many_keys_is_slowed_down_and_reads_on(launch):
     errors = [error for process in openers for error in process.communicate()[0].split()[1:]]
     assert errors.count(str(errno.EAGAIN)) >= 10
     assert set(errors) <= {str(errno.EAGAIN), str(errno.ETIMEDOUT)}  # the latter where a busy machine took too long to make one
-    assert any("creates_per_second" in line for line in keyfs.log().splitlines())
+    eventually(lambda: any("creates_per_second" in line for line in keyfs.log().splitlines()), what="the log's line")
