@@ -118,7 +118,8 @@ def test_a_damaged_lock_of_rotation_is_told_and_over_once_it_was_removed(launch,
     keyfs.read("orders")
     eventually(lambda: seen.status(keyfs)["rotation"]["is_holder"], what="the daemon holds the lock")
     with sqlite3.connect(db, timeout=20) as store:
-        store.execute("UPDATE board SET document = 'no JSON' WHERE name = 'run/head'")
+        # With a revision of its own: what only has another text is written over by the holder's next renewal.
+        store.execute("INSERT OR REPLACE INTO board VALUES ('run/head', 'no JSON', '0123456789abcdef')")
     eventually(lambda: seen.status(keyfs)["rotation"]["board_damaged"] == ["run/head"], 60, what="the damage is seen")
     done = subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True, text=True)
     assert done.returncode == 3 and "DAMAGED ON THE BOARD: run/head: " in done.stdout and "keys are served" in done.stdout, done
