@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -22,6 +23,8 @@ namespace {
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr size_t kTokenBytes = 16;
 constexpr const char* kHeld = " hold\n";
+// A line after the token's, which stays as it is: a write cut short does not cost the token.
+constexpr std::string_view kHandedOver = "handed over\n";
 
 Result<void> make_directory(const std::string& state_dir, const std::string& directory) {
   if (auto ok = make_state_dir(state_dir); !ok) return ok;
@@ -54,8 +57,8 @@ Result<RotationToken> RotationToken::take(const std::string& state_dir, const st
     if (!file) return fail(std::move(file.error()));
     if (::flock(file->get(), LOCK_EX | LOCK_NB) == 0) {
       if (!still_there(path, *file)) continue;
-      RotationToken token(path, std::move(*file));
-      if (auto ok = token.read_or_make(hold, random); !ok) return fail(std::move(ok.error()));
+      RotationToken token(path, std::move(*file), hold ? kHeld : "\n");
+      if (auto ok = token.read_or_make(random); !ok) return fail(std::move(ok.error()));
       if (!sync_directory(directory)) return fail(os_error(directory, "could not be written"));
       return token;
     }
@@ -68,23 +71,47 @@ Result<RotationToken> RotationToken::take(const std::string& state_dir, const st
   }
 }
 
-Result<void> RotationToken::read_or_make(bool hold, Random& random) {
+Result<void> RotationToken::read_or_make(Random& random) {
   std::array<char, 256> old{};
   const ssize_t got = ::pread(file_.get(), old.data(), old.size(), 0);
   if (got < 0) return fail(os_error(path_, "could not be read"));
   text_.assign(old.data(), static_cast<size_t>(got));
   // A line that is whole, of such a rotation; the rotation of one cut short has not begun.
-  const std::string end = hold ? kHeld : "\n";
-  if (text_.size() == 2 * kTokenBytes + end.size() && text_.ends_with(end)) {
+  const size_t length = 2 * kTokenBytes + end_.size();
+  if (text_.size() >= length && text_.compare(2 * kTokenBytes, end_.size(), end_) == 0) {
+    handed_over_ = std::string_view(text_).substr(length) == kHandedOver;
     text_.resize(2 * kTokenBytes);
     if (is_rotation_token(text_)) return {};
   }
+  return renew(random);
+}
+
+Result<void> RotationToken::renew(Random& random) {
+  handed_over_ = false;
   std::array<uint8_t, kTokenBytes> bytes{};
   if (auto ok = random.fill(bytes); !ok) return ok;
   text_ = hex_encode(bytes);
   const bool written = ::ftruncate(file_.get(), 0) == 0 && ::lseek(file_.get(), 0, SEEK_SET) == 0 &&
-                       write_all(file_.get(), text_ + end) && ::fsync(file_.get()) == 0;
+                       write_all(file_.get(), text_ + end_) && ::fsync(file_.get()) == 0;
   if (!written) return fail(os_error(path_, "could not be written"));
+  return {};
+}
+
+Result<void> RotationToken::hand_over() {
+  const auto length = static_cast<off_t>(text_.size() + end_.size());
+  const bool written =
+      ::ftruncate(file_.get(), length) == 0 && ::lseek(file_.get(), length, SEEK_SET) == length &&
+      write_all(file_.get(), std::string(kHandedOver)) && ::fsync(file_.get()) == 0;
+  if (!written) return fail(os_error(path_, "could not be written"));
+  handed_over_ = true;
+  return {};
+}
+
+Result<void> RotationToken::take_back() {
+  const auto length = static_cast<off_t>(text_.size() + end_.size());
+  const bool written = ::ftruncate(file_.get(), length) == 0 && ::fsync(file_.get()) == 0;
+  if (!written) return fail(os_error(path_, "could not be written"));
+  handed_over_ = false;
   return {};
 }
 

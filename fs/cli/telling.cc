@@ -54,16 +54,30 @@ Result<void> Telling::put(const Ticket& ticket, bool done) {
                                         desk.loop.now() + desk.patience));
 }
 
-Telling::Asked Telling::ask(CommandContext& context, Ticket ticket, bool done) {
+void Telling::reach(CommandContext& context) {
   context_ = &context;
-  if (rotation_ == nullptr && !context.board_trouble) {
-    board_ = context.backends->store().board();
-    if (board_ == nullptr) {
-      context.board_trouble.emplace(Code::kDenied, "this store has no board");
-    } else {
-      rotation_ = std::make_unique<BoardRotation>(context, *board_, output_);
-    }
+  if (rotation_ != nullptr || context.board_trouble) return;
+  board_ = context.backends->store().board();
+  if (board_ == nullptr) {
+    context.board_trouble.emplace(Code::kDenied, "this store has no board");
+  } else {
+    rotation_ = std::make_unique<BoardRotation>(context, *board_, output_);
   }
+}
+
+std::optional<TicketFate> Telling::fate(CommandContext& context, const std::string& token) {
+  reach(context);
+  if (context.board_trouble) return std::nullopt;
+  const RotationDesk& desk = rotation_->desk();
+  const auto fates = desk.loop.run_task(desk.runs.fates({token}, desk.loop.now() + desk.patience));
+  if (fates) return fates->front();
+  const Code code = fates.error().code;
+  if (code == Code::kDenied || may_pass(code)) context.board_trouble = fates.error();
+  return std::nullopt;
+}
+
+Telling::Asked Telling::ask(CommandContext& context, Ticket ticket, bool done) {
+  reach(context);
   if (rotation_ != nullptr) {
     ticket.by = short_text(rotation_->desk().by, kMaxHostName);
     ticket.asked = to_rfc3339(context.clock.wall());

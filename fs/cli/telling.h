@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "fs/cli/key_answers.h"
 #include "fs/cli/output.h"
 #include "fs/rotation/documents.h"
+#include "fs/rotation/run_desk.h"
 
 namespace keyfs {
 
@@ -46,6 +48,8 @@ class Telling {
   void count(KeyAnswers& keys, const std::string& id, const std::string& token, Own own,
              Asked asked);
   bool waits() const { return waits_; }
+  // What has become of a ticket that an earlier command has put; nullopt: the board does not tell.
+  std::optional<TicketFate> fate(CommandContext& context, const std::string& token);
 
   // After all keys.
   void finish(KeyAnswers& keys);
@@ -55,6 +59,8 @@ class Telling {
     std::string id;
     std::string token;
   };
+  // Finds the board, if there is one and it was not silent before.
+  void reach(CommandContext& context);
   Result<void> put(const Ticket& ticket, bool done);
   void say_how();
   void wait(KeyAnswers& keys);

@@ -12,6 +12,7 @@
 #include "fs/cli/caller.h"
 #include "fs/cli/command_context.h"
 #include "fs/cli/commands.h"
+#include "fs/cli/handed_over.h"
 #include "fs/cli/key_answers.h"
 #include "fs/cli/overdue.h"
 #include "fs/cli/rotation_token.h"
@@ -195,7 +196,9 @@ class Rotations {
       own = answer(keys, id, error, more);
     }
     telling_.count(keys, id, ticket_token, own, asked);
-    if (!over || !kept) return;
+    if (!kept) return;
+    if (why && asked == Asked::kPut) return handed_over_.push_back(std::move(*kept));
+    if (!over) return;
     if (output_.json()) {
       over_.push_back(std::move(*kept));  // it is told with the others
     } else if (output_.out().flush()) {
@@ -205,8 +208,11 @@ class Rotations {
 
   void tell(KeyAnswers& keys) { telling_.finish(keys); }
 
-  void forget() {
+  // Once everything was told. A command that is killed before, while others do what it has left to
+  // them, finds it done when it is run again, and makes no second version.
+  void finish() {
     for (RotationToken& token : over_) forget(token);
+    for (RotationToken& token : handed_over_) noted(token.hand_over());
   }
 
  private:
@@ -215,7 +221,7 @@ class Rotations {
   static constexpr const char* kGoOn = " (the same command again goes on with this rotation)";
   static constexpr const char* kLater =
       " (it is overdue: a host that runs rotations goes on with it as soon as that can be done; so "
-      "does the same command again)";
+      "does the same command again, until then)";
 
   // One NAME may be given to rotations of many keys, and each has a ticket of its own.
   static Result<std::string> token_of_both(const std::string& token, const std::string& id) {
@@ -224,20 +230,29 @@ class Rotations {
     return hex_encode(*digest);
   }
 
-  void forget(RotationToken& token) {
-    if (auto ok = token.forget(); !ok) {
-      output_.error(
-          "the next keyfs rotate of this key will find this rotation, and make nothing: " +
-          ok.error().message);
-    }
+  void forget(RotationToken& token) { noted(token.forget()); }
+
+  void noted(const Result<void>& done) {
+    if (done) return;
+    output_.error("the next keyfs rotate of this key will find this rotation, and make nothing: " +
+                  done.error().message);
   }
 
   Result<RotationToken> take(CommandContext& context, const std::string& id) {
     const std::string& state_dir = context.configuration.settings.state_dir;
     const Duration patience = context.configuration.settings.open_deadline;
-    const Overdue overdue(output_, "noting the rotation in state_dir (" + state_dir + ")",
-                          2 * patience);
-    auto taken = RotationToken::take(state_dir, id, arguments_.hold, random_, patience);
+    const auto in_time = [&] {
+      return Overdue(output_, "noting the rotation in state_dir (" + state_dir + ")", 2 * patience);
+    };
+    auto taken = [&] {
+      const Overdue overdue = in_time();
+      return RotationToken::take(state_dir, id, arguments_.hold, random_, patience);
+    }();
+    if (taken && taken->handed_over()) {
+      const auto fate = telling_.fate(context, taken->text());
+      const Overdue overdue = in_time();
+      if (auto ok = take_up(*taken, fate, random_); !ok) taken = fail(std::move(ok.error()));
+    }
     if (taken) return taken;
     return fail(taken.error().within("could not rotate key " + id +
                                      ": this host could not note which rotation it has begun, to "
@@ -250,6 +265,7 @@ class Rotations {
   OsRandom random_;
   std::set<std::string> seen_;
   std::vector<RotationToken> over_;
+  std::vector<RotationToken> handed_over_;
 };
 
 }  // namespace
@@ -266,7 +282,7 @@ ExitCode run_rotate(const RotateArguments& arguments, const CommonArguments& com
       [&](KeyAnswers& keys, CommandContext& context, const std::string& id) {
         rotations.rotate(keys, context, id);
       },
-      [&] { rotations.forget(); },
+      [&] { rotations.finish(); },
       [&](KeyAnswers& keys, CommandContext&) { rotations.tell(keys); });
 }
 

@@ -55,6 +55,63 @@ TEST_F(RotationTokenTest, of_a_rotation_that_holds_is_another_than_of_one_that_d
   EXPECT_EQ(take(0s, "orders", false)->text(), other);
 }
 
+TEST_F(RotationTokenTest, says_that_its_rotation_was_handed_over_until_somebody_goes_on_with_it) {
+  std::string token;
+  {
+    auto first = take();
+    ASSERT_TRUE(first) << first.error().message;
+    EXPECT_FALSE(first->handed_over());
+    ASSERT_TRUE(first->hand_over());
+    token = first->text();
+  }
+  EXPECT_TRUE(take()->handed_over()) << "looking at it changes nothing";
+  {
+    auto second = take();
+    EXPECT_EQ(second->text(), token);
+    ASSERT_TRUE(second->handed_over());
+    ASSERT_TRUE(second->take_back());  // and then it is killed
+  }
+  auto third = take();
+  EXPECT_EQ(third->text(), token);
+  EXPECT_FALSE(third->handed_over());
+  ASSERT_TRUE(third->hand_over());
+  ASSERT_TRUE(third->hand_over());
+  ASSERT_TRUE(third->forget());
+  EXPECT_FALSE(take()->handed_over());
+}
+
+TEST_F(RotationTokenTest, that_is_made_anew_is_another_and_not_handed_over) {
+  std::string first;
+  std::string second;
+  {
+    auto token = take();
+    first = token->text();
+    ASSERT_TRUE(token->hand_over());
+    ASSERT_TRUE(token->renew(random));
+    EXPECT_FALSE(token->handed_over());
+    second = token->text();
+  }
+  EXPECT_NE(second, first);
+  const auto again = take();
+  EXPECT_EQ(again->text(), second);
+  EXPECT_FALSE(again->handed_over());
+}
+
+TEST_F(RotationTokenTest, is_kept_and_not_handed_over_where_that_note_was_cut_short) {
+  const std::string token = take()->text();
+  for (const std::string& rest :
+       {std::string(), std::string("handed"), std::string("handed over"), std::string(12, '\0')}) {
+    std::ofstream(file, std::ios::trunc) << token << "\n" << rest;
+    auto again = take();
+    EXPECT_EQ(again->text(), token);
+    EXPECT_FALSE(again->handed_over());
+    ASSERT_TRUE(again->hand_over());
+    again = fail(Code::kInternal, "dropped");
+    EXPECT_TRUE(take()->handed_over());
+  }
+  EXPECT_NE(take(0s, "orders", true)->text(), token) << "one that holds is another all the same";
+}
+
 TEST_F(RotationTokenTest, that_cannot_be_removed_is_told) {
   auto token = take();
   ASSERT_TRUE(token);
