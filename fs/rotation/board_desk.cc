@@ -7,6 +7,7 @@
 #include "base/encoding.h"
 #include "base/retry.h"
 #include "fs/rotation/run_report.h"
+#include "fs/rotation/tickets.h"
 
 namespace keyfs {
 namespace {
@@ -52,6 +53,12 @@ TicketFate fate_of(const std::string& token, const Ticket* ticket, const RunDocu
     fate.state = ticket != nullptr ? State::kWaiting : State::kGone;
   }
   return fate;
+}
+
+const Ticket* find_ticket(const TicketsSeen& seen, const std::string& token) {
+  const auto found = std::find_if(seen.tickets.begin(), seen.tickets.end(),
+                                  [&](const auto& one) { return one.ticket.token == token; });
+  return found == seen.tickets.end() ? nullptr : &found->ticket;
 }
 
 bool is_over(ConsumerState state) {
@@ -185,6 +192,19 @@ Task<Result<std::vector<TicketFate>>> BoardDesk::fates(std::vector<std::string> 
   // The tickets first: a run that takes one names it before it is removed.
   auto seen = co_await list_tickets(board_, deadline);
   if (!seen) co_return fail(seen.error());
+  // Where there are too many to list them all, one that was not seen is not gone.
+  const bool maybe_more = seen->tickets.size() >= kMaxTicketsSeen;
+  for (size_t place = 0; maybe_more && place < tokens.size(); ++place) {
+    const std::string& token = tokens[place];
+    if (find_ticket(*seen, token) != nullptr) continue;
+    auto there = co_await board_.get(ticket_name(token), deadline);
+    if (!there) co_return fail(there.error());
+    if (!*there) continue;
+    auto ticket = parse_ticket((*there)->text);
+    if (ticket && ticket->token == token) {
+      seen->tickets.push_back({std::move(*ticket), std::move(**there)});
+    }
+  }
   if (auto ok = co_await find_runs(deadline); !ok) co_return fail(ok.error());
   std::map<std::string, std::optional<RunDocument>> runs;
   std::vector<TicketFate> fates;
@@ -199,10 +219,7 @@ Task<Result<std::vector<TicketFate>>> BoardDesk::fates(std::vector<std::string> 
       }
       if (runs[name]) taken_by = &*runs[name];
     }
-    const auto ticket = std::find_if(seen->tickets.begin(), seen->tickets.end(),
-                                     [&](const auto& one) { return one.ticket.token == token; });
-    fates.push_back(
-        fate_of(token, ticket == seen->tickets.end() ? nullptr : &ticket->ticket, taken_by));
+    fates.push_back(fate_of(token, find_ticket(*seen, token), taken_by));
   }
   co_return fates;
 }

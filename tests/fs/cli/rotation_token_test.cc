@@ -106,7 +106,7 @@ TEST_F(RotationTokenTest, is_kept_and_not_handed_over_where_that_note_was_cut_sh
     EXPECT_EQ(again->text(), token);
     EXPECT_FALSE(again->handed_over());
     ASSERT_TRUE(again->hand_over());
-    again = fail(Code::kInternal, "dropped");
+    again = fail(Code::kUnavailable, "dropped");
     EXPECT_TRUE(take()->handed_over());
   }
   EXPECT_NE(take(0s, "orders", true)->text(), token) << "one that holds is another all the same";

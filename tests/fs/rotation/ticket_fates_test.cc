@@ -8,6 +8,7 @@
 
 #include "fs/rotation/board_desk.h"
 #include "fs/rotation/documents.h"
+#include "fs/rotation/tickets.h"
 #include "support/fake_time.h"
 #include "support/memory_board.h"
 
@@ -128,6 +129,15 @@ TEST_F(TicketFates, those_that_wait_for_the_next_run_are_counted) {
   retry.run = run_of(1);
   write(ticket_name("d"), to_text(retry));
   EXPECT_EQ(*time_.loop.run_task(desk_.waiting(soon())), 2u);
+}
+
+TEST_F(TicketFates, it_is_not_gone_where_there_are_more_than_are_listed) {
+  for (size_t number = 0; number < kMaxTicketsSeen + 2 * kMaxBoardPage; ++number) {
+    put_ticket("t" + std::to_string(number));
+  }
+  put_ticket("z", "2026-11-26T12:00:00Z");
+  EXPECT_EQ(fate("z").state, State::kOverdue);
+  EXPECT_EQ(fate("zz").state, State::kGone);
 }
 
 TEST_F(TicketFates, the_holder_is_the_one_that_renews_the_lock) {
