@@ -470,7 +470,7 @@ TEST_F(AuditFile, a_symbolic_link_is_not_followed) {
 }
 
 TEST_F(AuditFile, a_full_disk_is_an_error_and_not_a_crash) {
-  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP();
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
   EXPECT_FALSE(open_audit_file("/dev/full", false));  // no regular file
   EXPECT_FALSE(open_audit_file(dir + "/no/such/dir", false));
 }
