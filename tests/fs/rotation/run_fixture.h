@@ -8,9 +8,6 @@
 
 namespace keyfs::testing {
 
-inline constexpr const char* kFirst = "run-00000001";
-inline constexpr const char* kSecond = "run-00000002";
-
 // `many` consumers c0, c1..., spread over the hosts, each of all these keys.
 inline void spread(const std::vector<SimHost*>& hosts, size_t many,
                    const std::vector<std::string>& keys) {
