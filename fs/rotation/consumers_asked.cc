@@ -87,6 +87,11 @@ std::set<std::string> Consumers::keys_in_use() {
   return ids;
 }
 
+std::string Consumers::section_of(const std::string& consumer) const {
+  const ConsumerRule* rule = impl_->rules->find(consumer);
+  return rule != nullptr ? rule->print : std::string();
+}
+
 std::set<std::string> Consumers::keys_known() {
   impl_->take_all();
   std::set<std::string> ids;
