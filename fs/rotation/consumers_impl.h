@@ -54,7 +54,7 @@ struct Consumers::Impl {
   // consumers_kept.cc
   void load();
   bool load_list();
-  bool load_news();
+  bool load_news(bool list_good);
   void note_news(const Who& who, const std::optional<ProcessId>& process, bool knowable,
                  std::string_view key, uint32_t version, WallTime now);
   Task<bool> write_news();

@@ -18,7 +18,7 @@ constexpr size_t kMaxWaitingNews = size_t{1} << 20;  // bytes, while the disk is
 void Consumers::Impl::load() {
   if (file.empty()) return;
   const bool list_good = load_list();
-  const bool news_good = load_news();
+  const bool news_good = load_news(list_good);
   list_lost = !list_good || !news_good;
   // If this life ends before it has written one, the next is not to take its lines for all.
   if (list_lost) has_list = true;
@@ -50,7 +50,7 @@ bool Consumers::Impl::load_list() {
   return true;
 }
 
-bool Consumers::Impl::load_news() {
+bool Consumers::Impl::load_news(bool list_good) {
   bool good = true;
   const auto tell = [&](const std::string& reason) {
     good = false;
@@ -73,7 +73,9 @@ bool Consumers::Impl::load_news() {
       log.debug("a line about a new consumer was cut short by the end of keyfs, and is left out",
                 {{"file", path}, {"bytes", uint64_t{text.cut}}});
     }
-    if (text.list && !has_list) tell(file + ": is missing, while " + path + " is newer than it");
+    if (list_good && text.list && !has_list) {
+      tell(file + ": is missing, while " + path + " is there");
+    }
     for (const ConsumerTable::Program& program : text.programs) {
       std::optional<ProcessId> process;
       for (const ConsumerTable::Process& one : program.processes) {

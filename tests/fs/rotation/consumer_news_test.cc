@@ -39,41 +39,41 @@ class ConsumerNewsTest : public ConsumersTest {
     };
     loop_.run_task(sleep(loop_));
   }
-  // Until the file has it; never so long that the list would be written.
-  void note(std::string_view id) {
+  // From now on the list can't be written: what is noted stays.
+  void block_list() {
+    std::error_code none;
+    std::filesystem::create_directory(folder_.file("killed"));
+    std::filesystem::rename(file(), folder_.file("killed/consumers.json"), none);
+    std::filesystem::create_directory(file());
+  }
+  std::string noted() const { return contents(older_news()) + contents(news()); }
+  void expect_noted(const std::string& text) {
     EXPECT_TRUE(comes_true([&] {
       pause();
-      return contents(news()).find(id) != std::string::npos;
-    }));
+      return noted().find(text) != std::string::npos;
+    })) << text;
   }
-  // The files as a daemon leaves them that is killed after these openings, and before the list has
-  // them. The daemon goes on with another folder's files.
-  void kill_before_the_list_has(std::string_view id) {
-    note(id);
-    std::filesystem::create_directory(folder_.file("killed"));
-    for (const char* name : {"consumers.json", "consumers.new", "consumers.new.1"}) {
+  // After a kill, with the list as it was when it was blocked. The loop's tasks have ended.
+  void start_after_the_kill() {
+    loop_.shutdown();
+    consumers_.reset();
+    for (const char* name : {"consumers.new", "consumers.new.1"}) {
       std::error_code none;
       std::filesystem::copy(folder_.file(name), folder_.file(std::string("killed/") + name), none);
     }
-  }
-  std::string killed(const std::string& name) const { return folder_.file("killed/" + name); }
-  void start_after_the_kill() {
-    consumers_.reset();
-    consumers_ = Consumers::open(loop_, log_.log(), rules_, killed("consumers.json"));
+    consumers_ = Consumers::open(loop_, log_.log(), rules_, folder_.file("killed/consumers.json"));
   }
   void start_and_keep() {
     start(kApp);
     loop_.spawn(consumers_->keep());
     pause();
   }
-
-  // The loop's tasks refer to the consumers.
-  void TearDown() override { loop_.shutdown(); }
 };
 
 Who root(std::string executable) { return Who{"", "/", std::move(executable), 0}; }
 
-ConsumerTable::Program program_of(std::string executable, const std::string& id, uint32_t version) {
+ConsumerTable::Program known_program(std::string executable, const std::string& id,
+                                     uint32_t version) {
   ConsumerTable::Program program;
   program.who = root(std::move(executable));
   program.keys[id].version = version;
@@ -86,16 +86,10 @@ TEST_F(ConsumerNewsTest, a_program_that_opens_a_key_is_noted_before_the_list_has
   Child child(sleeper());
   open(info_of(child.pid()), "before", 1);
   ASSERT_TRUE(save());
+  block_list();
   loop_.spawn(consumers_->keep());
-  pause();
   open(info_of(child.pid()), "orders", 3);
-  kill_before_the_list_has("orders");
-  ASSERT_EQ(contents(killed("consumers.json")).find("orders"), std::string::npos);
-  struct stat about {};
-  ASSERT_EQ(::stat(news().c_str(), &about), 0);
-  EXPECT_EQ(about.st_mode & 07777, 0600u);
-
-  loop_.shutdown();
+  expect_noted("orders");
   start_after_the_kill();
   EXPECT_THAT(consumers_->keys_known(), ElementsAre("before", "orders"));
   EXPECT_THAT(consumers_->keys_in_use(), ElementsAre("before", "orders"));
@@ -105,35 +99,52 @@ TEST_F(ConsumerNewsTest, a_program_that_opens_a_key_is_noted_before_the_list_has
   EXPECT_EQ(running[0].process.pid, child.pid());
 }
 
+TEST_F(ConsumerNewsTest, what_is_noted_is_ours_alone) {
+  start_and_keep();
+  block_list();
+  open(info_of(0), "orders", 1);
+  expect_noted("orders");
+  size_t files = 0;
+  for (const std::string& path : {news(), older_news()}) {
+    struct stat about {};
+    if (::stat(path.c_str(), &about) != 0) continue;
+    ++files;
+    EXPECT_EQ(about.st_mode & 07777, 0600u);
+    EXPECT_EQ(about.st_uid, ::geteuid());
+  }
+  EXPECT_GE(files, 1u);
+}
+
 TEST_F(ConsumerNewsTest, what_is_known_is_not_noted_again) {
   start_and_keep();
+  block_list();
   Child child(sleeper());
   open(info_of(child.pid()), "orders", 1);
-  note("orders");
-  const auto size = contents(news()).size();
+  expect_noted("orders");
+  const auto size = noted().size();
   consumers_->look_closely();
   open(info_of(child.pid()), "orders", 1);
   consumers_->list();
   for (int i = 0; i < 5; ++i) pause();
-  EXPECT_LE(contents(news()).size(), size);
+  EXPECT_EQ(noted().size(), size);
 }
 
 TEST_F(ConsumerNewsTest, another_process_and_another_version_are_noted) {
   start_and_keep();
+  block_list();
   Child first(sleeper());
   Child second(sleeper());
   open(info_of(first.pid()), "orders", 1);
-  note("[" + std::to_string(first.pid()) + ",");
+  expect_noted("[" + std::to_string(first.pid()) + ",");
   open(info_of(second.pid()), "orders", 1);
-  note("[" + std::to_string(second.pid()) + ",");
+  expect_noted("[" + std::to_string(second.pid()) + ",");
   open(info_of(second.pid()), "orders", 2);
-  note("\"orders\":2");
+  expect_noted("\"orders\":2");
 }
 
 TEST_F(ConsumerNewsTest, the_list_takes_the_place_of_what_was_noted) {
   start_and_keep();
   open(info_of(0), "orders", 1);
-  note("orders");
   EXPECT_TRUE(comes_true([&] {
     pause();
     return contents(file()).find("orders") != std::string::npos &&
@@ -144,9 +155,9 @@ TEST_F(ConsumerNewsTest, the_list_takes_the_place_of_what_was_noted) {
 
 TEST_F(ConsumerNewsTest, what_is_noted_while_the_list_is_written_stays) {
   ConsumerNews files(file());
-  ASSERT_TRUE(files.append(news_header("e", true), news_line(program_of("/a", "orders", 1))));
+  ASSERT_TRUE(files.append(news_header("e", true), news_line(known_program("/a", "orders", 1))));
   ASSERT_EQ(*files.turn(), true);
-  ASSERT_TRUE(files.append(news_header("e", true), news_line(program_of("/b", "bills", 1))));
+  ASSERT_TRUE(files.append(news_header("e", true), news_line(known_program("/b", "bills", 1))));
   // The list could not be written: nothing older is lost by the next try, nor by what follows.
   EXPECT_EQ(*files.turn(), false);
   EXPECT_NE(contents(older_news()).find("orders"), std::string::npos);
@@ -160,8 +171,8 @@ TEST_F(ConsumerNewsTest, what_is_noted_while_the_list_is_written_stays) {
 
 TEST_F(ConsumerNewsTest, is_read_oldest_first_and_then_kept_in_the_list) {
   const std::string header = news_header("another boot", false);
-  write_text(older_news(), header + news_line(program_of("/a", "orders", 1)));
-  write_text(news(), header + news_line(program_of("/a", "orders", 2)));
+  write_text(older_news(), header + news_line(known_program("/a", "orders", 1)));
+  write_text(news(), header + news_line(known_program("/a", "orders", 2)));
   start(kApp);
   const auto all = consumers_->list();
   ASSERT_EQ(all.size(), 1u);
@@ -176,7 +187,7 @@ TEST_F(ConsumerNewsTest, is_read_oldest_first_and_then_kept_in_the_list) {
 
 TEST_F(ConsumerNewsTest, processes_of_another_boot_are_not_believed) {
   Child child(sleeper());
-  ConsumerTable::Program program = program_of("/bin/sleep", "orders", 1);
+  ConsumerTable::Program program = known_program("/bin/sleep", "orders", 1);
   program.processes.push_back({*process_as_of(child.pid(), clock_.now()), program.keys});
   EXPECT_EQ(
       parse_news(news_header("e", true) + news_line(program), "e")->programs[0].processes.size(),
@@ -187,7 +198,7 @@ TEST_F(ConsumerNewsTest, processes_of_another_boot_are_not_believed) {
 }
 
 TEST_F(ConsumerNewsTest, a_last_line_that_is_cut_short_is_left_out_and_cut_off) {
-  const std::string whole = news_header("e", false) + news_line(program_of("/a", "orders", 1));
+  const std::string whole = news_header("e", false) + news_line(known_program("/a", "orders", 1));
   const std::string zeros(100, '\0');
   for (const std::string& rest : {std::string("{\"uid\":0,\"ke"), zeros, "{\"uid\"" + zeros}) {
     write_text(news(), whole + rest);
@@ -204,7 +215,7 @@ TEST_F(ConsumerNewsTest, other_damage_is_a_list_that_was_lost) {
   open(info_of(0), "orders", 1);
   ASSERT_TRUE(save());
   const std::string damaged =
-      news_header("e", true) + "{\"uid\n" + news_line(program_of("/a", "bills", 1));
+      news_header("e", true) + "{\"uid\n" + news_line(known_program("/a", "bills", 1));
   write_text(news(), damaged);
   start(kApp);
   EXPECT_TRUE(log_.has("may not be known"));
@@ -215,7 +226,7 @@ TEST_F(ConsumerNewsTest, other_damage_is_a_list_that_was_lost) {
 }
 
 TEST_F(ConsumerNewsTest, a_list_that_is_missing_is_not_replaced_by_what_is_newer) {
-  write_text(news(), news_header("e", true) + news_line(program_of("/a", "orders", 1)));
+  write_text(news(), news_header("e", true) + news_line(known_program("/a", "orders", 1)));
   start(kApp);
   EXPECT_TRUE(log_.has("consumers.json: is missing"));
   EXPECT_THAT(consumers_->keys_known(), IsEmpty());
@@ -223,14 +234,14 @@ TEST_F(ConsumerNewsTest, a_list_that_is_missing_is_not_replaced_by_what_is_newer
 }
 
 TEST_F(ConsumerNewsTest, a_first_life_that_is_killed_before_its_list_has_lost_nothing) {
-  write_text(news(), news_header("e", false) + news_line(program_of("/a", "orders", 1)));
+  write_text(news(), news_header("e", false) + news_line(known_program("/a", "orders", 1)));
   start(kApp);
   EXPECT_FALSE(log_.has("level=warn"));
   EXPECT_THAT(consumers_->keys_known(), ElementsAre("orders"));
 }
 
 TEST_F(ConsumerNewsTest, a_file_that_others_may_write_is_not_believed) {
-  write_text(news(), news_header("e", false) + news_line(program_of("/a", "orders", 1)));
+  write_text(news(), news_header("e", false) + news_line(known_program("/a", "orders", 1)));
   ::chmod(news().c_str(), 0666);
   start(kApp);
   EXPECT_TRUE(log_.has("chmod go-w"));
@@ -255,7 +266,7 @@ TEST_F(ConsumerNewsTest, a_disk_that_takes_nothing_delays_nobody_and_is_told_onc
 TEST_F(ConsumerNewsTest, the_file_has_a_limit) {
   ConsumerNews files(file());
   const std::string header = news_header("e", true);
-  const std::string line = news_line(program_of("/a", "orders", 1));
+  const std::string line = news_line(known_program("/a", "orders", 1));
   std::string many;
   while (many.size() < (size_t{1} << 20)) many += line;
   size_t appended = 0;
