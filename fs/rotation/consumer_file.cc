@@ -23,7 +23,7 @@
 namespace keyfs {
 namespace {
 
-using json = nlohmann::json;
+using nlohmann::json;
 
 // So that the file stays the same for a while.
 constexpr std::chrono::minutes kSeenStep{10};
