@@ -56,7 +56,7 @@ bool Consumers::Impl::load_news(bool list_good) {
     good = false;
     log.warn(
         "programs that opened a key just before keyfs ended may not be known: "
-        "a rotation tells those that open a key before it",
+        "a rotation tells them only if they open a key again before it",
         {{"reason", reason}});
   };
   for (const std::string& path : news.paths()) {
