@@ -42,7 +42,7 @@ Task<bool> HostAgent::keep_registered() {
     if (changed_ || doubted_ || due || looks) {
       // Several consumers come together when a host starts. Those that an earlier life has known are
       // listed at once: it may have been killed before it had told of the last of them.
-      const bool at_once = !looked && !known_at_start_.empty();
+      const bool at_once = !looked && !keys_to_list().empty();
       if (changed_ && !at_once) co_await loop_.sleep_for(options_.register_after);
       looked = true;
       // That a consumer has opened another version changes nothing here.
