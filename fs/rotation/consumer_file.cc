@@ -11,6 +11,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -100,6 +101,16 @@ std::optional<ConsumerTable::Process> process_in(const json& value) {
   return ConsumerTable::Process{{*pid, *start}, std::move(*uses)};
 }
 
+bool sections_in(const json& names, std::set<std::string, std::less<>>& sections) {
+  constexpr size_t kMaxName = 128;
+  if (!names.is_array() || names.size() > ConsumerTable::kMaxFitted) return false;
+  for (const json& name : names) {
+    if (!name.is_string() || name.get_ref<const std::string&>().size() > kMaxName) return false;
+    sections.insert(name.get<std::string>());
+  }
+  return true;
+}
+
 std::optional<ConsumerTable::Program> program_in(const json& value, bool with_processes) {
   if (!value.is_object()) return std::nullopt;
   const auto field = [&value](const char* name) -> const json& {
@@ -122,6 +133,9 @@ std::optional<ConsumerTable::Program> program_in(const json& value, bool with_pr
   program.seen = *time;
   program.incomplete = field("incomplete") == json(true);
   program.unfollowed = with_processes && field("unfollowed") == json(true);
+  const json& sections = field("sections");
+  program.fitted_others = sections.is_null();
+  if (!sections.is_null() && !sections_in(sections, program.fitted)) return std::nullopt;
   const json& processes = field("processes");
   if (!processes.is_array()) return std::nullopt;
   for (const json& one : processes) {
@@ -145,6 +159,7 @@ json json_of(const ConsumerTable::Program& program, bool with_processes) {
   put(one, "unit", who.unit);
   put(one, "cgroup", who.cgroup);
   put(one, "exe", who.executable);
+  if (!program.fitted_others) one["sections"] = program.fitted;
   json processes = json::array();
   if (with_processes) {
     for (const ConsumerTable::Process& process : program.processes) {

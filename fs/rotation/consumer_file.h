@@ -3,8 +3,9 @@
 //   {"keyfs_consumers": 1, "epoch": "BOOT_ID pid:[N]", "programs": [
 //     {"unit": "nginx.service", "cgroup": "/system.slice/nginx.service", "exe": "/usr/sbin/nginx",
 //      "uid": 0, "seen": "2026-11-22T03:46:00Z", "incomplete": false, "unfollowed": false,
-//      "keys": {"tls-a": 3}, "processes": [[4711, 1234567, {"tls-a": 3}]]}]}
+//      "keys": {"tls-a": 3}, "processes": [[4711, 1234567, {"tls-a": 3}]], "sections": ["nginx"]}]}
 //
+// "sections": names of those that it fits, or has fitted; left out where there may be others.
 // A path that is not UTF-8 is "exe_hex" or "cgroup_hex". Unknown fields are ignored.
 //
 // Thread-safety: plain functions. Blocking: text_of() looks at processes; on a worker.

@@ -10,7 +10,6 @@ namespace {
 
 // Looking at all processes of a user takes its time; not for each opening that finds no room.
 constexpr Duration kPruneEvery = std::chrono::seconds(10);
-constexpr size_t kMaxFitted = 16;  // sections of a program
 
 size_t uses_of(const ConsumerTable::Program& program) {
   size_t uses = program.keys.size();
@@ -31,16 +30,27 @@ ConsumerTable::ConsumerTable(const ConsumerRules& rules, ConsumerLimits limits,
                              std::function<bool(const ProcessId&)> runs)
     : rules_(&rules), limits_(limits), runs_(std::move(runs)) {}
 
+void ConsumerTable::fits(Program& program, const std::string& section) {
+  if (program.fitted.size() < kMaxFitted || program.fitted.contains(section)) {
+    program.fitted.insert(section);
+  } else {
+    program.fitted_others = true;
+  }
+}
+
+void ConsumerTable::add_fitted(const Who& who, const Program& earlier) {
+  const auto place = programs_.find(who);
+  if (place == programs_.end()) return;
+  for (const std::string& section : earlier.fitted) fits(place->second, section);
+  place->second.fitted_others = place->second.fitted_others || earlier.fitted_others;
+}
+
 void ConsumerTable::attach(Program& program) {
   program.rules.clear();
   for (const ConsumerRule& rule : rules_->all()) {
     if (!rule.fits(program.who)) continue;
     program.rules.push_back(&rule);
-    if (program.fitted.size() < kMaxFitted || program.fitted.contains(rule.name)) {
-      program.fitted.insert(rule.name);
-    } else {
-      program.fitted_others = true;
-    }
+    fits(program, rule.name);
     by_rule_[rule.name].push_back(&program);
   }
 }
@@ -226,7 +236,6 @@ void ConsumerTable::restore(Program program) {
   uses_ += uses;
   shares_[uid].uses += uses;
   ++shares_[uid].programs;
-  program.fitted_others = true;  // of the configuration before
   const Who who = program.who;
   attach(programs_.emplace(who, std::move(program)).first->second);
 }

@@ -30,6 +30,8 @@ namespace keyfs {
 
 class ConsumerTable {
  public:
+  static constexpr size_t kMaxFitted = 16;  // sections of a program, that are remembered
+
   // The version that was opened last, and when; TimePoint::min(): before we were started.
   struct Use {
     uint32_t version = 0;
@@ -72,6 +74,8 @@ class ConsumerTable {
   // `knowable`: false if its processes have no numbers here.
   bool note(const Who& who, const std::optional<ProcessId>& process, bool knowable,
             std::string_view key, const Use& use, WallTime now);
+  // That it has fitted these sections in an earlier life of the daemon, of which a file tells.
+  void add_fitted(const Who& who, const Program& earlier);
   // What a file tells; it counts against the limits as well, and is dropped beyond them.
   void restore(Program program);
 
@@ -109,6 +113,7 @@ class ConsumerTable {
   void drop(Programs::iterator place);
   void drop_process(Program& program, size_t index);
   void attach(Program& program);
+  static void fits(Program& program, const std::string& section);
 
   const ConsumerRules* rules_;
   const ConsumerLimits limits_;

@@ -119,6 +119,7 @@ void Consumers::Impl::take(const Opening& opening) {
 }
 
 void Consumers::set_rules(const ConsumerRules& rules) {
+  impl_->take_all();  // whoever has opened a key until now was of the sections until now
   impl_->rules = &rules;
   impl_->table.set_rules(rules);
   impl_->changed();

@@ -84,6 +84,7 @@ bool Consumers::Impl::load_news(bool list_good) {
       for (const auto& [id, use] : program.keys) {
         table.note(program.who, process, !program.unfollowed, id, use, program.seen);
       }
+      table.add_fitted(program.who, program);
     }
   }
   return good;
@@ -98,6 +99,9 @@ void Consumers::Impl::note_news(const Who& who, const std::optional<ProcessId>& 
   program.keys[std::string(key)].version = version;
   program.seen = now;
   program.unfollowed = !knowable;
+  const auto known = table.programs().find(who);
+  program.fitted_others = known == table.programs().end() || known->second.fitted_others;
+  if (known != table.programs().end()) program.fitted = known->second.fitted;
   if (process && !epoch.empty()) program.processes.push_back({*process, program.keys});
   news_lines += news_line(program);
   write_soon.set();

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -76,7 +77,8 @@ def number_of(fleet, key):
     return json.loads(done.stdout)["keys"][0]["current"]
 
 
-def six_changes(fleet, kind):
+def six_changes(fleet, kind, asked_for=lambda: None):
+    """asked_for() is called once all six were asked for."""
     count = CONSUMERS[kind]
     before = fleet.newest()
     fleet.hooks.behave("hold", "app-020")
@@ -85,6 +87,7 @@ def six_changes(fleet, kind):
         for process in asked:
             told = process.communicate(timeout=60)[0]
             assert process.returncode == DONE, told
+        asked_for()
         eventually(lambda: any(x.consumer == "app-020" for x in fleet.hooks.begun()), 100, "the run is at one that takes long")
         first = fleet.newest()
         fleet.rotate("seventh")  # which waits for that run's end
@@ -115,18 +118,23 @@ def six_changes(fleet, kind):
 
 @pytest.fixture(scope="module")
 def six_on_sqlite(fleet_of):
-    """six_changes() of SQLite, whose hosts wait for the most part, beside those of etcd: a future."""
-    fleet = fleet_of("sqlite")
+    """six_changes() of SQLite, whose hosts wait for the most part, beside those of etcd: a future. Nothing else is begun while its six are asked for, so that they
+    come shortly after each other."""
+    fleet_of("etcd")
+    fleet, asked_for = fleet_of("sqlite"), threading.Event()
 
     def beside():
         fleet.board = fleet.board.again()  # its connection is a thread's
         try:
-            six_changes(fleet, "sqlite")
+            six_changes(fleet, "sqlite", asked_for.set)
         finally:
             fleet.board = fleet.board.again()
+            asked_for.set()
 
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(beside)
+        future = thread.submit(beside)
+        asked_for.wait(60)
+        yield future
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -178,6 +178,25 @@ TEST_F(ConsumerTableTest, a_file_gives_back_what_was_written) {
   EXPECT_EQ(program.processes[0].id, (ProcessId{10, 5}));
   EXPECT_EQ(program.processes[0].keys.at("orders").version, 3u);
   EXPECT_EQ(program.processes[0].keys.at("orders").times.begun, TimePoint::min());
+  EXPECT_TRUE(program.fitted.empty() && !program.fitted_others) << "no section fits it";
+}
+
+TEST_F(ConsumerTableTest, which_sections_a_program_has_fitted_outlives_them_and_the_daemon) {
+  auto t = table();
+  t.note(app("app"), std::nullopt, true, "orders", use(3), later());
+  const ConsumerRules none;
+  t.set_rules(none);
+  const auto read = parse_consumers(text_of(t.programs(), "boot").text, "boot");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->at(0).may_have_fitted("app"));
+  EXPECT_FALSE(read->at(0).may_have_fitted("other"));
+  // A file that does not say so may leave out any.
+  const auto older = parse_consumers(
+      R"({"keyfs_consumers":1,"epoch":"","programs":[{"unit":"","cgroup":"","exe":"","uid":1,
+          "seen":"2026-11-22T03:46:00Z","keys":{},"processes":[]}]})",
+      "");
+  ASSERT_TRUE(older) << older.error().message;
+  EXPECT_TRUE(older->at(0).may_have_fitted("other"));
 }
 
 TEST_F(ConsumerTableTest, processes_of_another_boot_are_not_believed) {
@@ -205,7 +224,9 @@ TEST_F(ConsumerTableTest, what_is_no_such_file_is_refused) {
         R"({"keyfs_consumers":1,"epoch":"","programs":[{"unit":"","cgroup":"","exe":"","uid":1,
             "seen":"2026-11-22T03:46:00Z","keys":{"../x":1},"processes":[]}]})",
         R"({"keyfs_consumers":1,"epoch":"","programs":[{"unit":"","cgroup":"","exe":"","uid":1,
-            "seen":"2026-11-22T03:46:00Z","keys":{},"processes":[[0,1,{}]]}]})"}) {
+            "seen":"2026-11-22T03:46:00Z","keys":{},"processes":[[0,1,{}]]}]})",
+        R"({"keyfs_consumers":1,"epoch":"","programs":[{"unit":"","cgroup":"","exe":"","uid":1,
+            "seen":"2026-11-22T03:46:00Z","keys":{},"processes":[],"sections":[7]}]})"}) {
     const auto read = parse_consumers(text, "");
     ASSERT_FALSE(read) << text;
     EXPECT_EQ(read.error().code, Code::kCorrupt) << text;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fs/rotation/consumers_fixture.h"
 #include "fs/rotation/refresher.h"
@@ -69,6 +70,19 @@ TEST_F(RemovedSection, its_own_program_is_named_and_once_it_has_ended_it_is_gone
   consumers_->set_rules(rules_);
 }
 
+TEST_F(RemovedSection, the_same_after_a_restart_with_the_section_removed) {
+  open(info_of(app_.pid()), "orders", 1, 0, 7000);
+  open(info_of(other_.pid()), "orders", 1, 0, 7001);
+  ASSERT_TRUE(save());
+  begin(kOther);
+  RefreshOutcome outcome = tell_app();
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_THAT(outcome.why, HasSubstr(pid_of(app_) + " that opened the keys runs still"));
+  app_.end();
+  outcome = tell_app();
+  EXPECT_EQ(outcome.what, What::kGone) << outcome.why;
+}
+
 TEST_F(RemovedSection, a_program_that_another_section_tells_since_is_left_of_it) {
   open(info_of(app_.pid()), "orders", 1, 0, 7000);
   ASSERT_EQ(told({{"orders", 2}}), (std::vector<std::string>{"app"}));
@@ -83,6 +97,7 @@ TEST_F(RemovedSection, a_program_that_another_section_tells_since_is_left_of_it)
 TEST_F(RemovedSection, a_program_that_no_section_ever_told_is_not_of_it) {
   open(info_of(app_.pid()), "orders", 1, 0, 7000);
   open(info_of(other_.pid()), "orders", 1, 0, 7002);
+  ASSERT_EQ(told({{"orders", 2}}), (std::vector<std::string>{"app"}));
   const ConsumerRules left = rules_of(kOther);
   consumers_->set_rules(left);
   app_.end();
