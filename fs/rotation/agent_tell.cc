@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 
 constexpr Backoff kReportAgain{1s, 30s};
 constexpr const char* kSectionChanged =
-    "its section in keyfs.ini, or one before it, was changed after this run had begun: programs that "
+    "its section in keyfs.ini, or one before it, was changed after this run had begun: programs "
+    "that "
     "it fitted then may not be told; tell them by hand, or put it back, and retry";
 
 }  // namespace
