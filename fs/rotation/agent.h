@@ -6,6 +6,7 @@
 // once for an order, whatever happens to runners and hosts: an order of an older epoch than
 // run/head's is refused, one that was taken back or given anew cannot be claimed any more, and a
 // row that an earlier life of this daemon had claimed is reported as "interrupted", not run again.
+// Nor is a row "ok", or "gone", if its section tells others now than when it was enrolled.
 //
 // Runs wait for the hosts that are listed on the board with a key of theirs, so the agent keeps its
 // host listed there (agent_register.cc): it looks at its own document when its consumers change,
@@ -127,7 +128,8 @@ class HostAgent final : public FeedFollower {
   Task<Result<bool>> is_of_the_lock(uint64_t epoch);
   // Whether the row was changed by it, or was found changed so: `change` says.
   Task<Result<bool>> change_row(std::string sheet, std::string consumer, ChangeRow change);
-  Task<void> report(Errand errand, RowState state, std::string why);
+  // `section_now`: it failed since its section is this one by now; else empty.
+  Task<void> report(Errand errand, RowState state, std::string why, std::string section_now);
   std::vector<KeyVersion> keys_of(const Row& row) const;
   std::string now() const { return to_rfc3339(loop_.clock().wall()); }
 

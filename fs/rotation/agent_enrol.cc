@@ -107,6 +107,7 @@ std::vector<Row> HostAgent::rows_to_enrol(const std::vector<KeyVersion>& keys) {
     }
     if (row.keys.empty()) continue;
     row.timeout = consumer.timeout;
+    row.section = consumers_.section_of(consumer.name);
     rows.push_back(std::move(row));
   }
   return rows;

@@ -34,13 +34,17 @@ bool fit_in(const std::set<std::string>& keys) {
 Task<bool> HostAgent::keep_registered() {
   TimePoint rewrite = loop_.now();
   TimePoint look = rewrite;
+  bool looked = false;
   for (;;) {
     bool failed = false;
     const bool due = loop_.now() >= rewrite;
     const bool looks = loop_.now() >= look;
     if (changed_ || doubted_ || due || looks) {
-      // Several consumers come together when a host starts.
-      if (changed_) co_await loop_.sleep_for(options_.register_after);
+      // Several consumers come together when a host starts. Those that an earlier life has known are
+      // listed at once: it may have been killed before it had told of the last of them.
+      const bool at_once = !looked && !keys_to_list().empty();
+      if (changed_ && !at_once) co_await loop_.sleep_for(options_.register_after);
+      looked = true;
       // That a consumer has opened another version changes nothing here.
       bool as_listed = !due && !doubted_ && registered_ == keys_to_list();
       changed_ = false;

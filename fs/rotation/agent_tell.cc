@@ -14,6 +14,10 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Backoff kReportAgain{1s, 30s};
+constexpr const char* kSectionChanged =
+    "its section in keyfs.ini, or one before it, was changed after this run had begun: programs "
+    "that "
+    "it fitted then may not be told; tell them by hand, or put it back, and retry";
 
 }  // namespace
 
@@ -74,6 +78,7 @@ Task<bool> HostAgent::tell(Errand errand) {
   request.consumer = errand.consumer;
   request.keys = keys_of(*row);
   request.timeout = row->timeout;
+  const Row enrolled = *row;
 
   Result<void> proven;
   if (errand.consumer == kUnknownPrograms) {
@@ -119,9 +124,25 @@ Task<bool> HostAgent::tell(Errand errand) {
     co_await loop_.sleep_for(kReportAgain.longest(tries));
   }
 
-  ++hooks_;
-  const RefreshOutcome outcome = co_await refresher_.refresh(request);
-  ++outcomes_[outcome.what];
+  // Also if it changes while the hook runs: who has to confirm it is then asked of the new one.
+  std::string section_now = consumers_.section_of(errand.consumer);
+  bool changed = !enrolled.tells_those_of(section_now);
+  RefreshOutcome outcome;
+  const bool begun_hook = !changed;
+  if (begun_hook) {
+    ++hooks_;
+    outcome = co_await refresher_.refresh(request);
+    section_now = consumers_.section_of(errand.consumer);
+    changed =
+        outcome.what != RefreshOutcome::What::kFailed && !enrolled.tells_those_of(section_now);
+  }
+  if (changed) {
+    outcome.what = RefreshOutcome::What::kFailed;
+    outcome.why = kSectionChanged;
+  } else {
+    section_now.clear();
+  }
+  if (begun_hook) ++outcomes_[outcome.what];
   const RowState state = outcome.what == RefreshOutcome::What::kOk     ? RowState::kOk
                          : outcome.what == RefreshOutcome::What::kGone ? RowState::kGone
                                                                        : RowState::kFailed;
@@ -129,7 +150,7 @@ Task<bool> HostAgent::tell(Errand errand) {
     log_.warn("a consumer could not be told of new keys",
               {{"run", request.run}, {"consumer", errand.consumer}, {"reason", outcome.why}});
   }
-  co_await report(errand, state, outcome.why);
+  co_await report(errand, state, outcome.why, section_now);
   co_return true;
 }
 
@@ -164,10 +185,13 @@ Task<Result<bool>> HostAgent::is_of_the_lock(uint64_t epoch) {
 }
 
 // Again and again, since nobody else can tell.
-Task<void> HostAgent::report(Errand errand, RowState state, std::string why) {
+Task<void> HostAgent::report(Errand errand, RowState state, std::string why,
+                             std::string section_now) {
   const std::string ended = now();
   const ChangeRow end = [&](Row& one) {
-    return finish(one, errand.attempt, options_.life, state, why, ended);
+    if (!finish(one, errand.attempt, options_.life, state, why, ended)) return false;
+    if (!section_now.empty()) one.section_now = section_now;
+    return true;
   };
   for (unsigned tries = 0;; ++tries) {
     auto reported = co_await change_row(errand.sheet, errand.consumer, end);

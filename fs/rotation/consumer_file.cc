@@ -1,6 +1,11 @@
 #include "fs/rotation/consumer_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <limits>
@@ -10,13 +15,15 @@
 #include <utility>
 
 #include "base/encoding.h"
+#include "base/file.h"
+#include "base/private_file.h"
 #include "base/strict_json.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
 namespace {
 
-using json = nlohmann::json;
+using nlohmann::json;
 
 // So that the file stays the same for a while.
 constexpr std::chrono::minutes kSeenStep{10};
@@ -48,6 +55,10 @@ json uses_json(const ConsumerTable::Uses& uses) {
   json keys = json::object();
   for (const auto& [id, use] : uses) keys[id] = use.version;
   return keys;
+}
+
+json process_json(const ConsumerTable::Process& process) {
+  return json::array({process.id.pid, process.id.start, uses_json(process.keys)});
 }
 
 std::optional<std::string> text_in(const json& from, const std::string& name) {
@@ -123,30 +134,63 @@ std::optional<ConsumerTable::Program> program_in(const json& value, bool with_pr
 
 }  // namespace
 
+json json_of(const ConsumerTable::Program& program, bool with_processes) {
+  const Who& who = program.who;
+  json one = {
+      {"uid", who.uid},
+      {"seen", to_rfc3339(WallTime(program.seen.time_since_epoch() / kSeenStep * kSeenStep))},
+      {"incomplete", program.incomplete},
+      {"unfollowed", program.unfollowed},
+      {"keys", uses_json(program.keys)}};
+  put(one, "unit", who.unit);
+  put(one, "cgroup", who.cgroup);
+  put(one, "exe", who.executable);
+  json processes = json::array();
+  if (with_processes) {
+    for (const ConsumerTable::Process& process : program.processes) {
+      processes.push_back(process_json(process));
+    }
+  }
+  one["processes"] = std::move(processes);
+  return one;
+}
+
+std::optional<ConsumerTable::Program> program_of_json(const json& value, bool with_processes) {
+  return program_in(value, with_processes);
+}
+
+Result<std::optional<std::string>> read_private_text(const std::string& path, size_t most) {
+  auto opened = open_private_file(path, O_RDONLY, Guard::kOurs);
+  if (!opened) {
+    if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return std::optional<std::string>();
+    return fail(std::move(opened.error()));
+  }
+  std::string text;
+  std::array<char, 65'536> piece;
+  for (;;) {
+    const ssize_t size = ::read(opened->get(), piece.data(), piece.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return fail(os_error(path, "cannot be read"));
+    if (size == 0) return std::optional<std::string>(std::move(text));
+    text.append(piece.data(), static_cast<size_t>(size));
+    if (text.size() > most) return fail(Code::kCorrupt, path + ": is too large");
+  }
+}
+
 ConsumerText text_of(const ConsumerTable::Programs& programs, const std::string& epoch,
                      const std::function<bool(const ProcessId&)>& runs) {
   ConsumerText made;
   json list = json::array();
   for (const auto& [who, program] : programs) {
-    json one = {
-        {"uid", who.uid},
-        {"seen", to_rfc3339(WallTime(program.seen.time_since_epoch() / kSeenStep * kSeenStep))},
-        {"incomplete", program.incomplete},
-        {"unfollowed", program.unfollowed},
-        {"keys", uses_json(program.keys)}};
-    put(one, "unit", who.unit);
-    put(one, "cgroup", who.cgroup);
-    put(one, "exe", who.executable);
-    json processes = json::array();
+    json one = json_of(program, false);
+    json& processes = one["processes"];
     for (const ConsumerTable::Process& process : program.processes) {
       if (!runs(process.id)) {
         made.ended.push_back(process.id);
       } else if (!epoch.empty()) {
-        processes.push_back(
-            json::array({process.id.pid, process.id.start, uses_json(process.keys)}));
+        processes.push_back(process_json(process));
       }
     }
-    one["processes"] = std::move(processes);
     list.push_back(std::move(one));
   }
   std::sort(made.ended.begin(), made.ended.end());

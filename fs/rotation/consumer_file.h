@@ -7,12 +7,14 @@
 //
 // A path that is not UTF-8 is "exe_hex" or "cgroup_hex". Unknown fields are ignored.
 //
-// Thread-safety: plain functions. Blocking: text_of() looks at processes; on a worker. Errors:
-// kCorrupt.
+// Thread-safety: plain functions. Blocking: text_of() looks at processes; on a worker.
+// read_private_text() reads from the disk. Errors: kCorrupt; of reading, base/private_file.h's.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,5 +38,13 @@ ConsumerText text_of(const ConsumerTable::Programs& programs, const std::string&
 // Processes only if they are of this epoch; whether they run still is not looked at.
 Result<std::vector<ConsumerTable::Program>> parse_consumers(std::string_view text,
                                                             const std::string& epoch);
+
+// One program of the list. Processes only `with_processes`.
+nlohmann::json json_of(const ConsumerTable::Program& program, bool with_processes);
+std::optional<ConsumerTable::Program> program_of_json(const nlohmann::json& value,
+                                                      bool with_processes);
+
+// A file that nobody else may write. nullopt: there is none.
+Result<std::optional<std::string>> read_private_text(const std::string& path, size_t most);
 
 }  // namespace keyfs

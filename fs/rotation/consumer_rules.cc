@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/config_reader.h"
+#include "base/encoding.h"
+#include "base/siphash.h"
 #include "fs/policy/key_id.h"
 
 namespace keyfs {
@@ -223,6 +225,25 @@ Result<ConsumerRule> read_rule(const ConfigSection& section, NameService& names)
   return rule;
 }
 
+// `before`: of the section before it.
+std::string print_of(const ConsumerRule& rule, const std::string& before) {
+  std::string text = before;
+  const auto add = [&text](char what, const std::string& value) {
+    text += '\n';
+    text += what;
+    text += value;
+  };
+  if (rule.unit) add('u', rule.unit->pattern());
+  if (rule.cgroup) add('c', rule.cgroup->pattern());
+  if (rule.executable) add('e', rule.executable->pattern());
+  if (rule.uid) add('i', std::to_string(*rule.uid));
+  for (const Glob& glob : rule.keys) add('k', glob.pattern());
+  const uint64_t hash = SipHash()(text);
+  std::array<uint8_t, 8> bytes{};
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(hash >> (8 * i));
+  return hex_encode(bytes);
+}
+
 bool is_unit_of_cgroup(std::string_view part) {
   constexpr std::array<std::string_view, 6> kTypes{".service", ".scope", ".socket",
                                                    ".mount",   ".swap",  ".device"};
@@ -268,6 +289,7 @@ Result<ConsumerRules> ConsumerRules::load(const ConfigFile& file, NameService& n
     }
     auto rule = read_rule(*section, names);
     if (!rule) return fail(rule.error());
+    rule->print = print_of(*rule, rules.rules_.empty() ? "" : rules.rules_.back().print);
     rules.rules_.push_back(std::move(*rule));
   }
   return rules;

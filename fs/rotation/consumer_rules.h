@@ -73,6 +73,9 @@ struct ConsumerRule {
   Refresh refresh;
   Confirm confirm = Confirm::kOpen;
   Duration timeout = std::chrono::seconds(30);
+  // Of whom it tells of which keys, and so of the sections before it too: another text once that has
+  // changed, also after a restart. How it tells them is not in it.
+  std::string print{};
 
   bool fits(const Who& who) const;
   bool covers(std::string_view key) const;

@@ -1,18 +1,12 @@
 #include "fs/rotation/consumers.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <utility>
 
 #include "base/file.h"
-#include "base/private_file.h"
+#include "base/race.h"
 #include "fs/rotation/consumers_impl.h"
 
 namespace keyfs {
@@ -47,44 +41,6 @@ std::unique_ptr<Consumers> Consumers::open(Loop& loop, Log& log, const ConsumerR
   auto impl = std::make_unique<Impl>(loop, log, rules, std::move(file), std::move(current), limits);
   impl->load();
   return std::unique_ptr<Consumers>(new Consumers(std::move(impl)));
-}
-
-void Consumers::Impl::load() {
-  if (file.empty()) return;
-  constexpr std::string_view kMeans =
-      "which programs use keys is learned anew: "
-      "a rotation tells only those that open a key before it";
-  const auto tell = [&](const std::string& reason) { log.warn(kMeans, {{"reason", reason}}); };
-  auto opened = open_private_file(file, O_RDONLY, Guard::kOurs);
-  if (!opened) {
-    if (::access(file.c_str(), F_OK) == 0 || errno != ENOENT) tell(opened.error().message);
-    return;
-  }
-  std::string text;
-  std::array<char, 65'536> piece;
-  for (;;) {
-    const ssize_t size = ::read(opened->get(), piece.data(), piece.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0 || text.size() > kMaxConsumerFile) {
-      return tell(size < 0 ? os_error(file, "cannot be read").message : file + ": is too large");
-    }
-    if (size == 0) break;
-    text.append(piece.data(), static_cast<size_t>(size));
-  }
-  auto programs = parse_consumers(text, epoch);
-  if (!programs) {
-    const std::string aside = file + ".damaged";
-    const bool moved = std::rename(file.c_str(), aside.c_str()) == 0;
-    return tell(file + ": " + programs.error().message + (moved ? "; it is now " + aside : ""));
-  }
-  for (ConsumerTable::Program& program : *programs) {
-    auto& those = program.processes;
-    those.erase(std::remove_if(those.begin(), those.end(),
-                               [](const auto& process) { return !is_running(process.id); }),
-                those.end());
-    table.restore(std::move(program));
-  }
-  written = std::move(text);
 }
 
 void Consumers::opened(const KeyRef& key, uint32_t version, uint32_t asked, uid_t uid,
@@ -154,7 +110,9 @@ void Consumers::Impl::take(const Opening& opening) {
   const auto process = knowable ? process_of(info, opening.times.begun) : std::nullopt;
   const ConsumerTable::Use use{opening.version, opening.times};
   const bool fresh = table.last_version(who, id) == 0;
-  if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
+  const WallTime now = loop.clock().wall();
+  if (table.note(who, process, knowable, id, use, now)) {
+    note_news(who, process, knowable, id, opening.version, now);
     changed();
     if (fresh) save_soon.set();
   }
@@ -192,11 +150,13 @@ Task<bool> Consumers::Impl::save() {
     ~Saving() { flag = false; }
     bool& flag;
   } now(saving);
+  const bool turned = co_await turn_news();
   take_all();
   dirty = false;
   auto made = co_await text();
   if (!made) {
     dirty = true;
+    has_news = has_news || turned;
     if (save_error.empty()) {  // once; the name in the reason is another each time
       log.warn(
           "could not save which programs use keys: after a restart of keyfs a rotation may not "
@@ -208,7 +168,9 @@ Task<bool> Consumers::Impl::save() {
   }
   save_error.clear();
   written = std::move(made->text);
+  has_list = true;
   table.remove(made->ended);
+  if (turned) co_await drop_news();
   co_return true;
 }
 
@@ -228,6 +190,8 @@ void Consumers::Impl::tell_missed() {
 
 Task<void> Consumers::keep() {
   Impl& impl = *impl_;
+  TaskGroup<bool> tasks(impl.loop);
+  tasks.start(impl.write_news());
   TimePoint looked = impl.loop.now();
   for (;;) {
     const TimePoint latest = impl.loop.now() + kSaveEvery;

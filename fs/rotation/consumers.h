@@ -11,8 +11,9 @@
 // It is all kept in one small file of state_dir, so that a daemon that is started again still knows
 // who uses what: who, keys, versions and numbers of processes, never a key. Written by a worker, as a
 // whole and by renaming: a new program, or a new key of one, within 200 ms, all else within two
-// seconds, less often on a slow disk; what was opened since then is lost by a crash. Processes of an
-// earlier boot are not believed.
+// seconds, less often on a slow disk. What is newer is appended to another file at once, by another
+// worker (fs/rotation/consumer_news.h): a daemon that is killed loses what was opened within the last
+// millisecond, or while the disk took nothing. Processes of an earlier boot are not believed.
 //
 // Thread-safety: opened() from any thread, all else on the loop's thread, or before it runs.
 // Ownership: refers to loop, rules and log, and holds entries of the key cache for moments: the
@@ -70,7 +71,11 @@ class HostConsumers {
   virtual std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) = 0;
   // The ids of all keys that any consumer uses.
   virtual std::set<std::string> keys_in_use() = 0;
-  // The same with those that only programs use which no section tells.
+  // Whom a consumer's section tells of which keys, as a short text that is another one once that has
+  // changed. Empty: there is no such section, or that is not known.
+  virtual std::string section_of(const std::string& /*consumer*/) const { return ""; }
+  // The same with those that only programs use which no section tells; none if what was known of
+  // programs is lost, in part or as a whole.
   virtual std::set<std::string> keys_known() { return keys_in_use(); }
 };
 
@@ -94,9 +99,9 @@ struct ConsumerLimits {
 
 class Consumers final : public OpenListener, public HostConsumers {
  public:
-  // `file`: where it is kept; empty: nowhere. Reads it; one that is damaged is set aside with a
-  // warning, and one that can't be trusted or read is not used, with a warning: nothing is failed
-  // by it. `rules` must outlive this, or be replaced by set_rules().
+  // `file`: where it is kept; empty: nowhere. Reads it, and what is newer; what is damaged is set
+  // aside with a warning, and what can't be trusted or read is not used, with a warning: nothing is
+  // failed by it. `rules` must outlive this, or be replaced by set_rules().
   // `current`: the current version of a key, as far as this host knows, 0 if it does not; so that
   // who opens an old version by number, to decrypt with, is not taken to have gone back to it.
   // Null: versions opened by number count only if they are newer.
@@ -117,6 +122,7 @@ class Consumers final : public OpenListener, public HostConsumers {
   // remembered is taken to use every key that its section covers.
   std::vector<ConsumerToTell> to_tell(const std::vector<KeyVersion>& keys) override;
   std::set<std::string> keys_in_use() override;
+  std::string section_of(const std::string& consumer) const override;
   std::set<std::string> keys_known() override;
   // Called on the loop's thread when a consumer has come or gone, or uses another key or version; it
   // is cheap, and must not call back.

@@ -87,9 +87,15 @@ std::set<std::string> Consumers::keys_in_use() {
   return ids;
 }
 
+std::string Consumers::section_of(const std::string& consumer) const {
+  const ConsumerRule* rule = impl_->rules->find(consumer);
+  return rule != nullptr ? rule->print : std::string();
+}
+
 std::set<std::string> Consumers::keys_known() {
   impl_->take_all();
   std::set<std::string> ids;
+  if (impl_->list_lost) return ids;
   for (const auto& [who, program] : impl_->table.programs()) {
     for (const auto& [id, use] : program.keys) ids.insert(id);
   }
@@ -201,7 +207,7 @@ std::vector<Consumers::Behind> Consumers::behind(std::string_view consumer,
   return all;
 }
 
-Task<bool> Consumers::Impl::news() {
+Task<bool> Consumers::Impl::next_opening() {
   struct Listed {
     explicit Listed(Impl& owner) : impl(owner), slot(owner.loop) {
       place = impl.waiting.insert(impl.waiting.end(), &slot);
@@ -225,7 +231,7 @@ Task<std::vector<Consumers::Behind>> Consumers::confirmed(std::string consumer,
     const TimePoint now = impl.loop.now();
     if (missing.empty() || now >= deadline) co_return missing;
     TaskGroup<bool> group(impl.loop);
-    group.start(impl.news());
+    group.start(impl.next_opening());
     const auto opened = co_await group.next(std::min<TimePoint>(deadline, now + kRecheck));
     // On a busy host others open keys all the time.
     if (opened) co_await impl.loop.sleep_for(kPause);

@@ -31,6 +31,8 @@ json to_json(const Row& row) {
   if (!row.begun.empty()) out["begun"] = row.begun;
   if (!row.ended.empty()) out["ended"] = row.ended;
   if (!row.why.empty()) out["why"] = row.why;
+  if (!row.section.empty()) out["section"] = row.section;
+  if (!row.section_now.empty()) out["section_now"] = row.section_now;
   return out;
 }
 
@@ -47,6 +49,8 @@ bool from_json(const json& value, Row& row) {
   fields.maybe("begun", row.begun);
   fields.maybe("ended", row.ended);
   fields.maybe("why", row.why);
+  fields.maybe("section", row.section);
+  fields.maybe("section_now", row.section_now);
   row.timeout = seconds(timeout);
   return fields.good();
 }

@@ -8,6 +8,8 @@
 //         "epoch": 7,                                  of the order
 //         "life": "5f0c...",                           the daemon's that has claimed it
 //         "begun", "ended",                            wall time by the host's clock, for people
+//         "section": "91ac...",                        whom it tells, as it was enrolled
+//         "section_now": "5e20...",                    and when it failed since that had changed
 //         "why": "..."}                                what is not said is left out
 //
 // A host enrols by putting its sheets, the first page last: once there is page 0 all are there.
@@ -76,11 +78,18 @@ struct Row {
   std::string begun;
   std::string ended;
   std::string why;
+  std::string section{};
+  std::string section_now{};
   bool operator==(const Row&) const = default;
 
   bool active() const { return state == RowState::kOrdered || state == RowState::kStarted; }
   // Nothing more will be done about it in this attempt.
   bool over() const { return !active() && state != RowState::kWaiting; }
+  // Whether it tells the same as those that were enrolled, or as an operator was told since. What
+  // is not known is taken to be.
+  bool tells_those_of(const std::string& now) const {
+    return section.empty() || now.empty() || now == section || now == section_now;
+  }
   // What `retry` does again.
   bool to_do_again() const {
     return state == RowState::kFailed || state == RowState::kUnknown ||

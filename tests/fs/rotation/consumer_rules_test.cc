@@ -72,6 +72,28 @@ TEST(ConsumerRules, what_is_unknown_of_a_program_fits_no_glob) {
   EXPECT_FALSE(rule.fits({"", "", "", 0}));
 }
 
+TEST(ConsumerRules, a_section_is_another_once_it_or_one_before_it_tells_others) {
+  const auto print_of = [](const std::string& text) {
+    const auto rules = load(text);
+    const ConsumerRule* rule = rules ? rules->find("b") : nullptr;
+    EXPECT_NE(rule, nullptr) << text;
+    return rule != nullptr ? rule->print : std::string();
+  };
+  const std::string first = "[consumer a]\nmatch = uid:1\nrefresh = watch\n";
+  const std::string second = "[consumer b]\nmatch = uid:2, exe:/x\nrefresh = ";
+  const std::string print = print_of(first + second + "watch\n");
+  EXPECT_EQ(print.size(), 16u);
+  EXPECT_EQ(print_of(first + second + "watch\n"), print);
+  // How they are told is nobody's loss.
+  EXPECT_EQ(print_of(first + second + "signal:HUP\ntimeout = 5s\nconfirm = exit\n"), print);
+  EXPECT_NE(print_of(first + second + "watch\nkeys = a\n"), print);
+  EXPECT_NE(print_of(first + "[consumer b]\nmatch = exe:/x\nrefresh = watch\n"), print);
+  EXPECT_NE(print_of("[consumer a]\nmatch = uid:2\nrefresh = watch\n" + second + "watch\n"), print);
+  EXPECT_NE(print_of(second + "watch\n"), print);
+  EXPECT_EQ(print_of(first + second + "watch\n[consumer c]\nmatch = uid:2\nrefresh = watch\n"),
+            print);  // those that follow take nobody away
+}
+
 TEST(ConsumerRules, the_first_section_that_fits_program_and_key_decides) {
   const auto rules = load(
       "[consumer tls]\nmatch = uid:7\nkeys = tls-*\nrefresh = watch\n"

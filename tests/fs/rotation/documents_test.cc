@@ -91,6 +91,12 @@ TEST(RotationDocuments, each_reads_what_it_writes) {
   sheet.life = "91aa";
   sheet.turn = 7;
   EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
+  Row row;
+  row.consumer = "nginx";
+  row.section = "91ac";
+  row.section_now = "5e20";
+  sheet.rows.push_back(row);
+  EXPECT_EQ(*parse_sheet(to_text(sheet)), sheet);
 }
 
 TEST(RotationDocuments, of_a_key_that_was_rotated_more_than_once_the_worst_and_newest_is_told) {

@@ -40,6 +40,7 @@ struct SimConsumer {
   std::optional<std::string> fails{};
   bool gone = false;
   Duration timeout = 30s;
+  std::string section{};  // whom it tells
 };
 
 struct FleetOptions {
@@ -111,6 +112,12 @@ class SimHost final : public HostConsumers,
     std::set<std::string> ids;
     for (const SimConsumer& one : consumers) ids.insert(one.keys.begin(), one.keys.end());
     return ids;
+  }
+  std::string section_of(const std::string& consumer) const override {
+    for (const SimConsumer& one : consumers) {
+      if (one.name == consumer) return one.section;
+    }
+    return "";
   }
   Task<Result<bool>> serves(KeyVersion key, TimePoint) override {
     co_await loop.sleep_for(1ms);

@@ -140,6 +140,12 @@ TEST_F(Hosts, one_that_has_lost_its_state_dir_does_not_answer_for_the_one_that_i
   EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kInPart);
 }
 
+// It may have been killed before it had listed the last of its keys.
+TEST_F(Hosts, one_that_knows_programs_from_an_earlier_life_is_listed_at_once) {
+  start("web-1", "i1", {user_of("nginx", "a")});
+  EXPECT_TRUE(fleet.until([&] { return listed().contains("hosts/web-1"); }, 900ms));
+}
+
 // --- one state_dir, copied ---
 
 TEST_F(Hosts, a_copied_state_dir_is_noticed_and_no_run_is_complete_until_that_is_marked_as_done) {
