@@ -217,7 +217,8 @@ class Grammar {
 
   void add_rotation() {
     using Verb = RotationArguments::Verb;
-    CLI::App* group = app_.add_subcommand(kRotation, "look at runs of rotation, and steer them");
+    CLI::App* group = app_.add_subcommand(
+        kRotation, "look at runs that tell consumers of new versions, and steer them");
     group->require_subcommand(1);
     const auto add = [&](const std::string& name, const std::string& what, Verb verb) {
       auto [sub, arguments] = command<RotationArguments>(name, what, group);
@@ -282,11 +283,11 @@ class Grammar {
   }
 
   static CLI::Option* add_wait(CLI::App* sub, bool& wait) {
-    return sub->add_flag("--wait", wait, "until the run that tells the consumers has ended");
+    return sub->add_flag("--wait", wait, "wait until the run that tells the consumers has ended");
   }
 
   static void add_run(CLI::App* sub, std::string& run) {
-    sub->add_option("run", run, "a run")->required()->type_name("");
+    sub->add_option("run", run, "a run, such as run-00000012")->required()->type_name("");
   }
 
   static void add_id(CLI::App* sub, std::string& id) {

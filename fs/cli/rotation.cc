@@ -201,6 +201,43 @@ std::string who_else(const RotationArguments& arguments, const RunReport& report
   return (arguments.consumer.empty() ? "its hosts are " : "it is on ") + hosts;
 }
 
+// Of those that a mark meant and did not mark: "app on web-2 (is being told)".
+std::string why_not_marked(const std::vector<ConsumerReport>& those, const std::string& run) {
+  constexpr size_t kMost = 5;
+  std::vector<std::string> words;
+  bool goes_on = false;
+  for (const ConsumerReport& one : those) {
+    const bool waits = one.state == ConsumerState::kWaiting;
+    const bool runs = one.state == ConsumerState::kRunning;
+    goes_on = goes_on || waits || runs;
+    if (words.size() == kMost) continue;
+    words.push_back(safe_text(one.consumer, 60) + " on " + safe_text(one.host, 60) + " (" +
+                    (runs    ? "is being told"
+                     : waits ? "waits for its turn"
+                             : std::string(to_string(one.state)) + " meanwhile") +
+                    ")");
+  }
+  const size_t others = those.size() - words.size();
+  return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more") +
+         "; the same command again" +
+         (goes_on ? " once that is over (keyfs rotation show --watch " + run + " follows it)" : "");
+}
+
+Json not_marked_json(const std::vector<ConsumerReport>& those) {
+  Json all = Json::array();
+  for (const ConsumerReport& one : those) {
+    all.push_back(
+        {{"consumer", one.consumer}, {"host", one.host}, {"state", to_string(one.state)}});
+  }
+  return all;
+}
+
+std::string hosts_of(const std::vector<ConsumerReport>& those) {
+  std::vector<std::string> hosts;
+  for (const ConsumerReport& one : those) hosts.push_back(one.host);
+  return names_text(hosts, 5);
+}
+
 // For people; an error where nothing was done and should have been. `report`: of the run before.
 std::string line_of(const RotationArguments& arguments, const RunChange& change,
                     const RunReport& report) {
@@ -213,7 +250,7 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change,
     case Outcome::kUnderWay:
       if (arguments.verb == Verb::kDone) {
         return "run " + run + " is still under way with " + whom +
-               ": nothing was marked (keyfs rotation show --watch " + run + " follows it)";
+               ": nothing was marked: " + why_not_marked(change.not_marked, run);
       }
       return "run " + run + " has not ended yet: nothing was done (keyfs rotation show --watch " +
              run + " follows it)";
@@ -240,6 +277,9 @@ std::string line_of(const RotationArguments& arguments, const RunChange& change,
            " again" +
            (change.run == arguments.run ? "" : ", in run " + Output::printable(change.run));
   }
+  if (!change.not_marked.empty() && arguments.host.empty() && !change.marked.empty()) {
+    return whom + " is marked as done on " + hosts_of(change.marked);
+  }
   return whom + " is marked as done" +
          (change.consumers > 1 ? " (" + counted_consumers(change.consumers) + ")" : "");
 }
@@ -259,11 +299,16 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   const auto before = look(arguments.run, verb, parts, output, code);
   if (!before) return code;
   const auto changed = parts.loop.run_task(ask(arguments, parts, before->run));
-  if (!changed) return failed(changed.error().within("could not change the run"), output);
+  if (!changed) {
+    const bool marks = arguments.verb == Verb::kDone;
+    const char* what = marks ? "could not mark it, or not everywhere" : "could not change the run";
+    return failed(changed.error().within(what), output);
+  }
   if (!*changed) return no_such_run(arguments.run, output);
   const RunChange& told = **changed;
   const bool refused = told.outcome == Outcome::kUnderWay || told.outcome == Outcome::kUnknown ||
                        told.outcome == Outcome::kHeard;
+  const bool in_part = told.outcome == Outcome::kDone && !told.not_marked.empty();
   const bool watches = arguments.watch && told.outcome == Outcome::kDone;
   const std::string line = line_of(arguments, told, *before);
   if (refused) {
@@ -271,16 +316,23 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   } else if (!output.json()) {
     output.out() << line << '\n' << std::flush;
   }
+  if (in_part) {
+    output.error("not marked: " + why_not_marked(told.not_marked, Output::printable(told.run)));
+  }
   if (watches) {
     auto report = look(told.run, verb, parts, output, code);
     if (!report) return code;
     return watch(std::move(*report), arguments.all, parts, output);
   }
   if (output.json()) {
-    output.write(
-        {{"run", told.run}, {"outcome", word_of(told.outcome)}, {"consumers", told.consumers}});
+    Json document = {{"run", told.run},
+                     {"outcome", in_part ? "in part" : word_of(told.outcome)},
+                     {"consumers", told.consumers}};
+    if (arguments.verb == Verb::kDone) document["not_marked"] = not_marked_json(told.not_marked);
+    output.write(document);
   }
-  return refused ? ExitCode::kFailed : ExitCode::kDone;
+  if (refused) return ExitCode::kFailed;
+  return in_part ? ExitCode::kPartial : ExitCode::kDone;
 }
 
 }  // namespace

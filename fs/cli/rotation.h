@@ -3,7 +3,7 @@
 // Thread-safety: one thread, which runs the loop inside. Ownership: refers to its parts. Blocking:
 // until the answer is given; while watching, until the run has ended. Errors: told, and in the exit
 // code: 1 where nothing could be learned or done, 3 for a run that has ended and is not complete, or
-// that nobody runs any more.
+// that nobody runs any more, and for a mark that not all could get that it meant.
 #pragma once
 
 #include <cstddef>

@@ -39,8 +39,10 @@ std::string stage_of(const RunReport& report) {
     case RunState::kWaiting:
       return kWaitsForAHost;
     case RunState::kRotating:
-      return "making new versions of " + std::to_string(report.keys.size()) +
-             (report.keys.size() == 1 ? " key" : " keys");
+      // Those of `keyfs rotate` are there already, so that none may be made.
+      return report.keys.size() == 1 ? "making sure that the new version of 1 key is current"
+                                     : "making sure that the new versions of " +
+                                           std::to_string(report.keys.size()) + " keys are current";
     case RunState::kEnrolling:
       return "hosts say which consumers they have: " + std::to_string(report.consumers.size()) +
              " up to now";

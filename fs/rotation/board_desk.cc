@@ -61,12 +61,44 @@ const Ticket* find_ticket(const TicketsSeen& seen, const std::string& token) {
   return found == seen.tickets.end() ? nullptr : &found->ticket;
 }
 
-bool is_over(ConsumerState state) {
-  return state != ConsumerState::kWaiting && state != ConsumerState::kRunning;
+std::optional<RunChange> changed(RunChange::Outcome outcome, std::string run, size_t consumers) {
+  RunChange change;
+  change.outcome = outcome;
+  change.run = std::move(run);
+  change.consumers = consumers;
+  return change;
 }
 
-std::optional<RunChange> changed(RunChange::Outcome outcome, std::string run, size_t consumers) {
-  return RunChange{outcome, std::move(run), consumers};
+// Whether a mark of `consumer` on `host` (empty: on every one, or it is named HOST/CONSUMER) means it.
+bool means(const std::string& consumer, const std::string& host, const ConsumerReport& one) {
+  if (!host.empty()) return one.consumer == consumer && one.host == host;
+  return one.consumer == consumer || one.host + "/" + one.consumer == consumer;
+}
+
+bool is_marked(const RunReport& report, const ConsumerReport& consumer) {
+  return std::any_of(report.consumers.begin(), report.consumers.end(), [&](const auto& one) {
+    return one.consumer == consumer.consumer && one.host == consumer.host &&
+           one.state == ConsumerState::kMarked;
+  });
+}
+
+// What came of a mark of consumers. `before`, `after`: the run's reports.
+std::optional<RunChange> marked(const std::string& consumer, const std::string& host, size_t count,
+                                const RunReport& before, const RunReport& after) {
+  using Outcome = RunChange::Outcome;
+  auto change = changed(count != 0 ? Outcome::kDone : Outcome::kUnknown, before.run, count);
+  for (const ConsumerReport& one : after.consumers) {
+    if (!means(consumer, host, one)) continue;
+    if (change->outcome == Outcome::kUnknown) change->outcome = Outcome::kNothing;
+    if (one.state == ConsumerState::kMarked) {
+      if (!is_marked(before, one)) change->marked.push_back(one);
+    } else if (one.state != ConsumerState::kOk && one.state != ConsumerState::kGone) {
+      change->not_marked.push_back(one);
+    }
+  }
+  const bool left = !change->not_marked.empty();
+  if (change->outcome == Outcome::kNothing && left) change->outcome = Outcome::kUnderWay;
+  return change;
 }
 
 }  // namespace
@@ -273,34 +305,26 @@ Task<Result<std::optional<RunChange>>> BoardDesk::mark_done(std::string run, std
   if (!*there) co_return std::optional<RunChange>();
   // "HOST/" is the host itself: a consumer may have the name of a host.
   std::string whom = host.empty() ? consumer : host + "/" + consumer;
-  auto marked =
+  const auto count =
       co_await keyfs::mark_done(board_, loop_, run, whom, short_text(by, kMostBy), deadline);
-  if (!marked) co_return fail(marked.error());
-  if (*marked != 0) co_return changed(Outcome::kDone, std::move(run), *marked);
-  // As it is now: what was under way may have failed since.
+  if (!count) co_return fail(count.error());
+  // As it is now: what was under way may have ended since.
   const auto now = co_await report(run, deadline);
-  if (!now) co_return fail(now.error());
+  if (!now) {
+    const std::string so_far = std::to_string(*count) + " marked, and what is left is not known";
+    co_return fail(*count == 0 ? now.error() : now.error().within(so_far));
+  }
   if (!*now) co_return std::optional<RunChange>();
-  Outcome outcome = Outcome::kUnknown;
-  for (const ConsumerReport& one : (*now)->consumers) {
-    const bool named = host.empty() ? one.consumer == whom || one.host + "/" + one.consumer == whom
-                                    : one.consumer == consumer && one.host == host;
-    const bool meant = consumer.empty() ? one.host == host : named;
-    if (!meant) continue;
-    if (consumer.empty()) {
-      outcome = Outcome::kHeard;
-    } else if (!is_over(one.state)) {
-      outcome = Outcome::kUnderWay;
-    } else if (outcome == Outcome::kUnknown) {
-      outcome = Outcome::kNothing;
-    }
-  }
-  if (outcome == Outcome::kUnknown && consumer.empty()) {
-    const auto of_run = co_await document(run, deadline);
-    if (!of_run) co_return fail(of_run.error());
-    if (*of_run && (*of_run)->excused.contains(host)) outcome = Outcome::kNothing;
-  }
-  co_return changed(outcome, std::move(run), 0);
+  if (!consumer.empty()) co_return marked(consumer, host, *count, **there, **now);
+  if (*count != 0) co_return changed(Outcome::kDone, std::move(run), *count);
+  const auto& all = (*now)->consumers;
+  const bool heard =
+      std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.host == host; });
+  if (heard) co_return changed(Outcome::kHeard, std::move(run), 0);
+  const auto of_run = co_await document(run, deadline);
+  if (!of_run) co_return fail(of_run.error());
+  const bool excused = *of_run && (*of_run)->excused.contains(host);
+  co_return changed(excused ? Outcome::kNothing : Outcome::kUnknown, std::move(run), 0);
 }
 
 Task<Result<std::optional<RunChange>>> BoardDesk::stop(std::string run, std::string by,

@@ -10,6 +10,7 @@ namespace {
 
 // Looking at all processes of a user takes its time; not for each opening that finds no room.
 constexpr Duration kPruneEvery = std::chrono::seconds(10);
+constexpr size_t kMaxFitted = 16;  // sections of a program
 
 size_t uses_of(const ConsumerTable::Program& program) {
   size_t uses = program.keys.size();
@@ -35,6 +36,11 @@ void ConsumerTable::attach(Program& program) {
   for (const ConsumerRule& rule : rules_->all()) {
     if (!rule.fits(program.who)) continue;
     program.rules.push_back(&rule);
+    if (program.fitted.size() < kMaxFitted || program.fitted.contains(rule.name)) {
+      program.fitted.insert(rule.name);
+    } else {
+      program.fitted_others = true;
+    }
     by_rule_[rule.name].push_back(&program);
   }
 }
@@ -220,6 +226,7 @@ void ConsumerTable::restore(Program program) {
   uses_ += uses;
   shares_[uid].uses += uses;
   ++shares_[uid].programs;
+  program.fitted_others = true;  // of the configuration before
   const Who who = program.who;
   attach(programs_.emplace(who, std::move(program)).first->second);
 }

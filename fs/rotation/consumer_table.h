@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,7 +53,13 @@ class ConsumerTable {
     bool incomplete = false;                 // it uses keys that are not in `keys`
     bool unfollowed = false;                 // it has processes that are not in `processes`
     std::vector<const ConsumerRule*> rules;  // whose match it fits, in file order
+    // Names of the sections that it fits, or has fitted: they may be changed while a run goes on.
+    std::set<std::string, std::less<>> fitted{};
+    bool fitted_others = false;  // it may have fitted others too
 
+    bool may_have_fitted(std::string_view section) const {
+      return fitted_others || fitted.contains(section);
+    }
     // The one that decides for this key, or null.
     const ConsumerRule* rule_for(std::string_view key) const;
   };

@@ -140,12 +140,13 @@ class Consumers final : public OpenListener, public HostConsumers {
   // Whether its section tells, of one of these keys, a program that is known, running or not. A
   // section that was removed or mistyped since tells none.
   bool tells_any(std::string_view consumer, std::span<const KeyVersion> keys) const;
-  // Whoever has opened one of these keys and runs still, whichever section tells it.
+  // Whoever has opened one of these keys and runs still, of the programs that fit, or have fitted,
+  // that section, which need not be there any more.
   struct Users {
     std::vector<pid_t> pids;
     bool unknown = false;  // there may be others
   };
-  Users users_of(std::span<const KeyVersion> keys) const;
+  Users users_of(std::string_view consumer, std::span<const KeyVersion> keys) const;
 
   // From now on every opening is taken note of, even one that has just been seen; returns the time
   // to give as `since`. Call it before a consumer is told.

@@ -139,7 +139,8 @@ bool Consumers::tells_any(std::string_view consumer, std::span<const KeyVersion>
   });
 }
 
-Consumers::Users Consumers::users_of(std::span<const KeyVersion> keys) const {
+Consumers::Users Consumers::users_of(std::string_view consumer,
+                                     std::span<const KeyVersion> keys) const {
   impl_->take_all();
   std::set<pid_t> pids;
   Users users;
@@ -147,13 +148,19 @@ Consumers::Users Consumers::users_of(std::span<const KeyVersion> keys) const {
   // Programs are remembered for weeks after their end: if there is none, what was known is lost.
   bool any = false;
   for (const auto& [who, program] : impl_->table.programs()) {
+    if (!program.may_have_fitted(consumer)) continue;
+    if (program.incomplete) users.unknown = true;
     for (const KeyVersion& key : keys) {
       const bool uses = program.keys.contains(key.id);
       any = any || uses;
-      if (program.incomplete || (uses && program.unfollowed)) users.unknown = true;
+      if (uses && program.unfollowed) users.unknown = true;
+      // One that another section tells is not named where it is not known to be of this one.
+      const bool its = program.fitted.contains(consumer) || program.rule_for(key.id) == nullptr;
       for (const ConsumerTable::Process& process : program.processes) {
         if (!process.keys.contains(key.id) || pids.contains(process.id.pid)) continue;
-        if (runs_still(process.id, who)) pids.insert(process.id.pid);
+        if (!runs_still(process.id, who)) continue;
+        if (its) pids.insert(process.id.pid);
+        users.unknown = users.unknown || !its;
       }
     }
   }

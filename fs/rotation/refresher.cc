@@ -172,17 +172,18 @@ Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequ
 }
 
 // What no process is left of is gone. A section that was removed, renamed or mistyped since it was
-// enrolled has no processes either, while its programs may run still with the old version.
+// enrolled has no processes either, while its programs may run still with the old version. Those of
+// other sections are no matter of this one.
 Ended HostRefresher::Impl::nobody_runs(const RefreshRequest& request, bool section) const {
   if (section && consumers.tells_any(request.consumer, request.keys)) {
     return gone("no process that opened the keys runs");
   }
-  const Consumers::Users users = consumers.users_of(request.keys);
+  const Consumers::Users users = consumers.users_of(request.consumer, request.keys);
   const std::string why = "[consumer " + request.consumer + "] " +
                           (section ? "fits no program that uses the keys any more"
                                    : "is not in keyfs.ini of this host any more");
   if (users.pids.empty() && !users.unknown) {
-    return gone(why + ", and no process that opened the keys runs");
+    return gone(why + ", and no process of it that opened the keys runs");
   }
   std::string who = "programs may run still that use the keys";
   if (!users.pids.empty()) {

@@ -36,6 +36,10 @@ struct RunChange {
   // RunState::kWaiting from the moment on that the change is done.
   std::string run;
   size_t consumers = 0;  // that will be told again, or were marked
+  // Of a mark, by consumer and host: which were marked, and which are meant as well and could not be:
+  // they wait for their turn, are being told, or have failed since.
+  std::vector<ConsumerReport> marked{};
+  std::vector<ConsumerReport> not_marked{};
 };
 
 // What has become of a ticket.

@@ -28,9 +28,8 @@ def store_of(kind, request, folder, policy=None, **keyfs):
     return board, sections, env
 
 
-@contextlib.contextmanager
-def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy=None, keyfs=None, stores=None, **options):
-    """A Fleet that runs, on a new store of that kind. webhook: a support.webhook.Webhook that is told of its runs. stores: {host: entries of its own of [store]}."""
+def made(kind, request, tmp_path_factory, webhook=None, rotation=None, policy=None, keyfs=None, stores=None, **options):
+    """A Fleet that is not started yet, on a new store of that kind. webhook: a support.webhook.Webhook that is told of its runs. stores: {host: entries of its own of [store]}."""
     folder = walkable(tmp_path_factory.mktemp(f"fleet{next(_numbers)}-{kind}"))
     board, sections, env = store_of(kind, request, folder, policy, **(keyfs or {}))
     rotation = {"settle": "2s", "poll_every": "1s", **(rotation or {})}
@@ -42,6 +41,13 @@ def running(kind, request, tmp_path_factory, webhook=None, rotation=None, policy
     def own(n):
         return {"store": {**sections["store"], **stores[n]}} if n in (stores or {}) else {}
 
-    with Fleet(folder, board, {**sections, **seen.ADMIN}, env, rotation=rotation, own=own, **options) as fleet:
-        fleet.webhook, fleet.late, fleet.overdue = webhook, [], None
+    fleet = Fleet(folder, board, {**sections, **seen.ADMIN}, env, rotation=rotation, own=own, **options)
+    fleet.webhook, fleet.late, fleet.overdue = webhook, [], None
+    return fleet
+
+
+@contextlib.contextmanager
+def running(*arguments, **options):
+    """A Fleet that runs; as for made()."""
+    with made(*arguments, **options) as fleet:
         yield fleet

@@ -2,6 +2,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,15 +12,39 @@ from support.cli import DONE, FAILED, PARTIAL, USAGE, error_of, run
 from support.daemon import local_sections, write_config
 from support.process import eventually
 from support.rotation import consumers_of
+from support.users import walkable
 
 FOLLOW = "consumers will be told in a run: keyfs rotation show --watch"
 NOBODY = "consumers will be told once keyfs is mounted on a host that runs rotations"
 
 
+def without_daemon(folder):
+    """(configuration, board) of a host without a daemon, with the key orders."""
+    sections = local_sections(folder / "parts", state_dir=folder / "state", audit="off")
+    config = write_config(str(folder / "keyfs.ini"), {**sections, "admin": {"read": "uid:0"}})
+    assert run("create", "-c", config, "orders").returncode == DONE
+    return config, boards.SqliteBoard(sections["store"]["path"])
+
+
 @pytest.fixture(scope="module")
-def running(request, tmp_path_factory):
+def unattended(tmp_path_factory):
+    """`rotate --wait` on a host that no daemon runs on: a future of (CompletedProcess, its seconds, board). It waits for the most part, so it does that beside the
+    other tests."""
+    config, board = without_daemon(walkable(tmp_path_factory.mktemp("unattended")))
+
+    def wait():
+        begin = time.monotonic()
+        done = run("rotate", "-c", config, "--wait", "--json", "orders")
+        return done, time.monotonic() - begin, board
+
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(wait)
+
+
+@pytest.fixture(scope="module")
+def running(request, tmp_path_factory, unattended):
     consumers = consumers_of(2, [0], lambda n: [["first"], ["second"]][n])
-    with rotation_fleets.running("sqlite", request, tmp_path_factory, hosts=1, consumers=consumers, keys=["lonely"], rotation={"settle": "1s"}) as fleet:
+    with rotation_fleets.running("sqlite", request, tmp_path_factory, hosts=1, consumers=consumers, keys=["lonely"], rotation={"settle": "500ms"}) as fleet:
         yield fleet
 
 
@@ -68,12 +93,11 @@ def test_a_consumer_that_fails_makes_it_3_and_is_named(fleet):
     fleet.hooks.behave("fail", "app-001")
     done = fleet.cli("rotate", "--wait", "second", timeout=100)
     assert done.returncode == PARTIAL and "app-001" in done.stdout and "in part" in done.stdout, done
-    fleet.hooks.all_well()
-    assert fleet.cli("rotation", "retry", "--wait", fleet.newest(), timeout=100).returncode == DONE
 
 
 def test_of_a_promotion_consumers_are_told_as_well(fleet):
-    assert fleet.cli("rotate", "--wait", "first", timeout=100).returncode == DONE
+    if current(fleet, "first") == 1:  # the first test to rotate it
+        assert fleet.cli("rotate", "--wait", "first", timeout=100).returncode == DONE
     now = current(fleet, "first")
     code, keys, runs = told(fleet.cli("promote", "--wait", "--json", "first", str(now - 1), timeout=100))
     assert code == DONE and keys["first"]["told"] == "complete" and current(fleet, "first") == now - 1
@@ -144,11 +168,7 @@ def test_a_held_version_is_told_to_nobody(fleet):
 
 @pytest.fixture
 def alone(folder):
-    """(configuration, board) of a host without a daemon, with the key orders."""
-    sections = local_sections(folder / "parts", state_dir=folder / "state", audit="off")
-    config = write_config(str(folder / "keyfs.ini"), {**sections, "admin": {"read": "uid:0"}})
-    assert run("create", "-c", config, "orders").returncode == DONE
-    return config, boards.SqliteBoard(sections["store"]["path"])
+    return without_daemon(folder)
 
 
 def test_without_any_daemon_the_work_is_done_and_the_ticket_waits(alone):
@@ -159,12 +179,10 @@ def test_without_any_daemon_the_work_is_done_and_the_ticket_waits(alone):
     assert (ticket["do"], ticket["id"]) == ("rotate", "orders") and "uid 0" in ticket["by"] and ticket["asked"]
 
 
-def test_wait_does_not_wait_for_a_daemon_that_nobody_has_started(alone):
-    config, board = alone
-    begin = time.monotonic()
-    done = run("rotate", "-c", config, "--wait", "--json", "orders")
+def test_wait_does_not_wait_for_a_daemon_that_nobody_has_started(unattended):
+    done, seconds, board = unattended.result(timeout=60)
     code, keys, runs = told(done)
-    assert time.monotonic() - begin < 50
+    assert seconds < 50
     assert code == PARTIAL and keys["orders"]["told"] == "unknown" and keys["orders"]["current"] == 2 and runs == []
     assert "no host runs rotations" in done.stderr
     assert len(board.documents("tickets")) == 1, "whoever runs rotations first does it"

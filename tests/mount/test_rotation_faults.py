@@ -3,11 +3,12 @@ import contextlib
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import seen
-from rotation_fleets import running, store_of
+from rotation_fleets import made, store_of
 from support.boards import Sampled
 from support.cli import DONE, PARTIAL
 from support.process import eventually
@@ -54,34 +55,74 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def silenced(request, tmp_path_factory):
-    """Two fleets with one run each, whose runner is killed in one and stopped in the other, at the same time: {how: (Interrupted, the run's Outcome, after how many
-    seconds another host went on, Sampled)}."""
+def interrupted(request, tmp_path_factory):
+    """Two fleets with one run each, whose runner is killed in one and stopped in the other, at the same time: a future of {how: (Interrupted, the run's Outcome,
+    after how many seconds another host went on, Sampled)}. It takes half a minute until others go on, in which there is time for another test; until it is done, the
+    boards of these fleets are its own."""
     with contextlib.ExitStack() as stack:
-        def launched():
+        fleets = {}
+        for how in (signal.SIGKILL, signal.SIGSTOP):
             webhook = stack.enter_context(Webhook())
-            return stack.enter_context(running("etcd", request, tmp_path_factory, webhook, {"settle": "200ms"}, consumers=consumers(), hosts=4, asked=2, patient=False))
-
-        fleets = {signal.SIGKILL: launched(), signal.SIGSTOP: launched()}
+            fleets[how] = made("etcd", request, tmp_path_factory, webhook, {"settle": "200ms"}, consumers=consumers(), hosts=4, asked=2, patient=False)
+        with ThreadPoolExecutor(len(fleets)) as threads:
+            list(threads.map(stack.enter_context, fleets.values()))
         for fleet in fleets.values():
             fleet.await_known()
         sampled = {how: stack.enter_context(Sampled(fleet.board)) for how, fleet in fleets.items()}
         cases = {how: Interrupted(fleet).silence(how) for how, fleet in fleets.items()}
-        went_on = {}
 
-        def all_go_on():
-            for how, case in cases.items():
-                if how not in went_on and case.goes_on():
-                    went_on[how] = time.monotonic() - case.at
-            return len(went_on) == len(cases)
+        def follow():
+            went_on = {}
 
-        eventually(all_go_on, 60, "other hosts go on")
-        # Of what happens once the stopped one goes on there is more to see while the run is not over.
-        ended = {how: case.fleet.await_end(case.before) for how, case in cases.items()}
-        stopped = cases[signal.SIGSTOP]
-        eventually(lambda: time.monotonic() > stopped.at + STOPPED, STOPPED + 20, "it was stopped for long enough")
-        stopped.fleet.hosts[0].process.send_signal(signal.SIGCONT)
-        yield {how: (case, ended[how], went_on[how], sampled[how]) for how, case in cases.items()}
+            def all_go_on():
+                for how, case in cases.items():
+                    if how not in went_on and case.goes_on():
+                        went_on[how] = time.monotonic() - case.at
+                return len(went_on) == len(cases)
+
+            eventually(all_go_on, 60, "other hosts go on")
+            # Of what happens once the stopped one goes on there is more to see while the run is not over.
+            ended = {how: case.fleet.await_end(case.before) for how, case in cases.items()}
+            stopped = cases[signal.SIGSTOP]
+            eventually(lambda: time.monotonic() > stopped.at + STOPPED, STOPPED + 20, "it was stopped for long enough")
+            stopped.fleet.hosts[0].process.send_signal(signal.SIGCONT)
+            return {how: (case, ended[how], went_on[how], sampled[how]) for how, case in cases.items()}
+
+        yield stack.enter_context(ThreadPoolExecutor(1)).submit(follow)
+
+
+@pytest.fixture(scope="module")
+def silenced(interrupted):
+    return interrupted.result(timeout=100 + STOPPED)
+
+
+@pytest.mark.timeout(120 + 20 * STARTS)
+def test_ten_daemons_started_at_once_with_one_ticket_make_one_run(request, tmp_path_factory, interrupted):
+    for attempt in range(STARTS):
+        folder = walkable(tmp_path_factory.mktemp(f"start{attempt}"))
+        board, sections, env = store_of("sqlite", request, folder)
+        rotation = {"settle": "100ms", "poll_every": "1s"}
+        fleet = Fleet(folder, board, {**sections, **seen.ADMIN}, env, hosts=10, rotation=rotation, keys=["orders"])
+        try:
+            assert fleet.cli("create", "orders").returncode == DONE
+            fleet.rotate("orders")
+            ticket, = board.documents("tickets").values()
+            with Sampled(board) as sampled:
+                for host in fleet.hosts:
+                    host.launch()
+                for host in fleet.hosts:
+                    host.await_up()
+                outcome = fleet.await_end("")
+                eventually(fleet.quiet, 20, "there is nothing more to do")
+            sampled.check()
+            # Nobody is to be told, so that it may be over between two looks.
+            assert list(board.runs()) == [outcome.run] and set(sampled.seen) <= {outcome.run} and outcome.report["complete"]
+            assert [(x["id"], x["version"]) for x in outcome.report["keys"]] == [("orders", 2)]
+            assert board.documents("runs")[outcome.run]["keys"][0]["token"] == ticket["token"]
+            assert seen.records(board.path)["orders"]["current"] == 2
+        finally:
+            fleet.close()
+        fleet.check_ends()
 
 
 @pytest.mark.timeout(120 + STOPPED)
@@ -134,32 +175,3 @@ def test_a_daemon_killed_during_its_consumers_hook_is_told_as_interrupted_and_th
     assert outcome.times() == {f"app-{n:03}": 1 for n in range(3)} and outcome.counts["ok"] == 2
     again = fleet.run("rotation", "retry", "--wait", hook.run)
     assert again.report["complete"] and again.times() == {**outcome.times(), name: 2}
-
-
-@pytest.mark.timeout(60 + 20 * STARTS)
-def test_ten_daemons_started_at_once_with_one_ticket_make_one_run(request, tmp_path_factory):
-    for attempt in range(STARTS):
-        folder = walkable(tmp_path_factory.mktemp(f"start{attempt}"))
-        board, sections, env = store_of("sqlite", request, folder)
-        rotation = {"settle": "100ms", "poll_every": "1s"}
-        fleet = Fleet(folder, board, {**sections, **seen.ADMIN}, env, hosts=10, rotation=rotation, keys=["orders"])
-        try:
-            assert fleet.cli("create", "orders").returncode == DONE
-            fleet.rotate("orders")
-            ticket, = board.documents("tickets").values()
-            with Sampled(board) as sampled:
-                for host in fleet.hosts:
-                    host.launch()
-                for host in fleet.hosts:
-                    host.await_up()
-                outcome = fleet.await_end("")
-                eventually(fleet.quiet, 20, "there is nothing more to do")
-            sampled.check()
-            # Nobody is to be told, so that it may be over between two looks.
-            assert list(board.runs()) == [outcome.run] and set(sampled.seen) <= {outcome.run} and outcome.report["complete"]
-            assert [(x["id"], x["version"]) for x in outcome.report["keys"]] == [("orders", 2)]
-            assert board.documents("runs")[outcome.run]["keys"][0]["token"] == ticket["token"]
-            assert seen.records(board.path)["orders"]["current"] == 2
-        finally:
-            fleet.close()
-        fleet.check_ends()

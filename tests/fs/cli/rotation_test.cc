@@ -23,6 +23,14 @@ using testing::FakeRuns;
 using testing::sample_report;
 using Verb = RotationArguments::Verb;
 
+ConsumerReport consumer_on(const std::string& host, ConsumerState state) {
+  ConsumerReport consumer;
+  consumer.consumer = "app-50";
+  consumer.host = host;
+  consumer.state = state;
+  return consumer;
+}
+
 class RotationCommand : public ::testing::Test {
  protected:
   ExitCode run(Verb verb, const std::function<void(RotationArguments&)>& set = nullptr) {
@@ -260,15 +268,51 @@ TEST_F(RotationCommand, list_names_damaged_runs_and_shows_the_others) {
 TEST_F(RotationCommand, done_of_what_is_under_way_or_was_heard_from_is_refused) {
   runs_.runs = {sample_report(65, {50})};
   runs_.change = {RunChange::Outcome::kUnderWay, "r7", 0};
+  runs_.change.not_marked = {consumer_on("web-2", ConsumerState::kRunning)};
   EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.consumer = "app-50"; }),
             ExitCode::kFailed);
-  EXPECT_TRUE(complained("run r7 is still under way with app-50: nothing was marked"))
+  EXPECT_TRUE(
+      complained("run r7 is still under way with app-50: nothing was marked: app-50 on "
+                 "web-2 (is being told); the same command again once that is over"))
       << err_.str();
   EXPECT_EQ(out_.str(), "");
   runs_.change = {RunChange::Outcome::kHeard, "r7", 0};
   EXPECT_EQ(run(Verb::kDone, [](auto& arguments) { arguments.host = "web-1"; }), ExitCode::kFailed);
   EXPECT_TRUE(complained("host web-1 was heard from in run r7: nothing was marked")) << err_.str();
   EXPECT_EQ(out_.str(), "");
+}
+
+TEST_F(RotationCommand, done_that_could_not_mark_all_that_it_meant_names_both_and_ends_with_3) {
+  runs_.runs = {sample_report(65, {50})};
+  runs_.change = {RunChange::Outcome::kDone, "r7", 1};
+  runs_.change.marked = {consumer_on("web-1", ConsumerState::kMarked)};
+  runs_.change.not_marked = {consumer_on("web-2", ConsumerState::kRunning),
+                             consumer_on("web-3\x1b[2J", ConsumerState::kWaiting)};
+  const auto mark = [&] {
+    return run(Verb::kDone, [](auto& arguments) { arguments.consumer = "app-50"; });
+  };
+  EXPECT_EQ(mark(), ExitCode::kPartial);
+  EXPECT_EQ(out_.str(), "app-50 is marked as done on web-1\n");
+  EXPECT_TRUE(
+      complained("not marked: app-50 on web-2 (is being told), app-50 on web-3?[2J (waits "
+                 "for its turn); the same command again once that is over (keyfs rotation "
+                 "show --watch r7 follows it)"))
+      << err_.str();
+  json_ = true;
+  EXPECT_EQ(mark(), ExitCode::kPartial);
+  EXPECT_EQ(document()["outcome"], "in part");
+  ASSERT_EQ(document()["not_marked"].size(), 2u);
+  EXPECT_EQ(document()["not_marked"][0]["host"], "web-2");
+  EXPECT_EQ(document()["not_marked"][0]["state"], "running");
+  json_ = false;
+  // One that failed while the others were marked.
+  runs_.change.not_marked = {consumer_on("web-2", ConsumerState::kFailed)};
+  EXPECT_EQ(mark(), ExitCode::kPartial);
+  EXPECT_TRUE(complained("app-50 on web-2 (failed meanwhile); the same command again\n"))
+      << err_.str();
+  runs_.change.not_marked.clear();
+  EXPECT_EQ(mark(), ExitCode::kDone);
+  EXPECT_EQ(err_.str(), "");
 }
 
 TEST_F(RotationCommand, stop_of_a_run_that_has_ended_is_no_failure) {
@@ -432,36 +476,6 @@ TEST_F(RotationCommand, retry_of_a_run_with_a_silent_host_says_that_it_is_asked_
   runs_.change = {RunChange::Outcome::kDone, "r7", 0};
   EXPECT_EQ(run(Verb::kRetry), ExitCode::kDone);
   EXPECT_EQ(out_.str(), "the hosts that were not heard from are asked again\n");
-}
-
-TEST(ProgressBar, fits_into_its_line_however_narrow) {
-  RunReport report = sample_report(65, {50});
-  report.state = RunState::kTelling;
-  report.consumers[64].state = ConsumerState::kRunning;
-  for (size_t columns = 0; columns <= 200; ++columns) {
-    EXPECT_LE(progress_bar(report, columns).size(), columns == 0 ? 0 : columns - 1);
-  }
-  EXPECT_EQ(progress_bar(report, 80),
-            "[=======================>] 64/65, 1 failed: app-65 on host-1");
-  report.consumers[64].state = ConsumerState::kOk;
-  EXPECT_EQ(progress_bar(report, 80), "[========================] 65/65, 1 failed");
-}
-
-TEST(ProgressBar, says_what_a_run_without_consumers_does) {
-  RunReport report = sample_report(0);
-  report.state = RunState::kWaiting;
-  EXPECT_EQ(progress_bar(report, 80), "waiting for a host to run it");
-  report.state = RunState::kRotating;
-  EXPECT_EQ(progress_bar(report, 80), "making new versions of 1 key");
-}
-
-TEST(ProgressBar, names_from_others_do_not_steer_the_terminal) {
-  RunReport report = sample_report(2);
-  report.state = RunState::kTelling;
-  report.consumers[1].state = ConsumerState::kRunning;
-  report.consumers[1].consumer = "a\x1b[2J\nb";
-  EXPECT_EQ(progress_bar(report, 120).find('\x1b'), std::string::npos);
-  EXPECT_EQ(progress_bar(report, 120).find('\n'), std::string::npos);
 }
 
 }  // namespace

@@ -270,6 +270,53 @@ TEST_F(BoardDeskTest, what_is_under_way_is_not_marked_and_not_said_to_be_done) {
             Outcome::kNothing);
 }
 
+TEST_F(BoardDeskTest, of_a_consumer_on_several_hosts_those_that_could_not_be_marked_are_told) {
+  RunDocument run = put_run(7, 2);
+  run.state = RunDocument::State::kTelling;
+  run.end = RunDocument::End::kNone;
+  write(run_name(run.run), to_text(run));
+  const auto put = [&](const std::string& host, RowState state) {
+    Sheet sheet;
+    sheet.run = run.run;
+    sheet.host = host;
+    Row row;
+    row.consumer = "py";
+    row.keys = {0};
+    row.state = state;
+    row.why = state == RowState::kFailed ? "exit status 1" : "";
+    sheet.rows.push_back(row);
+    write(sheet_name(run.run, host, 0), to_text(sheet));
+  };
+  put("web-1", RowState::kFailed);
+  put("web-2", RowState::kStarted);
+  put("web-3", RowState::kOk);
+  put("web-4", RowState::kWaiting);
+  put("web-5", RowState::kGone);
+  const RunChange first = change(desk_.mark_done(run.run, "py", "", "alice", soon()));
+  EXPECT_EQ(first.outcome, Outcome::kDone);
+  EXPECT_EQ(first.consumers, 1u);
+  ASSERT_EQ(first.marked.size(), 1u);
+  EXPECT_EQ(first.marked[0].host, "web-1");
+  ASSERT_EQ(first.not_marked.size(), 2u);
+  EXPECT_EQ(first.not_marked[0].host, "web-2");
+  EXPECT_EQ(first.not_marked[0].state, ConsumerState::kRunning);
+  EXPECT_EQ(first.not_marked[1].host, "web-4");
+  EXPECT_EQ(first.not_marked[1].state, ConsumerState::kWaiting);
+  // Of one host it is only that one's.
+  const RunChange other = change(desk_.mark_done(run.run, "py", "web-1", "alice", soon()));
+  EXPECT_EQ(other.outcome, Outcome::kNothing);
+  EXPECT_TRUE(other.marked.empty() && other.not_marked.empty());
+  // The same again: nothing more can be marked yet, and then it can.
+  EXPECT_EQ(change(desk_.mark_done(run.run, "py", "", "alice", soon())).outcome,
+            Outcome::kUnderWay);
+  put("web-2", RowState::kFailed);
+  put("web-4", RowState::kNotTried);
+  const RunChange last = change(desk_.mark_done(run.run, "py", "", "alice", soon()));
+  EXPECT_EQ(last.outcome, Outcome::kDone);
+  EXPECT_EQ(last.marked.size(), 2u);
+  EXPECT_TRUE(last.not_marked.empty());
+}
+
 TEST_F(BoardDeskTest, a_host_that_was_heard_from_is_not_said_to_be_done) {
   put_run(7, 2, {1});
   EXPECT_EQ(change(desk_.mark_done(run_of(7), "", "host-1", "alice", soon())).outcome,

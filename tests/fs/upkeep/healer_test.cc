@@ -3,58 +3,15 @@
 #include <functional>
 #include <optional>
 
-#include "fs/keys/keyring_fixture.h"
+#include "fs/upkeep/healer_fixture.h"
 
 namespace keyfs {
 namespace {
 
 using testing::Daemon;
-using testing::KeyringTest;
-using testing::World;
+using testing::HealerTest;
+using testing::Nurse;
 using namespace std::chrono_literals;
-
-// A daemon whose healer runs in the background from start() on.
-struct Nurse {
-  explicit Nurse(World& shared, HealOptions options = {})
-      : world(shared),
-        daemon(shared),
-        healer(shared.time.loop, daemon.store, *daemon.regions, shared.log.log(), options),
-        running(shared.time.loop) {}
-
-  void start() {
-    const auto run = [](Healer& all) -> Task<bool> {
-      co_await all.run();
-      co_return true;
-    };
-    running.start(run(healer));
-  }
-  HealReport heal(std::vector<std::string> ids = {}) {
-    return world.time.loop.run_task(healer.run_once(std::move(ids), TimePoint::max())).value();
-  }
-
-  World& world;
-  Daemon daemon;
-  Healer healer;
-  TaskGroup<bool> running;
-};
-
-struct HealerTest : KeyringTest {
-  // Creates a key that lacks region c, and returns it.
-  std::string make_degraded(const std::string& id) {
-    Daemon maker(world);
-    maker.region[2]->fail_with(Code::kUnavailable);
-    return maker.read(id);
-  }
-  // What a daemon with only this region reads.
-  std::string read_from(size_t region, const std::string& id) {
-    Daemon reader(world);
-    for (size_t i = 0; i < 3; ++i) {
-      if (i != region) reader.region[i]->fail_with(Code::kDenied);
-    }
-    return reader.read(id, false);
-  }
-  size_t wraps(const std::string& id) { return stored(id).versions.at(1).wrapped.size(); }
-};
 
 TEST_F(HealerTest, fills_in_the_region_that_was_out_when_the_key_was_made) {
   const std::string key = make_degraded("orders");
@@ -216,30 +173,6 @@ TEST_F(HealerTest, calls_are_spread_over_time) {
   EXPECT_GE(now() - begin, 9s);
 }
 
-TEST_F(HealerTest, a_host_that_may_not_scan_works_off_what_it_has_seen_and_scans_once_it_may) {
-  make_degraded("orders");
-  make_degraded("bills");
-  bool mine = false;
-  HealOptions options;
-  options.may_scan = [&mine] { return mine; };
-  Nurse nurse(world, options);
-  nurse.start();
-  nurse.healer.note_degraded("orders");
-  nurse.healer.note_recovered("c");
-  wait(10h);
-  EXPECT_EQ(wraps("orders"), 3u);
-  EXPECT_EQ(wraps("bills"), 2u);
-  EXPECT_EQ(nurse.daemon.store.calls.list, 0);
-  EXPECT_FALSE(nurse.healer.status().scans);
-  EXPECT_FALSE(nurse.healer.status().last_scan);
-  mine = true;
-  wait(20s);
-  EXPECT_EQ(wraps("bills"), 3u);
-  EXPECT_EQ(nurse.daemon.store.calls.list, 1);
-  EXPECT_TRUE(nurse.healer.status().scans);
-  EXPECT_TRUE(nurse.healer.status().last_scan);
-}
-
 TEST_F(HealerTest, its_pace_is_shared_with_others) {
   for (int i = 0; i < 5; ++i) make_degraded("key" + std::to_string(i));
   CallPace pace(world.time.loop);
@@ -255,118 +188,6 @@ TEST_F(HealerTest, its_pace_is_shared_with_others) {
   const TimePoint begin = now();
   EXPECT_EQ(nurse.heal().healed, 5u);
   EXPECT_GE(now() - begin, 14s);
-}
-
-TEST_F(HealerTest, a_note_wakes_it) {
-  make_degraded("orders");
-  Nurse nurse(world);
-  nurse.start();
-  wait(1min);
-  EXPECT_EQ(wraps("orders"), 2u);
-  nurse.healer.note_degraded("orders");
-  EXPECT_EQ(nurse.healer.status().waiting, 1u);
-  wait(1s);
-  EXPECT_EQ(wraps("orders"), 3u);
-  EXPECT_EQ(nurse.healer.status().waiting, 0u);
-  EXPECT_EQ(nurse.healer.status().healed, 1u);
-}
-
-TEST_F(HealerTest, a_note_of_a_key_that_is_not_there_is_forgotten) {
-  Nurse nurse(world);
-  nurse.start();
-  nurse.healer.note_degraded("nowhere");
-  wait(1s);
-  EXPECT_EQ(nurse.healer.status().waiting, 0u);
-}
-
-TEST_F(HealerTest, a_region_that_stays_out_is_asked_ever_less_however_many_keys_lack_it) {
-  Nurse nurse(world);
-  for (int i = 0; i < 20; ++i) make_degraded("key" + std::to_string(i));
-  nurse.daemon.region[2]->fail_with(Code::kUnavailable);
-  nurse.start();
-  for (int i = 0; i < 20; ++i) nurse.healer.note_degraded("key" + std::to_string(i));
-  wait(1h);
-  // 5 s, 10 s, ... up to 10 min: 13 times, if each try took no time.
-  EXPECT_GE(nurse.daemon.region[2]->calls.wrap, 5);
-  EXPECT_LE(nurse.daemon.region[2]->calls.wrap, 14);
-  EXPECT_LE(nurse.daemon.unwraps(), 14);
-  EXPECT_EQ(nurse.healer.status().waiting, 20u);
-  EXPECT_EQ(world.log.count("key key0 lacks a region"), 1u);
-  // Once it is back, all are healed without a notification.
-  nurse.daemon.region[2]->heal();
-  wait(15min);
-  EXPECT_EQ(nurse.healer.status().waiting, 0u);
-  EXPECT_EQ(wraps("key7"), 3u);
-}
-
-TEST_F(HealerTest, a_key_that_keeps_failing_is_tried_ever_less_and_holds_up_no_other) {
-  make_degraded("orders");
-  world.records->write_raw("broken", "{");
-  Nurse nurse(world);
-  nurse.start();
-  nurse.healer.note_degraded("broken");
-  wait(1h);
-  EXPECT_GE(nurse.daemon.store.calls.get, 5);
-  EXPECT_LE(nurse.daemon.store.calls.get, 14);
-  nurse.healer.note_degraded("orders");
-  wait(1s);
-  EXPECT_EQ(wraps("orders"), 3u);
-  EXPECT_EQ(nurse.healer.status().waiting, 1u);
-}
-
-TEST_F(HealerTest, a_store_that_is_out_is_asked_now_and_then_however_many_keys_wait) {
-  Nurse nurse(world);
-  nurse.daemon.store.fail_with(Code::kUnavailable);
-  nurse.start();
-  for (int i = 0; i < 100; ++i) nurse.healer.note_degraded("key" + std::to_string(i));
-  wait(1min);
-  EXPECT_GE(nurse.daemon.store.calls.get, 2);
-  EXPECT_LE(nurse.daemon.store.calls.get, 13);
-}
-
-TEST_F(HealerTest, a_region_that_comes_back_has_all_keys_looked_at) {
-  make_degraded("orders");
-  make_degraded("bills");
-  Nurse nurse(world);
-  nurse.daemon.region[2]->fail_with(Code::kUnavailable);
-  nurse.start();
-  nurse.healer.note_degraded("orders");
-  wait(30min);  // the next try is minutes away
-  nurse.daemon.region[2]->heal();
-  nurse.healer.note_recovered("c");
-  wait(10s);
-  EXPECT_EQ(wraps("orders"), 3u);
-  EXPECT_EQ(wraps("bills"), 3u);  // which nobody noted
-  EXPECT_TRUE(nurse.healer.status().last_scan);
-}
-
-TEST_F(HealerTest, a_region_that_comes_and_goes_causes_no_scan_after_the_other) {
-  Nurse nurse(world);
-  nurse.start();
-  for (int i = 0; i < 100; ++i) {
-    nurse.healer.note_recovered("c");
-    wait(1s);
-  }
-  EXPECT_GE(nurse.daemon.store.calls.list, 1);
-  EXPECT_LE(nurse.daemon.store.calls.list, 3);
-}
-
-TEST_F(HealerTest, goes_through_the_store_by_itself_now_and_then) {
-  make_degraded("orders");
-  Nurse nurse(world);
-  nurse.start();
-  wait(50s);
-  EXPECT_EQ(nurse.daemon.store.calls.all(), 0);
-  // What an earlier daemon left degraded is found soon after the start.
-  wait(20s);
-  EXPECT_EQ(wraps("orders"), 3u);
-  EXPECT_EQ(nurse.daemon.store.calls.list, 1);
-  make_degraded("bills");
-  wait(5h);
-  EXPECT_EQ(wraps("bills"), 2u);
-  wait(2h);
-  EXPECT_EQ(wraps("bills"), 3u);
-  EXPECT_EQ(nurse.daemon.store.calls.list, 2);
 }
 
 TEST_F(HealerTest, a_scan_reads_no_record_of_a_key_that_is_whole_by_a_multi_region_master) {
@@ -439,82 +260,6 @@ TEST_F(HealerTest, a_silent_store_is_waited_for_once_and_not_once_a_key) {
   ASSERT_EQ(report->failures.size(), 3u);
   EXPECT_EQ(report->failures[2].id, "users");
   EXPECT_NE(report->failures[2].error.message.find("not tried"), std::string::npos);
-}
-
-struct WritingNotebook final : Notebook {
-  Task<Result<void>> prove() override { co_return Result<void>(); }
-  Task<Result<void>> write_down(Stored stored, bool) override {
-    if (fails) co_return fail(Code::kUnavailable, "the disk is full");
-    noted.push_back(std::move(stored.record));
-    co_return Result<void>();
-  }
-  Task<Result<void>> write_seen(std::vector<SeenKey> keys) override {
-    if (fails) co_return fail(Code::kUnavailable, "the disk is full");
-    ++writes_of_seen;
-    for (SeenKey& key : keys) seen.push_back(std::move(key.id));
-    co_return Result<void>();
-  }
-  bool fails = false;
-  std::vector<Record> noted;
-  std::vector<std::string> seen;
-  int writes_of_seen = 0;
-};
-
-struct HealerMemory : HealerTest {
-  HealReport heal(std::vector<std::string> ids = {}) {
-    Healer healer(world.time.loop, daemon.store, *daemon.regions, world.log.log(), HealOptions{},
-                  &memory, &notebook);
-    return world.time.loop.run_task(healer.run_once(std::move(ids), TimePoint::max())).value();
-  }
-  Daemon daemon{world};
-  testing::ScriptedMemory memory{world.time.loop};
-  WritingNotebook notebook;
-};
-
-TEST_F(HealerMemory, a_record_that_went_back_is_not_filled_in) {
-  make_degraded("orders");
-  const Record before = stored("orders");
-  Record deleted = before;
-  deleted.state = KeyState::kDeleted;
-  ++deleted.serial;
-  memory.knows(deleted);
-  const HealReport report = heal();
-  ASSERT_EQ(report.failures.size(), 1u);
-  EXPECT_EQ(report.failures[0].error.code, Code::kCorrupt);
-  EXPECT_EQ(stored("orders"), before);
-  EXPECT_EQ(daemon.region_calls(), 0);
-}
-
-TEST_F(HealerMemory, what_was_filled_in_is_noted_on_this_host) {
-  make_degraded("orders");
-  memory.knows(stored("orders"));
-  const HealReport report = heal();
-  EXPECT_EQ(report.healed, 1u);
-  EXPECT_TRUE(report.unnoted.empty());
-  ASSERT_EQ(notebook.noted.size(), 1u);
-  EXPECT_EQ(notebook.noted[0], stored("orders"));
-}
-
-TEST_F(HealerMemory, a_record_that_was_looked_at_was_seen_whole_or_damaged) {
-  Daemon(world).read("whole");
-  world.records->write_raw("damaged", "{");
-  heal({"whole", "damaged", "absent"});
-  EXPECT_TRUE(notebook.noted.empty()) << "nothing was changed";
-  EXPECT_EQ(notebook.seen, (std::vector<std::string>{"whole", "damaged"}));
-  EXPECT_EQ(notebook.writes_of_seen, 1) << "each is synced";
-  EXPECT_EQ(memory.seen, notebook.seen) << "a daemon has only this one";
-}
-
-TEST_F(HealerMemory, a_memory_that_is_out_stops_no_healing_and_that_is_told) {
-  make_degraded("orders");
-  memory.hangs = true;
-  notebook.fails = true;
-  const HealReport report = heal();
-  EXPECT_EQ(report.healed, 1u);
-  EXPECT_EQ(wraps("orders"), 3u);
-  ASSERT_EQ(report.unnoted.size(), 1u);
-  EXPECT_EQ(report.unnoted[0].id, "orders");
-  EXPECT_TRUE(report.unseen);
 }
 
 }  // namespace
