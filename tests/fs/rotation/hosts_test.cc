@@ -127,6 +127,22 @@ TEST_F(Hosts, one_without_consumers_leaves_the_rows_of_its_namesake_alone) {
   EXPECT_EQ(listed(), std::set<std::string>{"hosts/web-1"});
 }
 
+TEST_F(Hosts, a_holder_that_gets_another_name_is_the_holder_by_that_name) {
+  start("web-1", "i1", {user_of("nginx", "a")}, false);
+  SimHost& two = start("web-1", "i2", {});
+  fleet.pass(30s);
+  ASSERT_TRUE(two.holds());
+  EXPECT_EQ(two.rotation->lock()->holder(), "web-1");
+  two.consumers = {user_of("php", "a")};
+  two.rotation->agent().on_consumers_changed();
+  ASSERT_TRUE(fleet.until([&] { return two.rotation->host() != "web-1"; }, 1min));
+  ASSERT_TRUE(two.holds());
+  EXPECT_EQ(two.rotation->lock()->holder(), two.rotation->host());
+  fleet.pass(10s);
+  const auto head = parse_head(fleet.shared.documents->find(kHeadName)->text);
+  EXPECT_EQ(head->holder, two.rotation->host());
+}
+
 TEST_F(Hosts, one_that_has_lost_its_state_dir_does_not_answer_for_the_one_that_it_was) {
   start("runner", "ir", {});
   SimHost& web = start("web-1", "i1", {user_of("nginx", "a")}, false);
