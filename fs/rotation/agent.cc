@@ -130,6 +130,7 @@ Task<Result<void>> HostAgent::look() {
     new_board_ = false;
     join("");
   }
+  if (left_) co_return Result<void>();
   if (!wanted_.empty() && wanted_ != run_ && running_.empty()) join(wanted_);
   if (run_.empty()) co_return Result<void>();
   // What this host has enrolled, or an earlier life of it, is on the board.
@@ -189,7 +190,7 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     // this life there is none.
     if (row.state == RowState::kStarted && row.life != options_.life) {
       if (!sheet.instance.empty() && sheet.life == options_.life) {
-        part_from_copy({});
+        co_await part({});
         co_return Result<void>();
       }
       const uint32_t attempt = row.attempt;

@@ -155,6 +155,7 @@ void Consumers::Impl::take(const Opening& opening) {
   const ConsumerTable::Use use{opening.version, opening.times};
   const bool fresh = table.last_version(who, id) == 0;
   if (table.note(who, process, knowable, id, use, loop.clock().wall())) {
+    if (fresh) ++fresh_seen;  // first: whoever is told that it has changed may ask
     changed();
     if (fresh) save_soon.set();
   }
@@ -173,11 +174,16 @@ void Consumers::on_change(std::function<void()> changed) { impl_->on_change = st
 Task<Result<ConsumerText>> Consumers::Impl::text() {
   // A copy, which the worker may look at as long as a disk hangs.
   const auto copy = std::make_shared<const ConsumerTable::Programs>(table.programs());
-  const std::function<Result<ConsumerText>()> work = [copy, of = epoch, path = file,
-                                                      before = written]() -> Result<ConsumerText> {
+  const std::function<Result<ConsumerText>()> work =
+      [copy, of = epoch, path = file, before = written, ours = is_ours]() -> Result<ConsumerText> {
     ConsumerText made = text_of(*copy, of);
     if (path.empty() || made.text == before) return made;
-    if (auto ok = write_whole_file(path, made.text, true, 0600); !ok) return fail(ok.error());
+    Result<void> ok;
+    if (ours) ok = ours();
+    if (ok) ok = write_whole_file(path, made.text, true, 0600);
+    // Another daemon that has begun meanwhile may have read what was there before.
+    if (ok && ours) ok = ours();
+    if (!ok) return fail(ok.error());
     return made;
   };
   co_return co_await disk.run(work);
@@ -194,6 +200,7 @@ Task<bool> Consumers::Impl::save() {
   } now(saving);
   take_all();
   dirty = false;
+  const uint64_t fresh = fresh_seen;
   auto made = co_await text();
   if (!made) {
     dirty = true;
@@ -207,10 +214,17 @@ Task<bool> Consumers::Impl::save() {
     co_return false;
   }
   save_error.clear();
+  fresh_written = fresh;
   written = std::move(made->text);
   table.remove(made->ended);
   co_return true;
 }
+
+void Consumers::write_while(std::function<Result<void>()> is_ours) {
+  impl_->is_ours = std::move(is_ours);
+}
+
+bool Consumers::has_unwritten() const { return impl_->fresh_seen != impl_->fresh_written; }
 
 Task<bool> Consumers::save() { return impl_->save(); }
 

@@ -83,6 +83,9 @@ struct Consumers::Impl {
   bool dirty = false;  // something to write
   bool saving = false;
   std::string written;  // the text of the file
+  std::function<Result<void>()> is_ours;
+  uint64_t fresh_seen = 0;     // programs, and keys of them, that had not been known
+  uint64_t fresh_written = 0;  // of these
   std::string save_error;
   uint64_t told_missed = 0;
   TimePoint told_at = TimePoint::min();
