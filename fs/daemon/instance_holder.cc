@@ -16,8 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr size_t kMaxFile = 256;
-constexpr Duration kLookEvery = 20ms;
+constexpr size_t kMaxHolderFile = 256;
+constexpr Duration kLookForEnd = 20ms;
 
 ProcessId this_process() {
   const pid_t pid = ::getpid();
@@ -47,7 +47,7 @@ InstanceHolder::InstanceHolder(std::string file, ProcessId self, std::string epo
 // Of this boot and PID namespace: elsewhere the number means another process.
 std::optional<ProcessId> InstanceHolder::last() const {
   if (epoch_.empty() || self_.pid == 0) return std::nullopt;
-  const auto text = read_to_end(file_, kMaxFile);
+  const auto text = read_to_end(file_, kMaxHolderFile);
   if (!text) return std::nullopt;
   std::string_view rest = *text;
   ProcessId process;
@@ -72,8 +72,8 @@ std::optional<pid_t> InstanceHolder::take(Duration patience) {
   former_ = other();
   Duration waited{};
   while (former_ && is_running(*former_) && waited < patience) {
-    std::this_thread::sleep_for(kLookEvery);
-    waited += kLookEvery;
+    std::this_thread::sleep_for(kLookForEnd);
+    waited += kLookForEnd;
   }
   write(self_);
   if (former_ && !is_running(*former_)) former_.reset();

@@ -136,9 +136,18 @@ Task<Result<void>> HostAgent::look() {
   // What this host has enrolled, or an earlier life of it, is on the board.
   if (read_run_ == TimePoint{} || loop_.now() >= read_run_ + kReadRunEvery || !document_) {
     auto there = co_await board_.get(run_name(run_), loop_.now() + options_.call);
-    if (!there) co_return fail(there.error());
-    if (!*there) co_return Result<void>();
-    auto document = parse_run((*there)->text);
+    if (there && !*there) co_return Result<void>();
+    Result<RunDocument> document = RunDocument();
+    if (there) {
+      document = parse_run((*there)->text);
+    } else {
+      document = fail(there.error());
+    }
+    if (!document && document.error().code == Code::kCorrupt && over_ && running_.empty()) {
+      // It has ended: there is nothing to take part in, and it cannot be begun again.
+      read_run_ = loop_.now();
+      co_return Result<void>();
+    }
     if (!document) co_return fail(document.error());
     read_run_ = loop_.now();
     const bool keys_known = document->state != RunDocument::State::kRotating;

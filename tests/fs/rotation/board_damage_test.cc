@@ -120,12 +120,16 @@ TEST_F(BoardDamage, of_a_run_that_has_ended_holds_up_no_other_and_the_holder_nam
   write(run_name(kFirst), "no JSON");
   rotate_in(kSecond, "t2");
   EXPECT_TRUE(web.log.has("runs/run-00000001"));
-  EXPECT_EQ(web.log.count("its report is lost"), 1u);
+  write(run_name(kSecond), "no JSON");
+  fleet.pass(3min);
+  EXPECT_FALSE(web.log.has("cannot take part in a rotation"));
   // Nor if the board itself cannot read it, or somebody asks for it again.
   fleet.shared.documents->damage(run_name(kFirst));
   fleet.ask_for(Ticket::Kind::kRetry, kFirst, "again");
   fleet.pass(10s);
+  EXPECT_EQ(web.log.count("its report is lost"), 1u);
   rotate_in("run-00000003", "t3");
+  EXPECT_EQ(web.log.count("its report is lost"), 3u);
   EXPECT_EQ(fleet.shared.hooks.size(), 3u);
 }
 
