@@ -11,6 +11,7 @@
 #include "base/race.h"
 #include "fs/daemon/daemon_name.h"
 #include "fs/daemon/instance_file.h"
+#include "fs/daemon/instance_holder.h"
 #include "fs/daemon/rotation_file.h"
 #include "fs/keys/memory_notebook.h"
 #include "fs/rotation/board_watch.h"
@@ -32,6 +33,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kLookForPolicy = 24h;  // a change of it is told
+constexpr Duration kWaitForFormer = 1s;   // that is about to end
+constexpr Duration kAskDisk = 5s;
 
 RotationOptions rotation_options(const Configuration& configuration, std::string name) {
   const RotationSettings& settings = configuration.rotation;
@@ -44,6 +47,14 @@ RotationOptions rotation_options(const Configuration& configuration, std::string
   options.runner.stop_after = stop_after_of(settings);
   options.runner.pulse_shards = settings.pulse_shards;
   return options;
+}
+
+// Whether this daemon's files in state_dir are its own still. By a worker.
+Result<void> check_ours(const InstanceHolder& holder) {
+  const auto successor = holder.successor();
+  if (!successor) return {};
+  return fail(Code::kUnavailable, "another keyfs was started with this state_dir (pid " +
+                                      std::to_string(*successor) + "), and has these files");
 }
 
 // Changed records, where the store cannot announce them itself.
@@ -85,6 +96,7 @@ struct RotationHost::Impl {
                          first ? "" : mountpoint)),
         instance_file(configuration.settings.state_dir + "/instance" +
                       (first ? "" : "-" + path_mark(mountpoint, ""))),
+        holder(instance_file + ".daemon"),
         disk(loop, "keyfs-instance"),
         rules(std::make_unique<const ConsumerRules>(configuration.consumers)),
         keys(loop, parts.backends.store(), parts.cache, parts.keyring),
@@ -100,16 +112,32 @@ struct RotationHost::Impl {
     for (const ConfigSection* region : configuration.file.all("region")) {
       regions.push_back(region->argument());
     }
+    if (const auto former = holder.take(kWaitForFormer)) {
+      parts.log.warn(
+          "another keyfs with this state_dir runs still: its mount was taken away while it was in "
+          "use (umount -l), and it ends once the files that are open there are closed; this one "
+          "has "
+          "its name from now on, and tells its programs of new keys",
+          {{"pid", std::to_string(*former)}});
+    }
     const std::string file = configuration.settings.state_dir + "/consumers" +
                              (first ? "" : "-" + path_mark(mountpoint, "")) + ".json";
     Consumers::Current current = [this](const KeyEntry& entry) {
       return parts.cache.known(entry, loop.now()).memory.version;
     };
     consumers = Consumers::open(loop, parts.log, *rules, file, std::move(current));
+    consumers->write_while([of = holder] { return check_ours(of); });
     refresher.emplace(loop, parts.backends.poller(), parts.backends.arena(), *consumers,
                       HostRefresher::Options());
     if (!settings.webhook_file.empty()) open_webhook();
   }
+
+  // One that could not be mounted leaves a daemon that runs still what it has.
+  ~Impl() {
+    if (!began) holder.give_back();
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   Board* observe(Board* of_the_store);
   void open_webhook();
@@ -119,6 +147,7 @@ struct RotationHost::Impl {
   Task<bool> take_part();
   Task<bool> watch_board();
   Task<bool> work_as_holder();
+  Task<OtherLife> other_life();
   Task<void> keep(HostIdentity identity);
   ScheduleOptions schedule_options(const Policy& policy) const;
   RetirementOptions retirement_options(const Policy& policy) const;
@@ -131,6 +160,8 @@ struct RotationHost::Impl {
   const bool first;
   const std::string name;  // its plain name
   const std::string instance_file;
+  InstanceHolder holder;  // of instance_file
+  bool began = false;
   LazyWorker disk;
   std::vector<std::string> regions;
   std::unique_ptr<const ConsumerRules> rules;
@@ -194,6 +225,7 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
   options.agent.on_identity = [this](const std::string& /*host*/, const HostIdentity& now) {
     loop.spawn(keep(now));
   };
+  options.agent.other_life = [this] { return other_life(); };
   auto made = Rotation::make(loop, *board, parts.log, parts.backends.random(), std::move(its),
                              std::move(options));
   if (!made) return fail(made.error());
@@ -202,8 +234,22 @@ Result<void> RotationHost::Impl::make_rotation(const Configuration& configuratio
   return {};
 }
 
+Task<OtherLife> RotationHost::Impl::other_life() {
+  // A copy, since a disk may hang longer than this lives.
+  const std::function<Result<bool>()> work = [of = holder]() -> Result<bool> {
+    return of.successor().has_value();
+  };
+  auto asking = disk.run(work);
+  const auto followed =
+      co_await before(loop, loop.now() + kAskDisk, "reading state_dir", std::move(asking));
+  if (!followed || !*followed) co_return OtherLife::kCopy;
+  co_return consumers->has_unwritten() ? OtherLife::kUnknowing : OtherLife::kSuccessor;
+}
+
 Task<void> RotationHost::Impl::keep(HostIdentity identity) {
-  const std::function<Result<bool>()> work = [path = instance_file, identity]() -> Result<bool> {
+  const std::function<Result<bool>()> work = [of = holder, path = instance_file,
+                                              identity]() -> Result<bool> {
+    if (!check_ours(of)) return true;  // the successor's
     if (auto ok = keep_identity(path, identity); !ok) return fail(ok.error());
     return true;
   };
@@ -214,6 +260,7 @@ Task<void> RotationHost::Impl::keep(HostIdentity identity) {
 }
 
 Task<void> RotationHost::Impl::run() {
+  began = true;
   TaskGroup<bool> tasks(loop);
   tasks.start(keep_consumers());
   if (rotation != nullptr) {

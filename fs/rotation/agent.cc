@@ -130,14 +130,24 @@ Task<Result<void>> HostAgent::look() {
     new_board_ = false;
     join("");
   }
+  if (left_) co_return Result<void>();
   if (!wanted_.empty() && wanted_ != run_ && running_.empty()) join(wanted_);
   if (run_.empty()) co_return Result<void>();
   // What this host has enrolled, or an earlier life of it, is on the board.
   if (read_run_ == TimePoint{} || loop_.now() >= read_run_ + kReadRunEvery || !document_) {
     auto there = co_await board_.get(run_name(run_), loop_.now() + options_.call);
-    if (!there) co_return fail(there.error());
-    if (!*there) co_return Result<void>();
-    auto document = parse_run((*there)->text);
+    if (there && !*there) co_return Result<void>();
+    Result<RunDocument> document = RunDocument();
+    if (there) {
+      document = parse_run((*there)->text);
+    } else {
+      document = fail(there.error());
+    }
+    if (!document && document.error().code == Code::kCorrupt && over_ && running_.empty()) {
+      // It has ended: there is nothing to take part in, and it cannot be begun again.
+      read_run_ = loop_.now();
+      co_return Result<void>();
+    }
     if (!document) co_return fail(document.error());
     read_run_ = loop_.now();
     const bool keys_known = document->state != RunDocument::State::kRotating;
@@ -189,7 +199,7 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
     // this life there is none.
     if (row.state == RowState::kStarted && row.life != options_.life) {
       if (!sheet.instance.empty() && sheet.life == options_.life) {
-        part_from_copy({});
+        co_await part({});
         co_return Result<void>();
       }
       const uint32_t attempt = row.attempt;

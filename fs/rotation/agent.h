@@ -57,12 +57,22 @@ class HostKeys {
   virtual Task<Result<bool>> serves(KeyVersion key, TimePoint deadline) = 0;
 };
 
+// Who else has this daemon's identity, when there is somebody.
+enum class OtherLife : uint8_t {
+  kCopy,       // one with a copy of its state_dir, or it is not known who
+  kSuccessor,  // one that was started with its very state_dir, and has read there of all its programs
+  kUnknowing,  // the same, which does not know all of them
+};
+
 struct AgentOptions {
   std::string host;  // is_host_name(); its plain name, which another daemon may have as well
   std::string life;  // random, of this life of the daemon
   HostIdentity identity{};
   // Is told when it has become another one, and under which name. May be null.
   std::function<void(const std::string& host, const HostIdentity& identity)> on_identity{};
+  // Asked now and then, when another life of this daemon is seen; it ends within seconds. May be null:
+  // kCopy.
+  std::function<Task<OtherLife>()> other_life{};
   Duration poll_every = std::chrono::seconds(30);
   Duration prove_for = std::chrono::seconds(30);  // until the host serves the new versions
   Duration prove_every = std::chrono::milliseconds(500);
@@ -141,7 +151,11 @@ class HostAgent final : public FeedFollower {
   std::set<std::string> keys_to_list() const;
   bool is_listed_with(const std::set<std::string>& ids) const;
   void step_aside();
+  Task<OtherLife> other_life() const;
+  Task<void> part(std::set<std::string> its_keys);
   void part_from_copy(std::set<std::string> its_keys);
+  void leave_to_successor();
+  void part_from_successor();
   void rename(HostIdentity identity);
   void find_lost(const HostEntry& found);
   std::set<std::string> lost_of(const std::set<std::string>& ids) const;
@@ -189,6 +203,7 @@ class HostAgent final : public FeedFollower {
   bool listed_ = false;
   bool anothers_ = false;  // the document of its name; it has nothing to list itself
   uint64_t turn_ = 1;
+  bool left_ = false;   // to its successor: it is on the board no more
   std::string parted_;  // since when it is not the copy that another daemon is
   // Keys of which this host does not know all programs, and in which run it has said so.
   const std::set<std::string> known_at_start_;

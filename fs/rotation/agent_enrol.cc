@@ -25,6 +25,7 @@ Task<Result<void>> HostAgent::enrol() {
     if (!registered && registered.error().code != Code::kCorrupt) co_return registered;
     if (auto looked = co_await look_at_lost(ids); !looked) co_return looked;
   }
+  if (left_) co_return Result<void>();
   const std::string host = host_;
   auto found = co_await find_own_sheets();
   if (!found) co_return fail(found.error());
@@ -81,7 +82,7 @@ Task<Result<bool>> HostAgent::find_own_sheets() {
       }
       // One of an earlier life has a lower turn.
       if (sheet->life != options_.life && listed_ && sheet->turn >= turn_) {
-        part_from_copy({});
+        co_await part({});
         co_return false;
       }
     }

@@ -109,6 +109,12 @@ Task<Result<void>> HostAgent::register_host(bool due) {
 
 // False: what is there is another's, or has changed meanwhile. Again, by the name that it has now.
 Task<Result<bool>> HostAgent::register_once(bool due) {
+  if (left_) {
+    // A program may have come since: one that works in a directory of the mount that is gone.
+    const OtherLife other = co_await other_life();
+    if (other == OtherLife::kSuccessor) co_return true;
+    if (left_) part_from_successor();
+  }
   const bool none = keys_to_list().empty() && !lost_all_;
   // One that has no consumers looks once: an earlier life of it may have had some.
   if (none && registered_ && registered_->empty()) co_return true;
@@ -135,9 +141,16 @@ Task<Result<bool>> HostAgent::register_once(bool due) {
       co_return false;
     }
     if (found->life != options_.life) {
-      // An earlier life of this daemon; what was written before that is of a restored backup.
-      if (listed_ && found->turn >= turn_) {
-        part_from_copy(found->keys.value_or(std::set<std::string>()));
+      // An earlier life of this daemon; what was written before that is of a restored backup. But one
+      // that had nothing to list until now may have a successor.
+      bool is_later = listed_ && found->turn >= turn_;
+      if (!listed_) {
+        const OtherLife other = co_await other_life();
+        is_later = other != OtherLife::kCopy;
+        if (host != host_ || left_) co_return false;
+      }
+      if (is_later) {
+        co_await part(found->keys.value_or(std::set<std::string>()));
         co_return false;
       }
       if (!listed_) {
@@ -214,6 +227,58 @@ void HostAgent::step_aside() {
   rename(std::move(identity));
   log_.warn("another daemon has this host's name: on the board this one has another from now on",
             {{"taken", before}, {"host", host_}});
+}
+
+Task<OtherLife> HostAgent::other_life() const {
+  if (!options_.other_life) co_return OtherLife::kCopy;
+  co_return co_await options_.other_life();
+}
+
+// From another daemon that has its identity.
+Task<void> HostAgent::part(std::set<std::string> its_keys) {
+  const std::string host = host_;
+  const OtherLife other = co_await other_life();
+  if (host != host_ || left_) co_return;  // it has meanwhile
+  switch (other) {
+    case OtherLife::kCopy:
+      part_from_copy(std::move(its_keys));
+      break;
+    case OtherLife::kSuccessor:
+      leave_to_successor();
+      break;
+    case OtherLife::kUnknowing:
+      part_from_successor();
+      break;
+  }
+}
+
+// Its document is the successor's, and so are its rows, but for those whose hooks run.
+void HostAgent::leave_to_successor() {
+  left_ = true;
+  registered_.reset();
+  listed_ = false;
+  sheets_.clear();
+  revisions_.clear();
+  log_.warn(
+      "another keyfs was started with this one's state_dir, and tells its programs: this one, "
+      "whose "
+      "mount was taken away while it was in use, serves what is open still, and takes part in "
+      "rotations no more",
+      {{"host", host_}});
+}
+
+void HostAgent::part_from_successor() {
+  const std::string before = host_;
+  left_ = false;
+  HostIdentity identity;
+  identity.instance = options_.life;
+  identity.marked = true;
+  rename(std::move(identity));
+  log_.warn(
+      "another keyfs was started with this one's state_dir, and cannot know all programs that use "
+      "this one, whose mount was taken away while it was in use: this one takes part in rotations "
+      "still, under another name",
+      {{"former", before}, {"host", host_}});
 }
 
 void HostAgent::part_from_copy(std::set<std::string> its_keys) {

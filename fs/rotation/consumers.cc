@@ -112,6 +112,7 @@ void Consumers::Impl::take(const Opening& opening) {
   const bool fresh = table.last_version(who, id) == 0;
   const WallTime now = loop.clock().wall();
   if (table.note(who, process, knowable, id, use, now)) {
+    if (fresh) ++fresh_seen;  // first: whoever is told that it has changed may ask
     note_news(who, process, knowable, id, opening.version, now);
     changed();
     if (fresh) save_soon.set();
@@ -132,11 +133,16 @@ void Consumers::on_change(std::function<void()> changed) { impl_->on_change = st
 Task<Result<ConsumerText>> Consumers::Impl::text() {
   // A copy, which the worker may look at as long as a disk hangs.
   const auto copy = std::make_shared<const ConsumerTable::Programs>(table.programs());
-  const std::function<Result<ConsumerText>()> work = [copy, of = epoch, path = file,
-                                                      before = written]() -> Result<ConsumerText> {
+  const std::function<Result<ConsumerText>()> work =
+      [copy, of = epoch, path = file, before = written, ours = is_ours]() -> Result<ConsumerText> {
     ConsumerText made = text_of(*copy, of);
     if (path.empty() || made.text == before) return made;
-    if (auto ok = write_whole_file(path, made.text, true, 0600); !ok) return fail(ok.error());
+    Result<void> ok;
+    if (ours) ok = ours();
+    if (ok) ok = write_whole_file(path, made.text, true, 0600);
+    // Another daemon that has begun meanwhile may have read what was there before.
+    if (ok && ours) ok = ours();
+    if (!ok) return fail(ok.error());
     return made;
   };
   co_return co_await disk.run(work);
@@ -154,6 +160,7 @@ Task<bool> Consumers::Impl::save() {
   const bool turned = co_await turn_news();
   take_all();
   dirty = false;
+  const uint64_t fresh = fresh_seen;
   auto made = co_await text();
   if (!made) {
     dirty = true;
@@ -168,12 +175,19 @@ Task<bool> Consumers::Impl::save() {
     co_return false;
   }
   save_error.clear();
+  fresh_written = fresh;
   written = std::move(made->text);
   has_list = true;
   table.remove(made->ended);
   if (turned) co_await drop_news();
   co_return true;
 }
+
+void Consumers::write_while(std::function<Result<void>()> is_ours) {
+  impl_->is_ours = std::move(is_ours);
+}
+
+bool Consumers::has_unwritten() const { return impl_->fresh_seen != impl_->fresh_written; }
 
 Task<bool> Consumers::save() { return impl_->save(); }
 

@@ -170,6 +170,12 @@ class Consumers final : public OpenListener, public HostConsumers {
   Task<std::vector<Behind>> confirmed(std::string consumer, std::vector<KeyVersion> keys,
                                       TimePoint since, TimePoint deadline);
 
+  // Asked right before and after the file is written, by the worker, which it may block: whether it
+  // is this daemon's still; why not. Before the loop runs. Null: always.
+  void write_while(std::function<Result<void>()> is_ours);
+  // Whether there is a program, or a key of one, that was never in the file.
+  bool has_unwritten() const;
+
   // Everything that is known, sorted by user and program.
   std::vector<SeenConsumer> list();
 

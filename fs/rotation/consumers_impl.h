@@ -102,6 +102,9 @@ struct Consumers::Impl {
   bool dirty = false;  // something to write
   bool saving = false;
   std::string written;  // the text of the file
+  std::function<Result<void>()> is_ours;
+  uint64_t fresh_seen = 0;     // programs, and keys of them, that had not been known
+  uint64_t fresh_written = 0;  // of these
   std::string save_error;
   std::string news_lines;  // not appended yet; bounded: the list has it all
   std::string news_error;  // why they could not be

@@ -115,8 +115,10 @@ Task<bool> Consumers::Impl::write_news() {
     }
     const std::function<Result<bool>()> work = [this, header = news_header(epoch, has_list),
                                                 lines = std::exchange(news_lines, {})] {
-      const auto appended = news.append(header, lines);
-      return appended ? Result<bool>(true) : Result<bool>(fail(appended.error()));
+      Result<void> done;
+      if (is_ours) done = is_ours();
+      if (done) done = news.append(header, lines);
+      return done ? Result<bool>(true) : Result<bool>(fail(done.error()));
     };
     has_news = true;
     const auto appended = co_await news_disk.run(work);
@@ -138,7 +140,13 @@ Task<bool> Consumers::Impl::write_news() {
 Task<bool> Consumers::Impl::turn_news() {
   if (!has_news) co_return false;
   has_news = false;
-  const std::function<Result<bool>()> work = [this] { return news.turn(); };
+  const std::function<Result<bool>()> work = [this]() -> Result<bool> {
+    // What another daemon that has begun meanwhile has noted is not taken out of its way.
+    if (is_ours) {
+      if (const auto ours = is_ours(); !ours) return fail(ours.error());
+    }
+    return news.turn();
+  };
   const auto turned = co_await news_disk.run(work);
   if (!turned || !*turned) has_news = true;
   co_return turned.has_value();

@@ -174,6 +174,7 @@ Task<bool> RunLock::hold() {
 // False: it is another's.
 Task<Result<bool>> RunLock::beat() {
   Head mine = head_;
+  mine.holder = options_.host;  // by its name of now
   ++mine.beat;
   const TimePoint sent = loop_.now();
   const TimePoint until = std::min(sent + options_.call, sent_ + options_.act_for);

@@ -73,8 +73,9 @@ class RunLock final : public Tenure {
 
   uint64_t epoch() const override { return head_.epoch; }
   bool may_act() const override { return held_ && loop_.now() < sent_ + options_.act_for; }
-  // The holder as last seen, for people; empty: not known.
-  const std::string& holder() const { return head_.holder; }
+  // The holder as last seen, for people; empty: not known. While it is this host, by the name that
+  // it has now, which the board has with the next renewal.
+  const std::string& holder() const { return may_act() ? options_.host : head_.holder; }
 
  private:
   Task<void> become_holder();

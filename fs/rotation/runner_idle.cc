@@ -114,11 +114,24 @@ Task<Result<void>> Runner::remove(BoardDocument document) {
 Task<Result<void>> Runner::drop_ghosts(std::vector<TicketsSeen::Seen>& tickets) {
   std::vector<TicketsSeen::Seen> good = std::move(tickets);
   for (uint64_t back = 0; back < kRunsThatRemember && back < now_->number; ++back) {
-    auto there = co_await board_.get(run_name(run_of(now_->number - back)), until());
-    if (!there) co_return fail(there.error());
-    if (!*there) continue;
-    const auto run = parse_run((*there)->text);
-    if (!run) continue;
+    const std::string name = run_name(run_of(now_->number - back));
+    auto there = co_await board_.get(name, until());
+    if (!there && there.error().code != Code::kCorrupt) co_return fail(there.error());
+    if (there && !*there) continue;
+    auto run = Result<RunDocument>(RunDocument());
+    if (there) {
+      run = parse_run((*there)->text);
+    } else {
+      run = fail(there.error());
+    }
+    if (!run) {
+      // A ticket of it that comes back finds its key rotated already.
+      log_.warn(
+          "the document of a rotation that has ended is damaged: its report is lost, and old "
+          "versions are not retired until it is removed from the board; rotations go on",
+          {{"document", name}});
+      continue;
+    }
     std::vector<TicketsSeen::Seen> left;
     for (auto& one : good) {
       const bool done = std::any_of(run->keys.begin(), run->keys.end(), [&](const RunKey& key) {
@@ -182,6 +195,12 @@ Task<Result<bool>> Runner::retry_run(TicketsSeen::Seen seen) {
   bool begun_again = false;
   const Ticket ticket = seen.ticket;
   auto there = co_await load(ticket.run);
+  if (!there && there.error().code == Code::kCorrupt) {
+    // It would hold up all others.
+    log_.warn("a rotation cannot be done again, since its document is damaged",
+              {{"document", run_name(ticket.run)}});
+    there = false;
+  }
   if (!there) co_return fail(there.error());
   const auto left_undone = [&] {
     const RunCounts& counts = run_->counts;

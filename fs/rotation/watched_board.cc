@@ -1,8 +1,8 @@
 #include "fs/rotation/watched_board.h"
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
-
-#include "fs/rotation/documents.h"
 
 namespace keyfs {
 
@@ -43,6 +43,32 @@ Task<Result<T>> WatchedBoard::watched(Task<Result<T>> call) {
   co_return answer;
 }
 
+// By a document run/now or a run's that is good: which run goes on, as far as this host has seen.
+void WatchedBoard::learn(const std::string& name, std::string_view text) {
+  if (name == kNowName) {
+    if (auto now = parse_run_now(text)) now_ = std::move(*now);
+  } else {
+    const auto run = parse_run(text);
+    if (!run) return;
+    const uint64_t number = number_of_run(run->run).value_or(0);
+    if (run->state != RunDocument::State::kEnded) {
+      RunNow now = now_.value_or(RunNow());
+      now.run = run->run;
+      now.number = std::max(now.number, number);
+      now_ = std::move(now);
+    } else if (now_ && now_->run == run->run) {
+      now_->run.clear();
+    }
+  }
+  std::erase_if(health_.damaged, [&](const auto& one) { return is_ended(one.first); });
+}
+
+bool WatchedBoard::is_ended(const std::string& name) const {
+  if (!now_ || !name.starts_with(kRunsPrefix) || name == run_name(now_->run)) return false;
+  const auto number = number_of_run(std::string_view(name).substr(std::strlen(kRunsPrefix)));
+  return number && *number <= now_->number;
+}
+
 void WatchedBoard::look_for_damage(const std::string& name,
                                    const Result<std::optional<BoardDocument>>& there) {
   const bool of_run = name.starts_with(kRunsPrefix);
@@ -55,8 +81,9 @@ void WatchedBoard::look_for_damage(const std::string& name,
            : name == kHeadName ? parse_head(text).has_value()
                                : parse_run_now(text).has_value();
     if (!good) ++health_.errors;
+    if (good && name != kHeadName) learn(name, text);
   }
-  if (good) {
+  if (good || is_ended(name)) {
     health_.damaged.erase(name);
   } else {
     health_.damaged.try_emplace(name, loop_.clock().wall());
@@ -88,9 +115,14 @@ Task<Result<BoardWrite>> WatchedBoard::put_if_absent(std::string name, std::stri
 
 Task<Result<BoardWrite>> WatchedBoard::replace(std::string name, std::string text,
                                                std::string revision, TimePoint deadline) {
+  const bool is_now = name == kNowName;
+  const std::string said = is_now ? text : std::string();
   auto call = board_.replace(name, std::move(text), std::move(revision), deadline);
   auto written = co_await watched(std::move(call));
-  if (written && written->done) health_.damaged.erase(name);
+  if (written && written->done) {
+    health_.damaged.erase(name);
+    if (is_now) learn(name, said);
+  }
   co_return written;
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/result.h"
+#include "fs/rotation/documents.h"
 #include "store/board.h"
 
 namespace keyfs {
@@ -29,7 +30,8 @@ struct BoardHealth {
   std::string why;                // of the last that failed
   uint64_t errors = 0;            // calls that failed, ever; and looks at damaged documents
   // Documents without which nothing goes on, which were damaged when this host last looked at them:
-  // run/head, run/now, the run's. Since when that has been known.
+  // run/head, run/now, that of the run that goes on. Since when that has been known. Of a run that has
+  // ended only the report is lost: fs/rotation/runner_idle.cc names it in the log.
   std::map<std::string, WallTime> damaged{};
 };
 std::string_view to_string(BoardHealth::State state);  // "unknown", "there", "silent", "not there"
@@ -60,11 +62,14 @@ class WatchedBoard final : public Board {
   void note(const Error* error);
   Task<Result<std::optional<BoardDocument>>> looked(
       std::string name, Task<Result<std::optional<BoardDocument>>> call);
+  void learn(const std::string& name, std::string_view text);
+  bool is_ended(const std::string& name) const;  // a run's, that does not go on
   void look_for_damage(const std::string& name, const Result<std::optional<BoardDocument>>& there);
 
   Loop& loop_;
   Board& board_;
   BoardHealth health_;
+  std::optional<RunNow> now_;  // as last seen
 };
 
 }  // namespace keyfs

@@ -7,51 +7,56 @@
 #include "base/siphash.h"
 
 namespace keyfs {
+namespace {
 
-RunCounts count(const Sheets& sheets) {
+bool is_tellable(const Row& row) { return row.consumer != kUnknownPrograms; }
+
+void count_row(RunCounts& counts, const Row& row) {
+  ++counts.total;
+  switch (row.state) {
+    case RowState::kWaiting:
+      ++counts.waiting;
+      break;
+    case RowState::kOrdered:
+    case RowState::kStarted:
+      ++counts.active;
+      break;
+    case RowState::kOk:
+      ++counts.ok;
+      break;
+    case RowState::kGone:
+      ++counts.gone;
+      break;
+    case RowState::kFailed:
+      ++counts.failed;
+      break;
+    case RowState::kUnknown:
+      ++counts.unknown;
+      break;
+    case RowState::kNotTried:
+      ++counts.not_tried;
+      break;
+    case RowState::kDone:
+      ++counts.done;
+      break;
+  }
+}
+
+RunCounts count_rows(const Sheets& sheets, bool untellable_too) {
   RunCounts counts;
   for (const auto& [name, seen] : sheets) {
-    counts.total += seen.sheet.rows.size();
     for (const Row& row : seen.sheet.rows) {
-      switch (row.state) {
-        case RowState::kWaiting:
-          ++counts.waiting;
-          break;
-        case RowState::kOrdered:
-        case RowState::kStarted:
-          ++counts.active;
-          break;
-        case RowState::kOk:
-          ++counts.ok;
-          break;
-        case RowState::kGone:
-          ++counts.gone;
-          break;
-        case RowState::kFailed:
-          ++counts.failed;
-          break;
-        case RowState::kUnknown:
-          ++counts.unknown;
-          break;
-        case RowState::kNotTried:
-          ++counts.not_tried;
-          break;
-        case RowState::kDone:
-          ++counts.done;
-          break;
-      }
+      if (untellable_too || is_tellable(row)) count_row(counts, row);
     }
   }
   return counts;
 }
 
-RunCounts count_tellable(const Sheets& sheets) {
-  Sheets tellable = sheets;
-  for (auto& [name, seen] : tellable) {
-    std::erase_if(seen.sheet.rows, [](const Row& row) { return row.consumer == kUnknownPrograms; });
-  }
-  return count(tellable);
-}
+}  // namespace
+
+RunCounts count(const Sheets& sheets) { return count_rows(sheets, true); }
+
+RunCounts count_tellable(const Sheets& sheets) { return count_rows(sheets, false); }
 
 size_t wave_limit(size_t total, size_t over) {
   const auto part = [&](size_t percent) { return (total * percent + 99) / 100; };
@@ -102,7 +107,8 @@ bool can_stop(const Sheets& sheets) {
   return std::any_of(sheets.begin(), sheets.end(), [](const auto& seen) {
     const auto& rows = seen.second.sheet.rows;
     return std::any_of(rows.begin(), rows.end(), [](const Row& row) {
-      return row.state == RowState::kWaiting || row.state == RowState::kOrdered;
+      const bool untold = row.state == RowState::kWaiting || row.state == RowState::kOrdered;
+      return untold && is_tellable(row);
     });
   });
 }

@@ -49,7 +49,8 @@ std::vector<RowPlace> next_to_tell(const Sheets& sheets, unsigned parallel,
 // How many of `total` may have been told or be active when so many are over.
 size_t wave_limit(size_t total, size_t over);
 
-// Whether a stop would leave anybody out: those whose hooks run are waited for in any case.
+// Whether a stop would leave anybody out: those whose hooks run are waited for in any case, and
+// there is nobody to tell of kUnknownPrograms.
 bool can_stop(const Sheets& sheets);
 
 struct StopAfter {

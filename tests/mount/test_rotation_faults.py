@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,9 +10,10 @@ import pytest
 
 import seen
 from rotation_fleets import made, store_of
-from support.boards import Sampled
+from support.boards import Sampled, SqliteBoard
 from support.cli import DONE, PARTIAL
-from support.process import eventually
+from support.daemon import Daemon, local_sections
+from support.process import eventually, stop
 from support.rotation import Fleet, consumers_of
 from support.users import walkable
 from support.webhook import Webhook
@@ -175,3 +177,36 @@ def test_a_daemon_killed_during_its_consumers_hook_is_told_as_interrupted_and_th
     assert outcome.times() == {f"app-{n:03}": 1 for n in range(3)} and outcome.counts["ok"] == 2
     again = fleet.run("rotation", "retry", "--wait", hook.run)
     assert again.report["complete"] and again.times() == {**outcome.times(), name: 2}
+
+
+def test_a_mount_that_was_taken_away_in_use_leaves_its_programs_to_the_one_that_follows(folder, request):
+    sections = {**local_sections(folder / "parts"), **seen.ADMIN, "rotation": {"settle": "200ms", "poll_every": "1s"}}
+    board = SqliteBoard(sections["store"]["path"])
+    app = {"match": "uid:0", "refresh": "exec:/bin/true", "confirm": "exit", "timeout": "10s"}
+    runner = Daemon(folder, sections, name="runner")
+    web = Daemon(folder, {**sections, "rotation": {**sections["rotation"], "run": "no"}, "consumer app": app}, name="web")
+    written = os.path.join(web.state_dir, "consumers.json")
+
+    def rotate():
+        begin = time.monotonic()
+        done = runner.cli("rotate", "--wait", "orders", timeout=115)
+        assert done.returncode == DONE, f"{done}\n{web.log()[-3000:]}"
+        return time.monotonic() - begin
+
+    with runner, web:
+        with open(web.path("orders"), "rb") as f:
+            f.read()
+            eventually(lambda: board.documents("hosts"), 30, "the host is listed")
+            eventually(lambda: os.path.exists(written) and "orders" in open(written).read(), 30, "who uses the key is written down")
+            before = set(board.documents("hosts"))
+            old, web.process = web.process, None
+            request.addfinalizer(lambda: stop(old))
+            subprocess.run(["umount", "-l", web.mount], check=True)
+            web.start()
+            assert f"pid={old.pid}" in web.log() and old.poll() is None
+            rotate()
+            assert set(board.documents("hosts")) == before and "copy of this one's state_dir" not in web.log()
+        eventually(lambda: old.poll() is not None, 30, "the old one ends with the last file")
+        assert old.returncode == 0
+        assert rotate() < 60, "nobody waits for it"
+        assert set(board.documents("hosts")) == before

@@ -12,7 +12,9 @@
 #include <string>
 #include <utility>
 
+#include "fs/daemon/instance_holder.h"
 #include "fs/rotation/documents.h"
+#include "fs/rotation/process_id.h"
 #include "fs/rotation/tickets.h"
 #include "support/log_capture.h"
 #include "support/temporary_directory.h"
@@ -197,6 +199,41 @@ TEST_F(RotationHostTest, who_uses_keys_is_written_down_at_the_end) {
   host_->save(5s);
   EXPECT_NE(contents(dir_.file("keys") + "/state/consumers.json").find("\"orders\""),
             std::string::npos);
+}
+
+TEST_F(RotationHostTest,
+       one_that_was_followed_keeps_out_of_the_others_files_and_tells_who_it_alone_knows) {
+  start();
+  open("orders");
+  const std::string state = dir_.file("keys") + "/state/";
+  const std::string listed = host_document_name(host_->name());
+  ASSERT_TRUE(comes([&] { return !document(listed).empty(); }));
+  host_->save(5s);
+  const std::string consumers = contents(state + "consumers.json");
+  const std::string instance = contents(state + "instance");
+  ASSERT_NE(consumers.find("\"orders\""), std::string::npos);
+  // As a second daemon with this state_dir does, while this one serves what is open still.
+  const auto init = process_stat(1);
+  ASSERT_TRUE(init);
+  InstanceHolder successor(state + "instance.daemon", ProcessId{1, init->start}, process_epoch());
+  EXPECT_EQ(successor.take(0s), ::getpid());
+  const auto there = loop().run_task(store().board()->get(listed, loop().now() + 5s));
+  ASSERT_TRUE(there && *there);
+  auto entry = parse_host((*there)->text);
+  ASSERT_TRUE(entry);
+  entry->life = "another";
+  ++entry->turn;
+  const auto written = loop().run_task(
+      store().board()->replace(listed, to_text(*entry), (*there)->revision, loop().now() + 5s));
+  ASSERT_TRUE(written && written->done);
+  const std::string name = host_->name();
+  open("bills");
+  ASSERT_TRUE(comes([&] { return host_->name() != name; }));
+  EXPECT_TRUE(comes([&] { return !document(host_document_name(host_->name())).empty(); }));
+  EXPECT_EQ(log_.count("a copy of this one's state_dir"), 0u);
+  host_->save(5s);
+  EXPECT_EQ(contents(state + "consumers.json"), consumers);
+  EXPECT_EQ(contents(state + "instance"), instance);
 }
 
 TEST_F(RotationHostTest, another_mount_with_the_same_state_dir_is_another_host) {

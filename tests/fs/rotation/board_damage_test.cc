@@ -115,6 +115,68 @@ TEST_F(BoardDamage, run_head_waits_for_somebody_to_remove_it_and_epochs_go_on) {
   rotate_in(kSecond, "t2");
 }
 
+TEST_F(BoardDamage, of_a_run_that_has_ended_holds_up_no_other_and_the_holder_names_it) {
+  rotate_in(kFirst, "t1");
+  write(run_name(kFirst), "no JSON");
+  rotate_in(kSecond, "t2");
+  EXPECT_TRUE(web.log.has("runs/run-00000001"));
+  write(run_name(kSecond), "no JSON");
+  fleet.pass(3min);
+  EXPECT_FALSE(web.log.has("cannot take part in a rotation"));
+  // Nor if the board itself cannot read it, or somebody asks for it again.
+  fleet.shared.documents->damage(run_name(kFirst));
+  fleet.ask_for(Ticket::Kind::kRetry, kFirst, "again");
+  fleet.pass(10s);
+  EXPECT_EQ(web.log.count("its report is lost"), 1u);
+  rotate_in("run-00000003", "t3");
+  EXPECT_EQ(web.log.count("its report is lost"), 3u);
+  EXPECT_EQ(fleet.shared.hooks.size(), 3u);
+}
+
+TEST(WatchedBoardDamage, of_a_run_that_has_ended_is_no_reason_to_say_that_rotations_wait) {
+  FakeTimeLoop time;
+  const auto documents = std::make_shared<MemoryDocuments>();
+  MemoryBoard real{time.loop, documents};
+  WatchedBoard board{time.loop, real};
+  const auto look = [&](const std::string& name) {
+    (void)time.loop.run_task(board.get(name, time.loop.now() + 10s));
+    return board.health().damaged.size();
+  };
+  const auto write = [&](const std::string& name, const std::string& text) {
+    const auto there = documents->find(name);
+    documents->write(name, text, there ? there->revision : "");
+  };
+  // As a host does that takes part: it reads the run that goes on.
+  RunDocument run;
+  run.run = kFirst;
+  write(run_name(kFirst), "no JSON");
+  EXPECT_EQ(look(run_name(kFirst)), 1u);
+  write(run_name(kFirst), to_text(run));
+  EXPECT_EQ(look(run_name(kFirst)), 0u);
+  write(run_name(kFirst), "no JSON");
+  EXPECT_EQ(look(run_name(kFirst)), 1u);
+  run.run = kSecond;
+  write(run_name(kSecond), to_text(run));
+  EXPECT_EQ(look(run_name(kSecond)), 0u);  // the first one is over
+  EXPECT_EQ(look(run_name(kFirst)), 0u);
+  write(run_name(kSecond), "no JSON");
+  EXPECT_EQ(look(run_name(kSecond)), 1u);
+  EXPECT_EQ(look(run_name("run-00000003")), 1u);
+  // As the holder does.
+  RunNow now;
+  now.number = 2;
+  write(kNowName, to_text(now));
+  EXPECT_EQ(look(kNowName), 0u);
+  EXPECT_EQ(look(run_name(kSecond)), 0u);
+  now.run = kFirst;  // which is done again
+  const auto there = documents->find(kNowName);
+  const auto written = time.loop.run_task(
+      board.replace(kNowName, to_text(now), there->revision, time.loop.now() + 10s));
+  ASSERT_TRUE(written && written->done);
+  EXPECT_EQ(look(run_name(kFirst)), 1u);
+  EXPECT_EQ(look(run_name(kSecond)), 1u);
+}
+
 TEST(WatchedBoardDamage, is_told_until_it_is_repaired) {
   FakeTimeLoop time;
   const auto documents = std::make_shared<MemoryDocuments>();

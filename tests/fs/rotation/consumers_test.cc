@@ -281,6 +281,31 @@ TEST_F(ConsumersTest, a_link_in_place_of_the_file_is_neither_read_nor_written_th
   EXPECT_EQ(contents(other), "precious");
 }
 
+TEST_F(ConsumersTest, a_file_that_is_anothers_by_now_is_left_alone_and_what_is_not_in_it_is_known) {
+  start(kApp);
+  std::atomic<bool> ours = true;
+  consumers_->write_while([&ours]() -> Result<void> {
+    if (ours) return {};
+    return fail(Code::kUnavailable, "another has it");
+  });
+  open(info_of(0), "orders", 1);
+  ASSERT_TRUE(save());
+  EXPECT_FALSE(consumers_->has_unwritten());
+  const std::string before = contents(file());
+  ours = false;
+  open(info_of(0), "orders", 2);  // nobody new
+  EXPECT_FALSE(save());
+  EXPECT_FALSE(consumers_->has_unwritten());
+  open(info_of(0), "bills", 1);
+  EXPECT_FALSE(save());
+  EXPECT_TRUE(consumers_->has_unwritten());
+  EXPECT_EQ(contents(file()), before);
+  EXPECT_THAT(told(key("bills", 2)), ElementsAre("app"));
+  ours = true;
+  EXPECT_TRUE(save());
+  EXPECT_FALSE(consumers_->has_unwritten());
+}
+
 TEST_F(ConsumersTest, a_disk_that_takes_nothing_is_told_once_and_changes_nothing_else) {
   rules_ = rules_of(kApp);
   consumers_ = Consumers::open(loop_, log_.log(), rules_, folder_.file("no/such/consumers.json"));

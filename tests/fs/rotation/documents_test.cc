@@ -314,6 +314,31 @@ TEST(Waves, consumers_of_hosts_that_may_be_dead_come_last_and_keep_the_wave) {
   EXPECT_EQ(next_to_tell(sheets, 1, doubts).size(), 1u);
 }
 
+TEST(Waves, a_row_that_nobody_can_be_told_of_is_no_reason_to_stop_and_does_not_count) {
+  Sheets sheets;
+  SeenSheet seen;
+  seen.sheet.run = "run-00000001";
+  seen.sheet.host = "web-1";
+  Row told;
+  told.consumer = "app";
+  told.state = RowState::kOk;
+  Row unknown;
+  unknown.consumer = kUnknownPrograms;
+  seen.sheet.rows = {told, unknown};
+  const std::string name = sheet_name(seen.sheet.run, seen.sheet.host, 0);
+  sheets[name] = seen;
+  // After a retry it waits, and is ordered, as any other.
+  for (const RowState state : {RowState::kWaiting, RowState::kOrdered, RowState::kFailed}) {
+    sheets[name].sheet.rows[1].state = state;
+    EXPECT_FALSE(can_stop(sheets)) << to_string(state);
+    EXPECT_EQ(count(sheets).total, 2u);
+    EXPECT_EQ(count_tellable(sheets).total, 1u);
+    EXPECT_EQ(count_tellable(sheets).failed, 0u);
+  }
+  sheets[name].sheet.rows[0].state = RowState::kWaiting;
+  EXPECT_TRUE(can_stop(sheets));
+}
+
 TEST(RunDocuments, name_the_hosts_from_which_others_took_them_over) {
   RunDocument run;
   EXPECT_TRUE(run.former_holders().empty());

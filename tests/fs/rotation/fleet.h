@@ -79,6 +79,7 @@ class SimHost final : public HostConsumers,
     options.agent.on_identity = [this](const std::string&, const HostIdentity& now) {
       identity = now;
     };
+    options.agent.other_life = [this] { return its_other_life(); };
     RotationParts parts{*this, *this, *this, *this, this, this, also};
     auto made = Rotation::make(loop, board, log.log(), random, parts, options);
     ASSERT_TRUE(made);
@@ -221,6 +222,7 @@ class SimHost final : public HostConsumers,
   }
 
   const std::string name;
+  OtherLife other_life = OtherLife::kCopy;
   HostIdentity identity;  // as in its state_dir: one for each name, unless the test says otherwise
   HostClock clock;
   NotedPoller poller;
@@ -241,6 +243,10 @@ class SimHost final : public HostConsumers,
   double calls_per_second = 0;  // 0: no limit
 
  private:
+  Task<OtherLife> its_other_life() {
+    co_await loop.sleep_for(1ms);
+    co_return other_life;
+  }
   Task<Result<void>> note(std::string text) {
     co_await loop.sleep_for(shared_.message_takes);
     if (shared_.message_fails) co_return fail(*shared_.message_fails);

@@ -127,6 +127,22 @@ TEST_F(Hosts, one_without_consumers_leaves_the_rows_of_its_namesake_alone) {
   EXPECT_EQ(listed(), std::set<std::string>{"hosts/web-1"});
 }
 
+TEST_F(Hosts, a_holder_that_gets_another_name_is_the_holder_by_that_name) {
+  start("web-1", "i1", {user_of("nginx", "a")}, false);
+  SimHost& two = start("web-1", "i2", {});
+  fleet.pass(30s);
+  ASSERT_TRUE(two.holds());
+  EXPECT_EQ(two.rotation->lock()->holder(), "web-1");
+  two.consumers = {user_of("php", "a")};
+  two.rotation->agent().on_consumers_changed();
+  ASSERT_TRUE(fleet.until([&] { return two.rotation->host() != "web-1"; }, 1min));
+  ASSERT_TRUE(two.holds());
+  EXPECT_EQ(two.rotation->lock()->holder(), two.rotation->host());
+  fleet.pass(10s);
+  const auto head = parse_head(fleet.shared.documents->find(kHeadName)->text);
+  EXPECT_EQ(head->holder, two.rotation->host());
+}
+
 TEST_F(Hosts, one_that_has_lost_its_state_dir_does_not_answer_for_the_one_that_it_was) {
   start("runner", "ir", {});
   SimHost& web = start("web-1", "i1", {user_of("nginx", "a")}, false);
@@ -168,6 +184,81 @@ TEST_F(Hosts, a_copied_state_dir_is_noticed_and_no_run_is_complete_until_that_is
   EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kComplete);
   EXPECT_TRUE(one.rotation->agent().status().troubles.empty());
   EXPECT_EQ(fleet.shared.hooks.size(), 6u);
+}
+
+// --- one state_dir, and two daemons: umount -l ---
+
+TEST_F(Hosts, one_that_serves_what_is_open_still_leaves_the_board_to_its_successor) {
+  start("runner", "ir", {});
+  SimHost& one = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  one.other_life = OtherLife::kSuccessor;
+  SimHost& two = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  EXPECT_EQ(one.log.count("a copy of this one's state_dir"), 0u);
+  EXPECT_EQ(one.log.count("another keyfs was started with this one's state_dir"), 1u);
+  EXPECT_EQ(listed(), std::set<std::string>{"hosts/web-1"});
+  EXPECT_EQ(two.rotation->host(), "web-1");
+  EXPECT_TRUE(two.rotation->agent().status().troubles.empty());
+  run(kFirst);
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(fleet.peek(kFirst)->counts.total, 1u);
+  EXPECT_EQ(fleet.shared.hooks.size(), 1u);
+  EXPECT_EQ(two.consumers[0].has["a"], 2u);
+  // Nobody waits for it once it has ended.
+  one.kill();
+  one.frozen = true;
+  const TimePoint begun = fleet.shared.clock.now();
+  run(kSecond);
+  EXPECT_LT(fleet.shared.clock.now() - begun, 60s);
+  EXPECT_TRUE(fleet.peek(kSecond)->unheard.empty());
+  EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kComplete);
+}
+
+TEST_F(Hosts, one_with_programs_that_its_successor_does_not_know_tells_them_by_another_name) {
+  start("runner", "ir", {});
+  SimHost& one = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  one.other_life = OtherLife::kSuccessor;
+  SimHost& two = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  ASSERT_EQ(listed().size(), 1u);
+  // As one can that works in a directory of the mount that is gone.
+  one.consumers.push_back(user_of("php", "a"));
+  one.other_life = OtherLife::kUnknowing;
+  one.rotation->agent().on_consumers_changed();
+  fleet.pass(10s);
+  EXPECT_EQ(listed().size(), 2u);
+  EXPECT_NE(one.rotation->host(), two.rotation->host());
+  EXPECT_EQ(one.log.count("a copy of this one's state_dir"), 0u);
+  run(kFirst);
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(one.find("php")->has["a"], 2u);
+  EXPECT_EQ(two.find("nginx")->has["a"], 2u);
+  // What it alone knew is not forgotten with it.
+  const std::string name = one.rotation->host();
+  one.kill();
+  one.frozen = true;
+  run(kSecond);
+  EXPECT_EQ(fleet.peek(kSecond)->unheard, std::vector<std::string>{name});
+  EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kInPart);
+}
+
+TEST_F(Hosts, one_that_had_no_programs_does_not_take_its_successors_place) {
+  start("runner", "ir", {});
+  SimHost& one = start("web-1", "i1", {}, false);
+  fleet.pass(30s);
+  SimHost& two = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(30s);
+  one.other_life = OtherLife::kUnknowing;
+  one.consumers.push_back(user_of("php", "a"));
+  one.rotation->agent().on_consumers_changed();
+  fleet.pass(30s);
+  EXPECT_EQ(two.rotation->host(), "web-1");
+  EXPECT_EQ(two.log.count("a copy of this one's state_dir"), 0u);
+  run(kFirst);
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(fleet.peek(kFirst)->counts.ok, 2u);
 }
 
 TEST_F(Hosts, whose_rows_are_claimed_by_a_copy_notice_it) {
@@ -269,6 +360,19 @@ TEST_F(PollingHosts, a_board_that_was_restored_from_a_backup_has_all_hosts_again
   fleet.pass(1min);
   EXPECT_TRUE(listed().contains("hosts/web-1"));
   EXPECT_EQ(runner.gaps, gaps + 1);
+}
+
+TEST_F(PollingHosts, one_that_learns_of_its_successor_only_in_a_run_leaves_it_to_that_one) {
+  start("runner", "ir", {});
+  SimHost& one = start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(2min);
+  one.other_life = OtherLife::kSuccessor;
+  start("web-1", "i1", {user_of("nginx", "a")}, false);
+  fleet.pass(5s);
+  run(kFirst);
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(fleet.peek(kFirst)->counts.total, 1u);
+  EXPECT_EQ(listed(), std::set<std::string>{"hosts/web-1"});
 }
 
 TEST_F(Hosts, a_document_that_is_gone_is_put_back_by_itself_and_at_the_latest_by_a_run) {
