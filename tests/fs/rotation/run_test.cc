@@ -4,9 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
-
 // `many` consumers c0, c1..., spread over the hosts, each of all these keys.
 void spread(const std::vector<SimHost*>& hosts, size_t many, const std::vector<std::string>& keys) {
   for (size_t i = 0; i < many; ++i) {
