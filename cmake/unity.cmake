@@ -4,7 +4,8 @@
 #
 # Files that define the same name in their unnamed namespaces can't be compiled together: such
 # names are found at the beginnings of lines, and the files put in different groups. So nobody has
-# to choose names with other files in mind. A file of several programs is compiled separately.
+# to choose names with other files in mind. Functions of one name and other parameters are overloads,
+# and no such case. A file of several programs is compiled separately.
 set(KEYFS_UNITY_FILES 6 CACHE STRING "At most so many files are compiled as one, with CMAKE_UNITY_BUILD")
 
 function(keyfs_unity target)
@@ -22,12 +23,14 @@ function(keyfs_unity target)
       set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
       continue()
     endif()
-    # Types, functions, variables; members ("Foo::bar(") have no space before the name.
+    # Types, functions with what their parameters are, variables; members ("Foo::bar(") have no space before the name.
     execute_process(
       COMMAND sed -nE
         -e "/^(namespace|using|template|extern|\\/|#)/d"
         -e "s/^(struct|class|union|enum|enum class) ([A-Za-z0-9_]+).*/\\2/p; t"
-        -e "s/^[A-Za-z][^(={\\[]*[ *&]([A-Za-z0-9_]+)( = | ?\\{|\\(|\\[|;).*/\\1/p"
+        -e "s/^[A-Za-z][^(={\\[]*[ *&]([A-Za-z0-9_]+)( = | ?\\{|\\[|;).*/\\1/p; t"
+        -e "/^[A-Za-z][^(={\\[]*[ *&][A-Za-z0-9_]+\\(/!d"
+        -e "s/^[^(]*[ *&]([A-Za-z0-9_]+\\()/\\1/; s/\\).*//; s/ *[A-Za-z0-9_]+(,|$)/\\1/g; s/[^A-Za-z0-9_]+/./g; p"
         ${source}
       WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} OUTPUT_VARIABLE names COMMAND_ERROR_IS_FATAL ANY)
     string(REPLACE "\n" ";" names "${names}")

@@ -42,24 +42,44 @@ def keyfs(launch, disk):
     return make
 
 
-def ended(keyfs, *argv, bound=BOUND):
+def begun(keyfs, *argv):
     """The command, with its output in pipes that must come to their end: as in `$(keyfs ...)`."""
     command, *rest = argv
-    process = spawn([binary(), command, "-c", keyfs.config_file, *rest], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with within(bound, f"keyfs {command}"):
-        out, err = process.communicate(timeout=30)
-    return subprocess.CompletedProcess(argv, process.returncode, out, err)
+    return spawn([binary(), command, "-c", keyfs.config_file, *rest], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("argv", [["create", "new"], ["describe", "a"], ["check"], ["heal"], ["list"], ["delete", "--yes", "a"]], ids=" ".join)
+def end_of(process):
+    out, err = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def ended(keyfs, *argv):
+    with within(BOUND, f"keyfs {argv[0]}"):
+        return end_of(begun(keyfs, *argv))
+
+
 @pytest.mark.parametrize("where", ["state_dir", "database"])
-def test_a_command_ends_although_its_thread_cannot(keyfs, disk, where, argv):
-    done = ended(keyfs(where), *argv)
-    assert done.returncode in (0, 1, 3), done
-    if where == "database":
-        assert done.returncode == 1 and disk.folder in done.stderr and "does not answer" in done.stderr, done
-    if argv[0] == "create":
-        assert done.returncode == 1, done
+def test_each_command_ends_although_its_thread_cannot(launch, disk, folder, where):
+    """Each on a host and a store of its own, and all at once, since they only wait."""
+    commands = [["create", "new"], ["describe", "a"], ["check"], ["heal"], ["list"], ["delete", "--yes", "a"]]
+    hosts = []
+    for n in range(len(commands)):
+        frozen = f"{disk.folder}/{n}"
+        os.mkdir(frozen, 0o700)
+        keyfs = launch(name=f"host{n}", open_deadline=f"{DEADLINE}s", sections={"store": {"type": "sqlite", "path": f"{frozen if where == 'database' else folder}/{n}.db"}},
+                       **({"state_dir": frozen} if where == "state_dir" else {}))
+        keyfs.read("a"), keyfs.read("b")
+        keyfs.terminate()
+        hosts.append(keyfs)
+    disk.freeze()
+    with within(BOUND, "the slowest of the commands"):
+        all_ended = [end_of(process) for process in [begun(keyfs, *argv) for keyfs, argv in zip(hosts, commands)]]
+    for n, (argv, done) in enumerate(zip(commands, all_ended)):
+        assert done.returncode in (0, 1, 3), done
+        if where == "database":
+            assert done.returncode == 1 and f"{disk.folder}/{n}" in done.stderr and "does not answer" in done.stderr, done
+        if argv[0] == "create":
+            assert done.returncode == 1, done
 
 
 def test_a_script_sees_the_exit_status_and_the_end_of_the_output(keyfs, disk):

@@ -247,19 +247,33 @@ def test_a_command_on_a_disk_that_hangs_tells_so_and_ends(launch, disk, command,
     assert "local-a" in told and ("FAIL" in told or "new" in told), told
 
 
+COMMANDS = [["list"], ["describe", "key"], ["create", "key"], ["check"], ["check", "--accept-store"], ["delete", "--yes", "key"]]
+
+
 @pytest.mark.parametrize("where", ["store", "state_dir", "configuration"])
-@pytest.mark.parametrize("command", [["list"], ["describe", "key"], ["create", "key"], ["check"], ["check", "--accept-store"], ["delete", "--yes", "key"]], ids=" ".join)
-def test_a_command_whose_files_lie_on_a_disk_that_hangs_says_which_and_ends(launch, disk, folder, command, where):
-    elsewhere = os.path.join(disk.folder, "sub", "file")
-    keyfs = launch(start=False, sections={"store": {"type": "sqlite", "path": elsewhere}} if where == "store" else None, open_deadline="1s",
-                   **({"state_dir": elsewhere} if where == "state_dir" else {}))
-    config = os.path.join(disk.folder, "sub", "keyfs.ini") if where == "configuration" else keyfs.config_file
-    disk.hang()
-    bound = 10 if where == "configuration" else 1
-    with within(bound + 2 + PROMPTLY + PROMPTLY, "the command"):
-        done = subprocess.run([binary(), command[0], "-c", config, *command[1:]], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1, done
-    assert disk.folder in done.stderr and done.stderr.count("\n") == 1 and "does not answer" in done.stderr, done
+def test_each_command_whose_files_lie_on_a_disk_that_hangs_says_which_and_ends(launch, folder, where):
+    """Each on a host and a disk of its own, and all at once, since they only wait."""
+    with contextlib.ExitStack() as stack:
+        hosts = []
+        for n, command in enumerate(COMMANDS):
+            disk = stack.enter_context(HungDisk(folder / f"disk-{n}", NAMES))
+            elsewhere = os.path.join(disk.folder, "sub", "file")
+            keyfs = launch(start=False, name=f"host{n}", sections={"store": {"type": "sqlite", "path": elsewhere}} if where == "store" else None,
+                           open_deadline="1s", **({"state_dir": elsewhere} if where == "state_dir" else {}))
+            config = os.path.join(disk.folder, "sub", "keyfs.ini") if where == "configuration" else keyfs.config_file
+            disk.hang()
+            hosts.append((disk, [binary(), command[0], "-c", config, *command[1:]]))
+        bound = 10 if where == "configuration" else 1
+        with within(bound + 2 + PROMPTLY + PROMPTLY, "the slowest of the commands"):
+            begun = []
+            for disk, argv in hosts:
+                process = spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                stack.callback(stop, process)
+                begun.append((disk, argv, process))
+            ended = [(disk, argv, process.communicate(timeout=30)[1], process.returncode) for disk, argv, process in begun]
+        for disk, argv, told, code in ended:
+            assert code == 1, (argv, code, told)
+            assert disk.folder in told and told.count("\n") == 1 and "does not answer" in told, (argv, told)
 
 
 def test_a_reload_that_hangs_is_told_and_the_next_one_is_not_lost(launch, disk):

@@ -7,8 +7,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
 constexpr const char* kHuge = R"({"epoch":18446744073709551615,"number":1,"run":""})";
 
 class BoardDamage : public ::testing::Test {

@@ -4,7 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
 
 class ChangedSection : public ::testing::Test {
  protected:

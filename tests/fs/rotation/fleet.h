@@ -32,6 +32,11 @@ namespace keyfs::testing {
 
 using namespace std::chrono_literals;
 
+// The runs of a board, in the order in which they are made.
+inline constexpr const char* kFirst = "run-00000001";
+inline constexpr const char* kSecond = "run-00000002";
+inline constexpr const char* kThird = "run-00000003";
+
 struct SimConsumer {
   std::string name;
   std::vector<std::string> keys;

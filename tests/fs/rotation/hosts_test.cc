@@ -5,10 +5,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
-constexpr const char* kThird = "run-00000003";
-
 SimConsumer user_of(const std::string& name, const std::string& key) {
   SimConsumer consumer;
   consumer.name = name;

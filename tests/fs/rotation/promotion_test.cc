@@ -4,9 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
-
 class Asked : public ::testing::Test {
  protected:
   Asked() {

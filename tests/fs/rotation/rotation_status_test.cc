@@ -10,9 +10,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
-
 // Two hosts with two consumers each, of keys a and b; one of them holds the lock.
 struct RotationStatusTest : ::testing::Test {
   RotationStatusTest() {

@@ -5,8 +5,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kRun = "run-00000001";
-
 TEST(RunKeys, ten_rotations_of_a_key_are_told_once_with_the_newest_version) {
   Fleet fleet;
   SimHost& web = fleet.add("web");
@@ -20,7 +18,7 @@ TEST(RunKeys, ten_rotations_of_a_key_are_told_once_with_the_newest_version) {
   fleet.pass(30s);
   for (int i = 0; i < 10; ++i) fleet.rotate("a", "t" + std::to_string(i));
   fleet.rotate("b", "other");
-  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kRun); }));
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
   fleet.pass(3min);
   const auto runs = fleet.runs();
   ASSERT_EQ(runs.size(), 1u);
@@ -31,7 +29,7 @@ TEST(RunKeys, ten_rotations_of_a_key_are_told_once_with_the_newest_version) {
     EXPECT_EQ(hook.keys.size(), 2u);
     EXPECT_EQ(std::count(hook.keys.begin(), hook.keys.end(), newest), 1);
   }
-  const auto seen = fleet.run(kRun);
+  const auto seen = fleet.run(kFirst);
   for (const auto& [name, one] : seen->sheets) {
     for (const Row& row : one.sheet.rows) EXPECT_EQ(row.keys.size(), 2u);
   }
@@ -55,10 +53,10 @@ TEST(RunNotice, why_the_message_was_not_sent_is_in_the_report) {
   fleet.pass(30s);
   fleet.rotate("a", "t1");
   ASSERT_TRUE(fleet.until([&] {
-    const auto run = fleet.peek(kRun);
+    const auto run = fleet.peek(kFirst);
     return run && run->notice == RunDocument::Notice::kFailed;
   }));
-  const auto seen = fleet.run(kRun);
+  const auto seen = fleet.run(kFirst);
   const RunReport report = report_of(seen->run, seen->sheets);
   EXPECT_EQ(report.notify_reason, "(URL) answered 503");
   EXPECT_NE(to_text(report).find("notify: failed ((URL) answered 503)"), std::string::npos);

@@ -4,9 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
-
 TEST(Run, six_keys_of_130_consumers_are_one_run_with_130_hooks) {
   constexpr size_t kMany = kSanitized ? 40 : 130;
   Fleet fleet;

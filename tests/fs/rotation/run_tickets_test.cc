@@ -5,8 +5,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-constexpr const char* kSecond = "run-00000002";
 
 TEST(Run, a_key_that_lacks_a_region_is_told_of_and_the_run_is_not_whole) {
   Fleet fleet;

@@ -6,8 +6,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kRun = "run-00000001";
-
 class ScriptedTenure final : public Tenure {
  public:
   explicit ScriptedTenure(uint64_t epoch) : epoch_(epoch) {}
@@ -117,12 +115,12 @@ void play_runs(Fleet& fleet, const Lost& lost) {
   };
   const auto play = [&] {
     fleet.rotate("a", "t1");
-    if (!ended(kRun)) return;
-    fleet.ask_for(Ticket::Kind::kRetry, kRun, "again");
+    if (!ended(kFirst)) return;
+    fleet.ask_for(Ticket::Kind::kRetry, kFirst, "again");
     if (!pass(1min)) return;
     fleet.rotate("a", "t2");
     if (!ended(run_of(2))) return;
-    fleet.ask_for(Ticket::Kind::kStop, kRun, "too-late");
+    fleet.ask_for(Ticket::Kind::kStop, kFirst, "too-late");
     pass(30s);
   };
   play();
@@ -175,7 +173,7 @@ TEST_F(LostLock, no_key_is_rotated_by_a_runner_that_may_not_act) {
   };
   begin();
   fleet.pass(2min);
-  EXPECT_TRUE(fleet.peek(kRun));
+  EXPECT_TRUE(fleet.peek(kFirst));
   EXPECT_EQ(fleet.shared.keys["a"].rotations, 0);
   EXPECT_TRUE(fleet.shared.hooks.empty());
 }
@@ -209,14 +207,14 @@ void stop_and_go_on(Duration apart) {
       if (name != kHeadName && !runner.holds()) unlawful.push_back(name);
     };
     fleet.rotate("a", "ta");
-    fleet.until([&] { return runner.frozen || fleet.ended(kRun); }, 5min);
+    fleet.until([&] { return runner.frozen || fleet.ended(kFirst); }, 5min);
     if (!runner.frozen) break;
     ++stops;
     fleet.pass(60s);
     const size_t hooks = fleet.shared.hooks.size();
     runner.frozen = false;
     EXPECT_FALSE(runner.holds());
-    ASSERT_TRUE(fleet.until([&] { return fleet.ended(kRun); }, 30min)) << nth;
+    ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }, 30min)) << nth;
     EXPECT_EQ(unlawful, std::vector<std::string>()) << "stopped at read " << nth;
     EXPECT_GE(fleet.shared.hooks.size(), hooks);
     for (const auto& [consumer, count] : fleet.hooks_by_consumer()) EXPECT_EQ(count, 1) << consumer;
@@ -240,10 +238,10 @@ class Epochs : public Guards {
     RunNow now;
     now.epoch = of_now;
     now.number = 1;
-    now.run = kRun;
+    now.run = kFirst;
     write(kNowName, to_text(now));
     RunDocument run;
-    run.run = kRun;
+    run.run = kFirst;
     run.epoch = of_run;
     run.holder = "another";
     run.begun = to_rfc3339(fleet.shared.clock.wall());
@@ -251,7 +249,7 @@ class Epochs : public Guards {
     key.id = "a";
     key.token = "ta";
     run.keys.push_back(key);
-    write(run_name(kRun), to_text(run));
+    write(run_name(kFirst), to_text(run));
   }
 };
 
@@ -262,10 +260,10 @@ TEST_F(Epochs, a_run_of_a_predecessor_is_taken_over_before_anything_is_done) {
     if (fleet.shared.keys["a"].rotations == 0) order.push_back(name);
   };
   begin();
-  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kRun); }, 5min));
-  EXPECT_EQ(order, (std::vector<std::string>{kNowName, run_name(kRun)}));
-  EXPECT_EQ(fleet.peek(kRun)->epoch, kEpoch);
-  EXPECT_EQ(fleet.peek(kRun)->takeovers, std::vector<std::string>{"another -> runner"});
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }, 5min));
+  EXPECT_EQ(order, (std::vector<std::string>{kNowName, run_name(kFirst)}));
+  EXPECT_EQ(fleet.peek(kFirst)->epoch, kEpoch);
+  EXPECT_EQ(fleet.peek(kFirst)->takeovers, std::vector<std::string>{"another -> runner"});
 }
 
 TEST_F(Epochs, a_runner_leaves_a_run_alone_that_a_later_epoch_has_taken) {
@@ -274,8 +272,8 @@ TEST_F(Epochs, a_runner_leaves_a_run_alone_that_a_later_epoch_has_taken) {
   fleet.pass(2min);
   EXPECT_EQ(fleet.shared.keys["a"].rotations, 0);
   EXPECT_TRUE(fleet.shared.hooks.empty());
-  EXPECT_EQ(fleet.peek(kRun)->epoch, kEpoch + 1);
-  EXPECT_EQ(fleet.peek(kRun)->holder, "another");
+  EXPECT_EQ(fleet.peek(kFirst)->epoch, kEpoch + 1);
+  EXPECT_EQ(fleet.peek(kFirst)->holder, "another");
 }
 
 TEST_F(Epochs, a_runner_begins_nothing_where_a_later_epoch_says_what_is_going_on) {
@@ -291,14 +289,14 @@ TEST_F(Epochs, a_run_that_is_taken_over_gets_nothing_more_from_its_predecessor) 
   begin();
   fleet.rotate("a", "t1");
   ASSERT_TRUE(fleet.until([&] { return fleet.shared.hooks.size() == 1; }, 3min));
-  RunDocument taken = *fleet.peek(kRun);
+  RunDocument taken = *fleet.peek(kFirst);
   taken.epoch = kEpoch + 1;
   taken.holder = "another";
-  write(run_name(kRun), to_text(taken));
+  write(run_name(kFirst), to_text(taken));
   set_epoch(kEpoch + 1);
-  const std::string text = fleet.shared.documents->find(run_name(kRun))->text;
+  const std::string text = fleet.shared.documents->find(run_name(kFirst))->text;
   fleet.pass(5min);
-  EXPECT_EQ(fleet.shared.documents->find(run_name(kRun))->text, text);
+  EXPECT_EQ(fleet.shared.documents->find(run_name(kFirst))->text, text);
   // What it has ordered meanwhile is refused by the host: it is not of the lock's epoch.
   EXPECT_EQ(fleet.shared.hooks.size(), 1u);
 }
@@ -311,7 +309,7 @@ TEST_F(Epochs, an_order_of_an_earlier_epoch_is_withdrawn_and_given_anew) {
   host.kill();
   host.frozen = true;
   // An order that its predecessor gave, and that takes effect late.
-  const std::string name = sheet_name(kRun, "web", 0);
+  const std::string name = sheet_name(kFirst, "web", 0);
   Sheet sheet = *parse_sheet(fleet.shared.documents->find(name)->text);
   std::string late;
   for (Row& row : sheet.rows) {
@@ -327,7 +325,7 @@ TEST_F(Epochs, an_order_of_an_earlier_epoch_is_withdrawn_and_given_anew) {
   EXPECT_LE(hooks, 2u);
   SimHost& next = fleet.add("next");
   next.start();
-  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kRun); }));
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
   for (const auto& [consumer, count] : fleet.hooks_by_consumer()) EXPECT_EQ(count, 1) << consumer;
   EXPECT_EQ(fleet.shared.hooks.size(), 4u);
 }

@@ -4,8 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kRun = "run-00000001";
-
 class Stop : public ::testing::Test {
  protected:
   explicit Stop(unsigned parallel = 1)
@@ -31,7 +29,7 @@ class Stop : public ::testing::Test {
     return fleet.until([&] { return !fleet.shared.hooks.empty(); });
   }
   bool ends() {
-    if (!fleet.until([&] { return fleet.ended(kRun); })) return false;
+    if (!fleet.until([&] { return fleet.ended(kFirst); })) return false;
     fleet.pass(1s);
     return true;
   }
@@ -49,7 +47,7 @@ TEST_F(Stop, a_run_whose_last_consumers_fail_ends_in_part_with_one_message) {
   for (SimHost* host : hosts) host->start();
   rotate();
   ASSERT_TRUE(ends());
-  const auto run = fleet.peek(kRun);
+  const auto run = fleet.peek(kFirst);
   EXPECT_EQ(run->end, RunDocument::End::kInPart);
   EXPECT_EQ(run->stop_why, "");
   EXPECT_EQ(run->counts.failed, 3u);
@@ -70,7 +68,7 @@ TEST_F(AllAtOnce, too_many_failures_stop_no_run_in_which_all_have_begun) {
     break;
   }
   ASSERT_TRUE(ends());
-  const auto run = fleet.peek(kRun);
+  const auto run = fleet.peek(kFirst);
   EXPECT_EQ(run->end, RunDocument::End::kInPart);
   EXPECT_EQ(run->counts.failed, 4u);
   EXPECT_EQ(run->counts.ok, 1u);
@@ -82,12 +80,12 @@ TEST_F(Stop, by_hand_while_the_last_hook_runs_it_changes_nothing) {
   for (SimHost* host : hosts) host->start();
   rotate();
   ASSERT_TRUE(first_hook_runs());
-  fleet.ask_for(Ticket::Kind::kStop, kRun, "halt");
+  fleet.ask_for(Ticket::Kind::kStop, kFirst, "halt");
   ASSERT_TRUE(
-      fleet.until([&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
+      fleet.until([&] { return fleet.peek(kFirst)->state == RunDocument::State::kStopping; }, 15s));
   ASSERT_TRUE(ends());
-  EXPECT_EQ(fleet.peek(kRun)->end, RunDocument::End::kComplete);
-  EXPECT_EQ(fleet.peek(kRun)->stop_why, "");
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(fleet.peek(kFirst)->stop_why, "");
   EXPECT_FALSE(fleet.shared.documents->find("tickets/halt"));
   EXPECT_EQ(fleet.shared.notices, std::vector<std::string>{"ended run-00000001 complete"});
 }
@@ -100,15 +98,15 @@ TEST_F(Stop, by_hand_whoever_comes_later_is_left_out) {
   hosts[0]->start();
   rotate();
   ASSERT_TRUE(first_hook_runs());
-  fleet.ask_for(Ticket::Kind::kStop, kRun, "halt");
+  fleet.ask_for(Ticket::Kind::kStop, kFirst, "halt");
   ASSERT_TRUE(
-      fleet.until([&] { return fleet.peek(kRun)->state == RunDocument::State::kStopping; }, 15s));
+      fleet.until([&] { return fleet.peek(kFirst)->state == RunDocument::State::kStopping; }, 15s));
   hosts[1]->start(false);
   ASSERT_TRUE(ends());
   EXPECT_EQ(fleet.shared.hooks.size(), 1u);
-  EXPECT_EQ(fleet.peek(kRun)->end, RunDocument::End::kStopped);
-  EXPECT_EQ(fleet.peek(kRun)->counts.not_tried, 1u);
-  EXPECT_EQ(fleet.peek(kRun)->stop_why, "asked for by alice");
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kStopped);
+  EXPECT_EQ(fleet.peek(kFirst)->counts.not_tried, 1u);
+  EXPECT_EQ(fleet.peek(kFirst)->stop_why, "asked for by alice");
   EXPECT_EQ(fleet.shared.notices, std::vector<std::string>{"ended run-00000001 stopped"});
 }
 

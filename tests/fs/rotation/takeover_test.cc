@@ -6,8 +6,6 @@
 namespace keyfs::testing {
 namespace {
 
-constexpr const char* kFirst = "run-00000001";
-
 // Hosts with consumers that run no rotations, and hosts without that do.
 struct Parts {
   std::vector<SimHost*> web;

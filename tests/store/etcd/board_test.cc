@@ -114,6 +114,11 @@ class EtcdBoardFaults : public EtcdFaults {
 };
 
 TEST_F(EtcdBoardFaults, each_write_is_one_round_trip_and_no_change_of_a_record) {
+  EtcdOptions options = world_.options(EtcdWorld::Through::kHttp);
+  options.hedge_after = 20s;  // a disk that is slow to sync makes no second one
+  options.attempt_timeout = 20s;
+  store_ = world_.open(options);
+  ASSERT_TRUE(put("run/second", "1"));
   reset_counts();
   auto there = put("run/head", "1");
   ASSERT_TRUE(there && there->done);
