@@ -115,9 +115,11 @@ TEST_F(BoardDamage, run_head_waits_for_somebody_to_remove_it_and_epochs_go_on) {
 
 TEST_F(BoardDamage, of_a_run_that_has_ended_holds_up_no_other_and_the_holder_names_it) {
   rotate_in(kFirst, "t1");
+  fleet.pass(2min);  // all have seen that it has ended
   write(run_name(kFirst), "no JSON");
   rotate_in(kSecond, "t2");
   EXPECT_TRUE(web.log.has("runs/run-00000001"));
+  fleet.pass(2min);
   write(run_name(kSecond), "no JSON");
   fleet.pass(3min);
   EXPECT_FALSE(web.log.has("cannot take part in a rotation"));
