@@ -4,7 +4,6 @@
 namespace keyfs::testing {
 namespace {
 
-
 class ChangedSection : public ::testing::Test {
  protected:
   ChangedSection() {

@@ -5,7 +5,6 @@
 namespace keyfs::testing {
 namespace {
 
-
 TEST(Run, a_key_that_lacks_a_region_is_told_of_and_the_run_is_not_whole) {
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 2);
