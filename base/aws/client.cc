@@ -58,16 +58,17 @@ AwsClient::AwsClient(HttpClient& http, AwsCredentialProvider& credentials,
       signer_(http.arena(), options_.region, options_.service),
       clock_(http.loop().clock()) {}
 
-Error AwsClient::refusal(const AwsReply& reply, bool clock, bool renewed) const {
+Error AwsClient::refusal(const AwsReply& reply, bool renewed) const {
   const std::string origin = credentials_.origin();
   std::string message = host_ + ": AWS refuses ";
-  if (clock) {
+  const bool signature = among(kSignature, reply.error);
+  if (signature && clock_.offset().count() != 0) {
     message +=
         "the signature (" + reply.reason() + "): " + clock_.complaint() +
         ", and correcting for it did not help: set the clock (chrony, systemd-timesyncd), and "
         "check that the secret access key from " +
         origin + " is right";
-  } else if (among(kSignature, reply.error)) {
+  } else if (signature) {
     message += "the signature (" + reply.reason() + "): the secret access key from " + origin +
                " is wrong, or a proxy changes the requests";
   } else if (reply.error.starts_with("Expired")) {
@@ -88,7 +89,7 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
   request.secret_response = call.secret_response;
   request.max_response = call.max_response;
   bool renewed = false;
-  bool clock = false;
+  bool corrected = false;
   for (;;) {
     auto credentials = co_await credentials_.get(call.deadline);
     if (!credentials) {
@@ -102,6 +103,7 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
     request.headers.clear();
     request.headers.push_back({"Content-Type", "application/x-amz-json-" + options_.json_version});
     request.headers.push_back({"X-Amz-Target", options_.target_prefix + call.operation});
+    const auto offset = clock_.offset();
     if (auto ok = signer_.sign(request, *credentials, clock_.now()); !ok)
       co_return fail(ok.error());
 
@@ -114,23 +116,24 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
 
     const bool signature = among(kSignature, reply.error);
     if (!signature && !among(kRefused, reply.error)) co_return reply;
-    if (signature && !clock && clock_.learn(reply.http)) {
-      clock = true;
+    // Another call that was refused at the same time may have learned it first.
+    if (signature && !corrected && (clock_.learn(reply.http) || clock_.offset() != offset)) {
+      corrected = true;
       continue;
     }
-    if (renewed) co_return fail(refusal(reply, clock, true));
+    if (renewed) co_return fail(refusal(reply, true));
     renewed = true;
     credentials_.refused(*credentials);
     auto fresh = co_await credentials_.get(call.deadline);
     if (!fresh) {
-      Error error = refusal(reply, clock, false);
+      Error error = refusal(reply, false);
       error.message += "; could not get new ones: " + fresh.error().message;
       co_return fail(std::move(error));
     }
     if ((*fresh)->access_key_id == (*credentials)->access_key_id &&
         (*fresh)->secret_access_key.equals((*credentials)->secret_access_key.reveal()) &&
         (*fresh)->session_token.equals((*credentials)->session_token.reveal())) {
-      co_return fail(refusal(reply, clock, false));  // a retry would be refused again
+      co_return fail(refusal(reply, false));  // a retry would be refused again
     }
   }
 }

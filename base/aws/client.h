@@ -79,7 +79,7 @@ class AwsClient {
   std::string clock_complaint() const { return clock_.complaint(); }
 
  private:
-  Error refusal(const AwsReply& reply, bool clock, bool renewed) const;
+  Error refusal(const AwsReply& reply, bool renewed) const;
 
   HttpClient& http_;
   AwsCredentialProvider& credentials_;

@@ -28,7 +28,8 @@ def sections(aws, table, tls=False, regions=None, store=None, policy=None, endpo
         made[f"region {region.name}"] = {"type": "aws", "key": region.key_arn, "endpoint": urls(region)[0], **(regions or {}).get(region.name, {})}
     for glob, entries in (policy or {"*": EVERYTHING}).items():
         made[f"keys {glob}"] = entries
-    return {**made, **ADMIN}
+    # Nothing that comes by itself, beside what is counted and what meets a fault; tests of rotation have sections of their own.
+    return {**made, "rotation": {"run": "no", "poll_every": "1h"}, **ADMIN}
 
 
 # -- counting

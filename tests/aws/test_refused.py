@@ -1,6 +1,7 @@
 """AWS refuses keyfs: a wrong clock, credentials that are wrong or have expired, a removed role. What the operator reads in the log, from `keyfs check`
 and in the audit names the cause and the remedy, and never a secret."""
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -151,6 +152,15 @@ def test_a_clock_that_is_wrong_is_allowed_for_and_told_by_check(launch, aws, ahe
         clock = parts[f"region {region.name}"]["clock"]
         assert not clock["ok"] and "chrony" in clock["remedy"]
         assert ("behind AWS's" if ahead > 0 else "ahead of AWS's") in clock["detail"], clock
+
+
+def test_a_clock_that_is_wrong_fails_none_of_those_who_come_first(launch, aws):
+    """Each is refused once, and one of them learns AWS's time from it; the others were refused for the same."""
+    everywhere(aws, lambda proxy: proxy.verify(GOOD, clock=3600))
+    keyfs = launch(env=ENV)
+    with ThreadPoolExecutor(8) as threads:
+        keys = list(threads.map(keyfs.read, (f"first-{n}" for n in range(8))))
+    assert len(set(keys)) == 8
 
 
 def test_a_clock_that_is_wrong_along_with_the_secret_is_named_with_both_remedies(launch, aws):
