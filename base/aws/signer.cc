@@ -114,7 +114,7 @@ AwsSigner::AwsSigner(SecretArena& arena, std::string region, std::string service
     : arena_(arena), region_(std::move(region)), service_(std::move(service)) {}
 
 Result<void> AwsSigner::derive_key(const AwsCredentialsPtr& credentials, const std::string& date) {
-  if (key_credentials_ == credentials && key_date_ == date) return {};
+  if (key_date_ == date && key_credentials_.lock() == credentials) return {};
   key_credentials_.reset();
   SecretBuffer secret(arena_);
   SecretHash by_date;

@@ -47,11 +47,11 @@ class AwsSigner {
   SecretArena& arena_;
   std::string region_;
   std::string service_;
-  // The signing key for `key_date_` and exactly these credentials (held, so that the address is not
-  // reused).
+  // The signing key for `key_date_` and exactly these credentials. They are not held: a client that
+  // asks for nothing any more would keep a secret that was replaced long ago.
   SecretBytes key_;
   std::string key_date_;
-  AwsCredentialsPtr key_credentials_;
+  std::weak_ptr<const AwsCredentials> key_credentials_;
   // A signer mostly signs for one URL.
   std::string host_url_;
   std::string host_;

@@ -233,6 +233,16 @@ TEST_F(AwsSignerTest, a_kept_signing_key_is_left_for_another_day_or_other_creden
   EXPECT_EQ(sign(kept, mine, kSuiteTime), fresh(mine, kSuiteTime));
 }
 
+TEST_F(AwsSignerTest, credentials_that_were_replaced_are_not_kept) {
+  AwsSigner signer(arena_, "us-east-1", "service");
+  auto replaced = credentials();
+  const std::weak_ptr<const AwsCredentials> watched = replaced;
+  HttpRequest request("GET", "https://example.amazonaws.com/", TimePoint{});
+  ASSERT_TRUE(signer.sign(request, replaced, kSuiteTime));
+  replaced.reset();
+  EXPECT_TRUE(watched.expired());
+}
+
 TEST_F(AwsSignerTest, the_session_token_is_sent_as_a_secret) {
   AwsSigner signer(arena_, "us-east-1", "kms");
   HttpRequest request("POST", "https://kms.us-east-1.amazonaws.com/", TimePoint::max());
