@@ -62,12 +62,13 @@ def interrupted(request, tmp_path_factory):
     after how many seconds another host went on, Sampled)}. It takes half a minute until others go on, in which there is time for another test; until it is done, the
     boards of these fleets are its own."""
     with contextlib.ExitStack() as stack:
+        # Until the end: a daemon dies with the thread that has started it.
+        threads = stack.enter_context(ThreadPoolExecutor(2))
         fleets = {}
         for how in (signal.SIGKILL, signal.SIGSTOP):
             webhook = stack.enter_context(Webhook())
             fleets[how] = made("etcd", request, tmp_path_factory, webhook, {"settle": "200ms"}, consumers=consumers(), hosts=4, asked=2, patient=False)
-        with ThreadPoolExecutor(len(fleets)) as threads:
-            list(threads.map(stack.enter_context, fleets.values()))
+        list(threads.map(stack.enter_context, fleets.values()))
         for fleet in fleets.values():
             fleet.await_known()
         sampled = {how: stack.enter_context(Sampled(fleet.board)) for how, fleet in fleets.items()}
