@@ -19,7 +19,8 @@ def take_away(state_dir, how):
     """The memory of a running keyfs; returns what puts it back."""
     replica = os.path.join(state_dir, "replica.db")
     if how == "state_dir removed":
-        shutil.rmtree(state_dir)
+        os.rename(state_dir, f"{state_dir}.away")  # at once: keyfs writes there
+        shutil.rmtree(f"{state_dir}.away")
     elif how == "file removed":
         for end in ("", "-wal", "-shm"):
             os.remove(replica + end)
