@@ -127,8 +127,10 @@ struct RotationHost::Impl {
     };
     consumers = Consumers::open(loop, parts.log, *rules, file, std::move(current));
     consumers->write_while([of = holder] { return check_ours(of); });
+    HostRefresher::Options hooks;
+    hooks.mountpoint = mountpoint;
     refresher.emplace(loop, parts.backends.poller(), parts.backends.arena(), *consumers,
-                      HostRefresher::Options());
+                      std::move(hooks));
     if (!settings.webhook_file.empty()) open_webhook();
   }
 

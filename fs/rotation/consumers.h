@@ -38,6 +38,7 @@
 #include "base/task.h"
 #include "fs/audit/open_listener.h"
 #include "fs/rotation/consumer_rules.h"
+#include "fs/rotation/heirs.h"
 #include "fs/rotation/process_id.h"
 
 namespace keyfs {
@@ -132,6 +133,7 @@ class Consumers final : public OpenListener, public HostConsumers {
   struct Running {
     ProcessId process;
     std::string program;  // that it ran when it opened them; empty: unknown
+    bool same = true;     // it runs that still; false: it has called exec(2) since
   };
   std::vector<Running> running(std::string_view consumer, std::span<const KeyVersion> keys);
   // Whether some of its processes can't be known by number (another PID namespace), or are more
@@ -147,6 +149,10 @@ class Consumers final : public OpenListener, public HostConsumers {
     bool unknown = false;  // there may be others
   };
   Users users_of(std::string_view consumer, std::span<const KeyVersion> keys) const;
+  // As whom the programs that fit, or may have fitted, that section have opened these keys.
+  std::vector<KeyUser> who_used(std::string_view consumer, std::span<const KeyVersion> keys) const;
+  // The processes of all programs that have opened one of these keys, some of them ended.
+  std::set<pid_t> openers_of(std::span<const KeyVersion> keys) const;
 
   // From now on every opening is taken note of, even one that has just been seen; returns the time
   // to give as `since`. Call it before a consumer is told.

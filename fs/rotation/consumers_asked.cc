@@ -31,8 +31,7 @@ std::vector<const ConsumerTable::Program*> those_of(const ConsumerTable& table,
 }
 
 // A process that has called exec(2) since is another program, under the same number.
-bool runs_still(const ProcessId& process, const Who& who) {
-  if (!is_running(process)) return false;
+bool runs_the_same(const ProcessId& process, const Who& who) {
   const std::string now = program_of(process.pid);
   return now.empty() || who.executable.empty() || now == who.executable;
 }
@@ -105,19 +104,19 @@ std::set<std::string> Consumers::keys_known() {
 std::vector<Consumers::Running> Consumers::running(std::string_view consumer,
                                                    std::span<const KeyVersion> keys) {
   impl_->take_all();
-  std::map<ProcessId, std::string> found;
+  std::map<ProcessId, Running> found;
   for (const KeyVersion& key : keys) {
     for (const ConsumerTable::Program* program : those_of(impl_->table, consumer, key.id)) {
       for (const ConsumerTable::Process& process : program->processes) {
         if (!process.keys.contains(key.id) || found.contains(process.id)) continue;
-        if (runs_still(process.id, program->who)) {
-          found.emplace(process.id, program->who.executable);
-        }
+        if (!is_running(process.id)) continue;
+        const bool same = runs_the_same(process.id, program->who);
+        found.emplace(process.id, Running{process.id, program->who.executable, same});
       }
     }
   }
   std::vector<Running> those;
-  for (auto& [process, program] : found) those.push_back(Running{process, program});
+  for (auto& [process, one] : found) those.push_back(std::move(one));
   return those;
 }
 
@@ -158,7 +157,7 @@ Consumers::Users Consumers::users_of(std::string_view consumer,
       const bool its = program.fitted.contains(consumer) || program.rule_for(key.id) == nullptr;
       for (const ConsumerTable::Process& process : program.processes) {
         if (!process.keys.contains(key.id) || pids.contains(process.id.pid)) continue;
-        if (!runs_still(process.id, who)) continue;
+        if (!is_running(process.id)) continue;
         if (its) pids.insert(process.id.pid);
         users.unknown = users.unknown || !its;
       }
@@ -167,6 +166,34 @@ Consumers::Users Consumers::users_of(std::string_view consumer,
   users.unknown = users.unknown || !any;
   users.pids.assign(pids.begin(), pids.end());
   return users;
+}
+
+std::vector<KeyUser> Consumers::who_used(std::string_view consumer,
+                                         std::span<const KeyVersion> keys) const {
+  impl_->take_all();
+  std::set<std::pair<uid_t, std::string>> found;
+  for (const auto& [who, program] : impl_->table.programs()) {
+    if (!program.may_have_fitted(consumer)) continue;
+    for (const KeyVersion& key : keys) {
+      if (program.keys.contains(key.id)) found.emplace(who.uid, key.id);
+    }
+  }
+  std::vector<KeyUser> users;
+  for (const auto& [uid, key] : found) users.push_back(KeyUser{uid, key});
+  return users;
+}
+
+std::set<pid_t> Consumers::openers_of(std::span<const KeyVersion> keys) const {
+  impl_->take_all();
+  std::set<pid_t> pids;
+  for (const auto& [who, program] : impl_->table.programs()) {
+    for (const ConsumerTable::Process& process : program.processes) {
+      for (const KeyVersion& key : keys) {
+        if (process.keys.contains(key.id)) pids.insert(process.id.pid);
+      }
+    }
+  }
+  return pids;
 }
 
 TimePoint Consumers::look_closely() {
@@ -199,7 +226,7 @@ std::vector<Consumers::Behind> Consumers::behind(std::string_view consumer,
         if (use == process.keys.end()) continue;
         const bool done = use->second.is_of(key.version, since);
         if (done) behind.opened_by_any = true;
-        if (!done && !runs_still(process.id, program->who)) continue;
+        if (!done && !is_running(process.id)) continue;
         bool& known = processes.try_emplace(process.id, false).first->second;
         known = known || done;
       }

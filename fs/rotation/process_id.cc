@@ -22,13 +22,6 @@ constexpr std::string_view kDeleted = " (deleted)";
 
 std::string proc(pid_t pid) { return "/proc/" + std::to_string(pid); }
 
-std::optional<std::string> link_text(const std::string& path) {
-  std::array<char, 4096> target;
-  const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
-  if (size < 0) return std::nullopt;
-  return std::string(target.data(), static_cast<size_t>(size));
-}
-
 }  // namespace
 
 std::optional<ProcessStat> process_stat(pid_t pid) {
@@ -58,6 +51,13 @@ std::optional<ProcessStat> process_stat(pid_t pid) {
     rest.remove_prefix(std::min(rest.size(), word.size() + 1));
   }
   return stat;
+}
+
+std::optional<std::string> link_text(const std::string& path) {
+  std::array<char, 4096> target;
+  const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
+  if (size < 0) return std::nullopt;
+  return std::string(target.data(), static_cast<size_t>(size));
 }
 
 std::string without_deleted(std::string path) {

@@ -44,6 +44,9 @@ std::optional<ProcessId> process_as_of(pid_t pid, TimePoint then);
 // False for a zombie too: it runs no longer.
 bool is_running(const ProcessId& process);
 
+// Where a symbolic link of /proc points to; nullopt: errno says why.
+std::optional<std::string> link_text(const std::string& path);
+
 // What it runs now, as /proc names it, without the " (deleted)" of a program that was replaced on
 // disk; empty if that can't be read.
 std::string program_of(pid_t pid);

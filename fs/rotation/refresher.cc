@@ -6,11 +6,14 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
+#include "base/lazy_worker.h"
 #include "base/race.h"
+#include "fs/rotation/heirs.h"
 #include "fs/rotation/hook_threads.h"
 #include "fs/rotation/process_id.h"
 
@@ -23,6 +26,7 @@ using What = RefreshOutcome::What;
 // After a program's own deadline, so that it is killed, and said to be, first.
 constexpr Duration kToKill = 800ms;
 constexpr Duration kLookAgain = 250ms;  // whether processes have ended
+constexpr Duration kToLookAtAll = 5s;   // at the descriptors of all processes
 constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // Of a hook: nothing, if it went well.
@@ -98,9 +102,10 @@ struct HostRefresher::Impl {
         programs(io, options.programs) {}
 
   Task<Ended> run(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
-  Ended signal(const ConsumerRule& rule, const RefreshRequest& request);
-  Ended watch(const ConsumerRule& rule, const RefreshRequest& request);
-  Ended nobody_runs(const RefreshRequest& request, bool section = true) const;
+  Task<Ended> signal(const ConsumerRule& rule, const RefreshRequest& request);
+  Task<Ended> watch(const ConsumerRule& rule, const RefreshRequest& request);
+  Task<Ended> nobody_runs(const RefreshRequest& request, bool section = true);
+  Task<Ended> gone_unless_inherited(const RefreshRequest& request, std::string why);
   Task<Ended> unit_is_off(const ConsumerRule& rule, const RefreshRequest& request, std::string load,
                           std::string active, TimePoint deadline);
   Task<Ended> exec(const ConsumerRule& rule, const RefreshRequest& request, TimePoint deadline);
@@ -118,6 +123,7 @@ struct HostRefresher::Impl {
   Consumers& consumers;
   const Options options;
   HookThreads programs;
+  LazyWorker processes{loop, "keyfs-processes"};
   std::unique_ptr<HttpClient> client;
 };
 
@@ -135,7 +141,10 @@ Task<RefreshOutcome> HostRefresher::refresh(RefreshRequest request) {
   Impl& impl = *impl_;
   const ConsumerRule* found = impl.consumers.rules().find(request.consumer);
   RefreshOutcome outcome;
-  if (found == nullptr) co_return impl.nobody_runs(request, false).value_or(outcome);
+  if (found == nullptr) {
+    const Ended ended = co_await impl.nobody_runs(request, false);
+    co_return ended.value_or(outcome);
+  }
   const ConsumerRule rule = *found;  // others may be loaded meanwhile
   const Duration timeout = std::min<Duration>(request.timeout, rule.timeout);
   const TimePoint deadline = impl.loop.now() + timeout;
@@ -158,7 +167,7 @@ Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequ
                                      TimePoint deadline) {
   switch (rule.refresh.kind) {
     case RefreshKind::kSignal:
-      co_return signal(rule, request);
+      co_return co_await signal(rule, request);
     case RefreshKind::kExec:
       co_return co_await exec(rule, request, deadline);
     case RefreshKind::kSystemd:
@@ -168,22 +177,23 @@ Task<Ended> HostRefresher::Impl::run(const ConsumerRule& rule, const RefreshRequ
     case RefreshKind::kWatch:
       break;
   }
-  co_return watch(rule, request);
+  co_return co_await watch(rule, request);
 }
 
 // What no process is left of is gone. A section that was removed, renamed or mistyped since it was
 // enrolled has no processes either, while its programs may run still with the old version. Those of
 // other sections are no matter of this one.
-Ended HostRefresher::Impl::nobody_runs(const RefreshRequest& request, bool section) const {
+Task<Ended> HostRefresher::Impl::nobody_runs(const RefreshRequest& request, bool section) {
   if (section && consumers.tells_any(request.consumer, request.keys)) {
-    return gone("no process that opened the keys runs");
+    co_return co_await gone_unless_inherited(request, "no process that opened the keys runs");
   }
   const Consumers::Users users = consumers.users_of(request.consumer, request.keys);
   const std::string why = "[consumer " + request.consumer + "] " +
                           (section ? "fits no program that uses the keys any more"
                                    : "is not in keyfs.ini of this host any more");
   if (users.pids.empty() && !users.unknown) {
-    return gone(why + ", and no process of it that opened the keys runs");
+    std::string none = why + ", and no process of it that opened the keys runs";
+    co_return co_await gone_unless_inherited(request, std::move(none));
   }
   std::string who = "programs may run still that use the keys";
   if (!users.pids.empty()) {
@@ -192,22 +202,47 @@ Ended HostRefresher::Impl::nobody_runs(const RefreshRequest& request, bool secti
     if (others != 0) who += " and " + std::to_string(others) + " more";
     who += " that opened the keys " + std::string(others == 0 ? "runs" : "run") + " still";
   }
-  return failed("not told: " + who + ", and " + why +
-                "; mend it and retry, or mark it as done by hand");
+  co_return failed("not told: " + who + ", and " + why +
+                   "; mend it and retry, or mark it as done by hand");
 }
 
-Ended HostRefresher::Impl::watch(const ConsumerRule& rule, const RefreshRequest& request) {
+// Whoever opened the keys may have left the open file to a child before it ended.
+Task<Ended> HostRefresher::Impl::gone_unless_inherited(const RefreshRequest& request,
+                                                       std::string why) {
+  if (options.mountpoint.empty()) co_return gone(std::move(why));
+  const std::function<Result<std::optional<pid_t>>()> work =
+      [mountpoint = options.mountpoint, users = consumers.who_used(request.consumer, request.keys),
+       openers = consumers.openers_of(request.keys)] {
+        return Result<std::optional<pid_t>>(heir_of(mountpoint, users, openers));
+      };
+  auto looking = processes.run(work);
+  const auto heir = co_await before(loop, loop.now() + kToLookAtAll, "looking at all processes",
+                                    std::move(looking));
+  if (!heir) co_return failed("whether it runs still is not known: " + heir.error().message);
+  if (!*heir) co_return gone(std::move(why));
+  co_return failed("not told: " + why + ", but pid " + std::to_string(**heir) +
+                   " has one of them open, which it inherited: restart it and mark this as done");
+}
+
+Task<Ended> HostRefresher::Impl::watch(const ConsumerRule& rule, const RefreshRequest& request) {
   if (consumers.has_unknown_processes(rule.name, request.keys) ||
       !consumers.running(rule.name, request.keys).empty()) {
-    return std::nullopt;
+    co_return std::nullopt;
   }
-  return nobody_runs(request);
+  co_return co_await nobody_runs(request);
 }
 
-Ended HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest& request) {
+Task<Ended> HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest& request) {
   size_t sent = 0;
   std::string refused;
   for (const Consumers::Running& one : consumers.running(rule.name, request.keys)) {
+    // A signal that the program before took for "read your key again" may end this one.
+    if (!one.same) {
+      refused = "pid " + std::to_string(one.process.pid) +
+                " gets no signal: it has opened the keys, and runs another program now (exec): "
+                "restart it and mark this as done, or use exec:, systemd: or http:";
+      continue;
+    }
     switch (send_signal(one.process, one.program, rule.refresh.signal)) {
       case Sent::kSent:
         ++sent;
@@ -220,15 +255,15 @@ Ended HostRefresher::Impl::signal(const ConsumerRule& rule, const RefreshRequest
         break;
     }
   }
-  if (!refused.empty()) return failed(std::move(refused));
+  if (!refused.empty()) co_return failed(std::move(refused));
   if (consumers.has_unknown_processes(rule.name, request.keys)) {
-    return failed(
+    co_return failed(
         "some of its processes get no signal, since keyfs can't tell them apart (they run in "
         "another "
         "PID namespace, or are too many): use exec:, systemd: or http:");
   }
-  if (sent == 0) return nobody_runs(request);
-  return std::nullopt;
+  if (sent == 0) co_return co_await nobody_runs(request);
+  co_return std::nullopt;
 }
 
 Task<Result<HookEnd>> HostRefresher::Impl::program(std::vector<std::string> arguments,
@@ -283,7 +318,7 @@ Task<Ended> HostRefresher::Impl::unit_is_off(const ConsumerRule& rule,
   if (!exists && consumers.has_unknown_processes(rule.name, request.keys)) {
     co_return failed(why + ", and whether programs run still that use the keys is not known");
   }
-  Ended ended = nobody_runs(request);
+  Ended ended = co_await nobody_runs(request);
   if (ended->what == What::kGone) ended->why = std::move(why);
   co_return ended;
 }

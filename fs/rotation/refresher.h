@@ -68,6 +68,8 @@ class HostRefresher final : public Refresher {
  public:
   struct Options {
     std::string systemctl = "/usr/bin/systemctl";
+    // Where the keys are mounted, to find who has inherited an open one; empty: nobody has.
+    std::string mountpoint = {};
     size_t programs = 64;  // that run at once; further ones fail
     HttpClientOptions http;
   };

@@ -46,6 +46,7 @@ class RefreshTest : public ConsumersTest {
     start("[consumer app]\nmatch = uid:0\nrefresh = " + refresh + "\n" + more);
     HostRefresher::Options options;
     options.systemctl = folder_.file("systemctl");
+    options.mountpoint = mountpoint_;
     refresher_ = std::make_unique<HostRefresher>(loop_, poller_, arena_, *consumers_, options);
   }
   RefreshRequest request(Duration timeout = 20s) {
@@ -74,6 +75,7 @@ class RefreshTest : public ConsumersTest {
                0700);
   }
 
+  std::string mountpoint_;  // none
   std::unique_ptr<HostRefresher> refresher_;
 };
 
@@ -119,6 +121,46 @@ TEST_F(RefreshTest, a_number_that_was_used_again_gets_no_signal_and_the_consumer
   EXPECT_EQ(outcome.what, What::kGone);
   EXPECT_THAT(outcome.why, HasSubstr("no process that opened the keys runs"));
   EXPECT_EQ(contents(folder_.file("heard")), "ready\n");
+}
+
+TEST_F(RefreshTest, a_process_that_became_another_program_gets_no_signal_and_is_not_gone) {
+  start_with("signal:HUP", "confirm = exit\n");
+  Child child(sleeper());
+  open(info_of(child.pid(), "/", "/usr/bin/wrapper"), "orders", 1);  // and then called exec(2)
+  const auto outcome = refresh();
+  EXPECT_EQ(outcome.what, What::kFailed);
+  EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(child.pid()) + " gets no signal"));
+  EXPECT_EQ(::kill(child.pid(), 0), 0);
+  child.end();
+  EXPECT_EQ(refresh().what, What::kGone);
+}
+
+TEST_F(RefreshTest, whoever_inherited_an_open_key_keeps_the_consumer_from_being_gone) {
+  mountpoint_ = folder_.path();
+  write_text(folder_.file("orders"), "");
+  write_text(folder_.file("others"), "");
+  for (const std::string kind : {"signal:HUP", "watch"}) {
+    start_with(kind, "timeout = 1s\n");
+    Child opener(sleeper());
+    open(info_of(opener.pid()), "orders", 1);
+    const auto holder = [&](const std::string& name) {
+      return std::vector<std::string>{"/bin/sh", "-c",
+                                      "exec 9<" + folder_.file(name) + "; exec /bin/sleep 1000"};
+    };
+    const auto holds = [](const Child& child) {
+      return comes_true([&] { return program_of(child.pid()).ends_with("/sleep"); });
+    };
+    Child heir(holder("orders"));
+    Child stranger(holder("others"));
+    ASSERT_TRUE(holds(heir) && holds(stranger));
+    opener.end();
+    const auto outcome = refresh();
+    EXPECT_EQ(outcome.what, What::kFailed);
+    EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(heir.pid()) + " has one of them"));
+    heir.end();
+    EXPECT_EQ(refresh().what, What::kGone);
+    stranger.end();
+  }
 }
 
 TEST_F(RefreshTest, with_confirm_open_the_opening_of_every_key_ends_it_well) {
