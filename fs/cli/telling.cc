@@ -14,7 +14,7 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kMostNamed = 10;
-constexpr size_t kMostReason = 400;
+constexpr size_t kMostReason = 1000;
 
 // Once more where the outcome is unknown: the same token is the same ticket.
 Task<Result<void>> put_in_time(Board& board, Loop& loop, Random& random, Ticket ticket, bool done,

@@ -50,6 +50,7 @@ inline constexpr size_t kMaxRunKeyBytes = size_t{16} << 10;  // of ids and token
 inline constexpr size_t kMaxHostName = 100;
 inline constexpr size_t kMaxNamedHosts = 50;  // in a run's document; the others are counted
 inline constexpr size_t kMaxHostKeys = 256;
+inline constexpr size_t kMaxOverdueWhy = 1000;  // of a ticket
 // Epochs and the like count by ones: what is above is damage. (Other programs that read JSON know
 // integers up to here.)
 inline constexpr uint64_t kMaxCounted = uint64_t{1} << 53;
