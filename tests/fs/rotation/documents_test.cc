@@ -378,7 +378,8 @@ TEST(Waves, stop_is_at_a_part_of_all_or_at_many_in_a_row) {
   counts.failed = 2;
   EXPECT_FALSE(must_stop(counts, 2, {}));  // 20 %, but only two
   counts.unknown = 1;
-  EXPECT_TRUE(must_stop(counts, 0, {}));
+  EXPECT_EQ(must_stop(counts, 0, {}), "3 of 10 consumers failed");
+  EXPECT_EQ(must_stop(counts, 0, {}, true), "3 of 10 consumers that can be told failed");
   counts.total = 100;
   EXPECT_FALSE(must_stop(counts, 4, {}));
   EXPECT_TRUE(must_stop(counts, 5, {}));
