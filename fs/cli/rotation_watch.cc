@@ -4,6 +4,8 @@
 #include <chrono>
 #include <ostream>
 
+#include "fs/cli/check_board.h"
+
 namespace keyfs {
 namespace {
 
@@ -141,6 +143,9 @@ void RotationWatch::show(const RunReport& report) {
 Result<void> HolderWatch::look() {
   const TimePoint now = parts_.loop.now();
   const auto holder = parts_.loop.run_task(parts_.runs.holder(now + parts_.patience));
+  if (!holder && holder.error().code == Code::kCorrupt) {
+    return fail(Code::kTimeout, damage_text("run/head"));  // nobody takes over what is damaged
+  }
   if (!holder) return {};
   if (*holder != last_) {
     last_ = *holder;

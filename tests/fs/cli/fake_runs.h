@@ -53,6 +53,7 @@ class FakeRuns final : public RunDesk {
     co_return std::optional<RunReport>();
   }
   Task<Result<RunHolder>> holder(TimePoint) override {
+    if (damaged_lock) co_return fail(Code::kCorrupt, "run/head is damaged");
     if (alive) ++last_.beat;
     co_return last_;
   }
@@ -88,6 +89,7 @@ class FakeRuns final : public RunDesk {
 
   int looks = 0;
   bool alive = true;   // somebody runs rotations
+  bool damaged_lock = false;
   size_t tickets = 0;  // that wait
   RunOutlook next;     // for what
   std::function<TicketFate(const std::string& token)> fate;
