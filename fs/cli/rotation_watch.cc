@@ -186,7 +186,7 @@ Result<std::optional<RunReport>> RotationWatch::next() {
       answered = parts_.loop.now();
       const std::string newest = *report ? (*report)->run : "";
       const bool is_next = (*report && !(*report)->summary().has_ended()) ||
-                           (before && newest != *before) || *waiting == 0;
+                           (before && newest != *before) || waiting->empty();
       if (is_next) {
         clear();
         return std::move(*report);

@@ -61,9 +61,9 @@ class FakeRuns final : public RunDesk {
     if (error) co_return fail(*error);
     co_return next;
   }
-  Task<Result<size_t>> waiting(TimePoint) override {
+  Task<Result<std::vector<std::string>>> waiting(TimePoint) override {
     if (error) co_return fail(*error);
-    co_return tickets;
+    co_return std::vector<std::string>(tickets, ticket_of);
   }
   Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens, TimePoint) override {
     if (error) co_return fail(*error);
@@ -91,6 +91,7 @@ class FakeRuns final : public RunDesk {
   bool alive = true;   // somebody runs rotations
   bool damaged_lock = false;
   size_t tickets = 0;  // that wait
+  std::string ticket_of = "orders";
   RunOutlook next;     // for what
   std::function<TicketFate(const std::string& token)> fate;
 
