@@ -178,7 +178,8 @@ std::string to_text(const RunReport& report, const ReportParts& parts) {
   const std::string consumers = table_of_consumers(report, parts);
   if (!consumers.empty()) text += "\n" + consumers;
   if (!report.not_heard_from.empty()) {
-    text += "\nnot heard from: " + listed(report.not_heard_from);
+    const bool waits = report.state == RunState::kEnrolling;
+    text += (waits ? "\nwaiting for: " : "\nnot heard from: ") + listed(report.not_heard_from);
     if (report.not_heard_from_more != 0) {
       text += " and " + std::to_string(report.not_heard_from_more) + " more";
     }

@@ -182,6 +182,14 @@ TEST(Report, text_of_a_message_that_is_being_sent_says_how_to_learn_more) {
       << to_text(report);
 }
 
+TEST(Report, text_says_which_hosts_a_run_waits_for_still) {
+  RunReport report = sample_report(0);
+  report.not_heard_from = {"web-b"};
+  EXPECT_NE(to_text(report).find("\nnot heard from: web-b\n"), std::string::npos);
+  report.state = RunState::kEnrolling;
+  EXPECT_NE(to_text(report).find("\nwaiting for: web-b\n"), std::string::npos);
+}
+
 TEST(Report, text_may_leave_out_those_that_are_well) {
   const std::string text = to_text(sample_report(65, {50}), {.every_consumer = false});
   EXPECT_NE(text.find("app-50"), std::string::npos);
