@@ -72,8 +72,8 @@ class Telling {
   CommandContext* context_ = nullptr;  // once something was asked
   Board* board_ = nullptr;
   std::vector<std::string> untold_;  // ids of keys that were changed, without a ticket
-  bool put_ = false;            // a ticket for what is done
-  bool put_for_later_ = false;  // one for what is overdue
+  bool put_ = false;                 // a ticket for what is done
+  bool put_for_later_ = false;       // one for what is overdue
   std::vector<Awaited> awaited_;
 };
 

@@ -88,11 +88,11 @@ class FakeRuns final : public RunDesk {
   }
 
   int looks = 0;
-  bool alive = true;   // somebody runs rotations
+  bool alive = true;  // somebody runs rotations
   bool damaged_lock = false;
   size_t tickets = 0;  // that wait
   std::string ticket_of = "orders";
-  RunOutlook next;     // for what
+  RunOutlook next;  // for what
   std::function<TicketFate(const std::string& token)> fate;
 
   void never_held() {

@@ -151,7 +151,8 @@ TEST(RotationDocuments, numbers_that_no_epoch_reaches_are_damage) {
 }
 
 TEST(RotationDocuments, why_a_few_keys_are_overdue_is_told_whole) {
-  const std::string why = "eu-central-1: the master key /" + std::string(600, 'k') + ": no such file";
+  const std::string why =
+      "eu-central-1: the master key /" + std::string(600, 'k') + ": no such file";
   RunDocument run;
   run.run = run_of(1);
   run.keys.resize(10);
