@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/private_file.h"
 #include "base/race.h"
+#include "fs/cli/check_board.h"
 #include "fs/cli/check_consumers.h"
 #include "fs/cli/check_lost.h"
 #include "fs/cli/check_state_dir.h"
@@ -304,6 +305,10 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
   const auto* type = store == nullptr ? nullptr : store->find("type");
   parts.push_back({"store" + (type == nullptr ? "" : " (" + type->value + ")"),
                    context.run(context.backends->store().check(context.deadline())).items});
+  if (Board* board = context.backends->store().board(); board != nullptr && parts.back().usable()) {
+    auto damage = context.run(check_board(*board, context.backends->loop(), context.deadline()));
+    if (damage) parts.back().items.push_back(std::move(*damage));
+  }
   const bool stored = parts.back().usable();
   size_t good = 0;
   for (auto& [name, check] : context.run(regions.check(context.deadline()))) {

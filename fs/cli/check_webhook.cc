@@ -12,7 +12,8 @@ CheckItem check_webhook(SecretArena& arena, const std::string& file) {
   if (!url) {
     item.ok = false;
     item.detail = url.error().message;
-    item.remedy = "until then nobody is told of rotations, which work all the same";
+    item.remedy =
+        "until then no message is sent; rotations go on, and consumers are told, all the same";
     return item;
   }
   std::string text(url->reveal_text());

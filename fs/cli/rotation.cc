@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "fs/cli/rotation_beside.h"
 #include "fs/cli/rotation_watch.h"
 
 namespace keyfs {
@@ -28,10 +29,26 @@ ExitCode failed(const Error& error, Output& output) {
 }
 
 ExitCode no_such_run(const std::string& run, Output& output) {
-  output.error(run.empty() ? "there was no run yet"
-                           : "there is no run " + Output::printable(run) +
-                                 " (keyfs rotation list shows the last ones)");
+  output.error("there is no run " + Output::printable(run) +
+               " (keyfs rotation list shows the last ones)");
   return ExitCode::kFailed;
+}
+
+// Of the newest, where none can be shown.
+ExitCode no_run(const RotationDesk& parts, Output& output) {
+  const BesideRun beside(nullptr, parts);
+  if (beside.nothing()) {
+    output.error("there was no run yet");
+    return ExitCode::kFailed;
+  }
+  if (output.json()) {
+    Json document = {{"run", nullptr}};
+    beside.add_to(document);
+    output.write(document);
+  } else {
+    output.out() << "no run can be shown yet\n" << beside.text();
+  }
+  return beside.tell(ExitCode::kDone, output);
 }
 
 // Of a run that is looked at: one that goes on is well.
@@ -98,7 +115,7 @@ std::optional<RunReport> seen(std::optional<RunReport> report, const std::string
                               const char* verb, const RotationDesk& parts, Output& output,
                               ExitCode& code) {
   if (!report) {
-    code = no_such_run(run, output);
+    code = run.empty() ? no_run(parts, output) : no_such_run(run, output);
     return std::nullopt;
   }
   if (!parts.permitted(report->summary().keys, verb)) {
@@ -132,25 +149,33 @@ std::optional<RunReport> look_ahead(const RotationDesk& parts, const char* verb,
   return seen(std::move(*report), "", verb, parts, output, code);
 }
 
-ExitCode answer(const RunReport& report, bool all, Output& output) {
+// `newest`: no run was named, so that what there is beside it belongs to the answer.
+ExitCode answer(const RunReport& report, bool all, bool newest, const RotationDesk& parts,
+                Output& output) {
+  std::optional<BesideRun> beside;
+  if (newest) beside.emplace(&report, parts);
   ReportParts shown;
   shown.every_consumer = all;
   if (output.json()) {
-    output.write(to_json(report));
+    Json document = to_json(report);
+    if (beside) beside->add_to(document);
+    output.write(document);
   } else {
     output.out() << to_text(report, shown);
+    if (beside && !beside->text().empty()) output.out() << '\n' << beside->text();
   }
-  return code_of(report.summary());
+  const ExitCode code = code_of(report.summary());
+  return beside ? beside->tell(code, output) : code;
 }
 
-ExitCode watch(RunReport report, bool all, const RotationDesk& parts, Output& output) {
+ExitCode watch(RunReport report, bool all, bool newest, const RotationDesk& parts, Output& output) {
   RotationWatch watching(parts, output);
   auto ended = watching.run(std::move(report));
   if (!ended) {
     output.error(ended.error().message);
     return ended.error().code == Code::kTimeout ? ExitCode::kPartial : ExitCode::kFailed;
   }
-  return answer(*ended, all, output);
+  return answer(*ended, all, newest, parts, output);
 }
 
 ExitCode show(const RotationArguments& arguments, const RotationDesk& parts, Output& output) {
@@ -160,8 +185,9 @@ ExitCode show(const RotationArguments& arguments, const RotationDesk& parts, Out
                     ? look_ahead(parts, verb, output, code)
                     : look(arguments.run, verb, parts, output, code);
   if (!report) return code;
-  if (arguments.watch) return watch(std::move(*report), arguments.all, parts, output);
-  return answer(*report, arguments.all, output);
+  const bool newest = arguments.run.empty();
+  if (arguments.watch) return watch(std::move(*report), arguments.all, newest, parts, output);
+  return answer(*report, arguments.all, newest, parts, output);
 }
 
 std::string_view word_of(Outcome outcome) {
@@ -322,7 +348,7 @@ ExitCode change(const RotationArguments& arguments, const char* verb, const Rota
   if (watches) {
     auto report = look(told.run, verb, parts, output, code);
     if (!report) return code;
-    return watch(std::move(*report), arguments.all, parts, output);
+    return watch(std::move(*report), arguments.all, false, parts, output);
   }
   if (output.json()) {
     Json document = {{"run", told.run},

@@ -4,6 +4,9 @@
 #include <chrono>
 #include <ostream>
 
+#include "fs/cli/check_board.h"
+#include "fs/rotation/documents.h"
+
 namespace keyfs {
 namespace {
 
@@ -33,6 +36,21 @@ std::string line_of(const ConsumerReport& consumer) {
   return line;
 }
 
+// "waiting for web-1, web-2 and 3 more, up to 90s: 5 consumers up to now"
+std::string waits_for_hosts(const RunReport& report) {
+  constexpr size_t kMostHosts = 3;
+  std::vector<std::string> some;
+  for (size_t i = 0; i < report.not_heard_from.size() && i < kMostHosts; ++i) {
+    some.push_back(safe_text(report.not_heard_from[i], kMostName));
+  }
+  const size_t others = report.not_heard_from.size() - some.size() + report.not_heard_from_more;
+  return "waiting for " + joined(some) +
+         (others == 0 ? "" : " and " + std::to_string(others) + " more") + ", up to " +
+         std::to_string(std::chrono::floor<std::chrono::seconds>(kEnrolFor).count()) +
+         " s: " + std::to_string(report.consumers.size()) +
+         (report.consumers.size() == 1 ? " consumer" : " consumers") + " up to now";
+}
+
 // What the run does before and after it tells consumers; empty: that it does.
 std::string stage_of(const RunReport& report) {
   switch (report.state) {
@@ -44,6 +62,7 @@ std::string stage_of(const RunReport& report) {
                                      : "making sure that the new versions of " +
                                            std::to_string(report.keys.size()) + " keys are current";
     case RunState::kEnrolling:
+      if (!report.not_heard_from.empty()) return waits_for_hosts(report);
       return "hosts say which consumers they have: " + std::to_string(report.consumers.size()) +
              " up to now";
     case RunState::kStopping:
@@ -135,12 +154,15 @@ void RotationWatch::show(const RunReport& report) {
   }
   // Without the numbers, which would be a line each time.
   const std::string stage = stage_of(report);
-  show_stage(stage.substr(0, stage.find(':')));
+  show_stage(stage.substr(0, stage.find(": ")));
 }
 
 Result<void> HolderWatch::look() {
   const TimePoint now = parts_.loop.now();
   const auto holder = parts_.loop.run_task(parts_.runs.holder(now + parts_.patience));
+  if (!holder && holder.error().code == Code::kCorrupt) {
+    return fail(Code::kTimeout, damage_text("run/head"));  // nobody takes over what is damaged
+  }
   if (!holder) return {};
   if (*holder != last_) {
     last_ = *holder;
@@ -181,7 +203,7 @@ Result<std::optional<RunReport>> RotationWatch::next() {
       answered = parts_.loop.now();
       const std::string newest = *report ? (*report)->run : "";
       const bool is_next = (*report && !(*report)->summary().has_ended()) ||
-                           (before && newest != *before) || *waiting == 0;
+                           (before && newest != *before) || waiting->empty();
       if (is_next) {
         clear();
         return std::move(*report);

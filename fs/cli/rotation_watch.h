@@ -30,7 +30,8 @@ class HolderWatch {
 
   explicit HolderWatch(const RotationDesk& parts) : parts_(parts), since_(parts.loop.now()) {}
 
-  // kTimeout, with what that means for the user. A store that does not answer is no such error.
+  // kTimeout, with what that means for the user; also while the lock is damaged. A store that does not
+  // answer is no such error.
   Result<void> look();
   // What a ticket waits for, in a line for people; after look().
   std::string waits_for() const;

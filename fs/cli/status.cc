@@ -11,6 +11,7 @@
 #include <ostream>
 
 #include "base/strict_json.h"
+#include "fs/cli/check_board.h"
 #include "fs/cli/commands.h"
 #include "fs/daemon/configuration.h"
 #include "fs/mount/apart.h"
@@ -198,9 +199,7 @@ std::string damage_line(const Json& status) {
     names += (names.empty() ? "" : ", ") + scalar(name);
   }
   if (names.empty()) return "";
-  return "DAMAGED ON THE BOARD: " + names +
-         ": no keys are rotated over the hosts meanwhile, and no consumers told; keys are served "
-         "as ever. How to repair it: \"Repair of the board\" in keyfs(1) and README.md";
+  return damage_text(names);
 }
 
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,

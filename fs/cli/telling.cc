@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/retry.h"
+#include "fs/cli/check_board.h"
 #include "fs/cli/rotation_wait.h"
 #include "fs/daemon/backends.h"
 #include "fs/rotation/report.h"
@@ -14,7 +15,7 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kMostNamed = 10;
-constexpr size_t kMostReason = 400;
+constexpr size_t kMostReason = 1000;
 
 // Once more where the outcome is unknown: the same token is the same ticket.
 Task<Result<void>> put_in_time(Board& board, Loop& loop, Random& random, Ticket ticket, bool done,
@@ -84,7 +85,7 @@ Telling::Asked Telling::ask(CommandContext& context, Ticket ticket, bool done) {
   }
   const std::string id = ticket.id;
   if (auto asked = put(ticket, done); asked) {
-    put_ = true;
+    (done ? put_ : put_for_later_) = true;
     return Asked::kPut;
   } else {
     context.board_trouble = asked.error();
@@ -136,17 +137,26 @@ void Telling::finish(KeyAnswers& keys) {
                   (absent ? "" : "; the same command again asks for it, and changes nothing else"));
   }
   if (!awaited_.empty()) return wait(keys);
-  if (put_ && !output_.json()) say_how();
+  if (put_ || put_for_later_) say_how(keys);
 }
 
-void Telling::say_how() {
+void Telling::say_how(KeyAnswers& keys) {
   const RotationDesk& desk = rotation_->desk();
   const auto holder = desk.loop.run_task(desk.runs.holder(desk.loop.now() + desk.patience));
-  if (holder && holder->host.empty()) {
-    output_.out() << "consumers will be told once keyfs is mounted on a host that runs rotations\n";
+  if (!holder && holder.error().code == Code::kCorrupt) {
+    output_.error(damage_text("run/head"));
+    if (put_) keys.partial();  // what failed is counted already
     return;
   }
-  output_.out() << "consumers will be told in a run: keyfs rotation show --watch\n";
+  if (output_.json()) return;
+  if (holder && holder->host.empty()) {
+    output_.out() << "consumers will be told once keyfs is mounted on a host that runs rotations\n";
+  } else if (put_) {
+    output_.out() << "consumers will be told in a run: keyfs rotation show --watch\n";
+  } else {
+    output_.out() << "consumers will be told in a run once a host could do what is overdue: keyfs "
+                     "rotation list\n";
+  }
 }
 
 void Telling::wait(KeyAnswers& keys) {

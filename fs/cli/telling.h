@@ -62,7 +62,8 @@ class Telling {
   // Finds the board, if there is one and it was not silent before.
   void reach(CommandContext& context);
   Result<void> put(const Ticket& ticket, bool done);
-  void say_how();
+  // When consumers are told; counts a lock that is damaged, since no host can tell them then.
+  void say_how(KeyAnswers& keys);
   void wait(KeyAnswers& keys);
 
   Output& output_;
@@ -71,7 +72,8 @@ class Telling {
   CommandContext* context_ = nullptr;  // once something was asked
   Board* board_ = nullptr;
   std::vector<std::string> untold_;  // ids of keys that were changed, without a ticket
-  bool put_ = false;
+  bool put_ = false;                 // a ticket for what is done
+  bool put_for_later_ = false;       // one for what is overdue
   std::vector<Awaited> awaited_;
 };
 

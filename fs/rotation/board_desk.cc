@@ -176,12 +176,15 @@ Task<Result<RunOutlook>> BoardDesk::outlook(TimePoint deadline) {
   co_return outlook;
 }
 
-Task<Result<size_t>> BoardDesk::waiting(TimePoint deadline) {
-  const auto seen = co_await list_tickets(board_, deadline);
+Task<Result<std::vector<std::string>>> BoardDesk::waiting(TimePoint deadline) {
+  auto seen = co_await list_tickets(board_, deadline);
   if (!seen) co_return fail(seen.error());
-  co_return static_cast<size_t>(std::count_if(
-      seen->tickets.begin(), seen->tickets.end(),
-      [](const auto& one) { return is_of_a_key(one.ticket) && one.ticket.overdue_since.empty(); }));
+  std::vector<std::string> ids;
+  for (auto& one : seen->tickets) {
+    const bool waits = is_of_a_key(one.ticket) && one.ticket.overdue_since.empty();
+    if (waits) ids.push_back(std::move(one.ticket.id));
+  }
+  co_return ids;
 }
 
 // Notes which runs have taken which tickets, in runs that were not looked at yet.

@@ -31,7 +31,7 @@ class BoardDesk final : public RunDesk {
   Task<Result<std::optional<RunReport>>> report(std::string run, TimePoint deadline) override;
   Task<Result<RunHolder>> holder(TimePoint deadline) override;
   Task<Result<RunOutlook>> outlook(TimePoint deadline) override;
-  Task<Result<size_t>> waiting(TimePoint deadline) override;
+  Task<Result<std::vector<std::string>>> waiting(TimePoint deadline) override;
   // The runs are listed once, and later only those that have come since.
   Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
                                               TimePoint deadline) override;

@@ -182,7 +182,7 @@ std::string to_text(const Ticket& ticket) {
   if (!ticket.run.empty()) out["run"] = ticket.run;
   if (!ticket.overdue_since.empty()) {
     out["overdue"] = {{"since", ticket.overdue_since},
-                      {"why", short_text(ticket.overdue_why, 200)}};
+                      {"why", short_text(ticket.overdue_why, kMaxOverdueWhy)}};
   }
   return dump(out);
 }

@@ -32,6 +32,7 @@
 // Thread-safety: plain values. Blocking: never. Errors: kCorrupt for what is no such document.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -41,6 +42,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 
 namespace keyfs {
@@ -50,6 +52,9 @@ inline constexpr size_t kMaxRunKeyBytes = size_t{16} << 10;  // of ids and token
 inline constexpr size_t kMaxHostName = 100;
 inline constexpr size_t kMaxNamedHosts = 50;  // in a run's document; the others are counted
 inline constexpr size_t kMaxHostKeys = 256;
+// So long a run waits for hosts that are listed to say which consumers they have.
+inline constexpr Duration kEnrolFor = std::chrono::seconds(90);
+inline constexpr size_t kMaxOverdueWhy = 1000;  // of a ticket
 // Epochs and the like count by ones: what is above is damage. (Other programs that read JSON know
 // integers up to here.)
 inline constexpr uint64_t kMaxCounted = uint64_t{1} << 53;

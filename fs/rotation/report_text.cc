@@ -8,7 +8,7 @@ namespace keyfs {
 namespace {
 
 constexpr size_t kMostName = 255;
-constexpr size_t kMostReason = 500;
+constexpr size_t kMostReason = 1000;
 
 std::string name(std::string_view text) { return safe_text(text, kMostName); }
 std::string reason(std::string_view text) { return safe_text(text, kMostReason); }
@@ -52,7 +52,12 @@ std::string note_of(const RotatedKey& key) {
   std::string note;
   if (key.state == RotatedKey::State::kOverdue) note = "is tried again";
   if (!key.missing.empty()) note = "missing in " + listed(key.missing);
-  add_words(note, ": ", reason(key.reason));
+  // It begins with the first region that is missing: one alone is named already.
+  std::string_view why = key.reason;
+  if (key.missing.size() == 1 && why.starts_with(key.missing.front() + ": ")) {
+    why.remove_prefix(key.missing.front().size() + 2);
+  }
+  add_words(note, ": ", reason(why));
   return note;
 }
 
@@ -173,7 +178,8 @@ std::string to_text(const RunReport& report, const ReportParts& parts) {
   const std::string consumers = table_of_consumers(report, parts);
   if (!consumers.empty()) text += "\n" + consumers;
   if (!report.not_heard_from.empty()) {
-    text += "\nnot heard from: " + listed(report.not_heard_from);
+    const bool waits = report.state == RunState::kEnrolling;
+    text += (waits ? "\nwaiting for: " : "\nnot heard from: ") + listed(report.not_heard_from);
     if (report.not_heard_from_more != 0) {
       text += " and " + std::to_string(report.not_heard_from_more) + " more";
     }
@@ -182,6 +188,9 @@ std::string to_text(const RunReport& report, const ReportParts& parts) {
   if (report.notify != NotifyState::kNone) {
     text += "\nnotify: " + std::string(to_string(report.notify));
     if (!report.notify_reason.empty()) text += " (" + reason(report.notify_reason) + ")";
+    if (report.notify == NotifyState::kSending) {
+      text += " (whether it arrives is told later: keyfs rotation show " + name(report.run) + ")";
+    }
     text += "\n";
   }
   return text;

@@ -81,11 +81,13 @@ Json to_json(const SeenConsumer& consumer) {
 }
 
 Json to_json(const std::vector<Ticket>& tickets) {
+  // Of many the reason is one and the same, mostly.
+  const size_t most = tickets.size() <= 100 ? kMaxOverdueWhy : kMaxOverdueWhy / 5;
   Json all = Json::array();
   for (const Ticket& ticket : tickets) {
     all.push_back({{"id", ticket.id},
                    {"since", or_null(ticket.overdue_since)},
-                   {"reason", or_null(ticket.overdue_why)}});
+                   {"reason", or_null(short_text(ticket.overdue_why, most))}});
   }
   return all;
 }

@@ -90,8 +90,8 @@ class RunDesk {
 
   virtual Task<Result<RunHolder>> holder(TimePoint deadline) = 0;
   virtual Task<Result<RunOutlook>> outlook(TimePoint deadline) = 0;
-  // How many tickets wait for the next run.
-  virtual Task<Result<size_t>> waiting(TimePoint deadline) = 0;
+  // The ids of the keys whose tickets wait for the next run, one for each ticket.
+  virtual Task<Result<std::vector<std::string>>> waiting(TimePoint deadline) = 0;
   // Of each of these tickets, which were put before.
   virtual Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,
                                                       TimePoint deadline) = 0;

@@ -14,7 +14,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxKeyWhy = 100;
+// Why keys are not current, of all keys together, so that a run fits into a document: a few are told
+// whole, of many at least the beginning.
+constexpr size_t kMaxKeyWhys = 10'000;
+constexpr size_t kLeastKeyWhy = 100;
+constexpr size_t kMostKeyWhy = 1000;
 constexpr size_t kMaxMissing = 4;
 constexpr size_t kMaxRetries = 10;
 constexpr size_t kMaxNoticeWhy = 200;
@@ -37,14 +41,14 @@ std::string_view to_string(RunDocument::Notice notice) {
   return "";
 }
 
-json to_json(const RunKey& key) {
+json to_json(const RunKey& key, size_t most_why) {
   json out = {{"id", key.id}, {"token", key.token}, {"state", to_string(key.state)}};
   if (!key.rotation.empty()) out["rotation"] = key.rotation;
   if (key.promote != 0) out["promote"] = key.promote;
   if (key.promote_from) out["promote_from"] = *key.promote_from;
   if (key.before != 0) out["before"] = key.before;
   if (key.current != 0) out["current"] = key.current;
-  if (!key.why.empty()) out["why"] = short_text(key.why, kMaxKeyWhy);
+  if (!key.why.empty()) out["why"] = short_text(key.why, most_why);
   if (!key.missing.empty()) {
     out["missing"] = std::vector<std::string>(
         key.missing.begin(), key.missing.begin() + static_cast<std::ptrdiff_t>(
@@ -217,7 +221,9 @@ std::vector<size_t> places_told(const std::vector<RunKey>& keys) {
 
 std::string to_text(const RunDocument& run) {
   json keys = json::array();
-  for (const RunKey& key : run.keys) keys.push_back(to_json(key));
+  const size_t share = kMaxKeyWhys / std::max<size_t>(run.keys.size(), 1);
+  const size_t most_why = std::clamp(share, kLeastKeyWhy, kMostKeyWhy);
+  for (const RunKey& key : run.keys) keys.push_back(to_json(key, most_why));
   std::vector<std::string> retries = run.retries;
   cut_front(retries, kMaxRetries);
   std::vector<std::string> takeovers = run.takeovers;

@@ -78,7 +78,8 @@ struct RunnerOptions {
   // The shortest time in which a key is rotated by itself: a fiftieth of it is the most that is
   // waited so, since the next keys wait as well. Null, or nullopt: none is.
   std::function<std::optional<Duration>()> shortest_period;
-  Duration enrol_for = std::chrono::seconds(90);
+  Duration enrol_for = kEnrolFor;
+  Duration tell_missing_every = std::chrono::seconds(15);  // in the run's document, meanwhile
   Duration claim_within = std::chrono::seconds(75);
   Duration report_within = std::chrono::seconds(60);  // after the consumer's own time-out
   Duration overdue_first = std::chrono::seconds(30);
@@ -229,6 +230,7 @@ class Runner final : public FeedFollower {
   // Within one.
   bool announced_ = false;  // by the pulse
   std::optional<TimePoint> enrolling_since_;
+  TimePoint missing_told_{};        // when the run's document said last which hosts are missing
   std::set<std::string> expected_;  // hosts
   bool board_known_ = false;        // that there were runs on it
   TimePoint new_board_until_{};     // hosts list themselves anew

@@ -173,7 +173,7 @@ Task<Runner::Step> Runner::enrol() {
       if (!expected) co_return fail(expected.error());
       expected_ = std::move(*expected);
     }
-    enrolling_since_ = loop_.now();
+    enrolling_since_ = missing_told_ = loop_.now();
   }
   if (auto ok = co_await list_sheets(); !ok) co_return fail(ok.error());
   std::vector<std::string> names;
@@ -187,6 +187,11 @@ Task<Runner::Step> Runner::enrol() {
   set_unheard();
   const bool all = run_->unheard.empty() && run_->unheard_more == 0;
   if (!all && loop_.now() < *enrolling_since_ + options_.enrol_for) {
+    // Whoever watches the run sees whom it waits for.
+    if (loop_.now() >= missing_told_ + options_.tell_missing_every) {
+      if (auto ok = co_await save(); !ok) co_return fail(ok.error());
+      missing_told_ = loop_.now();
+    }
     co_return std::max(options_.look_every, list_sheets_every(sheets_.size()));
   }
   run_->hosts = enrolled_hosts().size() + run_->unheard.size() + run_->unheard_more;

@@ -264,7 +264,9 @@ Task<Runner::Step> Runner::tell() {
   if (auto ok = co_await look_for_stop(); !ok) co_return fail(ok.error());
   // Whoever enrols later is left out then, if it is still so.
   if (run_->state == RunDocument::State::kTelling && can_stop(sheets_)) {
-    const auto why = must_stop(count_tellable(sheets_), run_->in_a_row, options_.stop_after);
+    const RunCounts tellable = count_tellable(sheets_);
+    const bool others = count(sheets_).total != tellable.total;
+    const auto why = must_stop(tellable, run_->in_a_row, options_.stop_after, others);
     if (why) {
       log_.warn("a rotation is stopped", {{"run", run_->run}, {"reason", *why}});
       run_->state = RunDocument::State::kStopping;

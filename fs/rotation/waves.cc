@@ -114,14 +114,15 @@ bool can_stop(const Sheets& sheets) {
 }
 
 std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,
-                                     const StopAfter& limits) {
+                                     const StopAfter& limits, bool others) {
   if (limits.in_a_row != 0 && in_a_row >= limits.in_a_row) {
     return std::to_string(in_a_row) + " consumers failed in a row";
   }
   const size_t failed = counts.failed + counts.unknown;
   if (failed >= std::max(limits.least, 1u) && limits.percent < 100 &&
       failed * 100 >= counts.total * limits.percent) {
-    return std::to_string(failed) + " of " + std::to_string(counts.total) + " consumers failed";
+    return std::to_string(failed) + " of " + std::to_string(counts.total) +
+           (others ? " consumers that can be told failed" : " consumers failed");
   }
   return std::nullopt;
 }

@@ -58,8 +58,9 @@ struct StopAfter {
   unsigned least = 3;
   unsigned in_a_row = 5;
 };
-// Why to stop; nullopt: go on.
+// Why to stop; nullopt: go on. `counts`: of those that can be told; `others`: there are others, who
+// are counted where the run is shown.
 std::optional<std::string> must_stop(const RunCounts& counts, unsigned in_a_row,
-                                     const StopAfter& limits);
+                                     const StopAfter& limits, bool others = false);
 
 }  // namespace keyfs

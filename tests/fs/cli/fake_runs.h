@@ -53,6 +53,7 @@ class FakeRuns final : public RunDesk {
     co_return std::optional<RunReport>();
   }
   Task<Result<RunHolder>> holder(TimePoint) override {
+    if (damaged_lock) co_return fail(Code::kCorrupt, "run/head is damaged");
     if (alive) ++last_.beat;
     co_return last_;
   }
@@ -60,9 +61,9 @@ class FakeRuns final : public RunDesk {
     if (error) co_return fail(*error);
     co_return next;
   }
-  Task<Result<size_t>> waiting(TimePoint) override {
+  Task<Result<std::vector<std::string>>> waiting(TimePoint) override {
     if (error) co_return fail(*error);
-    co_return tickets;
+    co_return std::vector<std::string>(tickets, ticket_of);
   }
   Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens, TimePoint) override {
     if (error) co_return fail(*error);
@@ -87,9 +88,11 @@ class FakeRuns final : public RunDesk {
   }
 
   int looks = 0;
-  bool alive = true;   // somebody runs rotations
+  bool alive = true;  // somebody runs rotations
+  bool damaged_lock = false;
   size_t tickets = 0;  // that wait
-  RunOutlook next;     // for what
+  std::string ticket_of = "orders";
+  RunOutlook next;  // for what
   std::function<TicketFate(const std::string& token)> fate;
 
   void never_held() {

@@ -452,6 +452,15 @@ TEST_F(RotationCommand, watch_ends_when_no_host_runs_rotations) {
   EXPECT_TRUE(complained("no host runs rotations")) << err_.str();
 }
 
+TEST_F(RotationCommand, watch_ends_when_the_lock_is_damaged_and_names_it) {
+  runs_.tickets = 1;
+  runs_.damaged_lock = true;
+  const TimePoint begin = time_.loop.now();
+  EXPECT_EQ(run(Verb::kShow, watching), ExitCode::kPartial);
+  EXPECT_TRUE(complained("DAMAGED ON THE BOARD: run/head: ")) << err_.str();
+  EXPECT_LE(time_.loop.now() - begin, std::chrono::seconds(1));
+}
+
 TEST_F(RotationCommand, watch_gives_a_holder_that_died_the_time_to_be_replaced) {
   let_it_run(3);
   const auto step = runs_.on_look;

@@ -32,6 +32,18 @@ TEST(ProgressBar, says_what_a_run_without_consumers_does) {
   EXPECT_EQ(progress_bar(report, 80), "making sure that the new versions of 6 keys are current");
 }
 
+TEST(ProgressBar, names_the_hosts_that_a_run_waits_for) {
+  RunReport report = sample_report(5);
+  report.state = RunState::kEnrolling;
+  EXPECT_EQ(progress_bar(report, 80), "hosts say which consumers they have: 5 up to now");
+  report.not_heard_from = {"web-b"};
+  EXPECT_EQ(progress_bar(report, 80), "waiting for web-b, up to 90 s: 5 consumers up to now");
+  report.not_heard_from = {"a", "b", "c\x1b[2J", "d"};
+  report.not_heard_from_more = 10;
+  EXPECT_EQ(progress_bar(report, 80),
+            "waiting for a, b, c?[2J and 11 more, up to 90 s: 5 consumers up to now");
+}
+
 TEST(ProgressBar, names_from_others_do_not_steer_the_terminal) {
   RunReport report = sample_report(2);
   report.state = RunState::kTelling;

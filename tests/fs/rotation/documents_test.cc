@@ -150,6 +150,32 @@ TEST(RotationDocuments, numbers_that_no_epoch_reaches_are_damage) {
   }
 }
 
+TEST(RotationDocuments, why_a_few_keys_are_overdue_is_told_whole) {
+  const std::string why =
+      "eu-central-1: the master key /" + std::string(600, 'k') + ": no such file";
+  RunDocument run;
+  run.run = run_of(1);
+  run.keys.resize(10);
+  for (size_t i = 0; i < run.keys.size(); ++i) {
+    run.keys[i].id = run.keys[i].token = "k" + std::to_string(i);
+    run.keys[i].state = RunKey::State::kOverdue;
+    run.keys[i].why = why;
+  }
+  const auto read = parse_run(to_text(run));
+  ASSERT_TRUE(read) << read.error().message;
+  for (const RunKey& key : read->keys) EXPECT_EQ(key.why, why);
+
+  Ticket ticket;
+  ticket.token = "t";
+  ticket.kind = Ticket::Kind::kRotate;
+  ticket.id = "orders";
+  ticket.overdue_since = "2026-11-26T11:00:00Z";
+  ticket.overdue_why = why;
+  const auto put = parse_ticket(to_text(ticket));
+  ASSERT_TRUE(put) << put.error().message;
+  EXPECT_EQ(put->overdue_why, why);
+}
+
 TEST(RotationDocuments, the_largest_fit_on_the_board) {
   RunDocument run;
   run.run = run_of(1);
@@ -353,7 +379,8 @@ TEST(Waves, stop_is_at_a_part_of_all_or_at_many_in_a_row) {
   counts.failed = 2;
   EXPECT_FALSE(must_stop(counts, 2, {}));  // 20 %, but only two
   counts.unknown = 1;
-  EXPECT_TRUE(must_stop(counts, 0, {}));
+  EXPECT_EQ(must_stop(counts, 0, {}), "3 of 10 consumers failed");
+  EXPECT_EQ(must_stop(counts, 0, {}, true), "3 of 10 consumers that can be told failed");
   counts.total = 100;
   EXPECT_FALSE(must_stop(counts, 4, {}));
   EXPECT_TRUE(must_stop(counts, 5, {}));

@@ -150,6 +150,46 @@ TEST(Report, text_begins_with_what_somebody_has_to_look_at) {
             "notify: failed (hooks.example: HTTP 503 (3 tries))\n");
 }
 
+TEST(Report, text_tells_whole_why_a_key_is_overdue) {
+  RunReport report = sample_report(0);
+  report.keys[0].state = RotatedKey::State::kOverdue;
+  report.keys[0].reason = std::string(900, 'x') + ": no such file";
+  EXPECT_NE(to_text(report).find("is tried again: " + report.keys[0].reason + "\n"),
+            std::string::npos)
+      << to_text(report);
+  report.keys[0].reason = std::string(1001, 'x');
+  EXPECT_NE(to_text(report).find(std::string(1000, 'x') + "...\n"), std::string::npos);
+}
+
+TEST(Report, text_names_a_region_that_is_missing_once) {
+  RunReport report = sample_report(0);
+  report.keys[0].missing = {"b"};
+  report.keys[0].reason = "b: it is not wrapped there";
+  EXPECT_NE(to_text(report).find(" missing in b: it is not wrapped there\n"), std::string::npos)
+      << to_text(report);
+  report.keys[0].missing = {"b", "c"};
+  EXPECT_NE(to_text(report).find(" missing in b, c: b: it is not wrapped there\n"),
+            std::string::npos)
+      << to_text(report);
+}
+
+TEST(Report, text_of_a_message_that_is_being_sent_says_how_to_learn_more) {
+  RunReport report = sample_report(1);
+  report.notify = NotifyState::kSending;
+  EXPECT_NE(to_text(report).find("\nnotify: sending (whether it arrives is told later: keyfs "
+                                 "rotation show r7)\n"),
+            std::string::npos)
+      << to_text(report);
+}
+
+TEST(Report, text_says_which_hosts_a_run_waits_for_still) {
+  RunReport report = sample_report(0);
+  report.not_heard_from = {"web-b"};
+  EXPECT_NE(to_text(report).find("\nnot heard from: web-b\n"), std::string::npos);
+  report.state = RunState::kEnrolling;
+  EXPECT_NE(to_text(report).find("\nwaiting for: web-b\n"), std::string::npos);
+}
+
 TEST(Report, text_may_leave_out_those_that_are_well) {
   const std::string text = to_text(sample_report(65, {50}), {.every_consumer = false});
   EXPECT_NE(text.find("app-50"), std::string::npos);

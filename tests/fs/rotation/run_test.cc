@@ -259,6 +259,26 @@ TEST(Run, a_host_that_is_not_heard_from_is_named_and_let_in_by_retry) {
   EXPECT_TRUE(fleet.peek(kFirst)->unheard.empty());
 }
 
+TEST(Run, a_host_is_named_while_it_is_waited_for_and_excused_by_hand_then) {
+  Fleet fleet;
+  const auto hosts = start_hosts(fleet, 3);
+  spread(hosts, 9, {"a"});
+  start_all(hosts);
+  fleet.pass(30s);
+  hosts[2]->kill();
+  hosts[2]->frozen = true;
+  fleet.rotate("a", "ta");
+  ASSERT_TRUE(fleet.until([&] {
+    const auto run = fleet.peek(kFirst);
+    return run && run->state == RunDocument::State::kEnrolling && !run->unheard.empty();
+  }));
+  EXPECT_EQ(fleet.peek(kFirst)->unheard, std::vector<std::string>{"web-2"});
+  EXPECT_EQ(fleet.mark(kFirst, "web-2"), 1u);
+  ASSERT_TRUE(fleet.until([&] { return fleet.ended(kFirst); }));
+  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kComplete);
+  EXPECT_EQ(fleet.shared.hooks.size(), 6u);
+}
+
 TEST(Run, a_host_that_was_not_heard_from_is_excused_by_hand) {
   Fleet fleet;
   const auto hosts = start_hosts(fleet, 3);

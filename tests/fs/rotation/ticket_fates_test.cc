@@ -119,7 +119,7 @@ TEST_F(TicketFates, a_refused_key_tells_why) {
   EXPECT_EQ(fate("t").key, RotatedKey::State::kRefused);
 }
 
-TEST_F(TicketFates, those_that_wait_for_the_next_run_are_counted) {
+TEST_F(TicketFates, keys_that_wait_for_the_next_run_are_named) {
   put_ticket("a");
   put_ticket("b");
   put_ticket("c", "2026-11-26T11:00:00Z");
@@ -128,7 +128,7 @@ TEST_F(TicketFates, those_that_wait_for_the_next_run_are_counted) {
   retry.kind = Ticket::Kind::kRetry;
   retry.run = run_of(1);
   write(ticket_name("d"), to_text(retry));
-  EXPECT_EQ(*time_.loop.run_task(desk_.waiting(soon())), 2u);
+  EXPECT_EQ(*time_.loop.run_task(desk_.waiting(soon())), (std::vector<std::string>{"a", "b"}));
 }
 
 TEST_F(TicketFates, it_is_not_gone_where_there_are_more_than_are_listed) {
