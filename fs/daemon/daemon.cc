@@ -102,6 +102,7 @@ struct Daemon::Parts {
   void step(const std::string& what, const std::string& path);  // of the start
   void begin_log();
   Result<void> move_log();
+  void tell_trouble(std::string_view what, const std::string& why);
   Result<std::string> open_state_dir();
   Result<InodeIds> number_files();
   Result<void> open_keys();
@@ -141,6 +142,11 @@ Result<void> Daemon::Parts::move_log() {
     sink.use(std::move(*syslog));
   }
   return {};
+}
+
+void Daemon::Parts::tell_trouble(std::string_view what, const std::string& why) {
+  log->error(what, {{"reason", why}});
+  if (sink.switches() > 1) tell_on_terminal(what, why);  // the log was there, and is elsewhere now
 }
 
 Result<std::string> Daemon::Parts::open_state_dir() {
@@ -189,10 +195,10 @@ Result<void> Daemon::Parts::open_keys() {
   if (auto moved = move_log(); !moved) return moved;
   tell_refused();
   if (!state->usable()) {
-    log->error(
+    tell_trouble(
         "state_dir is not writable: keys are served, but none is created, because this host could "
         "not remember it; the log may go elsewhere as well",
-        {{"reason", state->trouble()}});
+        state->trouble());
   }
   Loop& loop = backends->loop();
   store_watch.emplace(loop, backends->store(), *log, metrics);
@@ -219,14 +225,14 @@ Result<void> Daemon::Parts::open_keys() {
     copy = std::move(*opened_copy);
   } else {
     no_memory.emplace(opened_copy.error(), how_to_forget(path));
-    log->error(
+    tell_trouble(
         "this host has no usable replica of records: it creates no keys, because it cannot tell "
         "which ids it has seen, and keys cannot be read while the store is down",
-        {{"reason", opened_copy.error().message}});
+        opened_copy.error().message);
   }
   HostMemory& memory = copy.replica ? static_cast<HostMemory&>(*copy.replica) : *no_memory;
   if (const std::string trouble = memory.trouble(); copy.replica && !trouble.empty()) {
-    log->error("this host creates no keys", {{"reason", trouble}});
+    tell_trouble("this host creates no keys", trouble);
   }
   KeyringOptions keyring_options;
   keyring_options.key_bytes = settings.key_bytes;

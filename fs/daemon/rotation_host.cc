@@ -115,9 +115,9 @@ struct RotationHost::Impl {
     if (const auto former = holder.take(kWaitForFormer)) {
       parts.log.warn(
           "another keyfs with this state_dir runs still: its mount was taken away while it was in "
-          "use (umount -l), and it ends once the files that are open there are closed; this one "
-          "has "
-          "its name from now on, and tells its programs of new keys",
+          "use (umount -l), or a private mount namespace holds a copy of it still; it ends once "
+          "the files that are open there are closed and no copy is left, or by SIGTERM. This one "
+          "has its name from now on, and tells its programs of new keys",
           {{"pid", std::to_string(*former)}});
     }
     const std::string file = configuration.settings.state_dir + "/consumers" +

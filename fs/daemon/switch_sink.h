@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -23,6 +24,9 @@ class SwitchSink final : public LogSink {
     all_.push_back(std::move(next));
     now_ = all_.back().get();
   }
+
+  // From the first. On the thread of use().
+  size_t switches() const { return all_.size() - 1; }
 
   void write(LogLevel level, std::string_view line) noexcept override {
     now_.load()->write(level, line);

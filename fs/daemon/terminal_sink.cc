@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/log_sink.h"
 
 namespace keyfs {
@@ -97,6 +99,12 @@ std::string plain_text(std::string_view line) {
 
 std::unique_ptr<LogSink> make_terminal_sink() {
   return std::make_unique<TerminalSink>(make_fd_sink(STDERR_FILENO, false));
+}
+
+void tell_on_terminal(std::string_view what, const std::string& why) {
+  const auto terminal = make_terminal_sink();
+  const SystemClock clock;
+  Log(*terminal, clock).error(what, {{"reason", why}});
 }
 
 }  // namespace keyfs

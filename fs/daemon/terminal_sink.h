@@ -17,6 +17,9 @@ namespace keyfs {
 
 std::unique_ptr<LogSink> make_terminal_sink();
 
+// An error that is in the log already, which is elsewhere by now. Written when this returns.
+void tell_on_terminal(std::string_view what, const std::string& why);
+
 // A line of a Log in either format, without time and level; what is no such line stays as it is.
 std::string plain_text(std::string_view line);
 

@@ -53,6 +53,11 @@ struct Waiting {
   size_t& count_;
 };
 
+// Without the advice for a store's database: a replica is not to be restored from a backup.
+std::string what_is_wrong(const Error& error) {
+  return error.message.substr(0, error.message.find("; restore it"));
+}
+
 }  // namespace
 
 struct Replica::Impl {
@@ -130,8 +135,9 @@ Result<std::unique_ptr<Replica>> Replica::open(Loop& loop, Log& log, const std::
   if (!db && db.error().code == Code::kCorrupt) {
     log.error(
         "the replica is damaged; it was set aside and a new one started. What this host has seen "
-        "is unknown now, so no key is created here until the damaged file is deleted",
-        {{"file", path + ".damaged"}, {"reason", db.error().message}});
+        "is unknown now, so no key is created here until that file is removed and keyfs restarted, "
+        "once the store holds everything that it should",
+        {{"file", path + ".damaged"}, {"reason", what_is_wrong(db.error())}});
     for (const char* end : {"", "-wal", "-shm"}) {
       std::error_code ignored;
       std::filesystem::rename(path + end, path + ".damaged" + end, ignored);

@@ -180,7 +180,9 @@ tl::unexpected<Error> another(const std::string& path) {
                   ": a running keyfs has remembered in another file of that name what this host "
                   "has seen; it was removed or replaced, something is mounted over it, or a link "
                   "in its path leads elsewhere now. Put it back; or, if this host is to forget "
-                  "what it has seen, stop keyfs first");
+                  "what it has seen, stop keyfs first (SIGTERM to the pid that `keyfs status` "
+                  "prints; umount -l leaves it running). Then restart this one, if it is a "
+                  "daemon");
 }
 
 }  // namespace

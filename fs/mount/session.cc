@@ -202,7 +202,11 @@ Result<void> FuseSession::mount_there(const std::vector<std::string>& options) {
   if (fuse_session_mount(maker, mountpoint_.c_str()) != 0) {
     fuse_session_destroy(maker);
     std::string message = "cannot mount on " + mountpoint_ + messages.suffix();
-    if (::access("/dev/fuse", F_OK) != 0) message += "; there is no /dev/fuse (modprobe fuse)";
+    if (::access("/dev/fuse", F_OK) != 0) {
+      message += "; there is no /dev/fuse (modprobe fuse)";
+    } else if (::access("/dev/fuse", R_OK | W_OK) != 0) {
+      message += "; this user may not open /dev/fuse, whose mode should be 0666";
+    }
     if (::geteuid() != 0) {
       message +=
           "; an ordinary user needs fusermount3 (package fuse3) and a directory of their own, and "

@@ -22,6 +22,13 @@ using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds kLeastPeriod = 1s;
 constexpr std::chrono::milliseconds kMostPeriod = 24h * 3650;
 
+// As it is written in a configuration: "90d" rather than "2160h".
+std::string period_text(Duration period) {
+  constexpr Duration kDay = 24h;
+  return period >= kDay && period % kDay == Duration::zero() ? std::to_string(period / kDay) + "d"
+                                                             : to_text(period);
+}
+
 // Retries with a larger buffer as long as the database returns ERANGE.
 template <class Entry, class Ask>
 Result<std::optional<Entry>> ask_names(Ask ask) {
@@ -337,10 +344,10 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
   }
   line("admin", decision.admin, section.admin);
   if (section.rotate_every) {
-    text += "  rotated every " + to_text(*section.rotate_every) + " (rotate_every)\n";
+    text += "  rotated every " + period_text(*section.rotate_every) + " (rotate_every)\n";
   }
   if (section.retire_after) {
-    text += "  older versions are retired " + to_text(*section.retire_after) +
+    text += "  older versions are retired " + period_text(*section.retire_after) +
             " after a rotation that reached every consumer (retire_after)\n";
   }
   return text;

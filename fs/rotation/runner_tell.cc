@@ -154,7 +154,11 @@ Task<Result<void>> Runner::give_up_on_silent() {
     const std::string consumer = place.consumer;
     const ChangeRow give_up = [&](Row& one) {
       if (one.consumer != consumer) return false;
-      if (!ordered) return lose_sight(one, "its host has not told how it ended");
+      if (!ordered) {
+        return lose_sight(one,
+                          "its host has not told how it ended: look there, then `done` (it was "
+                          "done) or `retry`");
+      }
       return one.state == RowState::kOrdered && take_back(one, "its host did not answer");
     };
     auto changed = co_await change_rows(place.sheet, give_up);

@@ -37,6 +37,24 @@ def test_a_warning_before_it_goes_into_the_background_is_told_to_a_person(folder
     assert done.stderr == f"keyfs: the mount hides files in its directory (mountpoint: {place})\n"
 
 
+def test_that_no_key_can_be_made_is_told_to_a_person_with_one_advice(folder, place):
+    """A damaged memory of what this host has seen: by the log alone nobody would know before the first key is missed."""
+    state = folder / "state" / "state"
+    assert run("mount", "--embedded", folder / "state", place).returncode == DONE
+    assert len((place / "orders").read_bytes()) == 32
+    (pid,) = daemons_of(place)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not alive(pid))
+    (state / "replica.db").write_bytes(b"x" * 8192)
+    done = run("mount", "--embedded", folder / "state", place)
+    assert (done.returncode, done.stdout) == (DONE, "")
+    line, = done.stderr.splitlines()
+    assert line.startswith("keyfs: this host creates no keys (reason: ") and f"remove {state}/replica.db.damaged and restart keyfs" in line, line
+    eventually(lambda: "this host creates no keys" in (state / "keyfs.log").read_text())
+    log = (state / "keyfs.log").read_text()
+    assert "the replica is damaged" in log and "backup" not in log, log
+
+
 def test_the_daemon_lets_go_of_terminal_and_directory_and_leaves_no_core(folder, place):
     assert run("mount", "--embedded", folder / "state", place).returncode == DONE
     (pid,) = daemons_of(place)

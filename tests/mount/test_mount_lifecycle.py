@@ -267,6 +267,19 @@ def test_an_ordinary_user_is_told_why_allow_other_is_refused(folder, open_device
     assert d.mounted(folder / "keys") is None
 
 
+def test_an_ordinary_user_is_told_of_a_device_that_is_closed_to_them(folder, people):
+    if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+        pytest.skip("everybody may open it here")
+    uid, gid, groups = people.ids("keyfs-t1")
+    for name in ("keys", "home"):
+        (folder / name).mkdir()
+        os.chown(folder / name, uid, gid)
+    done = run_as(uid, gid, groups, [d.binary(), "mount", "--embedded", str(folder / "home" / "parts"), str(folder / "keys")])
+    assert done.returncode == 1
+    assert "this user may not open /dev/fuse, whose mode should be 0666" in done.stderr.splitlines()[-1]
+    assert d.mounted(folder / "keys") is None
+
+
 def test_an_ordinary_user_mounts_for_itself(launch, folder, open_device, people):
     uid, gid, groups = people.ids("keyfs-t1")
     home = folder / "home"

@@ -40,19 +40,20 @@ def commands():
 
 @pytest.fixture
 def fleet(request, tmp_path_factory):
-    """One host, configured as is printed, but for who nginx is, where the messages go, and times."""
+    """One host, configured as is printed, but for who nginx is and that it may read, where the messages go, and times."""
     sections = printed()
     nginx, timed = sections["consumer nginx"], sections["keys tls-*"]
     nginx.update(match=f"uid:{FIRST_UID}", timeout=nginx["timeout"].replace("30s", "1s"))
     consumer = Consumer("nginx", 0, FIRST_UID, ["tls-a", "tls-b"], section=nginx)
     with Webhook() as webhook:
         rotation = {key: value for key, value in sections["rotation"].items() if key != "webhook_file"}
-        with running("sqlite", request, tmp_path_factory, webhook, {"settle": "500ms", **rotation}, {"tls-*": {**ANYBODY["*"], **timed}}, hosts=1, consumers=[consumer]) as made:
+        with running("sqlite", request, tmp_path_factory, webhook, {"settle": "500ms", **rotation}, {"tls-*": {**timed, **ANYBODY["*"]}}, hosts=1, consumers=[consumer]) as made:
             yield made
 
 
 def test_a_consumer_that_is_configured_as_printed_is_told_and_what_fails_is_done_again(fleet):
     assert set(printed()) == {"rotation", "consumer nginx", "keys tls-*"}
+    assert {"read", "create", "admin"} < set(printed()["keys tls-*"]), "pasted as is, somebody may open them"
     known = json.loads(fleet.hosts[0].read(".keyfs/rotation"))
     assert "nginx" in json.dumps(known) and "tls-a" in json.dumps(known)
     outcome = fleet.run("rotate", "--wait", "tls-a", "tls-b")

@@ -159,7 +159,8 @@ TEST(PolicyTimes, a_section_says_when_its_keys_are_rotated_and_old_versions_reti
   EXPECT_FALSE((*policy)->section_for("b").retire_after);
   KnownGroups none;
   const std::string text = (*policy)->explain("a", {1, 1}, none);
-  EXPECT_NE(text.find("rotated every "), std::string::npos) << text;
+  EXPECT_NE(text.find("rotated every 90d "), std::string::npos) << text;
+  EXPECT_NE(text.find("are retired 30d after "), std::string::npos) << text;
   EXPECT_NE(text.find("(retire_after)"), std::string::npos) << text;
 }
 
