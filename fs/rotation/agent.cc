@@ -14,6 +14,11 @@ constexpr Duration kReadRunEvery = 60s;
 // At the own document, while a board tells only that something has changed.
 constexpr Duration kLookAfterGaps = 30s;
 
+// The hook's program ends with keyfs; its children do not (fs/rotation/hook_start.h).
+constexpr const char* kInterrupted =
+    "interrupted: keyfs ended while the hook was running; what the hook has started may be running "
+    "still: look before you retry";
+
 }  // namespace
 
 HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumers, HostKeys& keys,
@@ -206,8 +211,7 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
       const std::string life = row.life;
       const std::string at = now();
       const ChangeRow interrupt = [&](Row& one) {
-        return finish(one, attempt, life, RowState::kFailed,
-                      "interrupted: keyfs ended while the hook was running", at);
+        return finish(one, attempt, life, RowState::kFailed, kInterrupted, at);
       };
       auto changed = co_await change_row(name, row.consumer, interrupt);
       if (!changed) co_return fail(changed.error());
