@@ -52,6 +52,7 @@ void HostAgent::on_pulse(const Pulse& pulse) {
     wake_.set();
   }
   wanted_ = pulse.run;
+  expect_marks("");
 }
 
 void HostAgent::on_board(const std::string& name) {
@@ -60,6 +61,7 @@ void HostAgent::on_board(const std::string& name) {
     doubted_ = true;
     register_wake_.set();
   }
+  expect_marks(name);
   if (run_.empty()) return;
   if (name.empty() || name.starts_with(sheets_of(run_, host_))) wake_.set();
 }
