@@ -70,7 +70,7 @@ TEST_F(Hosts, two_daemons_of_one_name_are_two_hosts_and_all_their_programs_are_t
   EXPECT_EQ(one.rotation->host(), "web-1");
   EXPECT_EQ(two.rotation->host(), marked_host_name("web-1", "i2"));
   EXPECT_EQ(listed(), (std::set<std::string>{"hosts/web-1", "hosts/" + two.rotation->host()}));
-  EXPECT_EQ(two.log.count("another daemon has this host's name, or this host had it and has lost"), 1u);
+  EXPECT_EQ(two.log.count("another daemon has this host's name, or this host had it before"), 1u);
   EXPECT_EQ(two.rotation->agent().status().name_taken, "web-1");
   EXPECT_EQ(one.rotation->agent().status().name_taken, "");
   run(kFirst);
