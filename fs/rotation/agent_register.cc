@@ -234,8 +234,8 @@ void HostAgent::step_aside() {
   log_.warn(
       "another daemon has this host's name, or this host had it before its state_dir was lost: on "
       "the board it has another from now on. If its state_dir was lost, programs that it knew are "
-      "not told until they open their keys again, and runs wait for it by its former name until that "
-      "is marked as done (keyfs rotation done RUN --host NAME)",
+      "not told until they open their keys again, and runs wait for it by its former name until "
+      "that is marked as done (keyfs rotation done RUN --host NAME)",
       {{"taken", before}, {"host", host_}});
 }
 
