@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/host.h"
+
 namespace keyfs {
 namespace {
 
@@ -34,9 +36,10 @@ std::pair<std::optional<int64_t>, std::string_view> number_and_rest(std::string_
   return {whole_number(text.substr(0, digits)), text.substr(digits)};
 }
 
-std::string quote(std::string_view value) {
+std::string quote(std::string_view whole) {
   constexpr size_t kMost = 60;
-  std::string text = "\"" + std::string(value.substr(0, kMost));
+  const std::string value = without_userinfo(whole);
+  std::string text = "\"" + value.substr(0, kMost);
   return text + (value.size() > kMost ? "...\"" : "\"");
 }
 

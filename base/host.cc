@@ -25,4 +25,12 @@ bool is_plain_to_another_machine(std::string_view url) {
   return !is_this_machine(host.substr(0, host.find('/')));
 }
 
+std::string without_userinfo(std::string_view text) {
+  const size_t scheme = text.find("://");
+  // The last one: a password that was not encoded may have any of "/?#@" in it.
+  const size_t at = text.rfind('@');
+  if (scheme == text.npos || at == text.npos || at < scheme) return std::string(text);
+  return std::string(text.substr(0, scheme + 3)) + "..." + std::string(text.substr(at));
+}
+
 }  // namespace keyfs

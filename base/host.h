@@ -3,6 +3,7 @@
 // Thread-safety: pure functions. Blocking: never: no name is looked up. Errors: none.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace keyfs {
@@ -13,5 +14,7 @@ std::string_view without_port(std::string_view host);
 bool is_this_machine(std::string_view host);
 // Whether what goes to this URL can be read and changed on a network.
 bool is_plain_to_another_machine(std::string_view url);
+// Text with a URL in it, for a message: without what may be a user and a password there.
+std::string without_userinfo(std::string_view text);
 
 }  // namespace keyfs

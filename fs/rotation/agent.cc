@@ -14,6 +14,11 @@ constexpr Duration kReadRunEvery = 60s;
 // At the own document, while a board tells only that something has changed.
 constexpr Duration kLookAfterGaps = 30s;
 
+// The hook's program ends with keyfs; its children do not (fs/rotation/hook_start.h).
+constexpr const char* kInterrupted =
+    "interrupted: keyfs ended while the hook was running; what the hook has started may be running "
+    "still: look before you retry";
+
 }  // namespace
 
 HostAgent::HostAgent(Loop& loop, Board& board, Log& log, HostConsumers& consumers, HostKeys& keys,
@@ -47,6 +52,7 @@ void HostAgent::on_pulse(const Pulse& pulse) {
     wake_.set();
   }
   wanted_ = pulse.run;
+  expect_marks("");
 }
 
 void HostAgent::on_board(const std::string& name) {
@@ -55,6 +61,7 @@ void HostAgent::on_board(const std::string& name) {
     doubted_ = true;
     register_wake_.set();
   }
+  expect_marks(name);
   if (run_.empty()) return;
   if (name.empty() || name.starts_with(sheets_of(run_, host_))) wake_.set();
 }
@@ -206,8 +213,7 @@ Task<Result<void>> HostAgent::look_at_sheet(std::string name) {
       const std::string life = row.life;
       const std::string at = now();
       const ChangeRow interrupt = [&](Row& one) {
-        return finish(one, attempt, life, RowState::kFailed,
-                      "interrupted: keyfs ended while the hook was running", at);
+        return finish(one, attempt, life, RowState::kFailed, kInterrupted, at);
       };
       auto changed = co_await change_row(name, row.consumer, interrupt);
       if (!changed) co_return fail(changed.error());

@@ -159,7 +159,10 @@ class HostAgent final : public FeedFollower {
   void rename(HostIdentity identity);
   void find_lost(const HostEntry& found);
   std::set<std::string> lost_of(const std::set<std::string>& ids) const;
-  Task<Result<void>> look_at_lost(std::set<std::string> ids);
+  std::set<std::string> runs_of_lost(const std::set<std::string>& ids) const;
+  void expect_marks(const std::string& name);
+  Task<Result<void>> look_at_marks();
+  Task<Result<void>> look_at_lost(std::set<std::string> runs);
   Row unknown_programs(const std::vector<KeyVersion>& keys,
                        const std::set<std::string>& lost) const;
 
@@ -208,6 +211,8 @@ class HostAgent final : public FeedFollower {
   // Keys of which this host does not know all programs, and in which run it has said so.
   const std::set<std::string> known_at_start_;
   std::map<std::string, std::string> lost_;
+  bool marks_due_ = false;  // one of these runs may have been marked as done since
+  TimePoint marks_looked_{};
   bool lost_all_ = false;
   std::string lost_why_;
 };

@@ -23,7 +23,7 @@ Task<Result<void>> HostAgent::enrol() {
     // also if its document was lost. One that cannot be read is no reason to miss the run.
     auto registered = co_await register_host(false);
     if (!registered && registered.error().code != Code::kCorrupt) co_return registered;
-    if (auto looked = co_await look_at_lost(ids); !looked) co_return looked;
+    if (auto looked = co_await look_at_lost(runs_of_lost(ids)); !looked) co_return looked;
   }
   if (left_) co_return Result<void>();
   const std::string host = host_;

@@ -11,6 +11,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration kAfterAnError = 20s;
 constexpr Duration kTurnWait = 20ms;
+constexpr Duration kLookAtMarks = 5s;  // while the board tells only that something has changed
 constexpr int kTries = 4;  // its name, a marked one, and again where others write meanwhile
 
 constexpr const char* kListLost =
@@ -62,7 +63,12 @@ Task<bool> HostAgent::keep_registered() {
         if (due) rewrite = loop_.now() + options_.register_every;
       }
     }
-    const TimePoint next = failed ? loop_.now() + kAfterAnError : std::min(rewrite, look);
+    if (marks_due_ && loop_.now() >= marks_looked_ + kLookAtMarks) {
+      // Where the list could not be read, the next pulse is a reason to look again.
+      if (auto looked = co_await look_at_marks(); !looked) doubted_ = failed = true;
+    }
+    TimePoint next = failed ? loop_.now() + kAfterAnError : std::min(rewrite, look);
+    if (marks_due_) next = std::min(next, marks_looked_ + kLookAtMarks);
     co_await register_wake_.wait(next);
   }
 }
@@ -225,8 +231,12 @@ void HostAgent::step_aside() {
   HostIdentity identity = identity_;
   identity.marked = true;
   rename(std::move(identity));
-  log_.warn("another daemon has this host's name: on the board this one has another from now on",
-            {{"taken", before}, {"host", host_}});
+  log_.warn(
+      "another daemon has this host's name, or this host had it before its state_dir was lost: on "
+      "the board it has another from now on. If its state_dir was lost, programs that it knew are "
+      "not told until they open their keys again, and runs wait for it by its former name until "
+      "that is marked as done (keyfs rotation done RUN --host NAME)",
+      {{"taken", before}, {"host", host_}});
 }
 
 Task<OtherLife> HostAgent::other_life() const {
@@ -331,12 +341,41 @@ std::set<std::string> HostAgent::lost_of(const std::set<std::string>& ids) const
   return lost;
 }
 
-// Whether what it said in former runs was marked as done.
-Task<Result<void>> HostAgent::look_at_lost(std::set<std::string> ids) {
+// Those before this one in which it has said so of these keys.
+std::set<std::string> HostAgent::runs_of_lost(const std::set<std::string>& ids) const {
   std::set<std::string> runs;
   for (const auto& [id, run] : lost_) {
     if (ids.contains(id) && !run.empty() && run != run_) runs.insert(run);
   }
+  return runs;
+}
+
+// `name`: of a document that has changed; empty: any may have. One mark does not say that all
+// programs of all keys were told, so where it knows those of none, only the next run looks.
+void HostAgent::expect_marks(const std::string& name) {
+  if (lost_all_ || left_ || !listed_) return;
+  const bool due = std::any_of(lost_.begin(), lost_.end(), [&](const auto& one) {
+    return !one.second.empty() && (name.empty() || name.starts_with(sheets_of(one.second, host_)));
+  });
+  if (!due) return;
+  marks_due_ = true;
+  register_wake_.set();
+}
+
+// So that an operator who has marked it as done sees soon that nothing is left to do.
+Task<Result<void>> HostAgent::look_at_marks() {
+  marks_due_ = false;
+  marks_looked_ = loop_.now();
+  if (lost_all_ || left_ || !listed_) co_return Result<void>();
+  std::set<std::string> runs;
+  for (const auto& [id, run] : lost_) {
+    if (!run.empty()) runs.insert(run);
+  }
+  co_return co_await look_at_lost(std::move(runs));
+}
+
+// Whether what it said in these runs was marked as done.
+Task<Result<void>> HostAgent::look_at_lost(std::set<std::string> runs) {
   bool changed = false;
   for (const std::string& run : runs) {
     auto page =

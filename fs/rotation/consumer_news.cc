@@ -33,6 +33,13 @@ size_t size_of_whole_lines(std::string_view text) {
   return last == std::string_view::npos ? 0 : last + 1;
 }
 
+// Of epochs (process_epoch()): for sure.
+bool are_of_two_boots(std::string_view one, std::string_view other) {
+  one = one.substr(0, one.find(' '));
+  other = other.substr(0, other.find(' '));
+  return !one.empty() && !other.empty() && one != other;
+}
+
 Result<void> cut(const std::string& path, size_t size) {
   const auto file = open_private_file(path, O_WRONLY, Guard::kOurs);
   if (!file) return fail(file.error());
@@ -57,8 +64,10 @@ Result<NewsText> parse_news(std::string_view text, const std::string& epoch) {
   NewsText news;
   news.good = size_of_whole_lines(text);
   news.cut = text.size() - news.good;
+  const bool is_blank = text.find_first_not_of('\0') == std::string_view::npos;
   text = text.substr(0, news.good);
   bool begun = false;
+  bool rebooted = is_blank;  // since its last header was written
   bool same = false;
   for (size_t number = 1; !text.empty(); ++number) {
     const auto damaged = [number] {
@@ -74,12 +83,16 @@ Result<NewsText> parse_news(std::string_view text, const std::string& epoch) {
       if (version != nlohmann::json(1) || !its_epoch.is_string()) return damaged();
       begun = true;
       same = !epoch.empty() && its_epoch.get<std::string>() == epoch;
+      rebooted = are_of_two_boots(its_epoch.get<std::string>(), epoch);
       news.list = news.list || line->value("list", nlohmann::json()) == nlohmann::json(true);
       continue;
     }
     auto program = program_of_json(*line, same);
     if (!begun || !program) return damaged();
     news.programs.push_back(std::move(*program));
+  }
+  if (news.cut != 0 && !rebooted) {
+    news.damage = "its end is damaged, and the machine was not started since";
   }
   return news;
 }
@@ -93,14 +106,15 @@ Result<std::optional<NewsText>> ConsumerNews::read(const std::string& path,
   if (!text) return fail(text.error());
   if (!*text) return std::optional<NewsText>();
   auto news = parse_news(**text, epoch);
-  if (!news) {
+  const auto set_aside = [&path](const std::string& why) {
     const std::string aside = path + ".damaged";
     const bool moved = std::rename(path.c_str(), aside.c_str()) == 0;
-    return fail(news.error().code,
-                path + ": " + news.error().message + (moved ? "; it is now " + aside : ""));
-  }
+    return path + ": " + why + (moved ? "; it is now " + aside : "");
+  };
+  if (!news) return fail(news.error().code, set_aside(news.error().message));
+  if (!news->damage.empty()) news->damage = set_aside(news->damage);
   // Or the next line would follow in the middle of one.
-  if (news->cut != 0) {
+  if (news->cut != 0 && news->damage.empty()) {
     if (auto ok = cut(path, news->good); !ok) return fail(ok.error());
   }
   return std::optional<NewsText>(std::move(*news));

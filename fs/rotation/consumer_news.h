@@ -11,8 +11,10 @@
 // however often it is read, so that none must be taken out in time, only at some time.
 //
 // Nothing is synced: what was written survives the daemon, and when the machine dies, its programs
-// die with it. So what a power failure leaves (a line that is cut short, or zeros) is left out; any
-// other damage is told.
+// die with it. So what a power failure leaves at the end (a line that is cut short, or zeros) is left
+// out where the machine was started since; any other damage is told, that of the end as well: a
+// daemon that is killed leaves whole lines, but for one that was in the middle of a write of several
+// pages, and then programs that it knew are missing, too.
 //
 // Thread-safety: none; one thread at a time. Ownership: of its open file. Blocking: all of it, on the
 // disk. Errors: those of base/private_file.h and base/line_file.h; kCorrupt for damage.
@@ -41,6 +43,7 @@ struct NewsText {
   bool list = false;                             // somewhere it says that there is a list
   size_t good = 0;                               // bytes
   size_t cut = 0;                                // that follow them, and were left out
+  std::string damage{};                          // why they are missed; empty: they are not
 };
 // Processes only of this epoch.
 Result<NewsText> parse_news(std::string_view text, const std::string& epoch);
@@ -50,7 +53,7 @@ class ConsumerNews {
   // `list`: the path of the list.
   explicit ConsumerNews(const std::string& list);
 
-  // Oldest first. What is cut short in them is cut off.
+  // Oldest first. What a power failure has cut short in them is cut off.
   const std::vector<std::string>& paths() const { return paths_; }
   Result<std::optional<NewsText>> read(const std::string& path, const std::string& epoch);
 

@@ -10,6 +10,7 @@
 
 #include "base/config_reader.h"
 #include "base/encoding.h"
+#include "base/host.h"
 #include "base/siphash.h"
 #include "fs/policy/key_id.h"
 
@@ -96,12 +97,22 @@ std::pair<std::string_view, std::string_view> two_words(std::string_view text) {
   return {text.substr(0, blank), next == text.npos ? std::string_view() : text.substr(next)};
 }
 
+// For a message: whoever reads it is not to learn a password.
+std::string shown(std::string_view refresh) {
+  constexpr std::string_view kHttp = "http:";
+  const size_t at = refresh.rfind('@');
+  if (refresh.starts_with(kHttp) && at != refresh.npos && refresh.find("://") > at) {
+    return std::string(kHttp) + "..." + std::string(refresh.substr(at));  // its scheme is missing
+  }
+  return without_userinfo(refresh);
+}
+
 Refresh read_refresh(ConfigReader& in) {
   Refresh refresh;
   refresh.text = in.required("refresh");
   if (refresh.text.empty()) return refresh;  // which is reported already
   const auto mistake = [&](std::string_view what) {
-    in.mistake("refresh", "\"" + refresh.text + "\" " + std::string(what));
+    in.mistake("refresh", "\"" + shown(refresh.text) + "\" " + std::string(what));
   };
   const size_t colon = refresh.text.find(':');
   const std::string_view text = refresh.text;

@@ -69,8 +69,10 @@ bool Consumers::Impl::load_news(bool list_good) {
     const NewsText& text = **read;
     has_news = true;
     dirty = true;
-    if (text.cut != 0) {
-      log.debug("a line about a new consumer was cut short by the end of keyfs, and is left out",
+    if (!text.damage.empty()) {
+      tell(text.damage);
+    } else if (text.cut != 0) {
+      log.debug("a line about a new consumer was cut short as the machine stopped, and is left out",
                 {{"file", path}, {"bytes", uint64_t{text.cut}}});
     }
     if (list_good && text.list && !has_list) {

@@ -2,17 +2,15 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "base/file.h"
+#include "fs/rotation/hook_start.h"
 #include "fs/rotation/process_tree.h"
 
 namespace keyfs {
@@ -26,63 +24,6 @@ constexpr auto kLongestPause = 20ms;  // how soon it is noticed that it ended, o
 // How long the kernel may take for a process that was killed. It is left then: in a system call on a
 // file system that hangs it may stay for ever.
 constexpr auto kLastPatience = 500ms;
-
-// What posix_spawn() takes, freed at the end.
-struct Set {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  Set() {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-  }
-  Set(const Set&) = delete;
-  Set& operator=(const Set&) = delete;
-  ~Set() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-};
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> all;
-  for (std::string& word : words) all.push_back(word.data());
-  all.push_back(nullptr);
-  return all;
-}
-
-Result<pid_t> start(HookProgram& program, int output) {
-  Set set;
-  posix_spawn_file_actions_addopen(&set.actions, 0, "/dev/null", O_RDONLY, 0);
-  if (output >= 0) {
-    posix_spawn_file_actions_adddup2(&set.actions, output, 1);
-  } else {
-    posix_spawn_file_actions_addopen(&set.actions, 1, "/dev/null", O_WRONLY, 0);
-  }
-  posix_spawn_file_actions_addopen(&set.actions, 2, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&set.actions, 3);
-  sigset_t all;
-  sigset_t none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  posix_spawnattr_setsigdefault(&set.attributes, &all);
-  posix_spawnattr_setsigmask(&set.attributes, &none);
-  // A session is a process group too, and has no terminal that could stop it.
-  posix_spawnattr_setflags(&set.attributes,
-                           POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-  auto arguments = pointers(program.arguments);
-  auto environment = pointers(program.environment);
-  pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, arguments[0], &set.actions, &set.attributes,
-                                  arguments.data(), environment.data());
-  if (error == 0) return pid;
-  const std::string& path = program.arguments[0];
-  if (error == ENOEXEC) {
-    return fail(Code::kUnavailable, path +
-                                        ": cannot be started: it is neither a program for this "
-                                        "machine nor a script that begins with #!");
-  }
-  return fail(os_error(path, "cannot be started", error));
-}
 
 // What is there now; keeps the last bytes. False at its end.
 bool take_output(int from, std::string& output, size_t most) {
@@ -136,7 +77,7 @@ Result<HookEnd> run_program(HookProgram program, const std::atomic<bool>& droppe
     ::fcntl(in.get(), F_SETFL, 0);  // its own end waits, as programs expect
   }
   if (dropped) return fail(Code::kTimeout, program.arguments[0] + ": nobody waits for it");
-  const auto started = start(program, in.get());
+  const auto started = start_hook(program.arguments, program.environment, in.get());
   if (!started) return fail(started.error());
   in.reset();
   const pid_t pid = *started;

@@ -1,7 +1,8 @@
 // Runs a program for a hook: without a shell, with exactly the arguments and the environment that
 // it is given, in a session and process group of its own, with default signals, none of our
 // descriptors, and /dev/null for its input and errors. At the time-out, or when nobody wants it any
-// more, it is killed with all that it has started (fs/rotation/process_tree.h).
+// more, it is killed with all that it has started (fs/rotation/process_tree.h). If keyfs is killed, so
+// is the program, but not what it has started (fs/rotation/hook_start.h).
 //
 // Thread-safety: a plain function. Blocking: until the program has ended, or was killed; on a thread
 // of its own (fs/rotation/hook_threads.h). Errors: none but in the result.

@@ -93,6 +93,15 @@ TEST(Config, an_indented_line_that_looks_like_a_key_is_not_swallowed_by_the_one_
   EXPECT_EQ(mistake("  x = 1\n").substr(0, 9), "f.ini:1: ");
 }
 
+TEST(Config, a_password_in_a_line_that_is_none_is_not_told) {
+  for (const char* line : {"http:POST http://hook:t0psecret@h/?a=b", "http://u:t0psecret=1@h/",
+                           "[http://u:t0psecret@h/", "http://u:t0psecret@h/"}) {
+    const std::string text = mistake(std::string("[keys a]\n") + line + "\n");
+    EXPECT_EQ(text.substr(0, 9), "f.ini:2: ") << line;
+    EXPECT_EQ(text.find("t0psecret"), text.npos) << text;
+  }
+}
+
 TEST(Config, what_stands_twice_is_an_error_that_names_both_lines) {
   EXPECT_EQ(mistake("[a]\nx = 1\n\nx = 2\n"), "f.ini:4: [a] x is in line 2 already");
   EXPECT_EQ(mistake("[keys p-*]\n[b]\n[keys   p-*]\n"),
@@ -295,6 +304,8 @@ TEST(ConfigReader, a_list_with_empty_or_double_items_is_refused) {
   EXPECT_EQ(list("a,,b"), "f.ini:2: [store] x: has an empty item in its list");
   EXPECT_EQ(list("a,"), "f.ini:2: [store] x: has an empty item in its list");
   EXPECT_EQ(list("a, b, a"), "f.ini:2: [store] x: \"a\" is in the list twice");
+  EXPECT_EQ(list("http://u:p@h, http://u:p@h"),
+            "f.ini:2: [store] x: \"http://...@h\" is in the list twice");
 }
 
 TEST(Config, two_letters_in_the_wrong_order_are_one_mistake) {

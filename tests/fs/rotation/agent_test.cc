@@ -147,6 +147,7 @@ TEST_F(Agent, a_claim_of_an_earlier_life_is_interrupted_and_never_run) {
   write(sheet, to_text(there));
   ASSERT_TRUE(fleet.until([&] { return row().state == RowState::kFailed; }, 1min));
   EXPECT_TRUE(row().why.starts_with("interrupted"));
+  EXPECT_TRUE(row().why.ends_with("may be running still: look before you retry"));
   fleet.pass(2min);
   EXPECT_EQ(hooks(), 0u);
 }

@@ -200,7 +200,7 @@ TEST_F(ConsumerNewsTest, processes_of_another_boot_are_not_believed) {
   EXPECT_FALSE(other->programs[0].unfollowed);
 }
 
-TEST_F(ConsumerNewsTest, a_last_line_that_is_cut_short_is_left_out_and_cut_off) {
+TEST_F(ConsumerNewsTest, a_last_line_that_a_power_failure_cut_short_is_left_out_and_cut_off) {
   const std::string whole = news_header("e", false) + news_line(known_program("/a", "orders", 1));
   const std::string zeros(100, '\0');
   for (const std::string& rest : {std::string("{\"uid\":0,\"ke"), zeros, "{\"uid\"" + zeros}) {
@@ -211,6 +211,49 @@ TEST_F(ConsumerNewsTest, a_last_line_that_is_cut_short_is_left_out_and_cut_off) 
     EXPECT_FALSE(log_.has("may not be known"));
   }
   EXPECT_EQ(log_.count("level=debug msg=\"a line about a new consumer was cut short"), 3u);
+}
+
+TEST_F(ConsumerNewsTest, a_file_of_zeros_is_of_a_power_failure) {
+  write_text(news(), std::string(100, '\0'));
+  start(kApp);
+  EXPECT_EQ(contents(news()), "");
+  EXPECT_FALSE(log_.has("may not be known"));
+}
+
+// A process that is killed does not leave half a line.
+TEST_F(ConsumerNewsTest, a_last_line_that_is_cut_short_in_the_same_boot_is_a_list_that_was_lost) {
+  const std::string epoch = process_epoch();
+  ASSERT_NE(epoch, "");
+  const std::string line = news_line(known_program("/a", "orders", 1));
+  const std::string whole = news_header("e", false) + line + news_header(epoch, false) + line;
+  const std::string zeros(100, '\0');
+  for (const std::string& damaged :
+       {whole + "{\"uid\":0,\"ke", whole + zeros, whole.substr(0, whole.size() - 1),
+        news_header(epoch, false).substr(0, 30)}) {
+    start(kApp);
+    open(info_of(0), "bills", 1);
+    ASSERT_TRUE(save());
+    write_text(news(), damaged);
+    start(kApp);
+    EXPECT_EQ(contents(news() + ".damaged"), damaged);
+    EXPECT_FALSE(std::filesystem::exists(news()));
+    // No key's programs are taken to be all known; those that are, are told.
+    EXPECT_THAT(consumers_->keys_known(), IsEmpty());
+    EXPECT_TRUE(consumers_->keys_in_use().contains("bills"));
+    EXPECT_EQ(consumers_->keys_in_use().contains("orders"), damaged.size() >= whole.size() - 1);
+    std::filesystem::remove(file());
+  }
+  EXPECT_EQ(log_.count("the machine was not started since"), 4u);
+}
+
+TEST_F(ConsumerNewsTest, of_another_pid_namespace_of_this_boot_it_is_damage_as_well) {
+  const std::string text =
+      news_header("boot pid:[1]", false) + news_line(known_program("/a", "orders", 1)) + "{";
+  EXPECT_NE(parse_news(text, "boot pid:[2]")->damage, "");
+  EXPECT_NE(parse_news(text, "")->damage, "");  // who knows
+  const auto other = parse_news(text, "another pid:[1]");
+  EXPECT_EQ(other->damage, "");
+  EXPECT_EQ(other->cut, 1u);
 }
 
 TEST_F(ConsumerNewsTest, other_damage_is_a_list_that_was_lost) {

@@ -129,6 +129,21 @@ TEST(ConsumerRules, a_refresh_that_cannot_work_is_refused_with_its_line) {
   EXPECT_THAT(mistake("[consumer a]\nmatch = uid:7\n"), HasSubstr("refresh"));
 }
 
+TEST(ConsumerRules, a_password_in_a_refused_url_is_not_told) {
+  for (const char* refresh :
+       {"http:POST https://hook:t0psecret@h/reload", "http:POST http://t0psecret@h/",
+        "http:POST http://hook:t0psecret@t0psecret@h/", "http:hook:t0psecret@h/",
+        "http:POST hook:t0psecret@h/", "http:http://hook:t0psecret@h/",
+        "http:DELETE http://hook:t0psecret@h/", "https:POST https://hook:t0psecret@h/",
+        "https://hook:t0psecret@h/", "exec:https://hook:t0psecret@h/"}) {
+    const std::string text = mistake(section(refresh));
+    EXPECT_THAT(text, HasSubstr("keyfs.ini:3: [consumer a] refresh: ")) << refresh;
+    EXPECT_THAT(text, HasSubstr("...@h/")) << refresh;
+    EXPECT_EQ(text.find("t0psecret"), text.npos) << text;
+  }
+  EXPECT_THAT(mistake(section("systemd:stop app@1.service")), HasSubstr("app@1.service"));
+}
+
 TEST(ConsumerRules, other_mistakes_are_told_with_their_line) {
   EXPECT_THAT(mistake("[consumer a]\nrefresh = watch\n"), HasSubstr("match"));
   EXPECT_THAT(mistake("[consumer a]\nmatch = pid:7\nrefresh = watch\n"), HasSubstr(":2:"));

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "fs/rotation/consumers_fixture.h"
 #include "fs/rotation/trusted_program.h"
@@ -96,7 +97,7 @@ TEST_F(Hooks, signals_are_those_of_a_program_that_was_started_plainly) {
   ASSERT_TRUE(end) << end.error().message;
   const std::string text = contents(out);
   EXPECT_THAT(text, HasSubstr("SigBlk:\t0000000000000000\n"));
-  // posix_spawn of glibc leaves the two signals that are its own (32 and 33) ignored.
+  // The two signals that are glibc's own (32 and 33) are as they were.
   const size_t ignored = text.find("SigIgn:\t");
   ASSERT_NE(ignored, std::string::npos) << text;
   EXPECT_EQ(std::stoull(text.substr(ignored + 8), nullptr, 16) & ~uint64_t{0x180000000}, 0U)
@@ -187,6 +188,41 @@ TEST_F(Hooks, whoever_is_dropped_is_killed_with_its_children) {
   ASSERT_TRUE(end);
   EXPECT_TRUE(end->killed);
   EXPECT_TRUE(has_ended(child));
+}
+
+// A keyfs, a thread of which runs that program; it ends as it is told.
+pid_t keyfs_with_hook(const std::string& path) {
+  const pid_t keyfs = ::fork();
+  if (keyfs != 0) return keyfs;
+  std::thread hook([&path] {
+    HookProgram program;
+    program.arguments = {path};
+    program.environment = {"PATH=/usr/bin:/bin"};
+    program.until = Steady::now() + 60s;
+    const std::atomic<bool> dropped{false};
+    const auto end = run_program(std::move(program), dropped);
+    ::_exit(end && end->well() ? 0 : 1);
+  });
+  for (;;) ::pause();
+}
+
+TEST_F(Hooks, a_hook_does_not_outlive_a_keyfs_that_was_killed) {
+  const std::string self = folder_.file("self");
+  const pid_t keyfs = keyfs_with_hook(
+      script("trap '' TERM HUP INT; echo $$ > " + self + "; while :; do sleep 0.05; done"));
+  ASSERT_GT(keyfs, 0);
+  EXPECT_TRUE(comes_true([&] { return contents(self).ends_with('\n'); }));
+  ::kill(keyfs, SIGKILL);
+  ::waitpid(keyfs, nullptr, 0);
+  EXPECT_TRUE(has_ended(self));
+}
+
+TEST_F(Hooks, a_hook_of_a_thread_lives_until_its_own_end) {
+  const pid_t keyfs = keyfs_with_hook(script("sleep 0.3; exit 0"));
+  ASSERT_GT(keyfs, 0);
+  int status = -1;
+  ::waitpid(keyfs, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(Hooks, what_a_hook_starts_and_leaves_behind_lives_on_and_holds_up_nothing) {

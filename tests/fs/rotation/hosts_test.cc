@@ -1,5 +1,5 @@
 // Which hosts a run waits for: those that share a name, or a state_dir; those that a board has lost;
-// those whose programs have only just come; those that do not know their programs any more.
+// those whose programs have only just come.
 #include "fs/rotation/fleet.h"
 
 namespace keyfs::testing {
@@ -70,7 +70,7 @@ TEST_F(Hosts, two_daemons_of_one_name_are_two_hosts_and_all_their_programs_are_t
   EXPECT_EQ(one.rotation->host(), "web-1");
   EXPECT_EQ(two.rotation->host(), marked_host_name("web-1", "i2"));
   EXPECT_EQ(listed(), (std::set<std::string>{"hosts/web-1", "hosts/" + two.rotation->host()}));
-  EXPECT_EQ(two.log.count("another daemon has this host's name"), 1u);
+  EXPECT_EQ(two.log.count("another daemon has this host's name, or this host had it before"), 1u);
   EXPECT_EQ(two.rotation->agent().status().name_taken, "web-1");
   EXPECT_EQ(one.rotation->agent().status().name_taken, "");
   run(kFirst);
@@ -422,61 +422,6 @@ TEST_F(HastyHosts, who_opened_the_key_right_before_it_was_rotated_is_waited_for)
   if (!enrolled) {
     EXPECT_EQ(fleet.peek(kFirst)->unheard, std::vector<std::string>{"web-1"});
   }
-}
-
-// --- a host that has lost its list of programs ---
-
-TEST_F(Hosts, one_that_lost_its_list_of_programs_fails_runs_of_these_keys_until_marked_as_done) {
-  start("runner", "ir", {user_of("app", "a")});
-  SimHost& web = start("web-1", "i1", {user_of("nginx", "a"), user_of("php", "b")});
-  fleet.pass(30s);
-  web.consumers.clear();
-  SimHost& lost = fleet.restart(web);
-  fleet.pass(30s);
-  EXPECT_EQ(lost.log.count("this host has lost its list of programs that use keys"), 1u);
-  EXPECT_EQ(lost.rotation->agent().status().troubles.size(), 1u);
-  run(kFirst);
-  EXPECT_EQ(fleet.peek(kFirst)->end, RunDocument::End::kInPart);
-  EXPECT_EQ(fleet.peek(kFirst)->counts.ok, 1u);
-  EXPECT_EQ(why_unknown(kFirst),
-            "this host has lost its list of programs that use it; mark it as done once they were "
-            "told");
-  // Nobody has done anything about it: the next one is not complete either, nor after a restart.
-  SimHost& again = fleet.restart(lost);
-  fleet.pass(30s);
-  run(kSecond);
-  EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kInPart);
-  fleet.ask_for(Ticket::Kind::kRetry, kSecond, "again");
-  ASSERT_TRUE(
-      fleet.until([&] { return fleet.peek(kSecond)->attempt == 2 && fleet.ended(kSecond); }));
-  EXPECT_NE(why_unknown(kSecond), "");
-  EXPECT_EQ(fleet.mark(kSecond, std::string("web-1/") + kUnknownPrograms), 1u);
-  EXPECT_EQ(fleet.peek(kSecond)->end, RunDocument::End::kComplete);
-  run(kThird);
-  EXPECT_EQ(fleet.peek(kThird)->end, RunDocument::End::kComplete);
-  EXPECT_EQ(again.rotation->agent().status().troubles.size(), 1u);  // of b
-  fleet.rotate("b", "tb");
-  ASSERT_TRUE(fleet.until([&] { return fleet.ended(run_of(4)); }));
-  EXPECT_EQ(fleet.peek(run_of(4))->end, RunDocument::End::kInPart);
-}
-
-TEST_F(Hosts, that_lost_their_lists_stop_no_run_and_the_others_are_told) {
-  std::vector<SimHost*> hosts;
-  for (int i = 0; i < 6; ++i) {
-    const std::string number = std::to_string(i);
-    hosts.push_back(&start("web-" + number, "i" + number, {user_of("nginx", "a")}));
-  }
-  fleet.pass(30s);
-  for (int i = 0; i < 4; ++i) {
-    hosts[static_cast<size_t>(i)]->consumers.clear();
-    fleet.restart(*hosts[static_cast<size_t>(i)]);
-  }
-  fleet.pass(1min);
-  run(kFirst);
-  const auto run = fleet.peek(kFirst);
-  EXPECT_EQ(run->end, RunDocument::End::kInPart);
-  EXPECT_EQ(run->counts.ok, 2u);
-  EXPECT_EQ(run->counts.failed, 4u);
 }
 
 TEST(HostIdentities, are_kept_as_they_are) {
