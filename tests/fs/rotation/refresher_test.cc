@@ -1,5 +1,3 @@
-#include "fs/rotation/refresher.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -13,7 +11,7 @@
 #include <thread>
 
 #include "base/race.h"
-#include "fs/rotation/consumers_fixture.h"
+#include "fs/rotation/refresher_fixture.h"
 #include "support/tiny_server.h"
 
 namespace keyfs {
@@ -22,9 +20,9 @@ namespace {
 using namespace std::chrono_literals;
 using testing::Child;
 using testing::comes_true;
-using testing::ConsumersTest;
 using testing::contents;
 using testing::listener;
+using testing::RefreshTest;
 using testing::rules_of;
 using testing::sleeper;
 using testing::TinyServer;
@@ -33,51 +31,6 @@ using What = RefreshOutcome::What;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-class RefreshTest : public ConsumersTest {
- protected:
-  ~RefreshTest() override {
-    loop_.shutdown();
-    refresher_.reset();
-  }
-
-  // A section that fits every program of root, with this refresh and these further lines.
-  void start_with(const std::string& refresh, const std::string& more = "") {
-    start("[consumer app]\nmatch = uid:0\nrefresh = " + refresh + "\n" + more);
-    HostRefresher::Options options;
-    options.systemctl = folder_.file("systemctl");
-    options.mountpoint = mountpoint_;
-    refresher_ = std::make_unique<HostRefresher>(loop_, poller_, arena_, *consumers_, options);
-  }
-  RefreshRequest request(Duration timeout = 20s) {
-    RefreshRequest request;
-    request.run = "r7";
-    request.host = "h1";
-    request.consumer = "app";
-    request.keys = {{"orders", 2}, {"tls", 9}};
-    request.timeout = timeout;
-    return request;
-  }
-  RefreshOutcome refresh(Duration timeout = 20s) {
-    return loop_.run_task(refresher_->refresh(request(timeout)));
-  }
-  std::string script(const std::string& text) {
-    const std::string path = folder_.file("hook");
-    write_text(path, "#!/bin/sh\n" + text + "\n", 0700);
-    return path;
-  }
-  // Stands in for systemd's: writes down what it is asked, and answers as a unit in that state.
-  void systemctl(const std::string& state, const std::string& on_act = "exit 0") {
-    write_text(folder_.file("systemctl"),
-               "#!/bin/sh\necho \"$@\" >> " + folder_.file("asked") +
-                   "\ncase \"$2\" in show) echo LoadState=loaded; echo ActiveState=" + state +
-                   ";; *) " + on_act + ";; esac\n",
-               0700);
-  }
-
-  std::string mountpoint_;  // none
-  std::unique_ptr<HostRefresher> refresher_;
-};
 
 TEST_F(RefreshTest, a_signal_goes_to_each_process_that_has_opened_a_key_and_runs_still) {
   start_with("signal:HUP", "confirm = exit\n");
@@ -100,67 +53,6 @@ TEST_F(RefreshTest, a_signal_goes_to_each_process_that_has_opened_a_key_and_runs
   EXPECT_TRUE(comes_true([&] { return contents(folder_.file("first")) == "ready\nhup\n"; }));
   EXPECT_TRUE(comes_true([&] { return contents(folder_.file("second")) == "ready\nhup\n"; }));
   EXPECT_EQ(contents(folder_.file("stranger")), "ready\n");
-}
-
-TEST_F(RefreshTest, a_number_that_was_used_again_gets_no_signal_and_the_consumer_is_gone) {
-  start_with("signal:HUP");
-  Child child(listener(folder_.file("heard")));
-  ASSERT_TRUE(comes_true([&] { return contents(folder_.file("heard")) == "ready\n"; }));
-  // The file tells of a process that had this number earlier.
-  auto process = process_as_of(child.pid(), clock_.now());
-  ASSERT_TRUE(process);
-  open(info_of(child.pid()), "orders", 1);
-  ASSERT_TRUE(save());
-  std::string text = contents(file());
-  const std::string now = "," + std::to_string(process->start) + ",";
-  ASSERT_NE(text.find(now), std::string::npos);
-  text.replace(text.find(now), now.size(), "," + std::to_string(process->start - 1) + ",");
-  write_text(file(), text);
-  start_with("signal:HUP");
-  const auto outcome = refresh();
-  EXPECT_EQ(outcome.what, What::kGone);
-  EXPECT_THAT(outcome.why, HasSubstr("no process that opened the keys runs"));
-  EXPECT_EQ(contents(folder_.file("heard")), "ready\n");
-}
-
-TEST_F(RefreshTest, a_process_that_became_another_program_gets_no_signal_and_is_not_gone) {
-  start_with("signal:HUP", "confirm = exit\n");
-  Child child(sleeper());
-  open(info_of(child.pid(), "/", "/usr/bin/wrapper"), "orders", 1);  // and then called exec(2)
-  const auto outcome = refresh();
-  EXPECT_EQ(outcome.what, What::kFailed);
-  EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(child.pid()) + " gets no signal"));
-  EXPECT_EQ(::kill(child.pid(), 0), 0);
-  child.end();
-  EXPECT_EQ(refresh().what, What::kGone);
-}
-
-TEST_F(RefreshTest, whoever_inherited_an_open_key_keeps_the_consumer_from_being_gone) {
-  mountpoint_ = folder_.path();
-  write_text(folder_.file("orders"), "");
-  write_text(folder_.file("others"), "");
-  for (const std::string kind : {"signal:HUP", "watch"}) {
-    start_with(kind, "timeout = 1s\n");
-    Child opener(sleeper());
-    open(info_of(opener.pid()), "orders", 1);
-    const auto holder = [&](const std::string& name) {
-      return std::vector<std::string>{"/bin/sh", "-c",
-                                      "exec 9<" + folder_.file(name) + "; exec /bin/sleep 1000"};
-    };
-    const auto holds = [](const Child& child) {
-      return comes_true([&] { return program_of(child.pid()).ends_with("/sleep"); });
-    };
-    Child heir(holder("orders"));
-    Child stranger(holder("others"));
-    ASSERT_TRUE(holds(heir) && holds(stranger));
-    opener.end();
-    const auto outcome = refresh();
-    EXPECT_EQ(outcome.what, What::kFailed);
-    EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(heir.pid()) + " has one of them"));
-    heir.end();
-    EXPECT_EQ(refresh().what, What::kGone);
-    stranger.end();
-  }
 }
 
 TEST_F(RefreshTest, with_confirm_open_the_opening_of_every_key_ends_it_well) {
@@ -438,98 +330,12 @@ TEST_F(RefreshTest, a_server_that_hangs_is_left_at_the_time_out) {
   EXPECT_LT(loop_.now() - begin, 3s);
 }
 
-TEST_F(RefreshTest, a_consumer_that_watches_is_waited_for_or_gone) {
-  start_with("watch", "timeout = 1s\n");
-  Child child(sleeper());
-  const auto info = info_of(child.pid());
-  open(info, "orders", 1);
-  open(info, "tls", 9);
-  EXPECT_EQ(refresh().what, What::kFailed);
-  std::thread consumer([&] {
-    std::this_thread::sleep_for(50ms);
-    open(info, "orders", 2);
-  });
-  const auto outcome = refresh();
-  consumer.join();
-  EXPECT_EQ(outcome.what, What::kOk) << outcome.why;
-  child.end();
-  EXPECT_EQ(refresh().what, What::kGone);
-}
-
 TEST_F(RefreshTest, processes_that_cannot_be_signalled_by_number_are_a_failure) {
   start_with("signal:HUP");
   open(info_of(0), "orders", 1);
   const auto outcome = refresh();
   EXPECT_EQ(outcome.what, What::kFailed);
   EXPECT_THAT(outcome.why, HasSubstr("PID namespace"));
-}
-
-TEST_F(RefreshTest, a_consumer_whose_section_was_removed_fails_while_its_program_runs) {
-  start_with("watch");
-  Child child(sleeper());
-  open(info_of(child.pid()), "orders", 1);
-  ASSERT_EQ(told({{"orders", 2}}), std::vector<std::string>{"app"});
-  for (const char* rules : {"", "[consumer ap]\nmatch = uid:0\nrefresh = watch\n"}) {
-    const ConsumerRules others = rules_of(rules);
-    consumers_->set_rules(others);
-    const auto outcome = refresh();
-    EXPECT_EQ(outcome.what, What::kFailed) << rules;
-    EXPECT_THAT(outcome.why, HasSubstr("pid " + std::to_string(child.pid()) + " that opened"));
-    EXPECT_THAT(outcome.why, HasSubstr("[consumer app] is not in keyfs.ini of this host any more"));
-    consumers_->set_rules(rules_);
-  }
-  child.end();
-  const ConsumerRules none;
-  consumers_->set_rules(none);
-  EXPECT_EQ(refresh().what, What::kGone);  // and is, once its process has ended
-  consumers_->set_rules(rules_);
-}
-
-TEST_F(RefreshTest, a_consumer_whose_section_was_removed_fails_while_that_is_not_known) {
-  start_with("watch");
-  open(info_of(0), "orders", 1);
-  const ConsumerRules none;
-  consumers_->set_rules(none);
-  const auto outcome = refresh();
-  consumers_->set_rules(rules_);
-  EXPECT_EQ(outcome.what, What::kFailed);
-  EXPECT_THAT(outcome.why, HasSubstr("programs may run still that use the keys"));
-}
-
-TEST_F(RefreshTest, a_consumer_whose_programs_are_forgotten_is_not_gone) {
-  start_with("watch");  // and keyfs had a list of its programs when it was enrolled
-  const auto outcome = refresh();
-  EXPECT_EQ(outcome.what, What::kFailed);
-  EXPECT_THAT(outcome.why, HasSubstr("programs may run still that use the keys"));
-}
-
-TEST_F(RefreshTest, a_consumer_whose_section_fits_it_no_more_fails_while_it_runs) {
-  for (const std::string refresh_by : {"signal:HUP", "watch", "systemd:reload app.service"}) {
-    systemctl("inactive");
-    start_with(refresh_by);
-    Child child(sleeper());
-    open(info_of(child.pid()), "orders", 1);
-    const ConsumerRules mistyped =
-        rules_of("[consumer app]\nmatch = uid:12345\nrefresh = " + refresh_by + "\n");
-    consumers_->set_rules(mistyped);
-    const auto outcome = refresh();
-    consumers_->set_rules(rules_);
-    EXPECT_EQ(outcome.what, What::kFailed) << refresh_by;
-    EXPECT_THAT(outcome.why, HasSubstr("fits no program that uses the keys any more"));
-  }
-}
-
-TEST_F(RefreshTest, a_unit_that_does_not_run_is_not_gone_while_processes_of_the_consumer_do) {
-  systemctl("inactive");
-  start_with("systemd:reload misnamed.service", "confirm = exit\n");
-  Child child(sleeper());
-  open(info_of(child.pid()), "orders", 1);
-  const auto outcome = refresh();
-  EXPECT_EQ(outcome.what, What::kFailed);
-  EXPECT_THAT(outcome.why, HasSubstr("unit misnamed.service does not run (inactive), but pid " +
-                                     std::to_string(child.pid())));
-  child.end();
-  EXPECT_EQ(refresh().what, What::kGone);
 }
 
 }  // namespace
