@@ -214,7 +214,7 @@ def test_a_daemon_refuses_to_create_in_a_cluster_it_does_not_know(etcd, sections
     assert refusal(host, "new") is not None
     eventually(lambda: "another etcd cluster" in host.log(), 20, "the reason in the log")
     host.terminate()
-    assert "keyfs check --accept-store" in host.log()
+    host.logged("keyfs check --accept-store")
     done = host.cli("check", "--accept-store")
     assert done.returncode == 0 and "the configured store is now the known one" in done.stdout, done.stdout + done.stderr
     host.start()

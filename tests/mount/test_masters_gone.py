@@ -113,7 +113,7 @@ def test_it_starts_with_one_that_others_cannot_use_and_says_what_is_wrong_with_t
     keyfs = launch()
     assert {ident: keyfs.read(ident) for ident in KEYS} == made
     for name in ("local-a", "local-c"):
-        assert f"a region is not used" in keyfs.log() and f"{name}: master key {masters[name]}" in keyfs.log()
+        keyfs.logged("a region is not used", f"{name}: master key {masters[name]}")
 
 
 @pytest.mark.parametrize("spoil", ["", "x" * 31, "x" * 33, "\0" * 32], ids=["empty", "short", "long", "zeroes"])

@@ -203,7 +203,7 @@ def test_a_policy_with_a_mistake_is_refused_and_the_old_one_stays(launch):
         key = app.read_file(keyfs.path("orders"))
         rewrite(keyfs, {"*": {"reed": f"uid:{OTHER}"}})
         eventually(lambda: "reed" in keyfs.log(), what="the log names the mistake")
-        (line,) = [line for line in keyfs.log().splitlines() if "reed" in line]
+        (line,) = [line for line in keyfs.logged("reed").splitlines() if "reed" in line]
         assert keyfs.config_file + ":" in line
         assert app.read_file(keyfs.path("orders")) == key
         assert seen.error_name(other.read_file, keyfs.path("orders")) == "EACCES"

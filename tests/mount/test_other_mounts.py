@@ -16,7 +16,7 @@ def test_a_file_system_over_the_mount_point_survives_the_end(launch):
     keyfs.process.send_signal(signal.SIGTERM)
     assert keyfs.process.wait(20) == 0
     assert os.listdir(keyfs.mount) == ["theirs"]
-    assert "left alone" in keyfs.log()
+    keyfs.logged("left alone")
     subprocess.run(["umount", keyfs.mount], check=True)
     keyfs.start()
     assert len(keyfs.read("orders")) == 32

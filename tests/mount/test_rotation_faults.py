@@ -204,7 +204,8 @@ def test_a_mount_that_was_taken_away_in_use_leaves_its_programs_to_the_one_that_
             request.addfinalizer(lambda: stop(old))
             subprocess.run(["umount", "-l", web.mount], check=True)
             web.start()
-            assert f"pid={old.pid}" in web.log() and old.poll() is None
+            web.logged(f"pid={old.pid}")
+            assert old.poll() is None
             rotate()
             assert set(board.documents("hosts")) == before and "copy of this one's state_dir" not in web.log()
         eventually(lambda: old.poll() is not None, 30, "the old one ends with the last file")

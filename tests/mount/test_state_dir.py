@@ -90,7 +90,7 @@ def test_without_a_state_dir_that_can_be_written_keys_are_served(launch, folder,
     assert seen.error_name(keyfs.read, "not-seen-before") == "EIO", "a host that can't remember makes no key"
     trouble = seen.status(keyfs)["state_dir"]["trouble"]
     assert ("Read-only" if how == "read-only" else "No space left") in trouble
-    assert "state_dir is not writable" in keyfs.log()
+    keyfs.logged("state_dir is not writable")
     assert subprocess.run([keyfs.program, "status", keyfs.mount], capture_output=True).returncode == 3
     assert keyfs.terminate() == 0
 
@@ -251,7 +251,7 @@ def test_a_reload_tells_what_needs_a_restart(launch):
         f.write(text.replace("fresh_for = 1m", "fresh_for = 2m\nkey_bytes = 64"))
     keyfs.process.send_signal(signal.SIGHUP)
     eventually(lambda: "need a restart" in keyfs.log(), what="told")
-    (line,) = [line for line in keyfs.log().splitlines() if "need a restart" in line]
+    (line,) = [line for line in keyfs.logged("need a restart").splitlines() if "need a restart" in line]
     assert 'changed="key_bytes, fresh_for"' in line
 
 

@@ -219,6 +219,11 @@ class Daemon:
         except FileNotFoundError:
             return ""
 
+    def logged(self, *texts, timeout=20):
+        """The log once all of these are in it: it is written by a thread of its own, after what it tells of."""
+        eventually(lambda: all(text in self.log() for text in texts), timeout, f"{texts} in the log")
+        return self.log()
+
     def cli(self, command, *args, timeout=60, user=None, **options):
         """`keyfs <command> -c FILE ...` to its end: CompletedProcess with text."""
         argv = [self.program, command, *self.source, *map(str, args)]
