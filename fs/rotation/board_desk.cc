@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <utility>
 
 #include "base/encoding.h"
@@ -179,12 +180,12 @@ Task<Result<RunOutlook>> BoardDesk::outlook(TimePoint deadline) {
 Task<Result<std::vector<std::string>>> BoardDesk::waiting(TimePoint deadline) {
   auto seen = co_await list_tickets(board_, deadline);
   if (!seen) co_return fail(seen.error());
-  std::vector<std::string> ids;
-  for (auto& one : seen->tickets) {
+  std::set<std::string> ids;  // a key may have been changed several times
+  for (const auto& one : seen->tickets) {
     const bool waits = is_of_a_key(one.ticket) && one.ticket.overdue_since.empty();
-    if (waits) ids.push_back(std::move(one.ticket.id));
+    if (waits) ids.insert(one.ticket.id);
   }
-  co_return ids;
+  co_return std::vector<std::string>(ids.begin(), ids.end());
 }
 
 // Notes which runs have taken which tickets, in runs that were not looked at yet.

@@ -25,10 +25,11 @@ class TicketFates : public ::testing::Test {
     const auto there = documents_->find(name);
     ASSERT_TRUE(documents_->write(name, text, there ? there->revision : "").done);
   }
-  void put_ticket(const std::string& token, const std::string& overdue_since = "") {
+  void put_ticket(const std::string& token, const std::string& overdue_since = "",
+                  const std::string& id = "orders") {
     Ticket ticket;
     ticket.token = token;
-    ticket.id = "orders";
+    ticket.id = id;
     ticket.overdue_since = overdue_since;
     ticket.overdue_why = overdue_since.empty() ? "" : "two regions are out";
     write(ticket_name(token), to_text(ticket));
@@ -120,15 +121,17 @@ TEST_F(TicketFates, a_refused_key_tells_why) {
 }
 
 TEST_F(TicketFates, keys_that_wait_for_the_next_run_are_named) {
-  put_ticket("a");
+  put_ticket("a", "", "tls");
   put_ticket("b");
-  put_ticket("c", "2026-11-26T11:00:00Z");
+  put_ticket("c");  // of the same key
+  put_ticket("e", "2026-11-26T11:00:00Z", "overdue");
   Ticket retry;
   retry.token = "d";
   retry.kind = Ticket::Kind::kRetry;
   retry.run = run_of(1);
   write(ticket_name("d"), to_text(retry));
-  EXPECT_EQ(*time_.loop.run_task(desk_.waiting(soon())), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(*time_.loop.run_task(desk_.waiting(soon())),
+            (std::vector<std::string>{"orders", "tls"}));
 }
 
 TEST_F(TicketFates, it_is_not_gone_where_there_are_more_than_are_listed) {
