@@ -258,7 +258,7 @@ Result<void> Daemon::Parts::open_keys() {
                                   configuration, options.mount.mountpoint);
   if (!host) return fail(host.error());
   rotation = std::move(*host);
-  heal_options.may_scan = [this] { return rotation->may_scan(); };
+  rotation->share_scans(heal_options);
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
   return {};

@@ -379,6 +379,14 @@ bool RotationHost::may_scan() const {
   return lock != nullptr && lock->may_act();
 }
 
+void RotationHost::share_scans(HealOptions& options) {
+  constexpr Duration kFirstOfFleet = 15min;
+  options.may_scan = [this] { return may_scan(); };
+  if (impl_->rotation != nullptr && !impl_->parts.backends.store().can_watch()) {
+    options.first_scan = kFirstOfFleet;
+  }
+}
+
 void RotationHost::reload(ConsumerRules rules) {
   auto next = std::make_shared<std::unique_ptr<const ConsumerRules>>(
       std::make_unique<const ConsumerRules>(std::move(rules)));

@@ -34,6 +34,7 @@
 #include "fs/rotation/rotation_status.h"
 #include "fs/rotation/waves.h"
 #include "fs/upkeep/call_pace.h"
+#include "fs/upkeep/healer.h"
 
 namespace keyfs {
 
@@ -68,6 +69,11 @@ class RotationHost {
   // Whether it is this host's to look through the whole store: it holds the lock, or there is no
   // board, or nobody has held the lock for a while.
   bool may_scan() const;
+  // For the healer, which this outlives: only then does it look through the whole store. Where a
+  // look is charged for and hosts share it, the first comes a quarter of an hour after the start
+  // (a record that somebody reads is healed at once), so that a fleet that is started anew, or a
+  // host that is restarted again and again, does not begin with one.
+  void share_scans(HealOptions& options);
 
   // [consumer ...] sections are in force from now on, and the policy that its holder has.
   void reload(ConsumerRules rules);
