@@ -61,9 +61,13 @@ Task<Result<T>> DynamoDbRetries::run(TimePoint deadline, Attempt<T> attempt) {
     }
     Error& error = result.error();
     if (!may_pass(error.code)) co_return result;
-    if (error.code == Code::kTimeout && until == deadline && last &&
-        last->code == Code::kThrottled) {
-      // Too little time was left for an answer, because of the throttling.
+    if (error.code == Code::kTimeout && until == deadline && last && last->code != Code::kTimeout) {
+      // Too little time was left for an answer: what came before says more. Throttled to the end
+      // stays throttled.
+      if (last->code == Code::kUnavailable) {
+        last->code = Code::kTimeout;
+        last->message += "; tried " + std::to_string(number) + " times until the deadline";
+      }
       co_return fail(std::move(*last));
     }
     last = error;
