@@ -136,7 +136,8 @@ def _read_run(memory, start, end, mapping):
         start += len(data)
 
 
-def scan_file(path, needles):
+def scan_file(path, needles, may_go=False):
+    """may_go: a file that keyfs renames or removes meanwhile holds nothing any more."""
     def pieces():
         with open(path, "rb", buffering=0) as f:
             offset = 0
@@ -144,7 +145,12 @@ def scan_file(path, needles):
                 yield offset, data
                 offset += len(data)
 
-    return list(Search(needles).pieces(pieces(), str(path)))
+    try:
+        return list(Search(needles).pieces(pieces(), str(path)))
+    except FileNotFoundError:
+        if may_go:
+            return []
+        raise
 
 
 def scan_tree(folder, needles):
@@ -154,7 +160,7 @@ def scan_tree(folder, needles):
         for name in names:
             path = os.path.join(parent, name)
             if os.path.isfile(path) and not os.path.islink(path):
-                hits += scan_file(path, needles)
+                hits += scan_file(path, needles, may_go=True)
     return hits
 
 

@@ -125,7 +125,7 @@ class TestUsers:
         for group in self._groups:
             subprocess.run(["groupdel", group], capture_output=True)
         for name in self._users:
-            subprocess.run(["userdel", name], capture_output=True)
+            subprocess.run(["userdel", "--force", name], capture_output=True)  # also while a process of theirs ends
 
     def __enter__(self):
         return self
