@@ -113,7 +113,7 @@ def embedded_config(state, more=""):
     """What --embedded STATE stands for, so that settings can be added."""
     regions = "".join(f"[region local-{r}]\ntype = local\nkey_file = {state}/masters/local-{r}.key\n" for r in "abc")
     return (f"[keyfs]\nstate_dir = {state}/state\ncreates_per_second = 100000\n{more}\n[store]\ntype = sqlite\npath = {state}/keys.db\n"
-            f"{regions}[keys *]\nread = any\ncreate = any\n[admin]\nread = uid:0\n")
+            f"{regions}[keys *]\nread = any\ncreate = any\nadmin = uid:0\n[admin]\nread = uid:0\n")
 
 
 class Keyfs(Server):
@@ -276,7 +276,7 @@ class FakeAws(Process):
         for region in self.regions:
             text += (f"[region {region}]\ntype = aws\nkey = {KEY_ARN.format(region=region)}\n"
                      f"endpoint = http://127.0.0.1:{self.ports[f'kms:{region}']}\n")
-        return text + "[keys *]\nread = any\ncreate = any\n[admin]\nread = uid:0\n"
+        return text + "[keys *]\nread = any\ncreate = any\nadmin = uid:0\n[admin]\nread = uid:0\n"
 
     @staticmethod
     def environment():
