@@ -57,6 +57,10 @@ std::string joined(const std::vector<std::string>& words, std::string_view betwe
   return all;
 }
 
+std::string joined_with_more(const std::vector<std::string>& words, size_t others) {
+  return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
+}
+
 std::string brief(Duration duration) {
   const double ms = std::chrono::duration<double, std::milli>(duration).count();
   std::array<char, 32> text{};

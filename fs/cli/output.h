@@ -49,6 +49,8 @@ class Output {
 void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows);
 
 std::string joined(const std::vector<std::string>& words, std::string_view between = ", ");
+// "a, b and 3 more"; of no others: "a, b".
+std::string joined_with_more(const std::vector<std::string>& words, size_t others);
 
 // "0.4 ms", "2.1 s".
 std::string brief(Duration duration);

@@ -59,8 +59,7 @@ ExitCode code_of(const RunSummary& summary) {
 std::string names_text(const std::vector<std::string>& names, size_t most) {
   std::vector<std::string> words;
   for (size_t i = 0; i < names.size() && i < most; ++i) words.push_back(safe_text(names[i], 60));
-  const size_t others = names.size() - words.size();
-  return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
+  return joined_with_more(words, names.size() - words.size());
 }
 
 void print_list(const std::vector<RunSummary>& runs, Output& output) {
@@ -243,9 +242,7 @@ std::string why_not_marked(const std::vector<ConsumerReport>& those, const std::
                              : std::string(to_string(one.state)) + " meanwhile") +
                     ")");
   }
-  const size_t others = those.size() - words.size();
-  return joined(words) + (others == 0 ? "" : " and " + std::to_string(others) + " more") +
-         "; the same command again" +
+  return joined_with_more(words, those.size() - words.size()) + "; the same command again" +
          (goes_on ? " once that is over (keyfs rotation show --watch " + run + " follows it)" : "");
 }
 

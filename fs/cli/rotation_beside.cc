@@ -29,8 +29,7 @@ BesideRun::BesideRun(const RunReport* newest, const RotationDesk& parts) {
     return;
   }
   for (std::string& id : *waiting) {
-    const bool known = std::find(waiting_.begin(), waiting_.end(), id) != waiting_.end();
-    if (known || (newest != nullptr && has_taken(*newest, id))) continue;
+    if (newest != nullptr && has_taken(*newest, id)) continue;
     if (parts.permitted({id}, nullptr)) waiting_.push_back(std::move(id));
   }
   auto page = parts.loop.run_task(parts.runs.list("", 1, deadline));
@@ -70,10 +69,8 @@ std::string BesideRun::text() const {
   for (size_t i = 0; i < waiting_.size() && i < kMostNamed; ++i) {
     some.push_back(safe_text(waiting_[i], kMostName));
   }
-  const size_t others = waiting_.size() - some.size();
-  return "another run was asked for (" + joined(some) +
-         (others == 0 ? "" : " and " + std::to_string(others) + " more") + ")" +
-         (when_.empty() ? "" : ", and begins " + when_) + "\n";
+  return "another run was asked for (" + joined_with_more(some, waiting_.size() - some.size()) +
+         ")" + (when_.empty() ? "" : ", and begins " + when_) + "\n";
 }
 
 void BesideRun::add_to(nlohmann::ordered_json& document) const {

@@ -44,8 +44,7 @@ std::string waits_for_hosts(const RunReport& report) {
     some.push_back(safe_text(report.not_heard_from[i], kMostName));
   }
   const size_t others = report.not_heard_from.size() - some.size() + report.not_heard_from_more;
-  return "waiting for " + joined(some) +
-         (others == 0 ? "" : " and " + std::to_string(others) + " more") + ", up to " +
+  return "waiting for " + joined_with_more(some, others) + ", up to " +
          std::to_string(std::chrono::floor<std::chrono::seconds>(kEnrolFor).count()) +
          " s: " + std::to_string(report.consumers.size()) +
          (report.consumers.size() == 1 ? " consumer" : " consumers") + " up to now";
@@ -161,7 +160,7 @@ Result<void> HolderWatch::look() {
   const TimePoint now = parts_.loop.now();
   const auto holder = parts_.loop.run_task(parts_.runs.holder(now + parts_.patience));
   if (!holder && holder.error().code == Code::kCorrupt) {
-    return fail(Code::kTimeout, damage_text("run/head"));  // nobody takes over what is damaged
+    return fail(Code::kTimeout, damage_text(kHeadName));  // nobody takes over what is damaged
   }
   if (!holder) return {};
   if (*holder != last_) {

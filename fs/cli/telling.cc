@@ -8,6 +8,7 @@
 #include "fs/cli/check_board.h"
 #include "fs/cli/rotation_wait.h"
 #include "fs/daemon/backends.h"
+#include "fs/rotation/documents.h"
 #include "fs/rotation/report.h"
 #include "fs/rotation/tickets.h"
 
@@ -41,8 +42,7 @@ Task<Result<void>> put_in_time(Board& board, Loop& loop, Random& random, Ticket 
 std::string named(const std::vector<std::string>& ids) {
   std::vector<std::string> some(
       ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), kMostNamed)));
-  const size_t others = ids.size() - some.size();
-  return joined(some) + (others == 0 ? "" : " and " + std::to_string(others) + " more");
+  return joined_with_more(some, ids.size() - some.size());
 }
 
 }  // namespace
@@ -144,7 +144,7 @@ void Telling::say_how(KeyAnswers& keys) {
   const RotationDesk& desk = rotation_->desk();
   const auto holder = desk.loop.run_task(desk.runs.holder(desk.loop.now() + desk.patience));
   if (!holder && holder.error().code == Code::kCorrupt) {
-    output_.error(damage_text("run/head"));
+    output_.error(damage_text(kHeadName));
     if (put_) keys.partial();  // what failed is counted already
     return;
   }

@@ -90,7 +90,7 @@ class RunDesk {
 
   virtual Task<Result<RunHolder>> holder(TimePoint deadline) = 0;
   virtual Task<Result<RunOutlook>> outlook(TimePoint deadline) = 0;
-  // The ids of the keys whose tickets wait for the next run, one for each ticket.
+  // The ids of the keys whose tickets wait for the next run, each once, sorted.
   virtual Task<Result<std::vector<std::string>>> waiting(TimePoint deadline) = 0;
   // Of each of these tickets, which were put before.
   virtual Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens,

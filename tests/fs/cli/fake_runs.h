@@ -63,7 +63,7 @@ class FakeRuns final : public RunDesk {
   }
   Task<Result<std::vector<std::string>>> waiting(TimePoint) override {
     if (error) co_return fail(*error);
-    co_return std::vector<std::string>(tickets, ticket_of);
+    co_return std::vector<std::string>(tickets == 0 ? 0 : 1, ticket_of);
   }
   Task<Result<std::vector<TicketFate>>> fates(std::vector<std::string> tokens, TimePoint) override {
     if (error) co_return fail(*error);
