@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -172,6 +173,12 @@ json json_of(const ConsumerTable::Program& program, bool with_processes) {
 
 std::optional<ConsumerTable::Program> program_of_json(const json& value, bool with_processes) {
   return program_in(value, with_processes);
+}
+
+std::string set_aside(const std::string& path, const std::string& why) {
+  const std::string aside = path + ".damaged";
+  const bool moved = std::rename(path.c_str(), aside.c_str()) == 0;
+  return path + ": " + why + (moved ? "; it is now " + aside : "");
 }
 
 Result<std::optional<std::string>> read_private_text(const std::string& path, size_t most) {

@@ -45,6 +45,10 @@ nlohmann::json json_of(const ConsumerTable::Program& program, bool with_processe
 std::optional<ConsumerTable::Program> program_of_json(const nlohmann::json& value,
                                                       bool with_processes);
 
+// Renames a file that is damaged, for whoever looks for the reason; what to say of it: "FILE: WHY; it
+// is now FILE.damaged".
+std::string set_aside(const std::string& path, const std::string& why);
+
 // A file that nobody else may write. nullopt: there is none.
 Result<std::optional<std::string>> read_private_text(const std::string& path, size_t most);
 

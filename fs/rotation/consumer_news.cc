@@ -106,13 +106,8 @@ Result<std::optional<NewsText>> ConsumerNews::read(const std::string& path,
   if (!text) return fail(text.error());
   if (!*text) return std::optional<NewsText>();
   auto news = parse_news(**text, epoch);
-  const auto set_aside = [&path](const std::string& why) {
-    const std::string aside = path + ".damaged";
-    const bool moved = std::rename(path.c_str(), aside.c_str()) == 0;
-    return path + ": " + why + (moved ? "; it is now " + aside : "");
-  };
-  if (!news) return fail(news.error().code, set_aside(news.error().message));
-  if (!news->damage.empty()) news->damage = set_aside(news->damage);
+  if (!news) return fail(news.error().code, set_aside(path, news.error().message));
+  if (!news->damage.empty()) news->damage = set_aside(path, news->damage);
   // Or the next line would follow in the middle of one.
   if (news->cut != 0 && news->damage.empty()) {
     if (auto ok = cut(path, news->good); !ok) return fail(ok.error());

@@ -1,7 +1,6 @@
 // What consumers are known from an earlier life of the daemon, and what is kept at once for the next.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <utility>
 
 #include "fs/rotation/consumers_impl.h"
@@ -36,11 +35,7 @@ bool Consumers::Impl::load_list() {
   if (!text) return tell(text.error().message);
   if (!*text) return true;
   auto programs = parse_consumers(**text, epoch);
-  if (!programs) {
-    const std::string aside = file + ".damaged";
-    const bool moved = std::rename(file.c_str(), aside.c_str()) == 0;
-    return tell(file + ": " + programs.error().message + (moved ? "; it is now " + aside : ""));
-  }
+  if (!programs) return tell(set_aside(file, programs.error().message));
   for (ConsumerTable::Program& program : *programs) {
     std::erase_if(program.processes, [](const auto& process) { return !is_running(process.id); });
     table.restore(std::move(program));

@@ -1,14 +1,10 @@
 #include "fs/rotation/heirs.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
-#include <memory>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -20,18 +16,6 @@ namespace keyfs {
 namespace {
 
 using Device = std::pair<uint32_t, uint32_t>;
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-
-std::vector<std::string> names_in(const std::string& path) {
-  std::vector<std::string> names;
-  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path.c_str()));
-  if (!directory) return names;
-  while (const dirent* entry = ::readdir(directory.get())) names.emplace_back(entry->d_name);
-  return names;
-}
 
 // Of what the kernel knows already: a mount that hangs, or is our own, is not asked.
 std::optional<Device> device_of(const std::string& path) {
@@ -66,15 +50,13 @@ std::optional<pid_t> heir_of(const std::string& mountpoint, const std::vector<Ke
                              const std::set<pid_t>& others) {
   const auto device = device_of(mountpoint);
   if (!device || users.empty()) return std::nullopt;
-  for (const std::string& name : names_in("/proc")) {
-    pid_t pid = 0;
-    const char* const end = name.data() + name.size();
-    const auto [rest, error] = std::from_chars(name.data(), end, pid);
-    if (error != std::errc() || rest != end || others.contains(pid)) continue;
-    const std::string process = "/proc/" + name;
+  for (const pid_t pid : all_processes()) {
+    if (others.contains(pid)) continue;
+    const std::string process = "/proc/" + std::to_string(pid);
     const auto uid = uid_of(process);
-    if (!uid) continue;
-    for (const std::string& number : names_in(process + "/fd")) {
+    const auto is_its = [&](const KeyUser& user) { return uid && user.uid == *uid; };
+    if (std::none_of(users.begin(), users.end(), is_its)) continue;  // most are others'
+    for (const std::string& number : names_in_proc(process + "/fd")) {
       const std::string descriptor = process + "/fd/" + number;
       const auto path = link_text(descriptor);
       if (!path) continue;
@@ -82,7 +64,7 @@ std::optional<pid_t> heir_of(const std::string& mountpoint, const std::vector<Ke
       if (slash == path->npos) continue;
       const std::string_view file = std::string_view(*path).substr(slash + 1);
       const bool its = std::any_of(users.begin(), users.end(), [&](const KeyUser& user) {
-        return user.uid == *uid && user.key == file;
+        return is_its(user) && user.key == file;
       });
       if (its && device_of(descriptor) == device) return pid;
     }

@@ -1,12 +1,15 @@
 #include "fs/rotation/process_id.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <memory>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "base/file.h"
@@ -63,6 +66,25 @@ std::optional<std::string> link_text(const std::string& path) {
 std::string without_deleted(std::string path) {
   if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
   return path;
+}
+
+std::vector<std::string> names_in_proc(const std::string& path) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), ::closedir);
+  if (!directory) return names;
+  while (const dirent* entry = ::readdir(directory.get())) names.emplace_back(entry->d_name);
+  return names;
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> all;
+  for (const std::string& name : names_in_proc("/proc")) {
+    const char* const end = name.data() + name.size();
+    pid_t pid = 0;
+    const auto [rest, error] = std::from_chars(name.data(), end, pid);
+    if (error == std::errc() && rest == end) all.push_back(pid);
+  }
+  return all;
 }
 
 std::optional<ProcessId> process_as_of(pid_t pid, TimePoint then) {

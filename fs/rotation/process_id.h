@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -36,6 +37,11 @@ struct ProcessStat {
   bool runs() const { return (state != 'Z' && state != 'X') || threads > 1; }
 };
 std::optional<ProcessStat> process_stat(pid_t pid);
+
+// What /proc names in that folder of it, in no order; nothing if it can't be read.
+std::vector<std::string> names_in_proc(const std::string& path);
+// Numbers of all processes that /proc shows.
+std::vector<pid_t> all_processes();
 
 // The process that has that number now, if it is the one that had it at `then` (CLOCK_BOOTTIME),
 // which is so if it had already started. nullopt: it has ended.

@@ -1,19 +1,15 @@
 #include "fs/rotation/process_tree.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <iterator>
 #include <map>
-#include <memory>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -35,23 +31,6 @@ constexpr auto kPatience = 100ms;  // how long the kernel may take to stop them
 constexpr auto kPause = 1ms;
 constexpr int kLooks = 3;       // at least, however long each takes
 constexpr size_t kMost = 1000;  // descriptors that are held at once
-
-// Numbers of all processes that /proc shows.
-std::vector<pid_t> all_processes() {
-  std::vector<pid_t> all;
-  struct Close {
-    void operator()(DIR* directory) const { ::closedir(directory); }
-  };
-  const std::unique_ptr<DIR, Close> proc(::opendir("/proc"));
-  if (!proc) return all;
-  while (const dirent* entry = ::readdir(proc.get())) {
-    const char* end = entry->d_name + std::strlen(entry->d_name);
-    pid_t pid = 0;
-    const auto [rest, error] = std::from_chars(entry->d_name, end, pid);
-    if (error == std::errc() && rest == end) all.push_back(pid);
-  }
-  return all;
-}
 
 class Tree {
  public:
