@@ -1,29 +1,14 @@
 // Which hosts a run waits for: those that share a name, or a state_dir; those that a board has lost;
 // those whose programs have only just come.
-#include "fs/rotation/fleet.h"
+#include "fs/rotation/hosts_fixture.h"
 
 namespace keyfs::testing {
 namespace {
 
-SimConsumer user_of(const std::string& name, const std::string& key) {
-  SimConsumer consumer;
-  consumer.name = name;
-  consumer.keys = {key};
-  return consumer;
-}
-
-class Hosts : public ::testing::Test {
+class Hosts : public FleetOfHosts {
  protected:
-  explicit Hosts(FleetOptions options = {}) : fleet(std::move(options)) {}
+  using FleetOfHosts::FleetOfHosts;
 
-  SimHost& start(const std::string& name, const std::string& instance,
-                 std::vector<SimConsumer> consumers, bool may_run = true) {
-    SimHost& host = fleet.add(name);
-    host.identity.instance = instance;
-    host.consumers = std::move(consumers);
-    host.start(may_run);
-    return host;
-  }
   std::set<std::string> listed() const { return names("hosts/"); }
   std::set<std::string> names(const std::string& prefix) const {
     std::set<std::string> all;
@@ -44,20 +29,6 @@ class Hosts : public ::testing::Test {
       for (const std::string& name : names(part)) lose(name);
     }
   }
-  void run(const std::string& name) {
-    fleet.rotate("a", "t-" + name);
-    ASSERT_TRUE(fleet.until([&] { return fleet.ended(name); })) << name;
-  }
-  std::string why_unknown(const std::string& name) {
-    const auto view = fleet.run(name);
-    for (const auto& [sheet_of, seen] : view->sheets) {
-      const Row* row = seen.sheet.find(kUnknownPrograms);
-      if (row != nullptr && row->state == RowState::kFailed) return row->why;
-    }
-    return "";
-  }
-
-  Fleet fleet;
 };
 
 // --- one name ---

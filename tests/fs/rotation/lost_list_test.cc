@@ -1,41 +1,10 @@
 // Hosts that have lost their list of programs, and do not know any more who is to be told.
-#include "fs/rotation/fleet.h"
+#include "fs/rotation/hosts_fixture.h"
 
 namespace keyfs::testing {
 namespace {
 
-SimConsumer user_of(const std::string& name, const std::string& key) {
-  SimConsumer consumer;
-  consumer.name = name;
-  consumer.keys = {key};
-  return consumer;
-}
-
-class LostList : public ::testing::Test {
- protected:
-  SimHost& start(const std::string& name, const std::string& instance,
-                 std::vector<SimConsumer> consumers) {
-    SimHost& host = fleet.add(name);
-    host.identity.instance = instance;
-    host.consumers = std::move(consumers);
-    host.start();
-    return host;
-  }
-  void run(const std::string& name) {
-    fleet.rotate("a", "t-" + name);
-    ASSERT_TRUE(fleet.until([&] { return fleet.ended(name); })) << name;
-  }
-  std::string why_unknown(const std::string& name) {
-    const auto view = fleet.run(name);
-    for (const auto& [sheet_of, seen] : view->sheets) {
-      const Row* row = seen.sheet.find(kUnknownPrograms);
-      if (row != nullptr && row->state == RowState::kFailed) return row->why;
-    }
-    return "";
-  }
-
-  Fleet fleet;
-};
+class LostList : public FleetOfHosts {};
 
 TEST_F(LostList, one_that_lost_its_list_of_programs_fails_runs_of_these_keys_until_marked_as_done) {
   start("runner", "ir", {user_of("app", "a")});
