@@ -32,6 +32,12 @@ def sections(aws, table, tls=False, regions=None, store=None, policy=None, endpo
     return {**made, "rotation": {"run": "no", "poll_every": "1h"}, **ADMIN}
 
 
+def said(keyfs, ident):
+    """The log's line about an open that failed."""
+    lines = eventually(lambda: [line for line in keyfs.log().splitlines() if "could not open a key" in line and f"id={ident} " in line], 10, "a line")
+    return lines[-1]
+
+
 # -- counting
 
 class Calls:

@@ -5,7 +5,6 @@ import pytest
 
 import cloud
 from mount import seen
-from support.process import eventually
 
 CONFIG = """[profile good]
 aws_access_key_id = AKIATEST
@@ -66,7 +65,7 @@ def test_keys_are_read_and_made_while_a_regions_profile_is_wrong(launch, aws, ta
 def test_with_every_profile_wrong_the_message_names_every_region(launch, aws, profiles):
     keyfs = launch(env=profiles, regions={r.name: {"profile": "nosuch"} for r in aws.regions})
     assert seen.error_name(keyfs.read, "new") == "EIO"
-    line = eventually(lambda: [x for x in keyfs.log().splitlines() if "could not open a key" in x and "id=new" in x], 10, "a line of the log")[-1]
+    line = cloud.said(keyfs, "new")
     for region in aws.regions:
         assert f"{region.name}: " in line
     assert "there is no AWS profile nosuch" in line

@@ -31,12 +31,6 @@ def failed_items(part):
     return [item for item in part.values() if not item["ok"]]
 
 
-def said(keyfs, ident):
-    """The log's line about an open that failed."""
-    lines = eventually(lambda: [line for line in keyfs.log().splitlines() if "could not open a key" in line and f"id={ident} " in line], 10, "a line")
-    return lines[-1]
-
-
 REFUSALS = {
     # name: (what the proxies accept, what the message must say)
     "wrong secret": ({"AKIATEST": {"secret": "another"}}, ["AWS refuses the signature (InvalidSignatureException)", "the secret access key from the environment"]),
@@ -54,7 +48,7 @@ def test_refused_credentials_are_named_with_where_they_come_from(launch, aws, na
     everywhere(aws, lambda proxy: proxy.verify(accepted))
 
     assert seen.error_name(keyfs.read, "new") == "EIO"
-    line = said(keyfs, "new")
+    line = cloud.said(keyfs, "new")
     for text in says:
         assert text in line, line
     assert keyfs.read("orders") == key, "what is cached is served"
@@ -87,7 +81,7 @@ def test_a_role_that_was_taken_away_from_kms_is_named_with_the_actions_it_lacks(
     assert seen.error_name(keyfs.read, "orders") == "EACCES"
     assert seen.error_name(keyfs.read, "new") == "EACCES"
     for ident, action in (("orders", "kms:Decrypt"), ("new", "kms:GenerateDataKey")):
-        line = said(keyfs, ident)
+        line = cloud.said(keyfs, ident)
         for region in aws.regions:
             assert f"{action} with the master key {region.key_arn} in {region.name} is not permitted" in line, line
         assert "the key's policy and the caller's IAM policy must allow it" in line
@@ -127,7 +121,7 @@ def test_a_permission_that_the_table_lacks_is_named(launch, aws, operation):
     assert failed and all(f"dynamodb:{operation}" in item["detail"] and f"dynamodb:{operation}" in item["remedy"] for item in failed), failed
     if operation in ("GetItem", "PutItem"):
         assert seen.error_name(keyfs.read, "new") == "EIO", "it is not the caller that is refused"
-        assert f"permission dynamodb:{operation} on table" in said(keyfs, "new")
+        assert f"permission dynamodb:{operation} on table" in cloud.said(keyfs, "new")
 
 
 def test_a_table_that_is_gone_is_an_outage_to_the_reader(launch, aws):
@@ -135,7 +129,7 @@ def test_a_table_that_is_gone_is_an_outage_to_the_reader(launch, aws):
     for region in aws.regions:
         region.dynamodb.fault("error", type="ResourceNotFoundException", op=["GetItem", "PutItem"])
     assert seen.error_name(keyfs.read, "new") == "EIO"
-    assert "there is no table" in said(keyfs, "new")
+    assert "there is no table" in cloud.said(keyfs, "new")
     audited = eventually(lambda: [a for a in keyfs.audit() if a["id"] == "new"], 10, "a line in the audit")[-1]
     assert audited["errno"] == "EIO" and "there is no table" in audited["reason"]
 
@@ -167,7 +161,7 @@ def test_a_clock_that_is_wrong_along_with_the_secret_is_named_with_both_remedies
     everywhere(aws, lambda proxy: proxy.verify({"AKIATEST": {"secret": "another"}}, clock=3600))
     keyfs = launch(env=ENV)
     assert seen.error_name(keyfs.read, "orders") == "EIO"
-    line = said(keyfs, "orders")
+    line = cloud.said(keyfs, "orders")
     for text in ("this machine's clock is", "behind AWS's", "set the clock (chrony, systemd-timesyncd)", "secret access key from the environment"):
         assert text in line, line
 
@@ -175,5 +169,5 @@ def test_a_clock_that_is_wrong_along_with_the_secret_is_named_with_both_remedies
 def test_no_credentials_at_all_are_told_with_the_places_that_were_looked_at(launch):
     keyfs = launch(env={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""})
     assert seen.error_name(keyfs.read, "orders") == "EIO"
-    assert "no AWS credentials: none in the environment, no web identity, no profile default, no container" in said(keyfs, "orders")
+    assert "no AWS credentials: none in the environment, no web identity, no profile default, no container" in cloud.said(keyfs, "orders")
     assert keyfs.cli("check").returncode == 1
