@@ -17,6 +17,7 @@ MAY_SEE = {
     "base": set(),
     "base/aws": BASE,
     "kms": BASE | {"base/aws"},
+    "kms/signing": BASE | {"base/aws", "kms"},
     "store": BASE | {"base/aws", "store/sqlite", "store/dynamodb", "store/etcd"},  # its factory makes the backends
     "store/sqlite": BASE | {"store"},
     "store/dynamodb": BASE | {"base/aws", "store"},
@@ -25,10 +26,11 @@ MAY_SEE = {
     "fs/keys": LOW | {"store/sqlite"},
     "fs/audit": LOW | {"fs/policy", "fs/keys"},
     "fs/upkeep": LOW | {"fs/policy", "fs/keys", "fs/audit"},
+    "fs/sign": LOW | {"kms/signing", "fs/policy", "fs/keys", "fs/audit"},
     "fs/rotation": LOW | {"fs/policy", "fs/keys", "fs/audit", "fs/upkeep"},
-    "fs/mount": LOW | {"fs/policy", "fs/keys", "fs/audit", "fs/upkeep"},
-    "fs/daemon": LOW | {"base/aws", "store/dynamodb", "store/etcd", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount"},
-    "fs/cli": LOW | {"base/aws", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount", "fs/daemon"},
+    "fs/mount": LOW | {"kms/signing", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/sign"},
+    "fs/daemon": LOW | {"base/aws", "kms/signing", "fs/sign", "store/dynamodb", "store/etcd", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount"},
+    "fs/cli": LOW | {"base/aws", "kms/signing", "fs/sign", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount", "fs/daemon"},
 }
 
 

@@ -1,0 +1,24 @@
+// The shelf of wrapped signing keys in the store of data keys: records of a kind of their own.
+//
+// The record's id is ".sign." and the signing key's id, which no key id can be: no data key is ever
+// read, created or listed under it. Its "kind" is "signing"; each version has "type" and "public"
+// (the SubjectPublicKeyInfo in DER, as base64). For the rest it is a record like any other, so that
+// what fills in, mends and rewraps the wraps of data keys does so here too.
+//
+// Thread-safety, blocking, errors: as store/store.h. Ownership: refers to its parts, which outlive
+// it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/loop.h"
+#include "kms/signing/wrapped_custody.h"
+#include "store/store.h"
+
+namespace keyfs {
+
+// `creator`: of new versions, this host's name.
+std::unique_ptr<SigningShelf> make_store_shelf(Loop& loop, Store& store, std::string creator);
+
+}  // namespace keyfs
