@@ -24,7 +24,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/race.h"
+#include "base/retry.h"
 #include "base/result.h"
 #include "kms/signing/custody.h"
 
