@@ -12,7 +12,6 @@
 
 #include "base/log_sink.h"
 #include "base/metrics.h"
-#include "base/race.h"
 #include "base/siphash.h"
 #include "base/syslog_sink.h"
 #include "base/thread.h"
@@ -22,6 +21,8 @@
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
+#include "fs/daemon/keyring_settings.h"
+#include "fs/daemon/last_writes.h"
 #include "fs/daemon/marked_replica.h"
 #include "fs/daemon/masters.h"
 #include "fs/daemon/observer.h"
@@ -48,7 +49,6 @@ namespace {
 
 constexpr Duration kKeepWarmEvery = std::chrono::seconds(30);
 constexpr Duration kHousekeepingEvery = std::chrono::seconds(60);
-constexpr Duration kFlushDeadline = std::chrono::seconds(2);
 
 LogOptions log_options(const Settings& settings, bool journal) {
   LogOptions options;
@@ -110,8 +110,6 @@ struct Daemon::Parts {
   Result<void> make_loop_thread();
   void start_loop();
   void stop_loop();
-  void finish_creations();
-  void flush_replica();
   void reload();
   void reload_is_slow(std::chrono::milliseconds since);
   Task<void> keep_warm();
@@ -234,20 +232,9 @@ Result<void> Daemon::Parts::open_keys() {
   if (const std::string trouble = memory.trouble(); copy.replica && !trouble.empty()) {
     tell_trouble("this host creates no keys", trouble);
   }
-  KeyringOptions keyring_options;
-  keyring_options.key_bytes = settings.key_bytes;
-  keyring_options.open_deadline = settings.open_deadline;
-  keyring_options.waiting_opens = settings.waiting_opens;
-  keyring_options.creates_per_second = settings.creates_per_second;
-  if (all_local(configuration.file)) {
-    // An SQLite file does one thing at a time: more at once would only wait there, out of turn.
-    keyring_options.fetches_at_once = 8;
-    keyring_options.creations_at_once = 4;
-  }
-  keyring_options.creator = host_name();
   keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache,
                                backends->arena(), *log, memory, &*observer},
-                  keyring_options);
+                  keyring_options(configuration));
   list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
   heal_options.calls_per_second = settings.background_calls_per_second;
@@ -331,35 +318,6 @@ void Daemon::Parts::stop_loop() {
     loop_begins.set_value(false);
   }
   loop_thread.join();
-}
-
-// Whoever opened the new key has been let go; the audit still tells whether it was created. What
-// has not ended by the deadline is told as unknown.
-void Daemon::Parts::finish_creations() {
-  Loop& loop = backends->loop();
-  const auto done = loop.run_task(
-      before(loop, loop.now() + kFlushDeadline, "saving new keys", keyring->settled()));
-  if (!done) {
-    log->warn("it is not known whether the newest keys were saved",
-              {{"reason", done.error().message}});
-  }
-}
-
-// A hanging disk must not hold up shutdown. Unwritten notes are missing after the next start, but
-// nothing is lost: the store has the records.
-void Daemon::Parts::flush_replica() {
-  if (!copy.replica) return;
-  Loop& loop = backends->loop();
-  const auto flushed = [](Replica& copy) -> Task<Result<bool>> {
-    co_await copy.flush();
-    co_return true;
-  };
-  const auto done = loop.run_task(
-      before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*copy.replica)));
-  if (!done) {
-    log->warn("this host's replica may lack the newest records",
-              {{"reason", done.error().message}});
-  }
 }
 
 // Keeps what is slow to rebuild: connections to the regions.
@@ -479,9 +437,10 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   });
   if (hooks.on_stopping) hooks.on_stopping(ended.has_value());
   parts.stop_loop();
-  parts.finish_creations();
-  parts.rotation->save(kFlushDeadline);
-  parts.flush_replica();
+  Loop& loop = parts.backends->loop();
+  finish_creations(loop, *parts.keyring, *parts.log);
+  parts.rotation->save(kLastWrites);
+  if (parts.copy.replica) flush_replica(loop, *parts.copy.replica, *parts.log);
   parts.log->info("unmounted", {{"mountpoint", parts.session->mountpoint()}});
   return ended;
 }
