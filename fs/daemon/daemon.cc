@@ -28,6 +28,7 @@
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
 #include "fs/daemon/rotation_host.h"
+#include "fs/daemon/signing_host.h"
 #include "fs/daemon/state_dir.h"
 #include "fs/daemon/store_watch.h"
 #include "fs/daemon/switch_sink.h"
@@ -89,6 +90,7 @@ struct Daemon::Parts {
   std::optional<CallPace> pace;  // of all that works in the background
   std::unique_ptr<RotationHost> rotation;
   std::optional<Healer> healer;
+  std::unique_ptr<SigningHost> signing;
   ProcessCache processes{audit_fields};
   VirtualFiles files;
   std::optional<KeyringBackend> fuse_backend;
@@ -248,6 +250,12 @@ Result<void> Daemon::Parts::open_keys() {
   rotation->share_scans(heal_options);
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
+  auto signs =
+      SigningHost::build({*backends, metrics, *log,
+                          [this](const std::string& id) { healer->note_degraded(id, false); }},
+                         configuration);
+  if (!built) return fail(built.error());
+  signing = std::move(*built);
   return {};
 }
 
@@ -264,20 +272,34 @@ Result<void> Daemon::Parts::open_file_system() {
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
-  rotation->show(
-      files, metrics,
-      StatusParts{KEYFS_VERSION, options.mount.mountpoint,
-                  store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
-                  *policy, *keyring, backends->regions(), copy.replica.get(),
-                  copy.replica ? static_cast<const HostMemory&>(*copy.replica) : *no_memory,
-                  *healer, *audit, *log, [this] { return ops ? ops->status() : MountStatus{}; },
-                  state->trouble(), [this] { return store_watch->trouble(); }});
+  StatusParts status{KEYFS_VERSION,
+                     options.mount.mountpoint,
+                     store_type == nullptr ? "" : store_type->value,
+                     clock,
+                     backends->arena(),
+                     *cache,
+                     *policy,
+                     *keyring,
+                     backends->regions(),
+                     copy.replica.get(),
+                     copy.replica ? static_cast<const HostMemory&>(*copy.replica) : *no_memory,
+                     *healer,
+                     *audit,
+                     *log,
+                     [this] { return ops ? ops->status() : MountStatus{}; },
+                     state->trouble(),
+                     [this] { return store_watch->trouble(); }};
+  if (signs(configuration.file)) {
+    status.signing = [this] { return signing->brief(); };
+    status.sample = [this] { signing->sample(); };
+  }
+  rotation->show(files, metrics, std::move(status));
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
   fuse_options.open_deadline = settings.open_deadline;
   ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, backends->arena(), *policy, *audit,
-                        processes, files, metrics, *log, *ids, &rotation->opens()},
+                        processes, files, metrics, *log, *ids, &rotation->opens(), signing->keys()},
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;
@@ -305,7 +327,10 @@ void Daemon::Parts::start_loop() {
   loop.spawn(keep_warm());
   loop.spawn(keep_house());
   loop.spawn(store_watch->run());
-  if (backends->store().can_watch()) loop.spawn(backends->store().watch(*keyring));
+  loop.spawn(signing->run());
+  if (backends->store().can_watch()) {
+    loop.spawn(backends->store().watch(signing->listen(*keyring)));
+  }
   loop_begins.set_value(true);
   loop_began = true;
 }
@@ -361,6 +386,7 @@ void Daemon::Parts::reload() {
   }
   const bool new_policy = policy->replace(std::move(next->policy));
   rotation->reload(std::move(next->consumers));
+  signing->reload();
   if (new_policy) {
     ops->policy_changed();
     log->info("configuration reloaded; the new policy is in force");
