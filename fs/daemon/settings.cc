@@ -99,6 +99,7 @@ Result<void> check_sections(const ConfigFile& file) {
                            {"consumer", true},
                            {"rotation", false},
                            {"keys", true},
+                           {"sign", true},
                            {"admin", false}});
 }
 
