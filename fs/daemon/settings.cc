@@ -101,6 +101,7 @@ Result<void> check_sections(const ConfigFile& file) {
                            {"signing", false},
                            {"sign", true},
                            {"keys", true},
+                           {"sign", true},
                            {"admin", false}});
 }
 
