@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "base/aws/client.h"
 #include "base/environment.h"
+#include "kms/aws_region_factory.h"
 #include "store/dynamodb/store.h"
 
 namespace keyfs {

@@ -15,18 +15,19 @@
 #include <string>
 #include <utility>
 
-#include "base/aws/client.h"
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/http.h"
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/secret.h"
-#include "kms/aws_region_factory.h"
 #include "kms/region.h"
 #include "store/store.h"
 
 namespace keyfs {
+
+class AwsClient;   // base/aws/client.h
+struct KmsAccess;  // kms/aws_region_factory.h
 
 class RemoteParts {
  public:

@@ -99,7 +99,6 @@ Result<void> check_sections(const ConfigFile& file) {
                            {"consumer", true},
                            {"rotation", false},
                            {"signing", false},
-                           {"sign", true},
                            {"keys", true},
                            {"sign", true},
                            {"admin", false}});

@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "base/private_file.h"
 #include "base/strict_json.h"
+#include "kms/aws_region_factory.h"
+#include "kms/signing/kms_custody.h"
 #include "kms/signing/wrapped_custody.h"
 
 namespace keyfs {

@@ -15,9 +15,10 @@
 #include "fs/daemon/configuration.h"
 #include "fs/sign/store_shelf.h"
 #include "kms/signing/custody.h"
-#include "kms/signing/kms_custody.h"
 
 namespace keyfs {
+
+class SigningObserver;  // kms/signing/kms_custody.h
 
 class SigningCustodies {
  public:

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/retry.h"
+#include "fs/daemon/signing_telemetry.h"
 
 namespace keyfs {
 namespace {
@@ -38,6 +39,9 @@ class SigningHost::Changes final : public ChangeListener {
   ChangeListener& other_;
 };
 
+SigningHost::SigningHost(Parts parts) : parts_(std::move(parts)) {}
+SigningHost::~SigningHost() = default;
+
 SigningOptions signing_options(const Configuration& configuration) {
   SigningOptions options;
   options.directory = configuration.settings.state_dir + "/signing";
@@ -54,7 +58,7 @@ Result<std::unique_ptr<SigningHost>> SigningHost::build(Parts parts,
   if (!signs(configuration.file)) return self;
   Backends& backends = self->parts_.backends;
   Log& log = self->parts_.log;
-  self->telemetry_.emplace(self->parts_.metrics, log);
+  self->telemetry_ = std::make_unique<SigningTelemetry>(self->parts_.metrics, log);
   auto custodies =
       SigningCustodies::make(configuration, backends, &*self->telemetry_, self->parts_.degraded);
   if (!custodies) return fail(custodies.error());
@@ -120,7 +124,7 @@ SigningBrief SigningHost::brief() const {
 }
 
 void SigningHost::sample() {
-  if (keys_ != nullptr && telemetry_) telemetry_->sample(keys_->status());
+  if (keys_ != nullptr) telemetry_->sample(keys_->status());
 }
 
 }  // namespace keyfs

@@ -10,11 +10,9 @@
 // comes before its end. Blocking: build(), on state_dir and on the files that [signing] names.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -24,12 +22,13 @@
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/signing_custodies.h"
-#include "fs/daemon/signing_telemetry.h"
 #include "fs/mount/virtual_files.h"
 #include "fs/sign/signing_keys.h"
 #include "store/store.h"
 
 namespace keyfs {
+
+class SigningTelemetry;
 
 // state_dir/signing, and what [signing] says.
 SigningOptions signing_options(const Configuration& configuration);
@@ -47,6 +46,7 @@ class SigningHost {
   // are no signing keys, and brief() says why.
   static Result<std::unique_ptr<SigningHost>> build(Parts parts,
                                                     const Configuration& configuration);
+  ~SigningHost();
   SigningHost(const SigningHost&) = delete;
   SigningHost& operator=(const SigningHost&) = delete;
 
@@ -61,12 +61,12 @@ class SigningHost {
   void sample();
 
  private:
-  explicit SigningHost(Parts parts) : parts_(std::move(parts)) {}
+  explicit SigningHost(Parts parts);
   Task<void> load();
 
   class Changes;
   Parts parts_;
-  std::optional<SigningTelemetry> telemetry_;
+  std::unique_ptr<SigningTelemetry> telemetry_;
   std::unique_ptr<SigningCustodies> custodies_;
   std::unique_ptr<SigningKeys> keys_;
   std::unique_ptr<ChangeListener> changes_;
