@@ -57,6 +57,7 @@ struct MountStatus {
   size_t known_keys = 0;
   size_t waiting_requests = 0;
   size_t polled_files = 0;
+  size_t signing_names = 0;  // that the kernel knows below .keyfs/sign
 };
 
 // What an operator must see of rotation over many hosts.
