@@ -250,7 +250,7 @@ Result<void> Daemon::Parts::open_keys() {
   rotation->share_scans(heal_options);
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
-  auto signs =
+  auto built =
       SigningHost::build({*backends, metrics, *log,
                           [this](const std::string& id) { healer->note_degraded(id, false); }},
                          configuration);

@@ -8,11 +8,6 @@
 namespace keyfs {
 namespace {
 
-using namespace std::chrono_literals;
-
-// Of all names, and of the public keys that are not on disk.
-constexpr Duration kSigningLoad = 2min;
-constexpr Backoff kSigningLoadAgain{1s, 5min, 0.5};
 constexpr std::string_view kSigningRecord = ".sign.";
 
 }  // namespace
@@ -77,28 +72,7 @@ Result<std::unique_ptr<SigningHost>> SigningHost::build(Parts parts,
 }
 
 Task<void> SigningHost::run() {
-  if (keys_ == nullptr) co_return;
-  parts_.backends.loop().spawn(load());
-  co_await keys_->run();
-}
-
-Task<void> SigningHost::load() {
-  Loop& loop = parts_.backends.loop();
-  const RandomFraction random = random_fraction(parts_.backends.random());
-  for (unsigned tries = 0;; ++tries) {
-    const auto loaded = co_await keys_->load(loop.now() + kSigningLoad);
-    {
-      std::lock_guard lock(mutex_);
-      trouble_ = loaded ? "" : loaded.error().message;
-    }
-    if (loaded) co_return;
-    const Duration pause = kSigningLoadAgain.pause(tries, random);
-    parts_.log.warn(
-        "the names of signing keys could not be read; those that are asked for are "
-        "looked for one by one",
-        {{"reason", loaded.error().message}, {"retry_in", pause}});
-    co_await loop.sleep_for(pause);
-  }
+  if (keys_ != nullptr) co_await keys_->run();
 }
 
 ChangeListener& SigningHost::listen(ChangeListener& other) {
@@ -115,10 +89,7 @@ void SigningHost::reload() {
 SigningBrief SigningHost::brief() const {
   SigningBrief brief;
   brief.on = keys_ != nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    brief.trouble = trouble_;
-  }
+  brief.trouble = trouble_;
   if (keys_ != nullptr) brief.status = keys_->status();
   return brief;
 }

@@ -12,7 +12,6 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "base/log.h"
@@ -62,7 +61,6 @@ class SigningHost {
 
  private:
   explicit SigningHost(Parts parts);
-  Task<void> load();
 
   class Changes;
   Parts parts_;
@@ -70,8 +68,7 @@ class SigningHost {
   std::unique_ptr<SigningCustodies> custodies_;
   std::unique_ptr<SigningKeys> keys_;
   std::unique_ptr<ChangeListener> changes_;
-  mutable std::mutex mutex_;
-  std::string trouble_;  // why there are none, or their names could not be read yet
+  std::string trouble_;  // why there are none; set by build() alone
 };
 
 }  // namespace keyfs

@@ -77,7 +77,7 @@ struct RotationBrief {
 // Of signing keys.
 struct SigningBrief {
   bool on = false;
-  std::string trouble;  // why there are none, or their names could not be read
+  std::string trouble;  // why there are none
   SigningStatus status;
 };
 
