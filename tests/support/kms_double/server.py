@@ -2,6 +2,7 @@
 import json
 import socket
 import socketserver
+import sys
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler
@@ -52,7 +53,8 @@ class KmsHandler(_Handler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self.send(status, json.dumps(answer).encode(), CONTENT_TYPE, [("x-amzn-RequestId", request_id)])
+        # Operations that return nothing are answered with an empty body, not with an empty object.
+        self.send(status, json.dumps(answer).encode() if answer else b"", CONTENT_TYPE, [("x-amzn-RequestId", request_id)])
 
     def do_GET(self):
         """What keeps connections warm; AWS answers it too."""
@@ -61,7 +63,7 @@ class KmsHandler(_Handler):
 
 
 class ControlHandler(_Handler):
-    """GET /log, /counts, /keys?region, /ports; POST /fault, /heal, /release, /out, /advance, /creating, /call, /forget_log, /reset with JSON."""
+    """GET /log, /counts?REGION, /keys?REGION, /orphans?REGION, /hanging, /ports; POST /fault, /heal, /release, /out, /advance, /creating, /call, /forget_log, /reset with JSON."""
 
     def do_GET(self):
         self._reply(None)
@@ -108,7 +110,6 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request, address):
         """A client that left is none; anything else is a bug of the double, and told."""
-        import sys
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, address)
 
@@ -192,6 +193,10 @@ class ControlServer(_Server):
                 return double.counts(query or None)
             if name == "keys":
                 return double.keys(query or None)
+            if name == "orphans":
+                return double.orphans(query or None)
+            if name == "hanging":
+                return double.faults.hanging()
             if name == "ports":
                 return double.ports()
             raise ValueError(f"no such thing: {name}")
