@@ -10,19 +10,14 @@ import threading
 import boto3
 import pytest
 from botocore.config import Config
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
 from .aws import Moto
 from .aws_client import AwsClient, AwsError, b64, unb64
 from .kms_double import KmsDouble
 from .process import eventually, python_env, start_json, stop, venv_python
+from .signatures import COMBINATIONS, hash_name, verifies
 
 ONE, TWO = "us-east-1", "us-west-2"
-HASHES = {"SHA_256": hashes.SHA256(), "SHA_384": hashes.SHA384(), "SHA_512": hashes.SHA512()}
-RSA = [f"RSASSA_{scheme}_{name}" for scheme in ("PKCS1_V1_5", "PSS") for name in HASHES]
-COMBINATIONS = {"ECC_NIST_P256": ["ECDSA_SHA_256"], "ECC_NIST_P384": ["ECDSA_SHA_384"], "RSA_2048": RSA, "RSA_4096": RSA}
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +54,8 @@ def signer(client, spec="ECC_NIST_P256", **more):
 
 
 def sign(client, key, data=b"hello", algorithm="ECDSA_SHA_256", kind="DIGEST"):
-    digest = hashlib.new(algorithm[-7:].replace("_", "").lower(), data).digest()
+    digest = hashlib.new(hash_name(algorithm), data).digest()
     return client("Sign", KeyId=key, Message=b64(digest if kind == "DIGEST" else data), MessageType=kind, SigningAlgorithm=algorithm)
-
-
-def verifies(public_der, algorithm, data, signature, salt=None):
-    public, chosen = serialization.load_der_public_key(public_der), HASHES[algorithm[-7:]]
-    try:
-        if algorithm.startswith("ECDSA"):
-            public.verify(signature, data, ec.ECDSA(chosen))
-        elif "PSS" in algorithm:
-            public.verify(signature, data, padding.PSS(padding.MGF1(chosen), chosen.digest_size if salt is None else salt), chosen)
-        else:
-            public.verify(signature, data, padding.PKCS1v15(), chosen)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def refused(client, operation, **fields):
