@@ -158,13 +158,7 @@ Task<Result<UnpointedKey>> WrappedCustody::make(CreateKeyRequest request, TimePo
     if (!origin) co_return fail(std::move(origin.error()));
     made.origin = std::move(*origin);
   }
-  std::function<Result<SecretBytes>()> generate = [this, type = request.type] {
-    auto key = generate_private_key(arena_, kind_of(type));
-    wipe_registers();
-    return key;
-  };
-  auto generating = maker_.run(std::move(generate));
-  auto key = co_await before(loop_, deadline, "was to be made", std::move(generating));
+  auto key = co_await generate(request.type, deadline);
   if (!key) co_return fail(std::move(key.error()));
   auto half = public_half(key->reveal());
   if (!half) co_return fail(std::move(half.error()));
@@ -192,6 +186,17 @@ Task<Result<UnpointedKey>> WrappedCustody::make(CreateKeyRequest request, TimePo
   made.degraded = !wrapped->missing.empty();
   made.private_key = std::make_shared<const SecretBytes>(std::move(*key));
   co_return made;
+}
+
+Task<Result<SecretBytes>> WrappedCustody::generate(SigningKeyType type, TimePoint deadline) {
+  std::function<Result<SecretBytes>()> work = [this, type] {
+    auto key = generate_private_key(arena_, kind_of(type));
+    wipe_registers();
+    return key;
+  };
+  if (is_elliptic(type)) co_return work();
+  auto running = maker_.run(std::move(work));
+  co_return co_await before(loop_, deadline, "was to be made", std::move(running));
 }
 
 Task<Result<Pointed>> WrappedCustody::point(std::string name, std::string key,

@@ -21,6 +21,11 @@ namespace keyfs {
 // How often a record that others keep changing is tried.
 inline constexpr int kShelfTries = 8;
 
+// What such keys do takes less than the way to another thread and back.
+inline bool is_elliptic(SigningKeyType type) {
+  return type == SigningKeyType::kEcP256 || type == SigningKeyType::kEcP384;
+}
+
 // Null: the record is damaged.
 const ShelvedVersion* current_of(const Shelved& record);
 std::string reference_to(const std::string& name, const ShelvedVersion& version);
@@ -51,6 +56,7 @@ class WrappedCustody final : public Custody {
 
   // wrapped_custody.cc
   Task<Result<UnpointedKey>> make(CreateKeyRequest request, TimePoint deadline);
+  Task<Result<SecretBytes>> generate(SigningKeyType type, TimePoint deadline);
   Task<Result<Pointed>> settle(std::string name, std::string key, Error unknown,
                                TimePoint deadline);
   void took_its_name(const std::string& reference);
@@ -92,7 +98,7 @@ class WrappedCustody final : public Custody {
   };
   Expire expire_;
   Timer expiry_;
-  LazyWorker maker_;  // a key takes up to seconds, which no signature waits for
+  LazyWorker maker_;  // an RSA key takes up to seconds, which no signature waits for
   std::vector<std::unique_ptr<LazyWorker>> signers_;
   size_t next_signer_ = 0;
 };

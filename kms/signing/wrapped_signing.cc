@@ -30,10 +30,6 @@ KeyVerifier signing_verifier(std::string id, const ShelvedVersion& version) {
   };
 }
 
-bool is_elliptic(SigningKeyType type) {
-  return type == SigningKeyType::kEcP256 || type == SigningKeyType::kEcP384;
-}
-
 // Signs, and verifies with the public half that the signature was asked for.
 Result<std::string> sign_verified(const PrivateKeyPtr& key, const SignRequest& request) {
   const auto digest = bytes_of(request.digest);
@@ -177,7 +173,6 @@ Task<Result<PrivateKeyPtr>> WrappedCustody::unwrap(std::string key, Usable usabl
 
 Task<Result<std::string>> WrappedCustody::sign_with(PrivateKeyPtr key, SignRequest request,
                                                     TimePoint deadline) {
-  // Some 20 us, less than the way to another thread and back.
   if (is_elliptic(request.public_key->type())) co_return sign_verified(key, request);
   std::function<Result<std::string>()> work = [key = std::move(key),
                                                request = std::move(request)]() mutable {
