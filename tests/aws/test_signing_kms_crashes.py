@@ -2,6 +2,7 @@
 without an alias whose deletion is not scheduled, the name refers to a key that signs (to none, if there was none before), and the next command goes on well."""
 import base64
 import collections
+import glob
 import json
 import os
 import threading
@@ -96,7 +97,7 @@ def all_is_well(kms, daemon, verb, before):
     assert told["state"] == "enabled" and told["fingerprint"] == signing.fingerprint(public_at(kms, now))
     if before is not None and now == before:
         assert [k["state"] for k in kms.keys() if k["arn"] == before] == ["Enabled"], "the old key signs on"
-    left = os.listdir(os.path.join(daemon.state_dir, "signing", "begun"))
+    left = glob.glob(os.path.join(daemon.state_dir, "signing", "begun", "*.json"))
     assert left == [], "nothing is begun and unfinished"
 
 
