@@ -120,6 +120,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
   if (!counted && counted.error().code == Code::kThrottled) {
     co_return fail(failed(counted.error().within(what)));
   }
+  if (counted && !entry) co_await give_back(birth.counted);
   if (!counted || !entry) {
     const Error& why = !counted ? counted.error() : entry.error();
     co_return fail(
@@ -129,8 +130,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
 
   auto public_key = co_await bring_up(birth);
   if (!public_key) {
-    co_return fail(
-        failed((co_await give_up(birth, std::move(public_key.error()), {})).within(what)));
+    const Error why = co_await give_up(birth, std::move(public_key.error()), Duration::zero());
+    co_return fail(failed(why.within(what)));
   }
   auto named = co_await name_it(birth, std::move(*public_key));
   if (!named) co_return fail(failed(named.error().within(what)));
@@ -141,6 +142,14 @@ Task<Result<void>> SigningKeys::Impl::keep_reference(Birth& birth, std::string k
   birth.key = key;
   std::function<Result<void>()> work = [entry = birth.entry, key] { return entry->set_key(key); };
   co_return co_await worker.run(std::move(work));
+}
+
+// It is certain that nothing was created.
+Task<void> SigningKeys::Impl::give_back(WallTime counted) {
+  std::function<Result<void>()> work = [cap = cap, counted, now = loop.clock().wall()] {
+    return cap.give_back(counted, now);
+  };
+  (void)co_await worker.run(std::move(work));
 }
 
 // Creates the key, and signs and verifies once.
@@ -186,7 +195,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     if (birth.request.mode == GenerateRequest::Mode::kCreate && pointed->now) {
       why = Error(Code::kInvalid, "it exists");
     }
-    why = co_await give_up(birth, std::move(why), {});
+    why = co_await give_up(birth, std::move(why), Duration::zero());
     (void)co_await look(id, loop.now() + options.step);
     co_return fail(std::move(why));
   }
@@ -205,8 +214,9 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     co_return co_await succeed(birth, std::move(public_key));
   // What was sent may still arrive: the deletion looks at the name again.
   const bool late = may_have_happened(pointed.error().code);
-  co_return fail(
-      co_await give_up(birth, std::move(pointed.error()), late ? options.step : Duration::zero()));
+  const Duration wait = late ? options.step : Duration::zero();
+  Error why = co_await give_up(birth, std::move(pointed.error()), wait);
+  co_return fail(std::move(why));
 }
 
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPtr public_key) {
@@ -249,11 +259,7 @@ Task<Error> SigningKeys::Impl::give_up(Birth& birth, Error why, Duration wait) {
         "one without a name",
         {{"id", birth.request.id}, {"reason", why.message}});
   } else {
-    std::function<Result<void>()> work = [cap = cap, at = birth.counted,
-                                          now = loop.clock().wall()] {
-      return cap.give_back(at, now);
-    };
-    (void)co_await worker.run(std::move(work));
+    co_await give_back(birth.counted);
   }
   if (kept) co_await finish(birth.entry);
   co_return why;
