@@ -7,7 +7,7 @@ SigningTelemetry::SigningTelemetry(Metrics& metrics, Log& log)
       log_(log),
       keys_(metrics.gauge("keyfs_signing_keys", "Signing keys that are known.")),
       unusable_(metrics.gauge("keyfs_signing_keys_unusable",
-                              "Signing keys that cannot sign: disabled, or with a problem.")),
+                              "Signing keys that cannot sign though nobody has disabled them.")),
       queue_(metrics.gauge("keyfs_signing_queue", "Signing keys that wait for their deletion.")),
       unfinished_(metrics.gauge("keyfs_signing_unfinished",
                                 "New signing keys that have not got their name yet.")),
@@ -52,7 +52,7 @@ void SigningTelemetry::on_breaker(const std::string& region, BreakerState state,
 void SigningTelemetry::sample(const SigningStatus& status) {
   size_t unusable = 0;
   for (const SigningStatus::Key& key : status.keys) {
-    if (key.state != "enabled" || !key.problem.empty()) ++unusable;
+    if (key.state == "unusable") ++unusable;
   }
   keys_.set(static_cast<double>(status.keys.size()));
   unusable_.set(static_cast<double>(unusable));

@@ -30,7 +30,7 @@ class SigningTelemetry final : public SigningObserver {
   Metrics& metrics_;
   Log& log_;
   Gauge& keys_;
-  Gauge& unusable_;
+  Gauge& unusable_;  // nobody has disabled them
   Gauge& queue_;
   Gauge& unfinished_;
   Counter& signatures_;
