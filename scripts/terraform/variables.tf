@@ -26,6 +26,24 @@ variable "consistency" {
   }
 }
 
+variable "signing_regions" {
+  description = "Where signing keys of custody kms are; the first is where they are made. Empty: no policies for signing are made."
+  type        = list(string)
+  default     = []
+}
+
+variable "signing_name" {
+  description = "`name` of [signing] in keyfs.ini: aliases are alias/KEYFS/NAME/ID."
+  type        = string
+  default     = "default"
+}
+
+variable "spire_trust_domain" {
+  description = "A SPIRE server's trust domain as it is written in aliases, with _ for each dot: example_org. Empty: no policy for SPIRE."
+  type        = string
+  default     = ""
+}
+
 variable "tags" {
   description = "Tags of everything that is made."
   type        = map(string)
