@@ -347,13 +347,23 @@ inline std::unique_ptr<const Policy> policy_of(std::string_view text) {
 // Everything up to the FuseOps, with the loop running on a thread of its own.
 class FuseSide {
  public:
+  // Signing keys, which work on this side's loop and end before it.
+  struct Signing {
+    virtual ~Signing() = default;
+    virtual SigningKeys& keys() = 0;
+  };
+  using MakeSigning = std::function<std::unique_ptr<Signing>(Loop&, Log&)>;
+
   // `audited_opens` false: the audit is off.
   explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {},
-                    OpenListener* opens = nullptr, bool audited_opens = true)
-      : cache(cache_options),
+                    OpenListener* opens = nullptr, bool audited_opens = true,
+                    const MakeSigning& make_signing = {})
+      : signing(make_signing ? make_signing(loop, log.log()) : nullptr),
+        cache(cache_options),
         audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock),
         ops(FuseParts{loop, backend, cache, arena, policy, audit, processes, files, metrics,
-                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens},
+                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens,
+                      signing != nullptr ? &signing->keys() : nullptr},
             std::move(options)) {
     files.add(std::make_unique<TextFile>("version", "keyfs test\n"));
     files.add(std::make_unique<TextFile>("status", "{}\n"));
@@ -391,6 +401,7 @@ class FuseSide {
   IdlePoller poller;
   Loop loop{clock, poller};
   LogCapture log;
+  const std::unique_ptr<Signing> signing;
   SecretArena arena;
   KeyCache cache;
   FakeBackend backend{loop, cache, arena};
