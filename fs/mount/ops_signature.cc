@@ -100,8 +100,11 @@ struct FuseHandlers::SignAccess {
   void fail_with(fuse_req_t req, const Error& error) {
     FuseOps::SignCounters& counters = *ops.sign_counters_;
     ops.parts_.log.warn("could not sign", {{"id", place().id}, {"reason", error.message}});
-    // The name was of the right length: the key cannot sign with this algorithm.
-    if (error.code == Code::kInvalid) {
+    // A name was of the right length, so the key is of another type, or no key can have that id.
+    const SigningKeyPtr key = ops.parts_.signing->find(place().id);
+    const bool fits = key != nullptr && key->public_key != nullptr &&
+                      signs_with(key->public_key->type(), place().algorithm);
+    if (error.code == Code::kInvalid && !fits) {
       return refuse(req, counters.absent, AuditVerdict::kAbsent, ENOENT, error.message);
     }
     Counter& result = error.code == Code::kThrottled ? counters.throttled : counters.failed;
