@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/aws/client.h"
 #include "base/environment.h"
 #include "kms/aws_region_factory.h"
 #include "store/dynamodb/store.h"
@@ -64,6 +65,18 @@ Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& sec
   auto parts = aws();
   if (!parts) return fail(section.mistake("type", parts.error().message));
   return (*parts)->regions.make(section);
+}
+
+Result<std::unique_ptr<AwsClient>> RemoteParts::aws_signing_client(const ConfigSection& section,
+                                                                   const KmsAccess& access) {
+  auto parts = aws();
+  if (!parts) return fail(section.mistake("regions", parts.error().message));
+  auto client = (*parts)->regions.client(access);
+  if (!client) {
+    return fail(
+        section.mistake(access.endpoint.empty() ? "regions" : "endpoint", client.error().message));
+  }
+  return client;
 }
 
 Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section,

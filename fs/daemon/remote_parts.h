@@ -6,7 +6,7 @@
 // AWS_CA_BUNDLE names the certificates to trust instead of the system's.
 //
 // Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
-// outlives every region and store that it created. Blocking: the first of the two that is called
+// outlives every region and store that it created. Blocking: the first of the three that is called
 // reads the CA bundle.
 #pragma once
 
@@ -26,6 +26,9 @@
 
 namespace keyfs {
 
+class AwsClient;   // base/aws/client.h
+struct KmsAccess;  // kms/aws_region_factory.h
+
 class RemoteParts {
  public:
   RemoteParts(Loop& loop, CurlPoller& poller, SecretArena& arena, Random& random);
@@ -38,6 +41,9 @@ class RemoteParts {
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);
+  // Of [signing], for each of its regions.
+  Result<std::unique_ptr<AwsClient>> aws_signing_client(const ConfigSection& section,
+                                                        const KmsAccess& access);
 
   // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
   // while it reads the certificates.
