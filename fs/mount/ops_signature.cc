@@ -168,7 +168,14 @@ void FuseHandlers::open_signature(fuse_req_t req, SignNodePtr node, const fuse_f
     return access.refuse(req, counters.denied, AuditVerdict::kDenied, ENOENT);
   }
   RequestGroups groups(req);
-  if (!section.may_use(caller(req), groups)) {
+  const SignDecision decision = section.decide(caller(req), groups);
+  if (!decision.use) {
+    if (decision.groups_unknown) {
+      self.parts_.log.warn(
+          "denied a signature to a caller whose supplementary groups cannot be read: is /proc "
+          "mounted with hidepid, or does keyfs run in its own PID namespace?",
+          {{"uid", access.event.uid}, {"pid", fuse_req_ctx(req)->pid}});
+    }
     return access.refuse(req, counters.denied, AuditVerdict::kDenied, EACCES);
   }
   if (!section.permits(place.algorithm)) {

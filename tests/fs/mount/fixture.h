@@ -300,12 +300,14 @@ class TextFile final : public VirtualFile {
 struct AuditLines {
   std::mutex mutex;
   std::string text;
+  bool broken = false;  // no line can be written
 };
 class AuditCapture final : public AuditSink {
  public:
   explicit AuditCapture(std::shared_ptr<AuditLines> lines) : lines_(std::move(lines)) {}
   LineFile::Written write(std::string_view text) override {
     std::lock_guard lock(lines_->mutex);
+    if (lines_->broken) return {0, Error(Code::kUnavailable, "no space left on device")};
     lines_->text += text;
     return {static_cast<size_t>(std::count(text.begin(), text.end(), '\n')), std::nullopt};
   }
@@ -357,10 +359,11 @@ class FuseSide {
   // `audited_opens` false: the audit is off.
   explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {},
                     OpenListener* opens = nullptr, bool audited_opens = true,
-                    const MakeSigning& make_signing = {})
+                    const MakeSigning& make_signing = {}, Audit::Options audit_options = {})
       : signing(make_signing ? make_signing(loop, log.log()) : nullptr),
         cache(cache_options),
-        audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock),
+        audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock,
+              audit_options),
         ops(FuseParts{loop, backend, cache, arena, policy, audit, processes, files, metrics,
                       log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens,
                       signing != nullptr ? &signing->keys() : nullptr},

@@ -116,13 +116,16 @@ class SigningSide final : public FuseSide::Signing {
 class SignTest : public MountTest {
  protected:
   virtual FuseOptions options() const { return {}; }
+  virtual Audit::Options audit_options() const { return {}; }
   void make_side() override {
-    auto side = std::make_unique<FuseSide>(options(), CacheOptions(), nullptr, true,
-                                           [this](Loop& loop, Log& log) {
-                                             auto made = std::make_unique<SigningSide>(loop, log);
-                                             signing_ = made.get();
-                                             return made;
-                                           });
+    auto side = std::make_unique<FuseSide>(
+        options(), CacheOptions(), nullptr, true,
+        [this](Loop& loop, Log& log) {
+          auto made = std::make_unique<SigningSide>(loop, log);
+          signing_ = made.get();
+          return made;
+        },
+        audit_options());
     side->policy.replace(policy_of(kSigningPolicy));
     mount(std::move(side));
   }

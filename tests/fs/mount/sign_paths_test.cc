@@ -92,7 +92,7 @@ TEST(SignRates, each_user_has_a_rate_of_its_own_and_gets_it_back) {
   EXPECT_TRUE(rates.admit(2, section, now));
   EXPECT_TRUE(rates.admit(1, section, now + 500ms));
   EXPECT_FALSE(rates.admit(1, section, now + 500ms));
-  const SignSection free;
+  const SignSection free{};
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(rates.admit(1, free, now));
 }
 

@@ -191,6 +191,28 @@ TEST_F(SignTest, without_signing_keys_there_is_no_such_directory) {
   EXPECT_FALSE(list(path(".keyfs")).contains("sign"));
 }
 
+class SignRequiredAuditTest : public SignTest {
+ protected:
+  Audit::Options audit_options() const override {
+    Audit::Options options;
+    options.required = true;
+    return options;
+  }
+};
+
+TEST_F(SignRequiredAuditTest, no_signature_is_handed_out_whose_line_cannot_be_kept) {
+  const auto key = signing_->generate("ca", kEcP256);
+  EXPECT_TRUE(verifies(key, kEcdsaSha256, digest(1), contents(of_ca())));
+  EXPECT_EQ(lines_with("\"verdict\":\"allowed\""), 1U);
+  {
+    std::lock_guard lock(side_->audited->mutex);
+    side_->audited->broken = true;
+  }
+  EXPECT_EQ(open_error(of_ca()), EIO);
+  std::lock_guard lock(side_->audited->mutex);
+  side_->audited->broken = false;
+}
+
 class SignNamesTest : public SignTest {
  protected:
   FuseOptions options() const override {
