@@ -94,6 +94,10 @@ Result<void> WrappedCustody::check_name(const std::string& name) const {
 }
 
 Task<Result<std::vector<NamedKey>>> WrappedCustody::list(TimePoint deadline) {
+  return before(loop_, deadline, "could not list the wrapped signing keys", list_all(deadline));
+}
+
+Task<Result<std::vector<NamedKey>>> WrappedCustody::list_all(TimePoint deadline) {
   auto names = co_await shelf_.names(deadline);
   if (!names) co_return fail(names.error().within("could not list the wrapped signing keys"));
   std::vector<NamedKey> keys;
@@ -150,7 +154,9 @@ Task<Result<UnpointedKey>> WrappedCustody::make(CreateKeyRequest request, TimePo
   UnpointedKey made;
   made.version.number = 1;
   if (const Shelved* record = found->get()) {
-    if (auto may = check_may_add(*record); !may) co_return fail(std::move(may.error()));
+    const auto may = check_may_add(*record);
+    // point() tells of a deleted name.
+    if (!may && !record->deleted) co_return fail(may.error());
     made.version.number = record->last + 1;
     made.origin = record->origin;
   } else {
