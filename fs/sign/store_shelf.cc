@@ -132,7 +132,9 @@ class StoreShelf final : public SigningShelf {
       : loop_(loop), store_(store), creator_(std::move(creator)) {}
 
   Task<Result<std::string>> origin(TimePoint deadline) override {
-    return store_.identity(deadline);
+    auto id = co_await store_.identity(deadline);
+    if (!id) co_return fail(as_outage(std::move(id.error())));
+    co_return id;
   }
 
   Result<void> check_name(const std::string& name) const override {
@@ -148,21 +150,21 @@ class StoreShelf final : public SigningShelf {
   Task<Result<std::vector<std::string>>> names(TimePoint deadline) override {
     std::set<std::string> names;
     auto same = co_await check_same_store(store_, deadline);
-    if (!same) co_return fail(std::move(same.error()));
+    if (!same) co_return fail(as_outage(std::move(same.error())));
     Result<void> listed = fail(Code::kDenied, "there is no board");
     if (store_.board() != nullptr) listed = co_await listed_names(names, deadline);
     if (!listed && listed.error().code == Code::kDenied) {
       names.clear();
       listed = co_await scanned_names(names, deadline);
     }
-    if (!listed) co_return fail(std::move(listed.error()));
+    if (!listed) co_return fail(as_outage(std::move(listed.error())));
     co_return std::vector<std::string>(names.begin(), names.end());
   }
 
   Task<Result<std::optional<Shelved>>> get(std::string name, bool strong,
                                            TimePoint deadline) override {
     auto got = co_await store_.get(signing_id(name), strong ? Read::kStrong : Read::kAny, deadline);
-    if (!got) co_return fail(std::move(got.error()));
+    if (!got) co_return fail(as_outage(std::move(got.error())));
     if (!*got) co_return std::optional<Shelved>();
     // It was made while the board was not there.
     if (listed_ && !indexed_.contains(name)) (void)co_await add_to_index(name, deadline);
@@ -175,13 +177,13 @@ class StoreShelf final : public SigningShelf {
     if (auto good = check_name(shelved.name); !good) co_return fail(std::move(good.error()));
     if (shelved.revision.empty()) co_return co_await save_first(std::move(shelved), deadline);
     auto got = co_await store_.get(signing_id(shelved.name), Read::kStrong, deadline);
-    if (!got) co_return fail(std::move(got.error()));
+    if (!got) co_return fail(as_outage(std::move(got.error())));
     if (!*got || (*got)->revision != shelved.revision) co_return std::optional<Shelved>();
     Record record = std::move((*got)->record);
     bring_to_record(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
     if (auto fits = make_room(record); !fits) co_return fail(std::move(fits.error()));
     auto replaced = co_await store_.replace(std::move(record), shelved.revision, deadline);
-    if (!replaced) co_return fail(std::move(replaced.error()));
+    if (!replaced) co_return fail(as_outage(std::move(replaced.error())));
     if (!*replaced) co_return std::optional<Shelved>();
     auto saved = to_shelved(shelved.name, **replaced);
     if (!saved) co_return fail(std::move(saved.error()));
@@ -199,7 +201,7 @@ class StoreShelf final : public SigningShelf {
     if (!indexed) co_return fail(indexed.error().within("its name could not be noted"));
     Record copy = record;
     auto put = co_await store_.put_if_absent(std::move(copy), deadline);
-    if (!put) co_return fail(std::move(put.error()));
+    if (!put) co_return fail(as_outage(std::move(put.error())));
     // A write that was sent twice may have lost to its own first attempt.
     if (put->winner.record != record) co_return std::optional<Shelved>();
     auto saved = to_shelved(shelved.name, put->winner);
