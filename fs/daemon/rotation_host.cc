@@ -21,7 +21,7 @@
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/retirement.h"
 #include "fs/rotation/schedule.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "fs/rotation/watched_board.h"
 #include "fs/rotation/webhook.h"
 #include "fs/rotation/webhook_notices.h"
