@@ -11,8 +11,6 @@ SigningTelemetry::SigningTelemetry(Metrics& metrics, Log& log)
       queue_(metrics.gauge("keyfs_signing_queue", "Signing keys that wait for their deletion.")),
       unfinished_(metrics.gauge("keyfs_signing_unfinished",
                                 "New signing keys that have not got their name yet.")),
-      signatures_(metrics.counter("keyfs_signatures_total", "Signatures made.")),
-      failures_(metrics.counter("keyfs_signature_failures_total", "Signatures that failed.")),
       made_(metrics.counter("keyfs_signing_keys_made_total", "Signing keys made by this host.")),
       deleted_(metrics.counter("keyfs_signing_keys_deleted_total",
                                "Signing keys whose deletion this host has scheduled.")) {}
@@ -58,8 +56,6 @@ void SigningTelemetry::sample(const SigningStatus& status) {
   unusable_.set(static_cast<double>(unusable));
   queue_.set(static_cast<double>(status.queued_deletions));
   unfinished_.set(static_cast<double>(status.unfinished));
-  signatures_.raise_to(status.signatures);
-  failures_.raise_to(status.failures);
   made_.raise_to(status.made);
   deleted_.raise_to(status.deleted);
 }
