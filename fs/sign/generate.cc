@@ -260,7 +260,11 @@ void SigningKeys::Impl::leave(Birth& birth) {
 Task<Error> SigningKeys::Impl::give_up(Birth& birth, Error why, Duration wait) {
   if (birth.key.empty() && may_have_happened(why.code)) {
     const TimePoint deadline = loop.now() + options.step;
-    if (!co_await settle_unheard(birth.entry, deadline)) leave(birth);
+    const std::string path = birth.entry->path();
+    const bool over = co_await settle_unheard(birth.entry, deadline);
+    if (!over) leave(birth);
+    const std::string reason = why_unheard(path);
+    if (!reason.empty()) why.message += "; it is looked for again and again: " + reason;
     co_return why;
   }
   bool kept = true;

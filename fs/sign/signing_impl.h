@@ -89,6 +89,8 @@ struct SigningKeys::Impl {
   // unheard.cc
   static Result<std::string> new_token();
   Task<bool> settle_unheard(BegunEntryPtr entry, TimePoint deadline);
+  // Why it is not found yet; empty: it was not looked for, or it was found.
+  std::string why_unheard(const std::string& path) const;
   // So long it is looked for again and again.
   static constexpr Duration kSeenWithin = std::chrono::minutes(10);
 
@@ -121,6 +123,7 @@ struct SigningKeys::Impl {
   struct Search {
     unsigned tries = 0;
     TimePoint next{};
+    std::string reason;  // why it is not over
   };
 
   Loop& loop;

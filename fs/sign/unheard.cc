@@ -23,6 +23,11 @@ Result<std::string> SigningKeys::Impl::new_token() {
   return hex_encode(bytes);
 }
 
+std::string SigningKeys::Impl::why_unheard(const std::string& path) const {
+  const auto search = searches.find(path);
+  return search == searches.end() ? "" : search->second.reason;
+}
+
 // Looks for the key, and queues its deletion. Lists of keys may lag behind, so that one that is not
 // seen is looked for again, until it must have been seen. True: nothing is left to do.
 Task<bool> SigningKeys::Impl::settle_unheard(BegunEntryPtr entry, TimePoint deadline) {
@@ -72,6 +77,7 @@ Task<bool> SigningKeys::Impl::settle_unheard(BegunEntryPtr entry, TimePoint dead
   Duration pause = kSearchPause.pause(search.tries, random);
   if (looked) pause = std::min(pause, kSeenWithin - age);
   search.next = loop.now() + pause;
+  search.reason = reason;
   ++search.tries;
   searches[path] = search;
   co_return false;
