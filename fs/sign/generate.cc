@@ -263,6 +263,7 @@ Task<Error> SigningKeys::Impl::give_up(Birth& birth, Error why, Duration wait) {
     const std::string path = birth.entry->path();
     const bool over = co_await settle_unheard(birth.entry, deadline);
     if (!over) leave(birth);
+    tidy_wake.set();  // for what is queued
     const std::string reason = why_unheard(path);
     if (!reason.empty()) why.message += "; it is looked for again and again: " + reason;
     co_return why;

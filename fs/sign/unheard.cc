@@ -46,8 +46,11 @@ Task<bool> SigningKeys::Impl::settle_unheard(BegunEntryPtr entry, TimePoint dead
   if (!what.token.empty()) made = co_await custody->made(what.id, what.token, deadline);
   if (made && *made) {
     Doomed one(what.custody, **made, what.id, "", loop.clock().wall());
-    auto kept = co_await doom(std::move(one));
-    if (!kept) co_return false;
+    auto kept = co_await doomed.add(std::move(one));
+    // Whatever the disk's reason is, it was no answer of the custody.
+    if (!kept) made = fail(Code::kUnavailable, kept.error().message);
+  }
+  if (made && *made) {
     log.info("a signing key whose creation nobody heard of was found; it is deleted",
              {{"id", what.id}, {"key", **made}});
     searches.erase(path);
