@@ -107,6 +107,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
     co_return fail(Code::kInvalid, what + ": of which type?");
   }
 
+  auto token = new_token();
+  if (!token) co_return fail(failed(token.error().within(what)));
   // Both on disk before anything is created.
   birth.counted = loop.clock().wall();
   std::function<Result<void>()> count = [cap = cap, at = birth.counted] { return cap.take(at); };
@@ -115,6 +117,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
   begun.id = id;
   begun.custody = kind;
   if (birth.present != nullptr) begun.from = birth.present->key;
+  begun.token = std::move(*token);
+  begun.at = birth.counted;
   Result<BegunEntryPtr> entry = fail(Code::kUnavailable, "");
   if (counted) entry = co_await begin(std::move(begun));
   if (!counted && counted.error().code == Code::kThrottled) {
@@ -156,6 +160,7 @@ Task<void> SigningKeys::Impl::give_back(WallTime counted) {
 Task<Result<PublicKeyPtr>> SigningKeys::Impl::bring_up(Birth& birth) {
   const TimePoint deadline = birth.request.deadline;
   CreateKeyRequest request(birth.request.id, birth.type);
+  request.token = birth.entry->what().token;
   request.on_reference = [this, &birth](std::string key) {
     return keep_reference(birth, std::move(key));
   };
@@ -205,9 +210,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     log.error(
         "it is not known whether a signing key got its name; neither key is deleted until it is",
         {{"id", id}, {"reason", found.error().message}});
-    ++left_unfinished;
-    birth.entry.reset();  // and its lock: it is settled later
-    tidy_wake.set();
+    leave(birth);
     co_return fail(pointed.error().within("it is not known whether the new key got its name"));
   }
   if (*found && (*found)->key == birth.key)
@@ -246,18 +249,30 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
   co_return SigningKeyPtr(std::move(key));
 }
 
+// It is settled later, by whoever finds it: its lock is free now.
+void SigningKeys::Impl::leave(Birth& birth) {
+  ++left_unfinished;
+  birth.entry.reset();
+  tidy_wake.set();
+}
+
 // The new key goes, if there is one. Gives the reason back.
 Task<Error> SigningKeys::Impl::give_up(Birth& birth, Error why, Duration wait) {
+  if (birth.key.empty() && may_have_happened(why.code)) {
+    const TimePoint deadline = loop.now() + options.step;
+    const std::string path = birth.entry->path();
+    const bool over = co_await settle_unheard(birth.entry, deadline);
+    if (!over) leave(birth);
+    tidy_wake.set();  // for what is queued
+    const std::string reason = why_unheard(path);
+    if (!reason.empty()) why.message += "; it is looked for again and again: " + reason;
+    co_return why;
+  }
   bool kept = true;
   if (!birth.key.empty()) {
     Doomed one(std::string(birth.custody->kind()), birth.key, birth.request.id,
                birth.present == nullptr ? "" : birth.present->key, wall_in(wait));
     kept = (co_await doom(std::move(one))).has_value();
-  } else if (may_have_happened(why.code)) {
-    log.warn(
-        "a signing key may have been created whose reference is not known; it is disposed of as "
-        "one without a name",
-        {{"id", birth.request.id}, {"reason", why.message}});
   } else {
     co_await give_back(birth.counted);
   }

@@ -22,6 +22,8 @@ std::string begun_line(const Begun& what) {
       {"begun", what.removal ? "removal" : "key"}, {"id", what.id}, {"custody", what.custody}};
   if (what.from) line["from"] = *what.from;
   if (!what.key.empty()) line["key"] = what.key;
+  if (!what.token.empty()) line["token"] = what.token;
+  if (!what.removal) line["at"] = what.at.time_since_epoch().count();
   return state_line(line);
 }
 
@@ -42,6 +44,11 @@ std::optional<Begun> parse_begun(std::string_view text) {
       what.removal = begun == "removal";
       if ((!what.removal && begun != "key") || what.id.empty()) return std::nullopt;
       if (line->contains("from")) what.from = text_in(*line, "from");
+      what.token = text_in(*line, "token");
+      const auto at = line->find("at");
+      if (at != line->end() && at->is_number_integer()) {
+        what.at = WallTime(std::chrono::milliseconds(at->get<int64_t>()));
+      }
     }
     if (line->contains("key")) what.key = text_in(*line, "key");
   }

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/result.h"
 
@@ -26,6 +27,8 @@ struct Begun {
   std::string custody;
   std::optional<std::string> from;  // what the name referred to
   std::string key;                  // of a removal, the name's; empty: not known yet
+  std::string token;                // of a new key: what it is found by while `key` is not known
+  WallTime at{};                    // of a new key: when it was begun
 };
 
 class BegunEntry {

@@ -1,5 +1,6 @@
 // What SigningKeys consists of: signing_keys.cc (what is known, signing), names.cc (asking the
-// custodies), generate.cc (changes), upkeep.cc (what goes on by itself).
+// custodies), generate.cc (changes), unheard.cc (keys whose creation nobody heard of), upkeep.cc (what
+// goes on by itself).
 //
 // Thread-safety, ownership, blocking, errors: as SigningKeys.
 #pragma once
@@ -67,6 +68,7 @@ struct SigningKeys::Impl {
   Task<Result<PublicKeyPtr>> bring_up(Birth& birth);
   Task<Result<SigningKeyPtr>> name_it(Birth& birth, PublicKeyPtr public_key);
   Task<Result<SigningKeyPtr>> succeed(Birth& birth, PublicKeyPtr public_key);
+  void leave(Birth& birth);
   Task<Error> give_up(Birth& birth, Error why, Duration wait);
   Task<Result<SigningKeyPtr>> set_enabled(std::string id, bool enabled, TimePoint deadline);
   Task<Result<SigningKeyPtr>> remove(std::string id, TimePoint deadline);
@@ -83,6 +85,14 @@ struct SigningKeys::Impl {
     };
     co_return co_await changes_running.join(std::to_string(++change_number), std::move(started));
   }
+
+  // unheard.cc
+  static Result<std::string> new_token();
+  Task<bool> settle_unheard(BegunEntryPtr entry, TimePoint deadline);
+  // Why it is not found yet; empty: it was not looked for, or it was found.
+  std::string why_unheard(const std::string& path) const;
+  // So long it is looked for again and again.
+  static constexpr Duration kSeenWithin = std::chrono::minutes(10);
 
   // upkeep.cc
   Task<void> run();
@@ -109,6 +119,13 @@ struct SigningKeys::Impl {
     uint64_t asked_since = 0;  // the number of the last change or doubt then
   };
 
+  // For a key whose creation nobody heard of.
+  struct Search {
+    unsigned tries = 0;
+    TimePoint next{};
+    std::string reason;  // why it is not over
+  };
+
   Loop& loop;
   Log& log;
   const RandomFraction random;
@@ -129,6 +146,7 @@ struct SigningKeys::Impl {
   std::atomic<size_t> left_unfinished = 0;  // begun by others, or given up, when last looked at
   std::atomic<size_t> births = 0;           // begun here
   std::set<std::string> told_damaged;
+  std::map<std::string, Search> searches;  // by the entry's path
 
   LazyWorker worker;
   Journal journal;

@@ -10,6 +10,8 @@ namespace {
 // What could not be finished is tried again.
 constexpr Duration kTidyAgain = std::chrono::seconds(30);
 constexpr Duration kListAgain = std::chrono::seconds(10);
+// Deletions wait as long.
+constexpr Duration kLongestSearch = std::chrono::minutes(1);
 
 }  // namespace
 
@@ -91,12 +93,8 @@ Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadli
   Custody* custody = custody_of(what.custody);
   if (custody == nullptr) co_return false;  // for a process that has it
   if (what.key.empty()) {
-    log.warn(
-        "a signing key may have been created by a process that ended; if so, it is disposed of as "
-        "one without a name",
-        {{"id", what.id}});
-    co_await finish(std::move(entry));
-    co_return true;
+    const TimePoint until = std::min(deadline, loop.now() + kLongestSearch);
+    co_return co_await settle_unheard(std::move(entry), until);
   }
   auto found = co_await custody->find(what.id, std::min(deadline, loop.now() + options.step));
   if (!found) {

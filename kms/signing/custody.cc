@@ -2,6 +2,10 @@
 
 namespace keyfs {
 
+Task<Result<std::optional<std::string>>> Custody::made(std::string, std::string, TimePoint) {
+  co_return std::optional<std::string>();
+}
+
 Task<Result<std::vector<StrayKey>>> Custody::stale_siblings(WallTime, TimePoint) {
   co_return std::vector<StrayKey>();
 }

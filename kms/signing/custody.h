@@ -17,7 +17,7 @@
 //   kCorrupt          an answer that cannot be right: another key, a signature that does not verify
 //   kInvalid          refused without a call, or a bug in keyfs
 // An error of create() or point() whose outcome is unknown says so in its message: ask find(), or
-// delete the key all the same.
+// delete the key all the same. A key whose reference is not known is asked for with made().
 #pragma once
 
 #include <chrono>
@@ -47,6 +47,9 @@ struct NamedKey {
 struct CreateKeyRequest {
   std::string name;  // that it is meant for; it is not moved yet
   SigningKeyType type = SigningKeyType::kEcP256;
+  // What made() finds the key by, should its reference never become known: 16 random hex digits.
+  // Empty: nothing does. Ignored where create() leaves no strays.
+  std::string token;
   // Called with the reference at once when it is known, before anything else is done with the key
   // (replication, self-test), so that it can be kept on disk.
   std::function<Task<Result<void>>(std::string key)> on_reference;
@@ -103,6 +106,11 @@ class Custody {
   // on_reference() was told, and the key may exist: delete it.
   virtual Task<Result<std::string>> create(CreateKeyRequest request, TimePoint deadline) = 0;
 
+  // The reference of the key that was created with this name and token, whatever became of it;
+  // nullopt: none is seen. A key that was just created may be seen only after a while.
+  virtual Task<Result<std::optional<std::string>>> made(std::string name, std::string token,
+                                                        TimePoint deadline);
+
   // kRevoked for a disabled key too.
   virtual Task<Result<PublicKeyPtr>> public_key(std::string key, TimePoint deadline) = 0;
 
@@ -128,8 +136,8 @@ class Custody {
   virtual Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                          TimePoint deadline) = 0;
 
-  // Whether keys can be left without a name here, and other owners' names be stale: then the next
-  // three are used. Otherwise they give nothing.
+  // Whether keys can be left without a name here, and other owners' names be stale: then made() and
+  // the next three are used. Otherwise they give nothing.
   virtual bool leaves_strays() const { return false; }
   // Names of this owner's siblings (SPIRE: other servers of the same trust domain) older than
   // `stale_before`; never this owner's own.

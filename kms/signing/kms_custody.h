@@ -29,7 +29,7 @@ namespace keyfs {
 struct KmsCustodyOptions {
   std::string alias_prefix;        // "alias/SPIRE_SERVER/example_org/srv1/", with its closing '/'
   std::string siblings_prefix;     // "alias/SPIRE_SERVER/example_org/"; empty: there are none
-  std::string description_prefix;  // "SPIRE_SERVER_KEY/example.org/"; + name
+  std::string description_prefix;  // "SPIRE_SERVER_KEY/example.org/"; + name, + '/' + token
   std::string policy;              // JSON; empty: KMS's default
   std::vector<std::pair<std::string, std::string>> tags;
   unsigned deletion_days = 7;

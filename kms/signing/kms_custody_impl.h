@@ -1,6 +1,7 @@
 // The custody of kms/signing/kms_custody.h. Internal to kms/signing; kms_custody.cc lists, finds and
 // checks, kms_custody_names.cc moves names, kms_custody_keys.cc makes and deletes keys,
-// kms_custody_sign.cc signs, kms_custody_strays.cc finds and disposes of what was left behind.
+// kms_custody_sign.cc signs, kms_custody_made.cc finds keys by their tokens, kms_custody_strays.cc finds
+// and disposes of what was left behind.
 //
 // Everything else as there.
 #pragma once
@@ -27,6 +28,8 @@ class KmsCustody final : public Custody {
   Task<Result<std::vector<NamedKey>>> list(TimePoint deadline) override;
   Task<Result<std::optional<NamedKey>>> find(std::string name, TimePoint deadline) override;
   Task<Result<std::string>> create(CreateKeyRequest request, TimePoint deadline) override;
+  Task<Result<std::optional<std::string>>> made(std::string name, std::string token,
+                                                TimePoint deadline) override;
   Task<Result<PublicKeyPtr>> public_key(std::string key, TimePoint deadline) override;
   Task<Result<Signature>> sign(SignRequest request, TimePoint deadline) override;
   Task<Result<Pointed>> point(std::string name, std::string key, std::optional<std::string> from,
@@ -48,6 +51,7 @@ class KmsCustody final : public Custody {
  private:
   SigningSlot& primary() { return *slots_.front(); }
   std::string alias_of(const std::string& name) const;
+  std::string description_of(const std::string& name, const std::string& token) const;
   NamedKey named(const std::string& name, const KmsKeyArn& key) const;
 
   // The reference of a key that some region told of: of a multi-Region key, that of its primary.
@@ -66,6 +70,8 @@ class KmsCustody final : public Custody {
   // `elsewhere`: as KmsQuestion's; of these three.
   Task<Result<std::vector<KmsAlias>>> aliases(SigningSlot& slot, std::string key,
                                               TimePoint deadline, bool elsewhere = false);
+  // All of the first region.
+  Task<Result<std::vector<KmsKeyArn>>> all_keys(TimePoint deadline);
   // By reference or alias; nullopt: there is none.
   Task<Result<std::optional<KmsKeyFacts>>> describe(SigningSlot& slot, std::string key,
                                                     TimePoint deadline, bool elsewhere = false);
@@ -101,6 +107,8 @@ class KmsCustody final : public Custody {
   std::vector<std::unique_ptr<SigningSlot>> slots_;  // as configured
   std::vector<SigningSlot*> order_;                  // learned
   std::map<std::string, TimePoint> young_;           // until when
+  // What made() has learned, by key id. Empty: a key of somebody else. A description stays.
+  std::map<std::string, std::string> descriptions_;
 };
 
 }  // namespace keyfs

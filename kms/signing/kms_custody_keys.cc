@@ -22,7 +22,7 @@ nlohmann::json KmsCustody::with_policy_and_tags(nlohmann::json body,
 
 Task<Result<std::string>> KmsCustody::create(CreateKeyRequest request, TimePoint deadline) {
   if (auto good = check_name(request.name); !good) co_return fail(std::move(good.error()));
-  const std::string description = options_.description_prefix + request.name;
+  const std::string description = description_of(request.name, request.token);
   nlohmann::json body = {{"KeySpec", kms_key_spec(request.type)}, {"KeyUsage", "SIGN_VERIFY"}};
   if (slots_.size() > 1) body["MultiRegion"] = true;
   body = with_policy_and_tags(std::move(body), description);

@@ -11,8 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kKeysOnAPage = 1000;  // KMS's limit
-constexpr unsigned kMostKeyPages = 1000;
 constexpr size_t kDescribedAtOnce = 4;
 // DescribeKey has its quota with all else that reads; an account may have 100,000 keys.
 constexpr Duration kPauseAfterDescribing = 200ms;
@@ -49,24 +47,11 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::nameless_keys(WallTime created_b
   std::set<std::string> settled(known.begin(), known.end());
   for (const KmsAlias& alias : *all) settled.insert(alias.target.id);
 
+  auto keys = co_await all_keys(deadline);
+  if (!keys) co_return fail(std::move(keys.error()));
   std::vector<std::string> unknown;
-  std::string marker;
-  for (unsigned page = 0; page < kMostKeyPages; ++page) {
-    nlohmann::json body = {{"Limit", kKeysOnAPage}};
-    if (!marker.empty()) body["Marker"] = marker;
-    KmsQuestion question("ListKeys", std::move(body), "all keys");
-    KmsAnswer answer = co_await calls_.ask(primary(), std::move(question), deadline);
-    if (answer.error) co_return fail(std::move(*answer.error));
-    auto parsed = parse_kms_keys(answer.body);
-    if (!parsed) {
-      co_return fail(Code::kUnavailable,
-                     "the reply to ListKeys in " + primary().name + " does not come from KMS");
-    }
-    for (const KmsKeyArn& key : parsed->keys) {
-      if (!settled.contains(key.id)) unknown.push_back(to_text(key));
-    }
-    marker = std::move(parsed->next);
-    if (marker.empty()) break;
+  for (const KmsKeyArn& key : *keys) {
+    if (!settled.contains(key.id)) unknown.push_back(to_text(key));
   }
 
   std::vector<StrayKey> found;

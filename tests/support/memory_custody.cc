@@ -186,8 +186,8 @@ Task<Result<std::string>> MemoryCustody::create(CreateKeyRequest request, TimePo
   if (auto good = check_name(request.name); !good) co_return keyfs::fail(good.error());
   Call call(*this, "create");
   if (auto in = co_await enter(call, deadline); !in) co_return keyfs::fail(in.error());
-  const std::string key =
-      keys_->add(request.type, options_.description_prefix + request.name, loop_.clock().wall());
+  const std::string description = description_of(request.name, request.token);
+  const std::string key = keys_->add(request.type, description, loop_.clock().wall());
   if (call.fails(When::kAfter)) {
     co_return keyfs::fail(call.fault->error.within("the outcome is unknown"));
   }
@@ -197,6 +197,22 @@ Task<Result<std::string>> MemoryCustody::create(CreateKeyRequest request, TimePo
   }
   if (call.fails(When::kAfterReference)) co_return keyfs::fail(call.fault->error);
   co_return key;
+}
+
+std::string MemoryCustody::description_of(const std::string& name, const std::string& token) const {
+  return options_.description_prefix + name + (token.empty() ? "" : "/" + token);
+}
+
+Task<Result<std::optional<std::string>>> MemoryCustody::made(std::string name, std::string token,
+                                                             TimePoint deadline) {
+  Call call(*this, "made");
+  if (auto in = co_await enter(call, deadline); !in) co_return keyfs::fail(in.error());
+  if (call.fails(When::kAfter)) co_return keyfs::fail(call.fault->error);
+  for (const auto& [reference, key] : keys_->keys) {
+    const bool found = !token.empty() && key.description == description_of(name, token);
+    if (found) co_return std::optional<std::string>(reference);
+  }
+  co_return std::optional<std::string>();
 }
 
 Task<Result<PublicKeyPtr>> MemoryCustody::public_key(std::string key, TimePoint deadline) {

@@ -33,7 +33,7 @@ struct MemoryKeys {
     SigningKeyType type = SigningKeyType::kEcP256;
     std::shared_ptr<const SecretBytes> pkcs8;
     PublicKeyPtr public_key;
-    std::string description;  // its owner's description_prefix + name
+    std::string description;  // its owner's description_prefix + name, + '/' + token
     WallTime created{};
     bool enabled = true;
     std::optional<WallTime> deletion;  // when it was scheduled
@@ -98,6 +98,8 @@ class MemoryCustody final : public Custody {
   Task<Result<std::vector<NamedKey>>> list(TimePoint deadline) override;
   Task<Result<std::optional<NamedKey>>> find(std::string name, TimePoint deadline) override;
   Task<Result<std::string>> create(CreateKeyRequest request, TimePoint deadline) override;
+  Task<Result<std::optional<std::string>>> made(std::string name, std::string token,
+                                                TimePoint deadline) override;
   Task<Result<PublicKeyPtr>> public_key(std::string key, TimePoint deadline) override;
   Task<Result<Signature>> sign(SignRequest request, TimePoint deadline) override;
   Task<Result<Pointed>> point(std::string name, std::string key, std::optional<std::string> from,
@@ -126,6 +128,7 @@ class MemoryCustody final : public Custody {
   struct Call;
 
   Task<Result<void>> enter(Call& call, TimePoint deadline);
+  std::string description_of(const std::string& name, const std::string& token) const;
   NamedKey named(const std::string& name, const MemoryKeys::Name& found) const;
   // kRevoked unless it can sign.
   Result<const MemoryKeys::Key*> usable(const std::string& key) const;

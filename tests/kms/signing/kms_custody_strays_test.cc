@@ -31,6 +31,27 @@ class KmsStraysTest : public ::testing::Test {
     ADD_FAILURE() << "there is no key " << id;
     return {};
   }
+  // A creation of which nobody heard; the key's id.
+  std::string unheard(const std::string& name, const std::string& token) {
+    kms_.post("fault", {{"operation", "CreateKey"}, {"when", "after"}, {"do", "close"}});
+    CreateKeyRequest request(name, SigningKeyType::kEcP256);
+    request.token = token;
+    const auto key = run(custody_->create(std::move(request), kms_.soon()));
+    EXPECT_FALSE(key);
+    for (const auto& one : kms_.get("keys?" + kms_.region(1))) {
+      if (one["description"] == "SPIRE_SERVER_KEY/example.org/" + name + "/" + token) {
+        return one["id"];
+      }
+    }
+    return "";
+  }
+  // The id in the reference; empty: none is seen.
+  std::string made(const std::string& name, const std::string& token) {
+    const auto found = run(custody_->made(name, token, kms_.soon()));
+    EXPECT_TRUE(found) << found.error().message;
+    if (!found || !*found) return "";
+    return (*found)->substr((*found)->rfind('/') + 1);
+  }
   void a_minute_passes() { kms_.post("advance", {{"minutes", 1}}); }
 
   testing::KmsUnderTest kms_;
@@ -103,6 +124,51 @@ TEST_F(KmsStraysTest, keys_without_a_name_are_ours_only_with_our_whole_prefix) {
   EXPECT_TRUE(run(custody_->dispose(strays->front(), kms_.soon())));
   EXPECT_EQ(kms_.state(lost), "PendingDeletion");
   for (const std::string& kept : {organic, named, young}) EXPECT_EQ(kms_.state(kept), "Enabled");
+}
+
+TEST_F(KmsStraysTest, a_key_whose_reply_was_lost_is_found_by_its_token_alone) {
+  const std::string mine = "0123456789abcdef";
+  for (const char* description :
+       {kOurs, "SPIRE_SERVER_KEY/example.org/ca/fedcba9876543210", "somebody else's",
+        "SPIRE_SERVER_KEY/example.organic/ca/0123456789abcdef"}) {
+    kms_.foreign_key(description, "");
+  }
+  EXPECT_EQ(made("ca", mine), "");
+  EXPECT_EQ(kms_.calls("DescribeKey"), 4u);
+  const std::string lost = unheard("ca", mine);
+  ASSERT_NE(lost, "");
+  EXPECT_EQ(made("jwt", mine), "");
+  EXPECT_EQ(kms_.calls("DescribeKey"), 5u);  // what was looked at is remembered
+  EXPECT_EQ(made("ca", mine), lost);
+  EXPECT_EQ(kms_.calls("DescribeKey"), 5u);
+  const auto reference = run(custody_->made("ca", mine, kms_.soon()));
+  ASSERT_TRUE(reference && *reference);
+  EXPECT_TRUE(run(custody_->schedule_deletion(**reference, kms_.soon())));
+  EXPECT_EQ(kms_.state(lost), "PendingDeletion");
+  EXPECT_EQ(kms_.get("orphans").size(), 4u);
+}
+
+TEST_F(KmsStraysTest, a_key_with_a_token_is_disposed_of_as_one_without_a_name_where_none_looks) {
+  const std::string lost = unheard("ca", "0123456789abcdef");
+  std::vector<std::string> known;
+  const auto strays = run(custody_->nameless_keys(created(lost) + 30s, known, kms_.soon()));
+  ASSERT_TRUE(strays) << strays.error().message;
+  ASSERT_EQ(strays->size(), 1u);
+  EXPECT_TRUE(strays->front().key.ends_with(lost));
+}
+
+TEST_F(KmsStraysTest, who_may_not_look_for_keys_is_told_what_to_allow) {
+  for (const char* operation : {"ListKeys", "DescribeKey"}) {
+    kms_.post("reset");
+    custody_ = kms_.connect();
+    kms_.foreign_key(kOurs, "");
+    kms_.post("fault", {{"operation", operation}, {"error", "AccessDeniedException"}});
+    const auto found = run(custody_->made("ca", "0123456789abcdef", kms_.soon()));
+    ASSERT_FALSE(found) << operation;
+    EXPECT_EQ(found.error().code, Code::kDenied);
+    EXPECT_THAT(found.error().message,
+                ::testing::HasSubstr("allow kms:ListKeys and kms:DescribeKey"));
+  }
 }
 
 TEST_F(KmsStraysTest, a_key_that_got_a_name_since_it_was_found_is_left_alone) {
