@@ -2,7 +2,10 @@
 
 #include <utility>
 
+#include "base/aws/credentials_sources.h"
+#include "base/aws/endpoint.h"
 #include "base/environment.h"
+#include "kms/aws_region.h"
 #include "kms/aws_region_factory.h"
 #include "store/dynamodb/store.h"
 
@@ -34,6 +37,7 @@ struct RemoteParts::Aws {
   std::unique_ptr<HttpClient> http;
   std::unique_ptr<HttpClient> direct;  // for metadata services, without a proxy
   AwsRegionFactory regions;
+  std::vector<std::unique_ptr<AwsCredentialProvider>> given;
 };
 
 RemoteParts::RemoteParts(Loop& loop, CurlPoller& poller, SecretArena& arena, Random& random)
@@ -64,6 +68,43 @@ Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& sec
   auto parts = aws();
   if (!parts) return fail(section.mistake("type", parts.error().message));
   return (*parts)->regions.make(section);
+}
+
+Result<std::vector<KmsSigningRegion>> RemoteParts::signing_regions(
+    const SigningRegionsRequest& request) {
+  auto parts = aws();
+  if (!parts) return fail(parts.error());
+  Aws& made = **parts;
+  AwsCredentialProvider* credentials = nullptr;
+  if (request.credentials == nullptr) {
+    credentials = &made.regions.credentials(request.profile, request.role_arn);
+  } else {
+    made.given.push_back(std::make_unique<AwsCredentialProvider>(
+        *made.http, given_credentials("the configuration", request.credentials)));
+    credentials = made.given.back().get();
+  }
+  if (request.allow_plain_http) credentials->allow_plain_http();
+  std::vector<KmsSigningRegion> out;
+  for (const std::string& region : request.regions) {
+    if (!is_aws_region_name(region)) {
+      return fail(Code::kInvalid, region + " is not the name of an AWS region");
+    }
+    AwsServiceOptions service;
+    service.service = AwsRegion::kService;
+    service.region = region;
+    service.target_prefix = AwsRegion::kTargetPrefix;
+    service.json_version = AwsRegion::kJsonVersion;
+    auto endpoint = aws_endpoint(service.service, region, request.endpoint, process_environment(),
+                                 request.allow_plain_http);
+    if (!endpoint) return fail(endpoint.error());
+    service.endpoint = std::move(*endpoint);
+    credentials->add_sts_region(region);
+    KmsSigningRegion made_region;
+    made_region.name = region;
+    made_region.client = std::make_unique<AwsClient>(*made.http, *credentials, std::move(service));
+    out.push_back(std::move(made_region));
+  }
+  return out;
 }
 
 Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section,

@@ -14,7 +14,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "base/aws/credentials.h"
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/http.h"
@@ -22,9 +24,21 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "kms/region.h"
+#include "kms/signing/kms_custody.h"
 #include "store/store.h"
 
 namespace keyfs {
+
+// AWS regions that sign, all with the same credentials and kind of endpoint.
+struct SigningRegionsRequest {
+  std::vector<std::string> regions;  // "us-east-1"; the first is the primary
+  std::string endpoint;              // empty: as base/aws/endpoint.h finds it
+  bool allow_plain_http = false;
+  std::string profile;
+  std::string role_arn;
+  // Instead of those that are found (base/aws/credentials.h); null: those.
+  AwsCredentialsPtr credentials;
+};
 
 class RemoteParts {
  public:
@@ -38,6 +52,10 @@ class RemoteParts {
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);
+
+  // For kms/signing/kms_custody.h; asks nobody. kInvalid for a region or an endpoint that is none, or
+  // a CA bundle that cannot be read.
+  Result<std::vector<KmsSigningRegion>> signing_regions(const SigningRegionsRequest& request);
 
   // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
   // while it reads the certificates.
