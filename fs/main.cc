@@ -69,6 +69,9 @@ struct Run {
   ExitCode operator()(const RotationArguments& arguments) const {
     return run_rotation(arguments, common, output);
   }
+  ExitCode operator()(const SignArguments& arguments) const {
+    return run_sign(arguments, common, output);
+  }
   ExitCode operator()(const StatusArguments& arguments) const {
     return run_status(arguments, output);
   }

@@ -1,6 +1,7 @@
 #include "kms/aws_region_factory.h"
 
 #include "base/aws/client.h"
+#include "base/aws/credentials_sources.h"
 #include "base/aws/endpoint.h"
 #include "base/config_reader.h"
 #include "kms/aws_region.h"
@@ -26,6 +27,32 @@ AwsCredentialProvider& AwsRegionFactory::credentials(const std::string& profile,
         std::make_unique<AwsCredentialProvider>(http_, direct_, environment_, std::move(options));
   }
   return *provider;
+}
+
+void AwsRegionFactory::use_credentials(AwsCredentialsPtr credentials) {
+  providers_[{}] = std::make_unique<AwsCredentialProvider>(
+      http_, given_credentials("the configuration", std::move(credentials)));
+}
+
+std::unique_ptr<AwsClient> AwsRegionFactory::client_at(const std::string& url,
+                                                       const KmsAccess& access) {
+  AwsCredentialProvider& provider = credentials(access.profile, access.role_arn);
+  provider.add_sts_region(access.region);
+  if (access.allow_plain_http) provider.allow_plain_http();
+  AwsServiceOptions service;
+  service.service = AwsRegion::kService;
+  service.region = access.region;
+  service.endpoint = url;
+  service.target_prefix = AwsRegion::kTargetPrefix;
+  service.json_version = AwsRegion::kJsonVersion;
+  return std::make_unique<AwsClient>(http_, provider, std::move(service));
+}
+
+Result<std::unique_ptr<AwsClient>> AwsRegionFactory::client(const KmsAccess& access) {
+  const auto url = aws_endpoint(AwsRegion::kService, access.region, access.endpoint, environment_,
+                                access.allow_plain_http);
+  if (!url) return fail(url.error());
+  return client_at(*url, access);
 }
 
 Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& section) {
@@ -59,16 +86,9 @@ Result<std::unique_ptr<Region>> AwsRegionFactory::make(const ConfigSection& sect
   }
   if (auto ok = in.finish(); !ok) return fail(ok.error());
 
-  AwsCredentialProvider& provider = this->credentials(credentials.profile, credentials.role_arn);
-  provider.add_sts_region(options.region);
-  if (allow_plain_http) provider.allow_plain_http();
-  AwsServiceOptions service;
-  service.service = AwsRegion::kService;
-  service.region = options.region;
-  service.endpoint = *url;
-  service.target_prefix = AwsRegion::kTargetPrefix;
-  service.json_version = AwsRegion::kJsonVersion;
-  auto client = std::make_unique<AwsClient>(http_, provider, std::move(service));
+  const KmsAccess access{options.region, "", credentials.profile, credentials.role_arn,
+                         allow_plain_http};
+  auto client = client_at(*url, access);
   return std::make_unique<AwsRegion>(http_.loop(), http_.arena(), std::move(options),
                                      std::move(client));
 }

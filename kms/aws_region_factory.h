@@ -19,6 +19,7 @@
 #include <string>
 #include <utility>
 
+#include "base/aws/client.h"
 #include "base/aws/credentials.h"
 #include "base/config.h"
 #include "base/environment.h"
@@ -26,6 +27,14 @@
 #include "kms/region.h"
 
 namespace keyfs {
+
+// How KMS is reached in a region; empty: AWS's own, and what the environment says.
+struct KmsAccess {
+  std::string region;
+  std::string endpoint;
+  std::string profile, role_arn;
+  bool allow_plain_http = false;
+};
 
 class AwsRegionFactory {
  public:
@@ -40,11 +49,21 @@ class AwsRegionFactory {
   // The region of one section; asks nobody. kInvalid with file and line (base/config.h).
   Result<std::unique_ptr<Region>> make(const ConfigSection& section);
 
+  // A client of KMS, for what is no region of data keys; asks nobody. kInvalid: what is wrong with
+  // the endpoint, and whose it is (base/aws/endpoint.h).
+  Result<std::unique_ptr<AwsClient>> client(const KmsAccess& access);
+
+  // What is used where no profile and no role is named, instead of what is found. Before the first
+  // client.
+  void use_credentials(AwsCredentialsPtr credentials);
+
   // The credentials for the configuration's `profile` and `role_arn` (may be empty); shared by all
   // sections that name the same, the store's included.
   AwsCredentialProvider& credentials(const std::string& profile, const std::string& role_arn);
 
  private:
+  std::unique_ptr<AwsClient> client_at(const std::string& url, const KmsAccess& access);
+
   HttpClient& http_;
   HttpClient& direct_;
   Environment environment_;

@@ -1,4 +1,4 @@
-// The audit log: one line of JSON for every open(2) of a key, allowed or denied.
+// The audit log: one line of JSON for every open(2) of a key or a signature, allowed or denied.
 //
 //   {"time":"2026-11-22T03:46:00.123Z","event":"open","id":"orders","version":1,"asked":null,
 //    "view":null,"uid":1000,"gid":1000,"pid":4711,"exe":"/usr/bin/cat","cgroup":"/user.slice",
@@ -13,6 +13,13 @@
 // "event":"created" and the same fields, of which those that say how an open ended (verdict, errno)
 // are null; "created" is null there if the store did not say whether it saved the record.
 // "event":"creating" comes before the record is saved.
+//
+// A signature, or its refusal, is a line of its own kind, which nothing displaces either:
+//   {"time":...,"event":"sign","id":"ca","fingerprint":"5f..","pinned":null,
+//    "algorithm":"ECDSA_SHA_256","digest":"9f..","uid":1000,"gid":1000,"pid":4711,"exe":...,
+//    "cgroup":...,"verdict":"allowed","section":"[sign ca-*]","line":20,"region":"us-east-1",
+//    "request":"KMS's request id","us":5678,"errno":null,"reason":null,"count":1}
+// region and request are null if this host signed by itself.
 //
 // A count above 1 sums up refusals; the rest of the line is from the last one
 // (fs/audit/refusals.h); id and uid are null if several are summed up.

@@ -25,9 +25,21 @@ namespace keyfs {
 enum class AuditVerdict : uint8_t { kAllowed, kDenied, kAbsent, kFailed };
 std::string_view to_string(AuditVerdict verdict);
 
+// What a line about a signature has beside that of an open.
+struct SigningFacts {
+  std::string id;
+  std::string pinned;       // the fingerprint that it was asked for by; empty: the current key
+  std::string fingerprint;  // of the key that signed, or would have; empty: not known
+  std::string_view algorithm;
+  std::string digest;  // hex, lower case
+  std::string region;  // that signed; empty: none, or this host
+  std::string request_id;
+};
+
 struct AuditEvent {
   enum class Kind : uint8_t {
     kOpen,
+    kSign,            // a signature, handed out or refused
     kCreating,        // a new key's record is about to be saved
     kCreated,         // it was, and the opener did not get the key
     kPerhapsCreated,  // the store did not say
@@ -35,10 +47,11 @@ struct AuditEvent {
 
   WallTime time{};
   Duration took{};
-  KeyRef key;                                  // none: of many keys
-  std::shared_ptr<const ProcessInfo> process;  // may be null
-  const PolicySection* section = nullptr;      // that decided; may be null
-  const std::string* region = nullptr;         // that gave the key; may be null
+  KeyRef key;                                   // none: of many keys
+  std::shared_ptr<const ProcessInfo> process;   // may be null
+  std::shared_ptr<const SigningFacts> signing;  // of kSign, which has no key; none: of many
+  const PolicyPlace* section = nullptr;         // the section that decided; may be null
+  const std::string* region = nullptr;          // that gave the key; may be null
   // Why it failed, if the reason came from the store or the regions; may be null.
   std::shared_ptr<const std::string> reason;
   // Told once, on the audit's thread, whether the line was written; null: nobody waits for it. Only
@@ -53,15 +66,15 @@ struct AuditEvent {
   std::string_view view;  // "hex", "base64": the text of it; a constant, or empty
   int error = 0;          // errno of the reply, 0 if it was opened
   Kind kind = Kind::kOpen;
-  AuditVerdict verdict = AuditVerdict::kFailed;  // of an open
+  AuditVerdict verdict = AuditVerdict::kFailed;  // of an open, or a signature
   KeySource source = KeySource::kNone;
   bool created = false;
   bool anybody = false;  // of many users
 
-  // A line that nothing may displace: a key was handed out, or created.
-  bool of_a_key() const {
-    return verdict == AuditVerdict::kAllowed || created || kind != Kind::kOpen;
-  }
+  // A key was opened, or a signature asked for; otherwise one is created.
+  bool is_asked() const { return kind == Kind::kOpen || kind == Kind::kSign; }
+  // A line that nothing may displace: a key, or a signature, was handed out, or a key created.
+  bool of_a_key() const { return verdict == AuditVerdict::kAllowed || created || !is_asked(); }
   // What it tells of must not happen without it, if the audit is required.
   bool comes_first() const { return verdict == AuditVerdict::kAllowed || kind == Kind::kCreating; }
 };

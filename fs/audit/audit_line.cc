@@ -113,6 +113,8 @@ std::string errno_name(int error) {
       return "EPERM";
     case EROFS:
       return "EROFS";
+    case ESTALE:
+      return "ESTALE";
     case ETIMEDOUT:
       return "ETIMEDOUT";
     default:
@@ -134,6 +136,8 @@ std::string_view event_field(AuditEvent::Kind kind) {
   switch (kind) {
     case AuditEvent::Kind::kOpen:
       return R"(,"event":"open","id":)";
+    case AuditEvent::Kind::kSign:
+      return R"(,"event":"sign","id":)";
     case AuditEvent::Kind::kCreating:
       return R"(,"event":"creating","id":)";
     case AuditEvent::Kind::kCreated:
@@ -148,13 +152,23 @@ std::string_view event_field(AuditEvent::Kind kind) {
 void append_audit_line(std::string& out, const AuditEvent& event) {
   const bool decided = event.section != nullptr && !event.section->hidden;
   const bool sourced = event.source != KeySource::kNone;
+  const bool signing = event.kind == AuditEvent::Kind::kSign;
+  static const SigningFacts nothing;
+  const SigningFacts& facts = event.signing != nullptr ? *event.signing : nothing;
   JsonLine line(out);
   line.time(R"({"time":)", event.time);
-  const bool open = event.kind == AuditEvent::Kind::kOpen;
-  line.text_or_null(event_field(event.kind), event.key ? event.key->id() : std::string_view());
-  line.number_or_null(R"(,"version":)", event.version);
-  line.number_or_null(R"(,"asked":)", event.asked);
-  line.word(R"(,"view":)", event.view);
+  if (signing) {
+    line.text_or_null(event_field(event.kind), facts.id);
+    line.text_or_null(R"(,"fingerprint":)", facts.fingerprint);
+    line.text_or_null(R"(,"pinned":)", facts.pinned);
+    line.word(R"(,"algorithm":)", facts.algorithm);
+    line.text_or_null(R"(,"digest":)", facts.digest);
+  } else {
+    line.text_or_null(event_field(event.kind), event.key ? event.key->id() : std::string_view());
+    line.number_or_null(R"(,"version":)", event.version);
+    line.number_or_null(R"(,"asked":)", event.asked);
+    line.word(R"(,"view":)", event.view);
+  }
   if (event.anybody) {
     line.fields(R"(,"uid":null)");
   } else {
@@ -168,15 +182,21 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   } else {
     line.fields(event.process->described);
   }
-  line.word(R"(,"verdict":)", open ? to_string(event.verdict) : std::string_view());
+  line.word(R"(,"verdict":)", event.is_asked() ? to_string(event.verdict) : std::string_view());
   line.text_or_null(R"(,"section":)", decided ? event.section->title : std::string_view());
   line.number_or_null(R"(,"line":)", decided ? event.section->line : 0);
-  line.word(R"(,"source":)", sourced ? to_string(event.source) : std::string_view());
-  line.text_or_null(R"(,"region":)", event.region != nullptr ? *event.region : std::string_view());
-  if (event.kind == AuditEvent::Kind::kPerhapsCreated) {
-    line.fields(R"(,"created":null)");
+  if (signing) {
+    line.text_or_null(R"(,"region":)", facts.region);
+    line.text_or_null(R"(,"request":)", facts.request_id);
   } else {
-    line.boolean(R"(,"created":)", event.created);
+    line.word(R"(,"source":)", sourced ? to_string(event.source) : std::string_view());
+    line.text_or_null(R"(,"region":)",
+                      event.region != nullptr ? *event.region : std::string_view());
+    if (event.kind == AuditEvent::Kind::kPerhapsCreated) {
+      line.fields(R"(,"created":null)");
+    } else {
+      line.boolean(R"(,"created":)", event.created);
+    }
   }
   line.number(R"(,"us":)",
               std::chrono::duration_cast<std::chrono::microseconds>(event.took).count());

@@ -1,12 +1,19 @@
 #include "fs/audit/refusals.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace keyfs {
 namespace {
 
 // The least time between two walks over the table.
 constexpr Duration kLookEvery = std::chrono::milliseconds(100);
+
+// Of many ids from now on.
+void forget_id(AuditEvent& event) {
+  event.key.reset();
+  event.signing.reset();
+}
 
 }  // namespace
 
@@ -17,7 +24,7 @@ void Refusals::add(AuditEvent event, TimePoint now) {
   auto user = users_.find(event.uid);
   if (user == users_.end()) {
     if (users_.size() >= limits_.users) {
-      event.key.reset();
+      forget_id(event);
       event.anybody = true;
       std::swap(before, everybody_.last);
       return count(everybody_, std::move(event), now);
@@ -27,11 +34,12 @@ void Refusals::add(AuditEvent event, TimePoint now) {
     user->second.tokens_at = now;
   }
   User& his = user->second;
-  const What what(event.key.get(), event.error);
+  const What what(event.key.get(), event.signing != nullptr ? event.signing->id : std::string(),
+                  event.error);
   auto id = his.ids.find(what);
   if (id == his.ids.end()) {
     if (his.ids.size() >= limits_.ids) {
-      event.key.reset();
+      forget_id(event);
       std::swap(before, his.others.last);
       return count(his.others, std::move(event), now);
     }

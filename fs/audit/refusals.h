@@ -18,7 +18,8 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <utility>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/clock.h"
@@ -64,7 +65,8 @@ class Refusals {
     uint32_t written = 0;  // individual lines in this window
     TimePoint due{};
   };
-  using What = std::pair<const KeyEntry*, int>;
+  // A key, or the id of a signing key, and the errno.
+  using What = std::tuple<const KeyEntry*, std::string, int>;
   struct User {
     std::map<What, Sum> ids;
     Sum others;

@@ -15,6 +15,7 @@
 #include "fs/cli/check_board.h"
 #include "fs/cli/check_consumers.h"
 #include "fs/cli/check_lost.h"
+#include "fs/cli/check_signing.h"
 #include "fs/cli/check_state_dir.h"
 #include "fs/cli/check_webhook.h"
 #include "fs/cli/command_context.h"
@@ -320,7 +321,9 @@ ExitCode run_check(const CheckArguments& arguments, const CommonArguments& commo
     parts.push_back(check_keys(context));
     if (remembers) parts.back().items.push_back(check_lost(context));
   }
-  const bool usable = parts[0].ok() && starts && stored && good > 0 && parts.back().usable();
+  const bool reads = !stored || parts.back().usable();
+  for (auto& [title, items] : check_signing(context)) parts.push_back({title, std::move(items)});
+  const bool usable = parts[0].ok() && starts && stored && good > 0 && reads;
   const bool whole =
       usable && protected_table &&
       std::all_of(parts.begin(), parts.end(), [](const Part& part) { return part.ok(); });

@@ -9,12 +9,15 @@
 #include <utility>
 
 #include "base/config.h"
+#include "kms/signing/key_types.h"
 #include "store/record.h"
 
 namespace keyfs {
 namespace {
 
-constexpr const char* kRotation = "rotation";  // the one that has commands of its own
+// Those that have commands of their own.
+constexpr const char* kRotation = "rotation";
+constexpr const char* kSign = "sign";
 
 // Nothing but digits, in a range.
 CLI::Validator number_from(uint32_t least, uint32_t most, const std::string& what) {
@@ -37,6 +40,19 @@ CLI::Validator version_number() {
   return number_from(1, std::numeric_limits<uint32_t>::max(), "the number of a version");
 }
 
+// "EC_P256"
+CLI::Validator signing_type() {
+  std::string types;
+  for (const SigningKeyType type : kSigningKeyTypes) {
+    types += (types.empty() ? "" : ", ") + std::string(to_string(type));
+  }
+  return {[types](std::string& typed) -> std::string {
+            return parse_signing_key_type(typed) ? ""
+                                                 : "must be one of " + types + ", not " + typed;
+          },
+          ""};
+}
+
 // Declares the commands. The one that was typed puts its arguments into `line`.
 class Grammar {
  public:
@@ -52,6 +68,7 @@ class Grammar {
     add_heal();
     add_rewrap();
     add_rotation();
+    add_sign();
     add_rest();
   }
 
@@ -261,6 +278,51 @@ class Grammar {
     }
   }
 
+  void add_sign() {
+    using Verb = SignArguments::Verb;
+    CLI::App* group = app_.add_subcommand(
+        kSign, "make signing keys and look after them; they sign through .keyfs/sign");
+    group->require_subcommand(1);
+    const auto add = [&](const std::string& name, const std::string& what, Verb verb) {
+      auto [sub, arguments] = command<SignArguments>(name, what, group);
+      arguments->verb = verb;
+      add_common(sub, true);
+      if (verb != Verb::kList) {
+        sub->add_option("id", arguments->ids, "signing keys' ids")->required()->type_name("");
+      }
+      return std::pair(sub, arguments);
+    };
+    {
+      auto [sub, arguments] = add("create", "make signing keys, under new ids", Verb::kCreate);
+      sub->add_option("--type", arguments->type, "EC_P256, EC_P384, RSA_2048 or RSA_4096")
+          ->required()
+          ->type_name("TYPE")
+          ->check(signing_type());
+      sub->add_option("--custody", arguments->custody,
+                      "kms: the key never leaves AWS KMS; wrapped: kept like a data key; default: "
+                      "custody of [signing]")
+          ->type_name("KIND")
+          ->check(CLI::IsMember({"kms", "wrapped"}));
+    }
+    add("list", "list signing keys", Verb::kList);
+    add("describe", "show what is known of signing keys, and who may use them", Verb::kDescribe);
+    {
+      auto [sub, arguments] =
+          add("rotate",
+              "put new keys in the place of signing keys; the old ones are deleted "
+              "after a grace time",
+              Verb::kRotate);
+      sub->add_option("--type", arguments->type, "of the new keys; default: as before")
+          ->type_name("TYPE")
+          ->check(signing_type());
+    }
+    add("disable", "sign no more until enabled again", Verb::kDisable);
+    add("enable", "sign again with disabled keys", Verb::kEnable);
+    auto [sub, arguments] =
+        add("delete", "delete signing keys: nothing signs with them again", Verb::kDelete);
+    sub->add_flag("--yes", arguments->yes, "confirm: nothing brings the keys back");
+  }
+
   void add_rest() {
     auto [sub, arguments] = command<StatusArguments>("status", "show the state of a mounted keyfs");
     add_common(sub, false);
@@ -363,7 +425,7 @@ Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   CLI::App& app = grammar.app();
   const std::string first = argc > 1 ? argv[1] : "";
   auto known = check_command(app, "keyfs", first);
-  if (known && first == kRotation) {
+  if (known && (first == kRotation || first == kSign)) {
     known = check_command(*app.get_subcommand(first), "keyfs " + first, argc > 2 ? argv[2] : "");
   }
   if (!known) return fail(known.error());

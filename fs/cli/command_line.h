@@ -85,6 +85,14 @@ struct RotationArguments {
   bool watch = false;    // kShow, kRetry: until the run has ended
   bool all = false;      // kShow: also the consumers that are well
 };
+struct SignArguments {
+  enum class Verb { kCreate, kList, kDescribe, kRotate, kDisable, kEnable, kDelete };
+  Verb verb = Verb::kList;
+  std::vector<std::string> ids;  // kList: none
+  std::string type;              // kCreate; kRotate, empty: as before
+  std::string custody;           // kCreate; empty: as [signing] says
+  bool yes = false;              // kDelete: confirmed
+};
 struct StatusArguments {
   std::string mountpoint;  // empty: every keyfs mounted on this host
 };
@@ -98,7 +106,7 @@ struct CommandLine {
   std::variant<HelpArguments, VersionArguments, MountArguments, CheckArguments, ExplainArguments,
                ListArguments, DescribeArguments, CreateArguments, SetStateArguments,
                RotateArguments, PromoteArguments, RetireArguments, DestroyArguments, HealArguments,
-               RewrapArguments, RotationArguments, StatusArguments>
+               RewrapArguments, RotationArguments, SignArguments, StatusArguments>
       command;
 };
 

@@ -33,6 +33,7 @@ ExitCode run_rewrap(const RewrapArguments& arguments, const CommonArguments& com
                     Output& output);
 ExitCode run_rotation(const RotationArguments& arguments, const CommonArguments& common,
                       Output& output);
+ExitCode run_sign(const SignArguments& arguments, const CommonArguments& common, Output& output);
 ExitCode run_status(const StatusArguments& arguments, Output& output);
 ExitCode run_version(Output& output);
 

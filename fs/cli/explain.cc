@@ -59,6 +59,24 @@ Json describe(const Policy& policy, const Decision& decision, std::string_view i
   return answer;
 }
 
+// As a signing key, for which a right to the data key of that name is none. null: it is hidden.
+Json describe_signing(const Policy& policy, std::string_view id, const User& user) {
+  const SignSection& section = policy.sign_section_for(id);
+  if (section.hidden) return nullptr;
+  KnownGroups groups(user.groups);
+  const SignDecision decision = section.decide(user.caller, groups);
+  Json answer = {{"use", decision.use},
+                 {"see", decision.see},
+                 {"create", decision.create},
+                 {"admin", decision.admin}};
+  answer["algorithms"] = section.algorithms_text.empty() ? Json() : Json(section.algorithms_text);
+  answer["rate"] = section.rate_text.empty() ? Json() : Json(section.rate_text);
+  answer["section"] = section.title;
+  answer["file"] = section.file;
+  answer["line"] = section.line == 0 ? Json() : Json(section.line);
+  return answer;
+}
+
 }  // namespace
 
 ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& common,
@@ -94,7 +112,9 @@ ExitCode run_explain(const ExplainArguments& arguments, const CommonArguments& c
   KnownGroups groups(user.groups);
   if (output.json()) {
     const Decision decision = policy.decide(arguments.id, user.caller, groups);
-    output.write(describe(policy, decision, arguments.id, user));
+    Json answer = describe(policy, decision, arguments.id, user);
+    answer["sign"] = describe_signing(policy, arguments.id, user);
+    output.write(answer);
   } else {
     output.out() << "user " << user.text() << '\n'
                  << policy.explain(arguments.id, user.caller, groups);

@@ -145,10 +145,11 @@ void print(const Json& value, std::ostream& out, size_t depth) {
           << scalar(item) << '\n';
     } else if (item.is_object() && value.is_array()) {
       // An item of a list begins with its name.
-      const auto name = item.find("name");
+      const char* named = item.contains("name") ? "name" : "id";
+      const auto name = item.find(named);
       out << indent << (name == item.end() ? "-" : scalar(*name)) << '\n';
       Json rest = item;
-      rest.erase("name");
+      rest.erase(named);
       print(rest, out, depth + 1);
     } else if (!item.empty()) {
       out << indent << key << '\n';
@@ -203,7 +204,7 @@ std::string damage_line(const Json& status) {
 }
 
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,
-// a memory that cannot permit creations, a key that should have been rotated by now, a board that
+// a memory that cannot permit creations, a signing key with a problem, a key that should have been rotated by now, a board that
 // does not answer or is damaged, or programs of which rotations do not know.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* name) { return field(status, part, name); };
@@ -213,6 +214,10 @@ bool is_degraded(const Json& status) {
       if (region.is_object() && region.value("state", Json("closed")) != "closed") return true;
     }
   }
+  const Json keys = at("signing", "keys");
+  for (const Json& key : keys.is_array() ? keys : Json::array()) {
+    if (key.is_object() && !key.value("problem", Json()).is_null()) return true;
+  }
   const Json waiting = at("healer", "waiting");
   const Json overdue = at("rotation", "overdue");
   const Json damaged = at("rotation", "board_damaged");
@@ -220,6 +225,7 @@ bool is_degraded(const Json& status) {
   return (waiting.is_number() && waiting != 0) || (overdue.is_number() && overdue != 0) ||
          !troubles(status).empty() || at("rotation", "board") == "silent" ||
          !at("audit", "last_error").is_null() || !at("replica", "last_error").is_null() ||
+         !at("signing", "trouble").is_null() || !at("signing", "deletion_trouble").is_null() ||
          !at("state_dir", "trouble").is_null() || !at("creations", "refused").is_null();
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fs/daemon/lost_store_id.h"
+#include "fs/daemon/signing_custodies.h"
 #include "fs/daemon/state_dir.h"
 #include "kms/factory.h"
 #include "store/etcd/options.h"
@@ -38,6 +39,7 @@ Result<void> Backends::check(const Configuration& configuration, CurlGlobal& cur
                              const Clock& clock) {
   Backends self(curl, clock);
   if (auto made = self.make_regions(configuration, nullptr); !made) return made;
+  if (auto good = SigningCustodies::check(configuration, self.remote_); !good) return good;
   StoreParts parts{self.loop_, {}, {}, {}};
   parts.only_check = true;
   parts.dynamodb = [&](const ConfigSection& section) {

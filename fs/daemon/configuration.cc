@@ -127,8 +127,8 @@ void add_lines(const std::string& text, const std::string& before, Entries& entr
 // Whether what is written in such a section stays in force as it is written. The others are reloaded,
 // or have defaults.
 bool is_fixed(std::string_view kind) {
-  return kind != "keyfs" && kind != "rotation" && kind != "consumer" && kind != "keys" &&
-         kind != "admin";
+  return kind != "keyfs" && kind != "rotation" && kind != "signing" && kind != "consumer" &&
+         kind != "keys" && kind != "sign" && kind != "admin";
 }
 
 // What stays in force until a restart, by name. Without the policy, which the daemon has moved out.
@@ -136,6 +136,8 @@ Entries fixed_entries(const Configuration& configuration) {
   Entries entries;
   add_lines(settings_text(configuration.settings), "", entries);
   add_lines(rotation_settings_text(configuration.rotation), "[rotation] ", entries);
+  add_lines(signing_settings_text(configuration.signing), "[signing] ", entries);
+  if (signs(configuration.file)) entries.emplace_back("[sign ...]", "");
   for (const ConfigSection& section : configuration.file.sections()) {
     if (!is_fixed(section.kind())) continue;
     for (const auto& entry : section.entries()) {
@@ -180,6 +182,8 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
   if (!settings) return fail(settings.error());
   auto rotation = read_rotation_settings(*file);
   if (!rotation) return fail(rotation.error());
+  auto signing = read_signing_settings(*file);
+  if (!signing) return fail(signing.error());
   SystemNames names;
   auto policy = Policy::load(*file, names);
   if (!policy) return fail(policy.error());
@@ -190,7 +194,8 @@ Result<Configuration> load_configuration(const ConfigurationSource& source) {
                        std::move(*rotation),
                        std::move(*policy),
                        source.embedded.empty() ? "" : absolute_path(source.embedded),
-                       std::move(*consumers)};
+                       std::move(*consumers),
+                       std::move(*signing)};
 }
 
 std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after) {
@@ -260,8 +265,13 @@ std::string effective_text(const Configuration& configuration) {
   std::string text = settings_text(configuration.settings);
   text += "never_create =" + folded(configuration.policy->never_create().text());
   text += "\n" + rotation_settings_text(configuration.rotation);
+  if (signs(configuration.file) || configuration.file.find("signing") != nullptr) {
+    text += "\n" + signing_settings_text(configuration.signing);
+  }
   for (const ConfigSection& section : configuration.file.sections()) {
-    if (section.kind() == "keyfs" || section.kind() == "rotation") continue;
+    if (section.kind() == "keyfs" || section.kind() == "rotation" || section.kind() == "signing") {
+      continue;
+    }
     text += "\n" + section.title() + "\n";
     for (const auto& entry : section.entries()) text += entry.key + " = " + entry.value + "\n";
   }

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "fs/daemon/settings.h"
+#include "fs/daemon/signing_settings.h"
 #include "fs/policy/policy.h"
 #include "fs/rotation/consumer_rules.h"
 #include "fs/rotation/settings.h"
@@ -32,6 +33,7 @@ struct Configuration {
   std::unique_ptr<const Policy> policy;
   std::string embedded;  // the directory, absolute; empty: `file` was read
   ConsumerRules consumers{};
+  SigningSettings signing{};
 };
 
 // From the working directory, without trailing slashes; "..", "." and links in it stay.
@@ -47,8 +49,9 @@ std::string store_file(const Configuration& configuration);
 // Whether it uses no network.
 bool all_local(const ConfigFile& file);
 
-// What a running daemon does not apply: the names of settings outside of [keys ...], [consumer ...]
-// and [admin] that differ, as "fresh_for" or "[store] path", in file order. Defaults count as written.
+// What a running daemon does not apply: the names of settings outside of [keys ...], [sign ...],
+// [consumer ...] and [admin] that differ, as "fresh_for" or "[store] path", in file order. Defaults
+// count as written. "[sign ...]": only one of the two has such a section.
 std::vector<std::string> needs_restart(const Configuration& before, const Configuration& after);
 
 // Creates what --embedded needs and does not exist: the directory (mode 0700) and the masters. A

@@ -12,7 +12,6 @@
 
 #include "base/log_sink.h"
 #include "base/metrics.h"
-#include "base/race.h"
 #include "base/siphash.h"
 #include "base/syslog_sink.h"
 #include "base/thread.h"
@@ -22,11 +21,14 @@
 #include "fs/daemon/audit_place.h"
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
+#include "fs/daemon/keyring_settings.h"
+#include "fs/daemon/last_writes.h"
 #include "fs/daemon/marked_replica.h"
 #include "fs/daemon/masters.h"
 #include "fs/daemon/observer.h"
 #include "fs/daemon/own_files.h"
 #include "fs/daemon/rotation_host.h"
+#include "fs/daemon/signing_host.h"
 #include "fs/daemon/state_dir.h"
 #include "fs/daemon/store_watch.h"
 #include "fs/daemon/switch_sink.h"
@@ -48,7 +50,6 @@ namespace {
 
 constexpr Duration kKeepWarmEvery = std::chrono::seconds(30);
 constexpr Duration kHousekeepingEvery = std::chrono::seconds(60);
-constexpr Duration kFlushDeadline = std::chrono::seconds(2);
 
 LogOptions log_options(const Settings& settings, bool journal) {
   LogOptions options;
@@ -89,6 +90,7 @@ struct Daemon::Parts {
   std::optional<CallPace> pace;  // of all that works in the background
   std::unique_ptr<RotationHost> rotation;
   std::optional<Healer> healer;
+  std::unique_ptr<SigningHost> signing;
   ProcessCache processes{audit_fields};
   VirtualFiles files;
   std::optional<KeyringBackend> fuse_backend;
@@ -110,8 +112,6 @@ struct Daemon::Parts {
   Result<void> make_loop_thread();
   void start_loop();
   void stop_loop();
-  void finish_creations();
-  void flush_replica();
   void reload();
   void reload_is_slow(std::chrono::milliseconds since);
   Task<void> keep_warm();
@@ -234,20 +234,9 @@ Result<void> Daemon::Parts::open_keys() {
   if (const std::string trouble = memory.trouble(); copy.replica && !trouble.empty()) {
     tell_trouble("this host creates no keys", trouble);
   }
-  KeyringOptions keyring_options;
-  keyring_options.key_bytes = settings.key_bytes;
-  keyring_options.open_deadline = settings.open_deadline;
-  keyring_options.waiting_opens = settings.waiting_opens;
-  keyring_options.creates_per_second = settings.creates_per_second;
-  if (all_local(configuration.file)) {
-    // An SQLite file does one thing at a time: more at once would only wait there, out of turn.
-    keyring_options.fetches_at_once = 8;
-    keyring_options.creations_at_once = 4;
-  }
-  keyring_options.creator = host_name();
   keyring.emplace(KeyringParts{loop, backends->store(), backends->regions(), *cache,
                                backends->arena(), *log, memory, &*observer},
-                  keyring_options);
+                  keyring_options(configuration));
   list.emplace(loop, backends->store(), settings.list_cache_for, settings.key_bytes, *hash);
   HealOptions heal_options;
   heal_options.calls_per_second = settings.background_calls_per_second;
@@ -261,6 +250,12 @@ Result<void> Daemon::Parts::open_keys() {
   rotation->share_scans(heal_options);
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
+  auto built =
+      SigningHost::build({*backends, metrics, *log,
+                          [this](const std::string& id) { healer->note_degraded(id, false); }},
+                         configuration);
+  if (!built) return fail(built.error());
+  signing = std::move(*built);
   return {};
 }
 
@@ -277,20 +272,34 @@ Result<void> Daemon::Parts::open_file_system() {
   if (!ids) return fail(ids.error());
   const ConfigSection* store = configuration.file.find("store");
   const auto* store_type = store == nullptr ? nullptr : store->find("type");
-  rotation->show(
-      files, metrics,
-      StatusParts{KEYFS_VERSION, options.mount.mountpoint,
-                  store_type == nullptr ? "" : store_type->value, clock, backends->arena(), *cache,
-                  *policy, *keyring, backends->regions(), copy.replica.get(),
-                  copy.replica ? static_cast<const HostMemory&>(*copy.replica) : *no_memory,
-                  *healer, *audit, *log, [this] { return ops ? ops->status() : MountStatus{}; },
-                  state->trouble(), [this] { return store_watch->trouble(); }});
+  StatusParts status{KEYFS_VERSION,
+                     options.mount.mountpoint,
+                     store_type == nullptr ? "" : store_type->value,
+                     clock,
+                     backends->arena(),
+                     *cache,
+                     *policy,
+                     *keyring,
+                     backends->regions(),
+                     copy.replica.get(),
+                     copy.replica ? static_cast<const HostMemory&>(*copy.replica) : *no_memory,
+                     *healer,
+                     *audit,
+                     *log,
+                     [this] { return ops ? ops->status() : MountStatus{}; },
+                     state->trouble(),
+                     [this] { return store_watch->trouble(); }};
+  if (signs(configuration.file)) {
+    status.signing = [this] { return signing->brief(); };
+    status.sample = [this] { signing->sample(); };
+  }
+  rotation->show(files, metrics, std::move(status));
   fuse_backend.emplace(*keyring, *list);
   FuseOptions fuse_options;
   fuse_options.key_bytes = settings.key_bytes;
   fuse_options.open_deadline = settings.open_deadline;
   ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, backends->arena(), *policy, *audit,
-                        processes, files, metrics, *log, *ids, &rotation->opens()},
+                        processes, files, metrics, *log, *ids, &rotation->opens(), signing->keys()},
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;
@@ -318,7 +327,10 @@ void Daemon::Parts::start_loop() {
   loop.spawn(keep_warm());
   loop.spawn(keep_house());
   loop.spawn(store_watch->run());
-  if (backends->store().can_watch()) loop.spawn(backends->store().watch(*keyring));
+  loop.spawn(signing->run());
+  if (backends->store().can_watch()) {
+    loop.spawn(backends->store().watch(signing->listen(*keyring)));
+  }
   loop_begins.set_value(true);
   loop_began = true;
 }
@@ -331,35 +343,6 @@ void Daemon::Parts::stop_loop() {
     loop_begins.set_value(false);
   }
   loop_thread.join();
-}
-
-// Whoever opened the new key has been let go; the audit still tells whether it was created. What
-// has not ended by the deadline is told as unknown.
-void Daemon::Parts::finish_creations() {
-  Loop& loop = backends->loop();
-  const auto done = loop.run_task(
-      before(loop, loop.now() + kFlushDeadline, "saving new keys", keyring->settled()));
-  if (!done) {
-    log->warn("it is not known whether the newest keys were saved",
-              {{"reason", done.error().message}});
-  }
-}
-
-// A hanging disk must not hold up shutdown. Unwritten notes are missing after the next start, but
-// nothing is lost: the store has the records.
-void Daemon::Parts::flush_replica() {
-  if (!copy.replica) return;
-  Loop& loop = backends->loop();
-  const auto flushed = [](Replica& copy) -> Task<Result<bool>> {
-    co_await copy.flush();
-    co_return true;
-  };
-  const auto done = loop.run_task(
-      before(loop, loop.now() + kFlushDeadline, "writing the replica", flushed(*copy.replica)));
-  if (!done) {
-    log->warn("this host's replica may lack the newest records",
-              {{"reason", done.error().message}});
-  }
 }
 
 // Keeps what is slow to rebuild: connections to the regions.
@@ -403,6 +386,7 @@ void Daemon::Parts::reload() {
   }
   const bool new_policy = policy->replace(std::move(next->policy));
   rotation->reload(std::move(next->consumers));
+  signing->reload();
   if (new_policy) {
     ops->policy_changed();
     log->info("configuration reloaded; the new policy is in force");
@@ -479,9 +463,10 @@ Result<void> Daemon::run(const DaemonHooks& hooks) {
   });
   if (hooks.on_stopping) hooks.on_stopping(ended.has_value());
   parts.stop_loop();
-  parts.finish_creations();
-  parts.rotation->save(kFlushDeadline);
-  parts.flush_replica();
+  Loop& loop = parts.backends->loop();
+  finish_creations(loop, *parts.keyring, *parts.log);
+  parts.rotation->save(kLastWrites);
+  if (parts.copy.replica) flush_replica(loop, *parts.copy.replica, *parts.log);
   parts.log->info("unmounted", {{"mountpoint", parts.session->mountpoint()}});
   return ended;
 }

@@ -2,10 +2,8 @@
 
 #include <utility>
 
-#include "base/aws/credentials_sources.h"
-#include "base/aws/endpoint.h"
+#include "base/aws/client.h"
 #include "base/environment.h"
-#include "kms/aws_region.h"
 #include "kms/aws_region_factory.h"
 #include "store/dynamodb/store.h"
 
@@ -37,7 +35,6 @@ struct RemoteParts::Aws {
   std::unique_ptr<HttpClient> http;
   std::unique_ptr<HttpClient> direct;  // for metadata services, without a proxy
   AwsRegionFactory regions;
-  std::vector<std::unique_ptr<AwsCredentialProvider>> given;
 };
 
 RemoteParts::RemoteParts(Loop& loop, CurlPoller& poller, SecretArena& arena, Random& random)
@@ -70,41 +67,29 @@ Result<std::unique_ptr<Region>> RemoteParts::aws_region(const ConfigSection& sec
   return (*parts)->regions.make(section);
 }
 
-Result<std::vector<KmsSigningRegion>> RemoteParts::signing_regions(
-    const SigningRegionsRequest& request) {
+Result<std::unique_ptr<AwsClient>> RemoteParts::aws_signing_client(const ConfigSection& section,
+                                                                   const KmsAccess& access) {
+  auto parts = aws();
+  if (!parts) return fail(section.mistake("regions", parts.error().message));
+  auto client = (*parts)->regions.client(access);
+  if (!client) {
+    return fail(
+        section.mistake(access.endpoint.empty() ? "regions" : "endpoint", client.error().message));
+  }
+  return client;
+}
+
+Result<std::unique_ptr<AwsClient>> RemoteParts::kms_client(const KmsAccess& access) {
   auto parts = aws();
   if (!parts) return fail(parts.error());
-  Aws& made = **parts;
-  AwsCredentialProvider* credentials = nullptr;
-  if (request.credentials == nullptr) {
-    credentials = &made.regions.credentials(request.profile, request.role_arn);
-  } else {
-    made.given.push_back(std::make_unique<AwsCredentialProvider>(
-        *made.http, given_credentials("the configuration", request.credentials)));
-    credentials = made.given.back().get();
-  }
-  if (request.allow_plain_http) credentials->allow_plain_http();
-  std::vector<KmsSigningRegion> out;
-  for (const std::string& region : request.regions) {
-    if (!is_aws_region_name(region)) {
-      return fail(Code::kInvalid, region + " is not the name of an AWS region");
-    }
-    AwsServiceOptions service;
-    service.service = AwsRegion::kService;
-    service.region = region;
-    service.target_prefix = AwsRegion::kTargetPrefix;
-    service.json_version = AwsRegion::kJsonVersion;
-    auto endpoint = aws_endpoint(service.service, region, request.endpoint, process_environment(),
-                                 request.allow_plain_http);
-    if (!endpoint) return fail(endpoint.error());
-    service.endpoint = std::move(*endpoint);
-    credentials->add_sts_region(region);
-    KmsSigningRegion made_region;
-    made_region.name = region;
-    made_region.client = std::make_unique<AwsClient>(*made.http, *credentials, std::move(service));
-    out.push_back(std::move(made_region));
-  }
-  return out;
+  return (*parts)->regions.client(access);
+}
+
+Result<void> RemoteParts::use_credentials(AwsCredentialsPtr credentials) {
+  auto parts = aws();
+  if (!parts) return fail(parts.error());
+  (*parts)->regions.use_credentials(std::move(credentials));
+  return {};
 }
 
 Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section,

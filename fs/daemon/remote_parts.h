@@ -6,7 +6,7 @@
 // AWS_CA_BUNDLE names the certificates to trust instead of the system's.
 //
 // Thread-safety: on the loop's thread, or before it runs. Ownership: refers to its parts, and
-// outlives every region and store that it created. Blocking: the first of the two that is called
+// outlives every region and store that it created. Blocking: the first of the three that is called
 // reads the CA bundle.
 #pragma once
 
@@ -14,9 +14,8 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "base/aws/credentials.h"
+#include "base/aws/signer.h"
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/http.h"
@@ -24,21 +23,12 @@
 #include "base/result.h"
 #include "base/secret.h"
 #include "kms/region.h"
-#include "kms/signing/kms_custody.h"
 #include "store/store.h"
 
 namespace keyfs {
 
-// AWS regions that sign, all with the same credentials and kind of endpoint.
-struct SigningRegionsRequest {
-  std::vector<std::string> regions;  // "us-east-1"; the first is the primary
-  std::string endpoint;              // empty: as base/aws/endpoint.h finds it
-  bool allow_plain_http = false;
-  std::string profile;
-  std::string role_arn;
-  // Instead of those that are found (base/aws/credentials.h); null: those.
-  AwsCredentialsPtr credentials;
-};
+class AwsClient;   // base/aws/client.h
+struct KmsAccess;  // kms/aws_region_factory.h
 
 class RemoteParts {
  public:
@@ -52,10 +42,15 @@ class RemoteParts {
   Result<std::unique_ptr<Region>> aws_region(const ConfigSection& section);
   Result<std::unique_ptr<Store>> dynamodb_store(const ConfigSection& section,
                                                 const std::string& state_dir);
+  // Of [signing], for each of its regions.
+  Result<std::unique_ptr<AwsClient>> aws_signing_client(const ConfigSection& section,
+                                                        const KmsAccess& access);
 
-  // For kms/signing/kms_custody.h; asks nobody. kInvalid for a region or an endpoint that is none, or
-  // a CA bundle that cannot be read.
-  Result<std::vector<KmsSigningRegion>> signing_regions(const SigningRegionsRequest& request);
+  // For a caller without a configuration file. kInvalid: what is wrong.
+  Result<std::unique_ptr<AwsClient>> kms_client(const KmsAccess& access);
+  // What is used where no profile and no role is named, instead of what is found. Before the first
+  // client.
+  Result<void> use_credentials(AwsCredentialsPtr credentials);
 
   // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
   // while it reads the certificates.

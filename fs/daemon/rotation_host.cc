@@ -21,7 +21,7 @@
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/retirement.h"
 #include "fs/rotation/schedule.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "fs/rotation/watched_board.h"
 #include "fs/rotation/webhook.h"
 #include "fs/rotation/webhook_notices.h"
@@ -367,7 +367,10 @@ std::vector<SeenConsumer> RotationHost::consumers() { return impl_->consumers->l
 void RotationHost::show(VirtualFiles& files, Metrics& metrics, StatusParts parts) {
   impl_->metrics.emplace(metrics);
   parts.rotation = [this] { return rotation_brief(status()); };
-  parts.sample = [this] { impl_->metrics->sample(status()); };
+  parts.sample = [this, others = std::move(parts.sample)] {
+    if (others) others();
+    impl_->metrics->sample(status());
+  };
   add_virtual_files(files, metrics, parts);
   files.add(make_rotation_file([this] { return status(); }, [this] { return consumers(); }));
 }

@@ -98,7 +98,9 @@ Result<void> check_sections(const ConfigFile& file) {
                            {"region", true},
                            {"consumer", true},
                            {"rotation", false},
+                           {"signing", false},
                            {"keys", true},
+                           {"sign", true},
                            {"admin", false}});
 }
 
@@ -125,6 +127,8 @@ Result<std::string> embedded_config(const std::string& dir, uid_t user) {
             std::string(name) + ".key\n";
   }
   text += "[keys *]\nread = " + uid + "\ncreate = " + uid + "\nadmin = " + uid + "\n";
+  text +=
+      "[sign *]\nuse = " + uid + "\nsee = " + uid + "\ncreate = " + uid + "\nadmin = " + uid + "\n";
   text += "[admin]\nread = " + uid + "\n";
   return text;
 }

@@ -56,11 +56,12 @@ struct Settings {
 Result<Settings> read_settings(const ConfigFile& file, size_t regions);
 
 // Checks for unknown sections. Allowed are [keyfs], [store], [region NAME], [rotation],
-// [consumer NAME], [keys GLOB], [admin].
+// [signing], [consumer NAME], [keys GLOB], [sign GLOB], [admin].
 Result<void> check_sections(const ConfigFile& file);
 
 // The configuration for `--embedded DIR`, as text: SQLite and three local regions under `dir`
-// (absolute, without a trailing slash); `user` may read and create every key and is the admin.
+// (absolute, without a trailing slash); `user` may read and create every key, use and make every
+// signing key, and is the admin.
 // kInvalid if the path cannot be written in a configuration (control characters, " ;").
 Result<std::string> embedded_config(const std::string& dir, uid_t user);
 

@@ -195,12 +195,38 @@ struct stat FuseHandlers::directory_attributes(FuseOps& ops, fuse_ino_t ino) {
   attributes.st_ino = ino;
   attributes.st_nlink = 2;
   if (ino == FUSE_ROOT_ID) attributes.st_nlink += 1;
-  if (ino == kDirectoryNode) attributes.st_nlink += kOwnDirectories.size();
+  if (ino == kDirectoryNode) {
+    attributes.st_nlink += kOwnDirectories.size() + (ops.parts_.signing != nullptr ? 1 : 0);
+  }
   attributes.st_mode = S_IFDIR | 0555;
   attributes.st_uid = ::geteuid();
   attributes.st_gid = ::getegid();
   set_times(attributes, ops.started_);
   attributes.st_blksize = kBlock;
+  return attributes;
+}
+
+struct stat FuseHandlers::sign_attributes(FuseOps& ops, const SignNode& node,
+                                          const SignSection& section, bool exact) {
+  const SignPlace& place = node.place;
+  struct stat attributes {};
+  attributes.st_ino = node.file_number();
+  attributes.st_uid = section.owner;
+  attributes.st_gid = section.group;
+  set_times(attributes, ops.started_);
+  if (!is_sign_file(place.view)) {
+    const mode_t mode = section.public_mode;
+    attributes.st_mode = S_IFDIR | mode | (mode & 0444) >> 2;
+    attributes.st_nlink = 2;
+    set_size(attributes, 0);
+    return attributes;
+  }
+  const bool signature = place.view == SignView::kSignature;
+  attributes.st_mode = S_IFREG | (signature ? section.mode : section.public_mode);
+  attributes.st_nlink = 1;
+  const uint32_t open = exact ? node.open_bytes.load() : 0;
+  const SigningKeyPtr key = ops.parts_.signing->find(place.id);
+  set_size(attributes, open != 0 ? open : shown_bytes(place, key.get(), section));
   return attributes;
 }
 

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -55,6 +56,12 @@ class DirectoryHandle {
   RememberedGroups groups;         // if there is more than one page
   bool shows_own = false;          // .keyfs is listed, or the files in it
   std::vector<uint32_t> versions;  // of a key's directory
+  struct Entry {
+    std::string name;
+    uint64_t number;
+    bool directory;
+  };
+  std::vector<Entry> entries;  // of .keyfs/sign, and directories below it
 
   // On the loop's thread.
   KeyListing& listing() { return *listing_; }  // until complete

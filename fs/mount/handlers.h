@@ -67,6 +67,7 @@ struct FuseHandlers {
   // Names are looked up faster than the kernel forgets; users who may use the key have priority.
   static bool too_many_names(fuse_req_t req, const PolicySection& section);
   static void forget_oldest_names(FuseOps& ops);
+  static void forget_node(FuseOps& ops, fuse_ino_t ino, uint64_t count);
   static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
   static void note_forgotten(FuseOps& ops, size_t count);
   static void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets);
@@ -106,6 +107,32 @@ struct FuseHandlers {
   // ops_virtual.cc
   static void getattr_virtual(fuse_req_t req, fuse_ino_t ino);
   static void open_virtual(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
+
+  // ops_sign.cc: .keyfs/sign. Those that return a bool: false, it is none of these, and there was no
+  // answer.
+  static bool is_directory_of(const FuseOps& ops, fuse_ino_t ino) {
+    return is_own_directory(ino) || (ino == kSignNode && ops.parts_.signing != nullptr);
+  }
+  static SignNodePtr sign_node(FuseOps& ops, fuse_ino_t ino);
+  static bool lookup_sign(fuse_req_t req, fuse_ino_t parent, std::string_view name);
+  static bool getattr_sign(fuse_req_t req, fuse_ino_t ino);
+  static int access_sign(fuse_req_t req, const SignNode& node, int mask);
+  static bool opendir_sign(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
+  static uint64_t parent_number(const SignNode& node);
+
+  // ops_signature.cc
+  struct SignAccess;
+  static bool open_sign(fuse_req_t req, fuse_ino_t ino, const fuse_file_info& file);
+  static void open_signature(fuse_req_t req, SignNodePtr node, const fuse_file_info& file);
+  static Task<void> serve_signature(std::shared_ptr<PendingReply> reply,
+                                    std::shared_ptr<SignAccess> access);
+  static void open_public(fuse_req_t req, const SignNode& node, const fuse_file_info& file);
+  static void reply_public(fuse_req_t req, FuseOps& ops, fuse_file_info file, std::string text);
+  static Task<void> serve_public(FuseOps& ops, std::shared_ptr<PendingReply> reply, SignPlace place,
+                                 const SignSection& section, fuse_file_info file);
+  static bool read_sign(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                        const fuse_file_info& file);
+  static void release_sign(FuseOps& ops, fuse_ino_t ino, const fuse_file_info& file);
 
   // ops_dir.cc
   // Whether any section might let this caller read.
@@ -188,6 +215,9 @@ struct FuseHandlers {
   static Task<void> serve_size(FuseOps& ops, std::shared_ptr<PendingReply> reply, Inode& inode,
                                std::shared_ptr<const void> turn);
   static struct stat directory_attributes(FuseOps& ops, fuse_ino_t ino);
+  // `exact`: where a signature is open, its size, and not the largest that there may be.
+  static struct stat sign_attributes(FuseOps& ops, const SignNode& node, const SignSection& section,
+                                     bool exact);
   static struct stat file_attributes(FuseOps& ops, fuse_ino_t ino);
 };
 

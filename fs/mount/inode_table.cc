@@ -113,6 +113,20 @@ void InodeTable::forget(uint64_t id, uint64_t count) {
   --size_;
 }
 
+std::optional<InodeTable::TakenId> InodeTable::take_id(std::string_view path) {
+  uint64_t id = 0;
+  if (new_slot(id) == nullptr) return std::nullopt;
+  const uint32_t number = file_number(path);
+  return TakenId{id, numbers_.take(number) ? number : 0};
+}
+
+void InodeTable::give_back_id(TakenId taken) {
+  // With any stripe locked, for_each() is not in the leaf.
+  std::lock_guard lock(stripes_.front().mutex);
+  clear_slot(taken.id);
+  if (taken.number != 0) numbers_.give_back(taken.number);
+}
+
 void InodeTable::append_lone_locked(Inode& inode) {
   inode.known_ = Inode::Known::kLone;
   inode.older_ = newest_lone_;

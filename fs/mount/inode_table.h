@@ -30,6 +30,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -141,6 +142,15 @@ class InodeTable {
   // Takes back `count` references: those that the kernel gives back, or that of a look_up() whose
   // reply never reached it. Ignores unknown ids.
   void forget(uint64_t id, uint64_t count);
+
+  // Ids for nodes that another table keeps, which find() does not find. `number` is that of the path,
+  // or 0 if another file has it. nullopt if the block of ids is used up.
+  struct TakenId {
+    uint64_t id;
+    uint32_t number;
+  };
+  std::optional<TakenId> take_id(std::string_view path);
+  void give_back_id(TakenId taken);
 
   // nullptr if unknown.
   Inode* find(uint64_t id) const {

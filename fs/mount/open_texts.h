@@ -1,4 +1,4 @@
-// The texts of virtual files that are open, each as one open(2) has seen it. At a session's end the
+// The texts of virtual files, and signatures, that are open, each as one open(2) has seen it. At a session's end the
 // kernel sends no RELEASE for what is open, so that somebody must know of them.
 //
 // Thread-safety: any thread. Ownership: owns the texts' handles; a text lives on with who shares it.
@@ -31,9 +31,10 @@ class OpenTexts {
     const auto found = texts_.find(handle);
     return found != texts_.end() ? found->second : nullptr;
   }
-  void remove(uint64_t handle) {
+  // False: no such handle.
+  bool remove(uint64_t handle) {
     std::lock_guard lock(mutex_);
-    texts_.erase(handle);
+    return texts_.erase(handle) != 0;
   }
 
  private:

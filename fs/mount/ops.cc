@@ -66,8 +66,11 @@ FuseOps::FuseOps(FuseParts parts, FuseOptions options)
       counters_(parts.metrics),
       replies_(parts.loop, options_.signals),
       inodes_(parts.ids),
+      signings_(options_.waiting_signatures),
       handles_(parts.policy, openers_),
-      sizes_not_before_(TimePoint::min().time_since_epoch().count()) {}
+      sizes_not_before_(TimePoint::min().time_since_epoch().count()) {
+  if (parts_.signing != nullptr) sign_counters_.emplace(parts_.metrics);
+}
 
 FuseOps::~FuseOps() = default;
 
@@ -161,7 +164,9 @@ void FuseOps::current_changed(const KeyEntry& entry) {
   for (const auto& poll : polled_.take_all_of(entry)) notifier_.wake(poll);
 }
 
-MountStatus FuseOps::status() const { return {inodes_.size(), replies_.size(), polled_.size()}; }
+MountStatus FuseOps::status() const {
+  return {inodes_.size(), replies_.size(), polled_.size(), sign_nodes_.size()};
+}
 
 bool FuseHandlers::is_admin(fuse_req_t req) {
   RequestGroups groups(req);
@@ -195,6 +200,12 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
       fuse_reply_entry(req, &entry);
       return;
     }
+    if (text == kSignName && self.parts_.signing != nullptr) {
+      entry.ino = kSignNode;
+      entry.attr = directory_attributes(self, entry.ino);
+      fuse_reply_entry(req, &entry);
+      return;
+    }
     const size_t index = self.parts_.files.find(text);
     if (index == self.parts_.files.size()) {
       fuse_reply_err(req, text.size() > kMaxKeyId ? ENAMETOOLONG : ENOENT);
@@ -207,6 +218,7 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     return;
   }
   if (parent != FUSE_ROOT_ID) {
+    if (self.inodes_.find(parent) == nullptr && lookup_sign(req, parent, text)) return;
     lookup_view(req, parent, text);
     return;
   }
@@ -277,14 +289,19 @@ void FuseHandlers::forget_oldest_names(FuseOps& self) {
   }
 }
 
+void FuseHandlers::forget_node(FuseOps& self, fuse_ino_t ino, uint64_t count) {
+  if (count > 0 && self.inodes_.find(ino) == nullptr && self.sign_nodes_.forget(ino, count)) return;
+  self.inodes_.forget(ino, count);
+}
+
 void FuseHandlers::forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
-  ops(req).inodes_.forget(ino, count);
+  forget_node(ops(req), ino, count);
   note_forgotten(ops(req), 1);
   fuse_reply_none(req);
 }
 
 void FuseHandlers::forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
-  for (size_t i = 0; i < count; ++i) ops(req).inodes_.forget(forgets[i].ino, forgets[i].nlookup);
+  for (size_t i = 0; i < count; ++i) forget_node(ops(req), forgets[i].ino, forgets[i].nlookup);
   note_forgotten(ops(req), count);
   fuse_reply_none(req);
 }
@@ -297,7 +314,7 @@ void FuseHandlers::note_forgotten(FuseOps& self, size_t count) {
 
 void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   FuseOps& self = ops(req);
-  if (is_own_directory(ino)) {
+  if (is_directory_of(self, ino)) {
     const struct stat attributes = directory_attributes(self, ino);
     fuse_reply_attr(req, &attributes, kLongTimeout);
     return;
@@ -308,7 +325,7 @@ void FuseHandlers::getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   }
   Inode* inode = self.inodes_.find(ino);
   if (inode == nullptr) {
-    fuse_reply_err(req, ENOENT);
+    if (!getattr_sign(req, ino)) fuse_reply_err(req, ENOENT);
     return;
   }
   getattr_key(req, *inode);
@@ -318,13 +335,16 @@ void FuseHandlers::access(fuse_req_t req, fuse_ino_t ino, int mask) {
   FuseOps& self = ops(req);
   const auto answer = [&]() -> int {
     if ((mask & W_OK) != 0) return EROFS;
-    if (is_own_directory(ino)) return 0;
+    if (is_directory_of(self, ino)) return 0;
     if (ino - kFirstFileNode < self.parts_.files.size()) {
       if (!is_admin(req)) return mask == F_OK ? 0 : EACCES;
       return (mask & X_OK) != 0 ? EACCES : 0;
     }
     const Inode* inode = self.inodes_.find(ino);
-    if (inode == nullptr) return ENOENT;
+    if (inode == nullptr) {
+      const SignNodePtr node = sign_node(self, ino);
+      return node != nullptr ? access_sign(req, *node, mask) : ENOENT;
+    }
     const PolicySection& section = section_of(*inode->entry, self.parts_.policy.current());
     if (section.hidden) return ENOENT;
     if ((mask & X_OK) != 0 && inode->view() != View::kVersions) return EACCES;
@@ -350,13 +370,14 @@ void FuseHandlers::statfs(fuse_req_t req, fuse_ino_t) {
 
 void FuseHandlers::open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FuseOps& self = ops(req);
+  Inode* inode = self.inodes_.find(ino);
   if ((file->flags & O_ACCMODE) != O_RDONLY || (file->flags & O_TRUNC) != 0) {
     fuse_reply_err(req, EROFS);
-  } else if (Inode* inode = self.inodes_.find(ino); inode != nullptr && is_file(inode->view())) {
+  } else if (inode != nullptr && is_file(inode->view())) {
     open_key(req, *inode, *file);
   } else if (ino - kFirstFileNode < self.parts_.files.size()) {
     open_virtual(req, ino, *file);
-  } else {
+  } else if (inode != nullptr || !open_sign(req, ino, *file)) {
     fuse_reply_err(req, ENOENT);
   }
 }
@@ -375,7 +396,7 @@ void FuseHandlers::read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
     }
     const size_t from = std::min(static_cast<size_t>(offset), text->size());
     fuse_reply_buf(req, text->data() + from, std::min(size, text->size() - from));
-  } else {
+  } else if (inode != nullptr || !read_sign(req, ino, size, offset, *file)) {
     fuse_reply_err(req, EBADF);
   }
 }
@@ -396,6 +417,8 @@ void FuseHandlers::release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
     self.texts_.remove(file->fh);
     // The next reader must see its own snapshot, even through mmap.
     self.notifier_.drop_pages(ino);
+  } else {
+    release_sign(self, ino, *file);
   }
   fuse_reply_err(req, 0);
 }

@@ -29,8 +29,12 @@
 // node of its own, with its own pages, and otherwise like the key. The text is made for each READ,
 // in locked memory that is wiped when the reply is out.
 //
-// Node ids: 1 the root, 2 .keyfs, 3... its files, 32... its directories, from 2^38 on keys and their
-// views (fs/mount/inode_ids.h). st_ino is a hash of the name, so that readdir and stat agree and it
+// Signing keys (fs/mount/sign_paths.h): LOOKUP, GETATTR and READDIR as above, from what is known of
+// them. OPEN of a digest signs, each time anew; it is decided and audited like that of a key. READ
+// gives what was signed then.
+//
+// Node ids: 1 the root, 2 .keyfs, 3... its files, 32... its directories, from 2^38 on keys, their
+// views, and what is below .keyfs/sign (fs/mount/inode_ids.h). st_ino is a hash of the name, so that readdir and stat agree and it
 // is stable.
 //
 // Thread-safety: the operations run on libfuse's threads; attach(), policy_changed() and close() on
@@ -46,6 +50,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -56,6 +61,7 @@
 #include "fs/audit/audit.h"
 #include "fs/audit/open_listener.h"
 #include "fs/audit/process_info.h"
+#include "fs/keys/fair_share.h"
 #include "fs/keys/key_cache.h"
 #include "fs/mount/backend.h"
 #include "fs/mount/directory_handle.h"
@@ -68,9 +74,12 @@
 #include "fs/mount/paged_files.h"
 #include "fs/mount/pending_reply.h"
 #include "fs/mount/polled_files.h"
+#include "fs/mount/sign_nodes.h"
+#include "fs/mount/sign_rates.h"
 #include "fs/mount/virtual_file.h"
 #include "fs/mount/virtual_files.h"
 #include "fs/policy/policy.h"
+#include "fs/sign/signing_keys.h"
 
 struct fuse_lowlevel_ops;
 struct fuse_session;
@@ -92,13 +101,16 @@ struct FuseParts {
   Metrics& metrics;
   Log& log;
   InodeIds ids;
-  OpenListener* opens = nullptr;  // told of each key that was handed out; may be null
+  OpenListener* opens = nullptr;   // told of each key that was handed out; may be null
+  SigningKeys* signing = nullptr;  // null: there is no .keyfs/sign
 };
 
 struct FuseOptions {
   uint32_t key_bytes = 32;  // the size of keys created here
   // How many unused names the kernel may keep.
   size_t lone_names = 10'000;
+  // How many signatures may be waited for at once, by all users.
+  size_t waiting_signatures = 4'096;
   std::string proc = "/proc";
   Duration open_deadline = std::chrono::seconds(10);
   // Tests supply their own check for pending signals.
@@ -157,6 +169,18 @@ class FuseOps {
     Counter& interrupted;
   };
 
+  // Of signatures; only if there are signing keys.
+  struct SignCounters {
+    explicit SignCounters(Metrics& metrics);
+    Counter& made;
+    Counter& denied;
+    Counter& absent;
+    Counter& throttled;
+    Counter& stale;
+    Counter& failed;
+    Counter& interrupted;
+  };
+
   FuseParts parts_;
   const FuseOptions options_;
   const WallTime started_;
@@ -164,6 +188,10 @@ class FuseOps {
   FuseNotifier notifier_;
   PendingReplies replies_;
   InodeTable inodes_;
+  std::optional<SignCounters> sign_counters_;
+  SignNodes sign_nodes_{inodes_};
+  SignRates sign_rates_;
+  WaitingPlaces signings_;  // on the loop
   OpenDirectories directories_;
   OpenTexts texts_;
   Openers openers_;

@@ -82,11 +82,14 @@ bool fill(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
 
 // Of .keyfs: the files, for who may read them, and the directories.
 void fill_own(EntryBuffer& buffer, const DirectoryHandle& handle, const VirtualFiles& files,
-              off_t offset) {
+              bool signing, off_t offset) {
   const auto from = static_cast<size_t>(offset - kOwn);
-  for (size_t i = from; i < files.size() + kOwnDirectories.size(); ++i) {
+  const size_t directories = files.size() + kOwnDirectories.size();
+  for (size_t i = from; i < directories + (signing ? 1 : 0); ++i) {
     const off_t next = kOwn + static_cast<off_t>(i) + 1;
-    if (i >= files.size()) {
+    if (i == directories) {
+      if (!buffer.add(kSignName, kSignNode, S_IFDIR, next)) return;
+    } else if (i >= files.size()) {
       const OwnDirectory& own = kOwnDirectories[i - files.size()];
       if (!buffer.add(own.name, own.node, S_IFDIR, next)) return;
     } else if (handle.shows_own) {
@@ -109,9 +112,18 @@ void fill_versions(EntryBuffer& buffer, const DirectoryHandle& handle, std::stri
   }
 }
 
+// Of .keyfs/sign, and what is below it.
+void fill_entries(EntryBuffer& buffer, const DirectoryHandle& handle, off_t offset) {
+  for (auto i = static_cast<size_t>(offset - kOwn); i < handle.entries.size(); ++i) {
+    const auto& [name, number, directory] = handle.entries[i];
+    const off_t next = kOwn + static_cast<off_t>(i) + 1;
+    if (!buffer.add(name, number, directory ? S_IFDIR : S_IFREG, next)) return;
+  }
+}
+
 uint64_t parent_of(uint64_t node) {
   if (node == kRootNode || node == kDirectoryNode) return kRootNode;
-  return node <= kBase64Node ? kDirectoryNode : kVersionsNode;
+  return node <= kSignNode ? kDirectoryNode : kVersionsNode;
 }
 
 }  // namespace
@@ -203,7 +215,7 @@ void FuseHandlers::opendir(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file)
     Inode* inode = self.inodes_.find(ino);
     if (inode != nullptr && inode->view() == View::kVersions) {
       opendir_versions(req, *inode, *file);
-    } else {
+    } else if (inode != nullptr || !opendir_sign(req, ino, *file)) {
       fuse_reply_err(req, ENOTDIR);
     }
     return;
@@ -231,8 +243,10 @@ void FuseHandlers::readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
   EntryBuffer buffer(size);
   bool room = true;
   const Inode* inode = self.inodes_.find(ino);
-  const std::array<uint64_t, kDots.size()> numbers = {inode != nullptr ? inode->file_number() : ino,
-                                                      parent_of(ino)};
+  const SignNodePtr node = inode == nullptr ? sign_node(self, ino) : nullptr;
+  std::array<uint64_t, kDots.size()> numbers = {inode != nullptr ? inode->file_number() : ino,
+                                                parent_of(ino)};
+  if (node != nullptr) numbers = {node->file_number(), parent_number(*node)};
   for (; room && offset < static_cast<off_t>(kDots.size()); ++offset) {
     const auto index = static_cast<size_t>(offset);
     room = buffer.add(kDots[index], numbers[index], S_IFDIR, offset + 1);
@@ -240,7 +254,10 @@ void FuseHandlers::readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
   const DirectoryHandle& handle = OpenDirectories::at(file->fh);
   if (ino != FUSE_ROOT_ID) {
     if (room && inode != nullptr) fill_versions(buffer, handle, inode->entry->id(), offset);
-    if (room && ino == kDirectoryNode) fill_own(buffer, handle, self.parts_.files, offset);
+    if (room && ino == kDirectoryNode) {
+      fill_own(buffer, handle, self.parts_.files, self.parts_.signing != nullptr, offset);
+    }
+    if (room && (node != nullptr || ino == kSignNode)) fill_entries(buffer, handle, offset);
     buffer.reply(req);
     return;
   }

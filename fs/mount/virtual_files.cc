@@ -85,6 +85,7 @@ class StatusFile final : public VirtualFile {
                        {"last_error", text(audit.last_error)}};
     status["log"] = {{"lost", parts_.log.lost()}};
     status["rotation"] = rotation();
+    status["signing"] = signing();
     status["policy"] = {{"sections", parts_.policy.current().sections().size()}};
     return status.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   }
@@ -139,6 +140,32 @@ class StatusFile final : public VirtualFile {
             {"overdue_keys", brief.overdue_keys},
             {"overdue_reason", text(brief.overdue_reason)},
             {"troubles", brief.troubles}};
+  }
+
+  Json signing() const {
+    if (!parts_.signing) return nullptr;
+    const SigningBrief brief = parts_.signing();
+    const SigningStatus& known = brief.status;
+    Json keys = Json::array();
+    for (const SigningStatus::Key& key : known.keys) {
+      keys.push_back({{"id", key.id},
+                      {"custody", key.custody},
+                      {"type", text(key.type)},
+                      {"fingerprint", text(key.fingerprint)},
+                      {"state", key.state},
+                      {"problem", text(key.problem)}});
+    }
+    return {{"on", brief.on},
+            {"trouble", text(brief.trouble)},
+            {"keys", keys},
+            {"queued_deletions", known.queued_deletions},
+            {"deletion_trouble", text(known.deletion_trouble)},
+            {"unfinished", known.unfinished},
+            {"signatures", known.signatures},
+            {"failures", known.failures},
+            {"made", known.made},
+            {"deleted", known.deleted},
+            {"last_error", text(known.last_error)}};
   }
 
   const StatusParts parts_;

@@ -21,6 +21,10 @@
 //    "rotation":{"board":S, "board_reason":S, "board_damaged":[S, ...], "holder":S,
 //                "is_holder":B, "run":S, "overdue":N, "overdue_keys":[S, ...],
 //                "overdue_reason":S},   more is in .keyfs/rotation
+//    "signing":{"on":B, "trouble":S, "keys":[{"id":S, "custody":S, "type":S, "fingerprint":S,
+//               "state":S, "problem":S}, ...], "queued_deletions":N, "deletion_trouble":S,
+//               "unfinished":N, "signatures":N, "failures":N, "made":N, "deleted":N,
+//               "last_error":S},       null: nobody may sign here
 //    "policy":{"sections":N}}
 // "scans": of many hosts one looks through the whole store for keys that lack a region; "last_scan"
 // is of this one.
@@ -43,6 +47,7 @@
 #include "fs/keys/replica.h"
 #include "fs/mount/virtual_file.h"
 #include "fs/policy/policy.h"
+#include "fs/sign/signing_keys.h"
 #include "fs/upkeep/healer.h"
 #include "kms/regions.h"
 
@@ -52,6 +57,7 @@ struct MountStatus {
   size_t known_keys = 0;
   size_t waiting_requests = 0;
   size_t polled_files = 0;
+  size_t signing_names = 0;  // that the kernel knows below .keyfs/sign
 };
 
 // What an operator must see of rotation over many hosts.
@@ -66,6 +72,13 @@ struct RotationBrief {
   std::vector<std::string> overdue_keys;  // the first of them, where this host knows them
   std::string overdue_reason;             // of the first
   std::vector<std::string> troubles;      // what an operator must look after, so that runs complete
+};
+
+// Of signing keys.
+struct SigningBrief {
+  bool on = false;
+  std::string trouble;  // why there are none
+  SigningStatus status;
 };
 
 struct StatusParts {
@@ -89,7 +102,8 @@ struct StatusParts {
   // Why the store permits no creation; empty: it may. From any thread.
   std::function<std::string()> store_trouble = {};
   std::function<RotationBrief()> rotation = {};
-  std::function<void()> sample = {};  // sets further gauges, before metrics are rendered
+  std::function<SigningBrief()> signing = {};  // empty: nobody may sign
+  std::function<void()> sample = {};           // sets further gauges, before metrics are rendered
 };
 
 std::unique_ptr<VirtualFile> make_version_file(const std::string& version);

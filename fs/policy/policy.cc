@@ -1,13 +1,6 @@
 #include "fs/policy/policy.h"
 
-#include <grp.h>
-#include <pwd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
-#include <limits>
 
 #include "base/clock.h"
 #include "base/config_reader.h"
@@ -27,98 +20,6 @@ std::string period_text(Duration period) {
   constexpr Duration kDay = 24h;
   return period >= kDay && period % kDay == Duration::zero() ? std::to_string(period / kDay) + "d"
                                                              : to_text(period);
-}
-
-// Retries with a larger buffer as long as the database returns ERANGE.
-template <class Entry, class Ask>
-Result<std::optional<Entry>> ask_names(Ask ask) {
-  std::vector<char> buffer(1024);
-  for (;;) {
-    Entry entry{};
-    Entry* found = nullptr;
-    const int error = ask(&entry, buffer.data(), buffer.size(), &found);
-    if (error == ERANGE && buffer.size() < (size_t{16} << 20)) {
-      buffer.resize(buffer.size() * 2);
-      continue;
-    }
-    if (found != nullptr) return std::optional<Entry>(*found);
-    // What glibc's modules return if there is no such name.
-    if (error == 0 || error == ENOENT || error == ESRCH) return std::optional<Entry>();
-    return fail(Code::kUnavailable, std::strerror(error));
-  }
-}
-
-std::optional<uint32_t> id_number(std::string_view text) {
-  uint32_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  // (uid_t)-1 stands for "nobody" in system calls.
-  if (number == std::numeric_limits<uint32_t>::max()) return std::nullopt;
-  return number;
-}
-
-// One item of a list, e.g. "user:app".
-void read_principal(ConfigReader& in, std::string_view key, const std::string& item,
-                    NameService& names, Principals& list) {
-  if (item == "any") {
-    list.any = true;
-    return;
-  }
-  const size_t colon = item.find(':');
-  const std::string kind = item.substr(0, colon);
-  const std::string name = colon == item.npos ? "" : item.substr(colon + 1);
-  const auto add = [](auto& numbers, auto number) {
-    if (std::find(numbers.begin(), numbers.end(), number) == numbers.end()) {
-      numbers.push_back(number);
-    }
-  };
-  const auto resolve = [&](auto result, const char* what, auto& numbers) {
-    if (!result) {
-      in.mistake(key, "could not look up " + std::string(what) + " \"" + name +
-                          "\": " + result.error().message);
-    } else if (!*result) {
-      in.mistake(key, "there is no " + std::string(what) + " \"" + name + "\"");
-    } else {
-      add(numbers, **result);
-    }
-  };
-  if (!name.empty() && kind == "user") {
-    resolve(names.uid_of(name), "user", list.uids);
-  } else if (!name.empty() && kind == "group") {
-    resolve(names.gid_of(name), "group", list.gids);
-  } else if (!name.empty() && (kind == "uid" || kind == "gid")) {
-    const auto number = id_number(name);
-    if (!number) {
-      in.mistake(key, "\"" + item + "\" needs a number from 0 to 4294967294");
-    } else {
-      add(kind == "uid" ? list.uids : list.gids, *number);
-    }
-  } else {
-    in.mistake(key, "\"" + item + "\" is neither user:NAME, uid:N, group:NAME, gid:N, nor any");
-  }
-}
-
-Principals read_principals(ConfigReader& in, std::string_view key, NameService& names) {
-  Principals list;
-  const ConfigSection::Entry* entry = in.section().find(key);
-  for (const std::string& item : in.list(key)) read_principal(in, key, item, names, list);
-  if (entry != nullptr) {
-    list.text = entry->value;
-    list.line = entry->line;
-  }
-  return list;
-}
-
-// A pattern with a byte that no id can have matches nothing: surely a typo.
-std::optional<std::string> hopeless(std::string_view pattern) {
-  for (const char c : pattern) {
-    if (std::string_view("*?[]!").find(c) != std::string_view::npos) continue;
-    const char probe[2] = {'a', c};
-    if (!is_key_id({probe, 2})) {
-      return "the pattern has a character that no key id can have, so it matches nothing";
-    }
-  }
-  return std::nullopt;
 }
 
 void set_appearance(PolicySection& section) {
@@ -154,13 +55,6 @@ Result<PolicySection> read_keys_section(const ConfigSection& from, NameService& 
   return section;
 }
 
-std::string fingerprint_of(const Principals& list) {
-  std::string text = std::to_string(list.line) + (list.any ? "any" : "");
-  for (const uid_t uid : list.uids) text += " u" + std::to_string(uid);
-  for (const gid_t gid : list.gids) text += " g" + std::to_string(gid);
-  return text + "|" + list.text + "\n";
-}
-
 std::string fingerprint_of(const std::optional<std::chrono::milliseconds>& time) {
   return time ? std::to_string(time->count()) + "\n" : "\n";
 }
@@ -172,59 +66,7 @@ std::string fingerprint_of(const PolicySection& section) {
          fingerprint_of(section.retire_after);
 }
 
-// The answers for one decision, with the groups looked up once.
-class Asker {
- public:
-  Asker(const Caller& caller, SupplementaryGroups& groups) : caller_(caller), groups_(groups) {}
-
-  bool named_in(const Principals& list) {
-    if (list.name_user(caller_)) return true;
-    if (list.gids.empty()) return false;
-    if (!asked_) {
-      known_ = groups_.get();
-      asked_ = true;
-    }
-    return known_ && list.name_group(*known_);
-  }
-  bool groups_unknown() const { return asked_ && !known_; }
-
- private:
-  const Caller& caller_;
-  SupplementaryGroups& groups_;
-  std::optional<std::span<const gid_t>> known_;
-  bool asked_ = false;
-};
-
 }  // namespace
-
-Result<std::optional<uid_t>> SystemNames::uid_of(const std::string& user) {
-  auto entry = ask_names<passwd>([&](passwd* out, char* buffer, size_t size, passwd** found) {
-    return getpwnam_r(user.c_str(), out, buffer, size, found);
-  });
-  if (!entry) return fail(entry.error());
-  if (!*entry) return std::optional<uid_t>();
-  return std::optional<uid_t>((*entry)->pw_uid);
-}
-
-Result<std::optional<gid_t>> SystemNames::gid_of(const std::string& group) {
-  auto entry = ask_names<::group>([&](::group* out, char* buffer, size_t size, ::group** found) {
-    return getgrnam_r(group.c_str(), out, buffer, size, found);
-  });
-  if (!entry) return fail(entry.error());
-  if (!*entry) return std::optional<gid_t>();
-  return std::optional<gid_t>((*entry)->gr_gid);
-}
-
-bool Principals::name_user(const Caller& caller) const {
-  return any || std::find(uids.begin(), uids.end(), caller.uid) != uids.end() ||
-         std::find(gids.begin(), gids.end(), caller.gid) != gids.end();
-}
-
-bool Principals::name_group(std::span<const gid_t> groups) const {
-  return std::any_of(groups.begin(), groups.end(), [this](gid_t gid) {
-    return std::find(gids.begin(), gids.end(), gid) != gids.end();
-  });
-}
 
 Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameService& names) {
   std::unique_ptr<Policy> policy(new Policy);
@@ -233,7 +75,12 @@ Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameS
     if (!section) return fail(section.error());
     policy->sections_.push_back(std::move(*section));
   }
-  policy->hidden_.hidden = true;
+  for (const ConfigSection* from : file.all("sign")) {
+    auto section = SignSection::read(*from, names, from->file() == kNoConfigFile);
+    if (!section) return fail(section.error());
+    policy->sign_sections_.push_back(std::move(*section));
+  }
+  policy->hidden_.hidden = policy->sign_hidden_.hidden = true;
   policy->admin_.title = "[admin]";
   policy->admin_.file = file.name();
   if (const ConfigSection* from = file.find("admin")) {
@@ -247,6 +94,10 @@ Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameS
     section.policy = policy.get();
     policy->fingerprint_ += fingerprint_of(section);
   }
+  for (SignSection& section : policy->sign_sections_) {
+    section.policy = policy.get();
+    policy->fingerprint_ += section.fingerprint();
+  }
   const ConfigSection* own = file.find("keyfs");
   const auto* written = own == nullptr ? nullptr : own->find("never_create");
   auto never =
@@ -257,7 +108,7 @@ Result<std::unique_ptr<const Policy>> Policy::load(const ConfigFile& file, NameS
   }
   policy->never_create_ = std::move(*never);
   policy->fingerprint_ += policy->never_create_.text() + "\n";
-  policy->hidden_.policy = policy->admin_.policy = policy.get();
+  policy->hidden_.policy = policy->admin_.policy = policy->sign_hidden_.policy = policy.get();
   policy->fingerprint_ += fingerprint_of(policy->admin_);
   return std::unique_ptr<const Policy>(std::move(policy));
 }
@@ -267,6 +118,13 @@ const PolicySection& Policy::section_for(std::string_view id) const {
     if (section.glob->matches(id)) return section;
   }
   return hidden_;
+}
+
+const SignSection& Policy::sign_section_for(std::string_view id) const {
+  for (const SignSection& section : sign_sections_) {
+    if (section.glob->matches(id)) return section;
+  }
+  return sign_hidden_;
 }
 
 Decision Policy::decide(const PolicySection& section, const Caller& caller,
@@ -308,9 +166,11 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     case NameKind::kInvalid:
       return text + "not a valid key id: A-Z a-z 0-9 . _ : @ + = , ~ -, a letter or digit first\n";
   }
+  const SignSection& signing = sign_section_for(id);
+  const std::string of_signing = signing.hidden ? "" : signing.explain(id, caller, groups);
   const Decision decision = decide(id, caller, groups);
   if (decision.hidden()) {
-    return text + "hidden: no [keys ...] section matches, so it exists for nobody\n";
+    return text + "hidden: no [keys ...] section matches, so it exists for nobody\n" + of_signing;
   }
   const PolicySection& section = *decision.section;
   text += section.title + " decides (" + place_of(section) + "), the first section that matches\n";
@@ -350,12 +210,7 @@ std::string Policy::explain(std::string_view id, const Caller& caller,
     text += "  older versions are retired " + period_text(*section.retire_after) +
             " after a rotation that reached every consumer (retire_after)\n";
   }
-  return text;
-}
-
-std::string place_of(const PolicySection& section) {
-  if (section.line == 0) return "set by " + section.file;
-  return section.file + ":" + std::to_string(section.line);
+  return text + of_signing;
 }
 
 PolicyHolder::PolicyHolder(std::unique_ptr<const Policy> first) : current_(first.get()) {

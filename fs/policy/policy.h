@@ -6,6 +6,9 @@
 // is loaded, and an unknown one is a mistake. root has no special privilege. `rotate_every` and
 // `retire_after` of the section say when its keys are rotated, and old versions retired.
 //
+// [sign GLOB] sections decide likewise about signing keys (fs/policy/sign_policy.h). A right to a
+// data key is none to a signing key of that name, and the other way round.
+//
 // [keyfs] never_create belongs to the policy: it is reloaded with it, and `explain` shows it.
 //
 // Thread-safety: a Policy is immutable; a PolicyHolder is thread-safe, and current() is one atomic
@@ -32,54 +35,16 @@
 #include "base/result.h"
 #include "fs/policy/glob.h"
 #include "fs/policy/never_create.h"
+#include "fs/policy/principals.h"
+#include "fs/policy/sign_policy.h"
 
 namespace keyfs {
-
-struct Caller {
-  uid_t uid = 0;
-  gid_t gid = 0;
-};
-
-// The users in one list.
-struct Principals {
-  bool any = false;
-  std::vector<uid_t> uids;
-  std::vector<gid_t> gids;
-  std::string text;  // as written
-  int line = 0;      // its line; 0: there is no list
-
-  bool empty() const { return !any && uids.empty() && gids.empty(); }
-  bool name_user(const Caller& caller) const;  // without supplementary groups
-  bool name_group(std::span<const gid_t> groups) const;
-};
-
-// Looks up a user's or group's number by name; tests supply their own.
-class NameService {
- public:
-  virtual ~NameService() = default;
-  // nullopt: there is no such name; kUnavailable if the database does not answer. Both may block.
-  virtual Result<std::optional<uid_t>> uid_of(const std::string& user) = 0;
-  virtual Result<std::optional<gid_t>> gid_of(const std::string& group) = 0;
-};
-// getpwnam_r, getgrnam_r.
-class SystemNames final : public NameService {
- public:
-  Result<std::optional<uid_t>> uid_of(const std::string& user) override;
-  Result<std::optional<gid_t>> gid_of(const std::string& group) override;
-};
-
-class Policy;
 
 // The name of a configuration that is no file: that of --embedded. Nobody can look up its lines.
 inline constexpr std::string_view kNoConfigFile = "--embedded";
 
-struct PolicySection {
-  const Policy* policy = nullptr;  // that it belongs to
-  bool hidden = false;             // the section used if no glob matches
-  std::optional<Glob> glob;        // none in the hidden section and in [admin]
-  std::string title;               // "[keys payments-*]"; "" for the hidden one
-  std::string file;
-  int line = 0;  // 0: in no file
+struct PolicySection : PolicyPlace {
+  std::optional<Glob> glob;  // none in the hidden section and in [admin]
   Principals read, create, admin;
   // How often a key gets a new version by itself, and how long after that older ones are retired;
   // never if not set.
@@ -90,25 +55,6 @@ struct PolicySection {
   uid_t owner = 0;
   gid_t group = 0;
   mode_t mode = 0400;
-};
-
-// Where an operator finds it: "FILE:LINE", or "set by --embedded".
-std::string place_of(const PolicySection& section);
-
-// The caller's supplementary groups, requested only if the decision depends on them.
-class SupplementaryGroups {
- public:
-  virtual ~SupplementaryGroups() = default;
-  // nullopt when they cannot be learned: then they count as none, so nothing is permitted by them.
-  virtual std::optional<std::span<const gid_t>> get() = 0;
-};
-class KnownGroups final : public SupplementaryGroups {
- public:
-  explicit KnownGroups(std::vector<gid_t> groups = {}) : groups_(std::move(groups)) {}
-  std::optional<std::span<const gid_t>> get() override { return groups_; }
-
- private:
-  std::vector<gid_t> groups_;
 };
 
 struct Decision {
@@ -124,7 +70,7 @@ struct Decision {
 
 class Policy {
  public:
-  // The [keys ...] and [admin] sections of `file`, and never_create of [keyfs]. Blocks while
+  // The [keys ...], [sign ...] and [admin] sections of `file`, and never_create of [keyfs]. Blocks while
   // `names` queries the user database. kInvalid, one line with file and line.
   static Result<std::unique_ptr<const Policy>> load(const ConfigFile& file, NameService& names);
 
@@ -149,6 +95,10 @@ class Policy {
   static bool may_create(const PolicySection& section, const Caller& caller,
                          SupplementaryGroups& groups);
 
+  // The same for signing keys; SignSection::decide() says what it permits a caller.
+  const SignSection& sign_section_for(std::string_view id) const;
+  const std::vector<SignSection>& sign_sections() const { return sign_sections_; }
+
   // [admin] read: may see .keyfs/status, .keyfs/metrics.
   bool is_admin(const Caller& caller, SupplementaryGroups& groups) const;
   const PolicySection& admin_section() const { return admin_; }
@@ -168,7 +118,9 @@ class Policy {
   Policy() = default;
 
   std::vector<PolicySection> sections_;  // in file order
+  std::vector<SignSection> sign_sections_;
   PolicySection hidden_;
+  SignSection sign_hidden_;
   PolicySection admin_;
   NeverCreate never_create_;
   std::string fingerprint_;  // everything that was read, with names resolved

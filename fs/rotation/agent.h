@@ -42,7 +42,7 @@
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
 #include "fs/rotation/trouble.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

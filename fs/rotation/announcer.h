@@ -19,7 +19,7 @@
 #include "fs/rotation/documents.h"
 #include "fs/rotation/lock.h"
 #include "fs/rotation/runs.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/task.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

@@ -21,7 +21,7 @@
 #include "fs/rotation/consumer_news.h"
 #include "fs/rotation/consumer_table.h"
 #include "fs/rotation/consumers.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 
 namespace keyfs {
 

@@ -23,7 +23,7 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/retry.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "store/board.h"
 #include "store/pulse.h"
 

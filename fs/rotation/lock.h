@@ -31,7 +31,7 @@
 #include "base/retry.h"
 #include "base/task.h"
 #include "fs/rotation/documents.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

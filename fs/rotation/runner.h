@@ -47,7 +47,7 @@
 #include "fs/rotation/runs.h"
 #include "fs/rotation/tickets.h"
 #include "fs/rotation/trouble.h"
-#include "fs/rotation/wake.h"
+#include "base/wake.h"
 #include "fs/rotation/waves.h"
 #include "fs/upkeep/key_versions.h"
 #include "store/board.h"

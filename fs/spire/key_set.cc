@@ -21,6 +21,7 @@
 #include "fs/daemon/remote_parts.h"
 #include "fs/sign/store_shelf.h"
 #include "fs/spire/prefixed_custody.h"
+#include "kms/aws_region_factory.h"
 #include "kms/signing/kms_custody.h"
 #include "kms/signing/wrapped_custody.h"
 
@@ -85,10 +86,6 @@ struct KeySet::Impl {
     kms.emplace(curl, clock);
     loop = &kms->loop;
     kms->remote.on_warning([this](const std::string& message) { log.warn(message); });
-    SigningRegionsRequest request;
-    request.regions = settings.regions;
-    request.endpoint = settings.endpoint;
-    request.allow_plain_http = settings.allow_plain_http;
     if (!settings.access_key_id.empty()) {
       // Into this set's own memory, which outlives its clients.
       auto secret = kms->arena.copy_of(settings.secret_access_key.reveal());
@@ -96,17 +93,25 @@ struct KeySet::Impl {
       auto credentials = make_credentials("access_key_id and secret_access_key",
                                           settings.access_key_id, std::move(*secret), {}, "");
       if (!credentials) return fail(credentials.error());
-      request.credentials = *credentials;
+      if (auto used = kms->remote.use_credentials(*credentials); !used) return fail(used.error());
     }
-    auto regions = kms->remote.signing_regions(request);
-    if (!regions) return fail(regions.error());
+    std::vector<KmsSigningRegion> regions;
+    for (const std::string& region : settings.regions) {
+      KmsAccess access;
+      access.region = region;
+      access.endpoint = settings.endpoint;
+      access.allow_plain_http = settings.allow_plain_http;
+      auto client = kms->remote.kms_client(access);
+      if (!client) return fail(client.error());
+      regions.push_back({region, std::move(*client)});
+    }
     KmsCustodyOptions options;
     options.alias_prefix = alias_prefix_of_server(settings);
     options.siblings_prefix = alias_prefix_of_domain(settings);
     options.description_prefix = description_prefix(settings);
     options.policy = settings.policy;
     options.tags = settings.tags;
-    auto made = make_kms_custody(*loop, random_fraction(kms->random), std::move(*regions),
+    auto made = make_kms_custody(*loop, random_fraction(kms->random), std::move(regions),
                                  std::move(options));
     if (!made) return fail(made.error());
     custody = std::move(*made);

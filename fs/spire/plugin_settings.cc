@@ -26,7 +26,7 @@ namespace {
 constexpr size_t kMaxTags = 50;
 constexpr size_t kMaxTagKey = 128;
 constexpr size_t kMaxTagValue = 256;
-constexpr size_t kMaxPolicy = size_t{32} << 10;  // KMS's own limit
+constexpr size_t kMaxPolicy = 131'072;  // what KMS takes
 constexpr size_t kMaxIdentifier = 256;
 constexpr size_t kMaxSigningRegions = 16;
 
@@ -312,7 +312,7 @@ void settle_policy(ReadSettings& read) {
     read.mistakes.push_back("key_policy_file " + s.policy_file + ": " + what);
   };
   auto text = read_to_end(s.policy_file, kMaxPolicy);
-  if (!text) return say(errno == EFBIG ? "is longer than 32 KiB" : os_reason(errno));
+  if (!text) return say(errno == EFBIG ? "is longer than 128 KiB" : os_reason(errno));
   const auto json = parse_strict_json(*text, kMaxPolicy);
   if (!json) return say(json.error().message);
   if (!json->is_object()) return say("is not a JSON object");

@@ -8,6 +8,16 @@ output "setup_policy_json" {
   value       = data.aws_iam_policy_document.setup.json
 }
 
+output "signing_host_policy_arn" {
+  description = "To be attached to the role of each host that signs with keys in KMS."
+  value       = one(aws_iam_policy.signing_host[*].arn)
+}
+
+output "signing_admin_policy_arn" {
+  description = "To be attached, besides, to the role that runs `keyfs sign create` and rotate."
+  value       = one(aws_iam_policy.signing_admin[*].arn)
+}
+
 output "keyfs_ini" {
   description = "The sections of /etc/keyfs/keyfs.ini for what was made: terraform output -raw keyfs_ini"
   value = join("\n", concat(
@@ -25,6 +35,14 @@ output "keyfs_ini" {
         "key = ${aws_kms_key.master[region].arn}",
       ]
     ]),
+    length(var.signing_regions) == 0 ? [] : [
+      "",
+      "[signing]",
+      "custody = kms",
+      "name = ${var.signing_name}",
+      "regions = ${join(", ", var.signing_regions)}",
+      "key_tags = keyfs-signing=${var.signing_name}",
+    ],
     [""],
   ))
 }

@@ -26,6 +26,18 @@ variable "consistency" {
   }
 }
 
+variable "signing_regions" {
+  description = "Where signing keys of custody kms are; the first is where they are made. Empty: no policies for signing are made."
+  type        = list(string)
+  default     = []
+}
+
+variable "signing_name" {
+  description = "`name` of [signing] in keyfs.ini: aliases are alias/KEYFS/NAME/ID."
+  type        = string
+  default     = "default"
+}
+
 variable "tags" {
   description = "Tags of everything that is made."
   type        = map(string)

@@ -22,7 +22,7 @@ MAY_SEE = {
     "store/sqlite": BASE | {"store"},
     "store/dynamodb": BASE | {"base/aws", "store"},
     "store/etcd": BASE | {"store"},
-    "fs/policy": LOW,
+    "fs/policy": LOW | {"kms/signing"},
     "fs/keys": LOW | {"store/sqlite"},
     "fs/audit": LOW | {"fs/policy", "fs/keys"},
     "fs/upkeep": LOW | {"fs/policy", "fs/keys", "fs/audit"},

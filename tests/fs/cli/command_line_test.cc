@@ -182,6 +182,42 @@ TEST(CommandLine, a_mistake_in_a_command_of_rotation_is_told_with_its_own_help) 
   }
 }
 
+TEST(CommandLine, signing_keys_have_commands_of_their_own) {
+  using Verb = SignArguments::Verb;
+  const auto parsed = [](std::vector<const char*> words) {
+    words.insert(words.begin(), "sign");
+    const auto line = parse(words);
+    EXPECT_TRUE(line) << line.error().message;
+    return line ? std::get<SignArguments>(line->command) : SignArguments();
+  };
+  const auto create = parsed({"create", "ca", "tls", "--type", "EC_P256", "--custody", "kms"});
+  EXPECT_EQ(create.verb, Verb::kCreate);
+  EXPECT_EQ(create.ids, (std::vector<std::string>{"ca", "tls"}));
+  EXPECT_EQ(create.type, "EC_P256");
+  EXPECT_EQ(create.custody, "kms");
+  EXPECT_EQ(parsed({"list"}).verb, Verb::kList);
+  EXPECT_EQ(parsed({"describe", "ca"}).verb, Verb::kDescribe);
+  EXPECT_EQ(parsed({"rotate", "ca"}).type, "");
+  EXPECT_EQ(parsed({"rotate", "ca", "--type", "RSA_4096"}).type, "RSA_4096");
+  EXPECT_EQ(parsed({"disable", "ca"}).verb, Verb::kDisable);
+  EXPECT_EQ(parsed({"enable", "ca"}).verb, Verb::kEnable);
+  EXPECT_FALSE(parsed({"delete", "ca"}).yes);
+  EXPECT_TRUE(parsed({"delete", "ca", "--yes"}).yes);
+
+  const auto said = [](std::vector<const char*> words) {
+    words.insert(words.begin(), "sign");
+    const auto line = parse(words);
+    EXPECT_FALSE(line);
+    return line ? std::string() : line.error().message;
+  };
+  EXPECT_NE(said({"create", "ca"}).find("--type"), std::string::npos);
+  EXPECT_NE(said({"create", "ca", "--type", "ED25519"}).find("RSA_4096"), std::string::npos);
+  EXPECT_NE(said({"create", "ca", "--type", "EC_P256", "--custody", "disk"}).find("kms"),
+            std::string::npos);
+  EXPECT_NE(said({"rotate"}).find("(see keyfs sign rotate --help)"), std::string::npos);
+  EXPECT_EQ(said({"lst"}), "there is no command sign lst (did you mean list?)");
+}
+
 TEST(CommandLine, whatever_is_wrong_is_one_line_with_the_way_to_help) {
   const std::vector<std::vector<const char*>> wrong = {
       {},
@@ -243,9 +279,9 @@ TEST(CommandLine, help_is_that_of_the_command) {
   EXPECT_NE(text.find("Usage: keyfs mount "), std::string::npos) << text;
   const auto all = parse({"--help"});
   ASSERT_TRUE(all);
-  for (const char* name :
-       {"mount", "check", "explain", "list", "describe", "create", "disable", "enable", "delete",
-        "rotate", "promote", "retire", "destroy", "heal", "rotation", "status", "version"}) {
+  for (const char* name : {"mount", "check", "explain", "list", "describe", "create", "disable",
+                           "enable", "delete", "rotate", "promote", "retire", "destroy", "heal",
+                           "rotation", "sign", "status", "version"}) {
     EXPECT_NE(std::get<HelpArguments>(all->command).text.find(name), std::string::npos) << name;
   }
 }

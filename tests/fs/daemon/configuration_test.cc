@@ -206,6 +206,13 @@ TEST_F(EmbeddedTest, what_a_reload_does_not_take_over_is_named) {
                              "path = /a\n[keys *]\nread = uid:1\n[consumer web]\n"
                              "match = uid:1\nrefresh = signal:HUP\n");
   EXPECT_TRUE(needs_restart(before, consumer).empty());
+  const std::string keys = "path = /a\n[keys *]\nread = uid:1\n";
+  const auto first = read("fresh_for = 1m\n", (keys + "[sign ca]\nuse = uid:1\n").c_str());
+  EXPECT_EQ(needs_restart(before, first), (std::vector<std::string>{"[sign ...]"}));
+  const auto other = read("fresh_for = 1m\n", (keys + "[sign *]\nsee = uid:2\n").c_str());
+  EXPECT_TRUE(needs_restart(first, other).empty());
+  const auto signing = read("fresh_for = 1m\n", (keys + "[signing]\ngrace = 2h\n").c_str());
+  EXPECT_EQ(needs_restart(before, signing), (std::vector<std::string>{"[signing] grace"}));
   const auto all = read("log_level = debug\n", "path = /b\nkeep = 1\n[keys *]\nread = uid:1\n");
   EXPECT_EQ(needs_restart(before, all),
             (std::vector<std::string>{"fresh_for", "log_level", "[store] path", "[store] keep"}));

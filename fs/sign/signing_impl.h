@@ -1,0 +1,143 @@
+// What SigningKeys consists of: signing_keys.cc (what is known, signing), names.cc (asking the
+// custodies), generate.cc (changes), upkeep.cc (what goes on by itself).
+//
+// Thread-safety, ownership, blocking, errors: as SigningKeys.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/lazy_worker.h"
+#include "base/race.h"
+#include "base/wake.h"
+#include "fs/sign/behind.h"
+#include "fs/sign/creation_cap.h"
+#include "fs/sign/deletion_queue.h"
+#include "fs/sign/id_turns.h"
+#include "fs/sign/journal.h"
+#include "fs/sign/name_keeper.h"
+#include "fs/sign/public_keys.h"
+#include "fs/sign/signing_keys.h"
+
+namespace keyfs {
+
+struct SigningKeys::Impl {
+  Impl(Parts parts, SigningOptions o);
+
+  // signing_keys.cc
+  SigningKeyPtr find(std::string_view id) const;
+  std::vector<SigningKeyPtr> all() const;
+  void publish(SigningKeyPtr key);
+  void forget(const std::string& id);
+  void doubt(std::string_view id);
+  bool fresh(const SigningKey& key) const;
+  Custody* custody_of(std::string_view kind) const;
+  Task<Result<SigningKeyPtr>> resolve(std::string id, TimePoint deadline);
+  Task<Result<SignOutcome>> sign(DigestRequest request);
+  Task<Result<SignOutcome>> sign_now(DigestRequest request);
+  Task<Result<SigningKeyPtr>> look_if_doubted(SigningKeyPtr key, TimePoint deadline);
+  Task<void> renew(std::string id);
+  Error failed(Error error);  // counted and kept for status()
+
+  // names.cc
+  Task<Result<SigningKeyPtr>> look(std::string id, TimePoint deadline);
+  Task<Result<SigningKeyPtr>> ask(std::string id, TimePoint deadline);
+  Task<Result<SigningKeyPtr>> take_over(std::string id, Custody* custody, NamedKey named,
+                                        TimePoint begun, uint64_t since, TimePoint deadline);
+  Task<Result<void>> list(TimePoint deadline);
+  Task<bool> take_over_listed(NamedKey named, Custody* custody, TimePoint begun, uint64_t since,
+                              TimePoint deadline);
+  // A change of this process's own, so that answers asked for before it do not count.
+  void changed(const std::string& id, std::string left);
+  bool changed_since(const std::string& id, uint64_t since) const;
+  bool just_left(const std::string& id, const std::string& key) const;
+
+  // generate.cc
+  struct Birth;
+  Task<Result<SigningKeyPtr>> generate(GenerateRequest request);
+  Task<Result<void>> keep_reference(Birth& birth, std::string key);
+  Task<Result<PublicKeyPtr>> bring_up(Birth& birth);
+  Task<Result<SigningKeyPtr>> name_it(Birth& birth, PublicKeyPtr public_key);
+  Task<Result<SigningKeyPtr>> succeed(Birth& birth, PublicKeyPtr public_key);
+  Task<Error> give_up(Birth& birth, Error why, Duration wait);
+  Task<Result<SigningKeyPtr>> set_enabled(std::string id, bool enabled, TimePoint deadline);
+  Task<Result<SigningKeyPtr>> remove(std::string id, TimePoint deadline);
+  Task<Result<BegunEntryPtr>> begin(Begun what);
+  Task<void> finish(BegunEntryPtr entry);
+  Task<Result<void>> doom(Doomed doomed);
+  // Runs to its end, whoever waits.
+  template <class Work>
+  Task<Result<SigningKeyPtr>> to_the_end(Work work) {
+    auto started = [work = std::move(work)](Flights::Flight& flight) {
+      flight.pin();
+      return work();
+    };
+    co_return co_await changes_running.join(std::to_string(++change_number), std::move(started));
+  }
+
+  // upkeep.cc
+  Task<void> run();
+  Task<bool> list_for_ever();
+  Task<bool> tidy_for_ever();
+  Task<bool> keep_for_ever();
+  Task<bool> tidy(TimePoint deadline);
+  Task<bool> settle_entry(BegunEntryPtr entry, TimePoint deadline);
+  Task<Result<bool>> delete_one(Doomed doomed);
+  Task<void> name_moved(std::string id);
+  Task<Result<std::set<std::string>>> concerned();
+  WallTime wall_in(Duration wait) const {
+    return loop.clock().wall() + std::chrono::duration_cast<std::chrono::milliseconds>(wait);
+  }
+
+  using Flights = SingleFlight<Result<SigningKeyPtr>>;
+  // What this process remembers of an id beside its key.
+  struct Notes {
+    uint64_t changed = 0;  // the number of its last change
+    std::string left;      // the reference that it was moved away from
+    TimePoint left_at{};
+    TimePoint asked{};  // when it was last asked for
+  };
+
+  Loop& loop;
+  Log& log;
+  const RandomFraction random;
+  const std::vector<Custody*> custodies;
+  const SigningOptions options;
+
+  mutable std::mutex mutex;  // guards the next three
+  std::map<std::string, SigningKeyPtr, std::less<>> keys;
+  SigningStatus counts;  // only its numbers and last_error
+  bool loaded = false;
+
+  std::map<std::string, Notes, std::less<>> notes;
+  std::map<std::string, TimePoint, std::less<>> absent;  // until when that is believed
+  double unknown_tokens;                                 // for ids that are not known
+  TimePoint unknown_at;
+  uint64_t changes = 0;
+  uint64_t change_number = 0;
+  std::atomic<size_t> left_unfinished = 0;  // begun by others, or given up, when last looked at
+  std::atomic<size_t> births = 0;           // begun here
+  std::set<std::string> told_damaged;
+
+  LazyWorker worker;
+  Journal journal;
+  CreationCap cap;
+  DeletionQueue doomed;
+  PublicKeys public_keys;
+  NameKeeper keeper;
+  Wake list_wake;
+  Wake tidy_wake;
+  IdTurns turns;
+  Flights looks;
+  Flights changes_running;
+  Behind behind;
+};
+
+}  // namespace keyfs

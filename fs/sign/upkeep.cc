@@ -1,0 +1,173 @@
+// What goes on by itself: names are read anew, what was left over is finished, deletions.
+#include <algorithm>
+#include <utility>
+
+#include "fs/sign/signing_impl.h"
+
+namespace keyfs {
+namespace {
+
+// What could not be finished is tried again.
+constexpr Duration kTidyAgain = std::chrono::seconds(30);
+constexpr Duration kListAgain = std::chrono::seconds(10);
+
+}  // namespace
+
+Task<void> SigningKeys::Impl::run() {
+  TaskGroup<bool> group(loop);
+  group.start(tidy_for_ever());
+  if (options.lists) group.start(list_for_ever());
+  if (options.keeps_alive || options.disposes) group.start(keep_for_ever());
+  while (co_await group.next()) {
+  }
+}
+
+Task<bool> SigningKeys::Impl::keep_for_ever() {
+  co_await keeper.run();
+  co_return true;
+}
+
+Task<bool> SigningKeys::Impl::list_for_ever() {
+  for (bool first = true;; first = false) {
+    if (!first || !loaded) {
+      (void)co_await list(loop.now() + std::max<Duration>(options.step, std::chrono::minutes(1)));
+    }
+    const Duration every = scaled(options.list_every, 0.8 + 0.4 * random());
+    co_await list_wake.wait(loop.now() + (loaded ? every : std::min(every, kListAgain)));
+  }
+}
+
+Task<bool> SigningKeys::Impl::tidy_for_ever() {
+  for (;;) {
+    (void)co_await tidy(TimePoint::max());
+    Duration wait = scaled(options.list_every, 0.8 + 0.4 * random());
+    if (left_unfinished > 0) wait = std::min(wait, kTidyAgain);
+    if (const auto due = doomed.next_due()) {
+      const Duration left = *due - loop.clock().wall();
+      // Not at once again: one that is at work elsewhere stays due.
+      wait = std::min(wait, std::max<Duration>(left, std::chrono::seconds(1)));
+    }
+    co_await tidy_wake.wait(loop.now() + wait);
+  }
+}
+
+Task<bool> SigningKeys::Impl::tidy(TimePoint deadline) {
+  using Left = Journal::LeftOver;
+  std::function<Result<Left>()> read = [journal = journal] { return journal.left_over(); };
+  auto left = co_await worker.run(std::move(read));
+  bool all = left.has_value();
+  if (!left) {
+    failed(left.error());
+    log.warn("what was begun could not be read", {{"reason", left.error().message}});
+  } else {
+    size_t open = 0;
+    for (const std::string& path : left->damaged) {
+      if (told_damaged.insert(path).second) {
+        log.error("what was begun is not readable: a key may have been left without a name",
+                  {{"file", path}});
+      }
+    }
+    for (BegunEntryPtr& entry : left->entries) {
+      const bool settled = co_await settle_entry(std::move(entry), deadline);
+      if (!settled) ++open;
+    }
+    left_unfinished = open;
+    all = open == 0;
+  }
+  if (auto looked = co_await doomed.look(); !looked) {
+    all = false;
+    failed(looked.error());
+    log.warn("keys to be deleted could not be read", {{"reason", looked.error().message}});
+  }
+  DeletionQueue::Delete one = [this](Doomed key) { return delete_one(std::move(key)); };
+  const bool deleted = co_await doomed.work(std::move(one), deadline);
+  co_return all&& deleted;
+}
+
+// Something that its process did not finish. True: nothing is left to do.
+Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadline) {
+  const Begun what = entry->what();
+  Custody* custody = custody_of(what.custody);
+  if (custody == nullptr) co_return false;  // for a process that has it
+  if (what.key.empty()) {
+    log.warn(
+        "a signing key may have been created by a process that ended; if so, it is disposed of as "
+        "one without a name",
+        {{"id", what.id}});
+    co_await finish(std::move(entry));
+    co_return true;
+  }
+  auto found = co_await custody->find(what.id, std::min(deadline, loop.now() + options.step));
+  if (!found) {
+    failed(found.error());
+    log.warn("a change of a signing key that was begun can't be finished yet",
+             {{"id", what.id}, {"reason", found.error().message}});
+    co_return false;
+  }
+  const bool named = *found && (*found)->key == what.key;
+  std::optional<Doomed> one;
+  if (what.removal) {
+    // The name is still there: then nothing was done.
+    if (!named) one.emplace(what.custody, what.key, "", "", loop.clock().wall());
+  } else if (named) {
+    if (what.from) one.emplace(what.custody, *what.from, what.id, "", wall_in(options.grace));
+  } else {
+    one.emplace(what.custody, what.key, what.id, what.from.value_or(""), loop.clock().wall());
+  }
+  if (one) {
+    auto kept = co_await doomed.add(std::move(*one));
+    if (!kept) co_return false;
+  }
+  log.info("a change of a signing key that was not finished is settled",
+           {{"id", what.id}, {"key", what.key}, {"named", named}});
+  co_await finish(std::move(entry));
+  co_await name_moved(what.id);
+  co_return true;
+}
+
+Task<Result<bool>> SigningKeys::Impl::delete_one(Doomed one) {
+  Custody* custody = custody_of(one.custody);
+  if (custody == nullptr) {
+    co_return fail(Code::kUnavailable, "there is no custody " + one.custody + " here");
+  }
+  const TimePoint deadline = loop.now() + options.step;
+  if (!one.name.empty()) {
+    auto found = co_await custody->find(one.name, deadline);
+    if (!found) co_return fail(std::move(found.error()));
+    if (*found && (*found)->key == one.key) {
+      log.warn("a signing key is not deleted, because its name refers to it",
+               {{"id", one.name}, {"key", one.key}});
+      if (!one.instead.empty()) {
+        Doomed other(one.custody, one.instead, one.name, "", wall_in(options.grace));
+        auto kept = co_await doomed.add(std::move(other));
+        if (!kept) co_return fail(std::move(kept.error()));
+      }
+      co_await name_moved(one.name);
+      co_return false;
+    }
+  }
+  auto done = co_await custody->schedule_deletion(one.key, deadline);
+  if (!done && done.error().code != Code::kRevoked) co_return fail(std::move(done.error()));
+  co_await public_keys.drop(one.custody, one.key);
+  log.info("a signing key is deleted", {{"id", one.name}, {"key", one.key}});
+  co_return true;
+}
+
+// Reads a name again: somebody else has moved it, or what this process knows of it is older.
+Task<void> SigningKeys::Impl::name_moved(std::string id) {
+  (void)co_await look(std::move(id), loop.now() + options.step);
+}
+
+Task<Result<std::set<std::string>>> SigningKeys::Impl::concerned() {
+  using Keys = std::vector<std::string>;
+  std::function<Result<Keys>()> read = [journal = journal] { return journal.keys(); };
+  auto begun = co_await worker.run(std::move(read));
+  if (!begun) co_return fail(std::move(begun.error()));
+  if (auto looked = co_await doomed.look(); !looked) co_return fail(std::move(looked.error()));
+  std::set<std::string> keys(begun->begin(), begun->end());
+  for (std::string& key : doomed.keys()) keys.insert(std::move(key));
+  for (const SigningKeyPtr& key : all()) keys.insert(key->key);
+  co_return keys;
+}
+
+}  // namespace keyfs

@@ -1,0 +1,19 @@
+#include "kms/signing/custody.h"
+
+namespace keyfs {
+
+Task<Result<std::vector<StrayKey>>> Custody::stale_siblings(WallTime, TimePoint) {
+  co_return std::vector<StrayKey>();
+}
+
+Task<Result<std::vector<StrayKey>>> Custody::nameless_keys(WallTime, std::vector<std::string>&,
+                                                           TimePoint) {
+  co_return std::vector<StrayKey>();
+}
+
+Task<Result<void>> Custody::dispose(StrayKey, TimePoint) {
+  co_return fail(Code::kInvalid,
+                 "custody " + std::string(kind()) + " leaves no keys without a name");
+}
+
+}  // namespace keyfs
