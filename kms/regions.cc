@@ -52,6 +52,13 @@ bool may_wrap_after(const std::vector<RegionFailure>& failures, const std::strin
   return same == failures.end() || may_pass(same->error.code);
 }
 
+Error too_few(size_t wrapped, size_t needed, const std::vector<RegionFailure>& missing,
+              bool deadline_passed) {
+  return {combined_code(missing, deadline_passed),
+          "wrapped in " + std::to_string(wrapped) + " of " + std::to_string(needed) +
+              " required regions (" + reasons(missing) + ")"};
+}
+
 }  // namespace
 
 RegionSlot* Regions::Impl::find(const std::string& name) const {
@@ -178,12 +185,25 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
     if (!created.wrapped.contains(failure.region)) created.missing.push_back(std::move(failure));
   }
   if (created.wrapped.size() < self.options.create_min_regions) {
-    co_return fail(combined_code(created.missing, wraps.deadline_passed()),
-                   "wrapped in " + std::to_string(created.wrapped.size()) + " of " +
-                       std::to_string(self.options.create_min_regions) + " required regions (" +
-                       reasons(created.missing) + ")");
+    co_return fail(too_few(created.wrapped.size(), self.options.create_min_regions,
+                           created.missing, wraps.deadline_passed()));
   }
   co_return created;
+}
+
+Task<Result<WrappedMore>> Regions::wrap_new(const SecretBytes& key, EncryptionContext context,
+                                            TimePoint deadline) {
+  Impl& self = *impl_;
+  const size_t needed = self.options.create_min_regions;
+  WrapAll wraps(self.loop, self.options, self.random, key, std::move(context), deadline, needed,
+                false);
+  for (const auto& slot : self.slots) wraps.start(*slot);
+  co_await wraps.run();
+  auto made = wraps.take_result();
+  if (made.wrapped.size() < needed) {
+    co_return fail(too_few(made.wrapped.size(), needed, made.missing, wraps.deadline_passed()));
+  }
+  co_return made;
 }
 
 Task<Result<UnwrappedKey>> Regions::unwrap(WrappedKeys wrapped, EncryptionContext context,

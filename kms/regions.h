@@ -184,6 +184,12 @@ class Regions {
   Task<WrappedMore> wrap_missing(const SecretBytes& key, EncryptionContext context,
                                  std::vector<std::string> regions, TimePoint deadline);
 
+  // Wraps a new key that was made elsewhere, as create() does its own: in at least
+  // create_min_regions regions, the others have their grace and are told as missing. `key` must live
+  // until the task is done.
+  Task<Result<WrappedMore>> wrap_new(const SecretBytes& key, EncryptionContext context,
+                                     TimePoint deadline);
+
   // Opens a connection, or keeps one open, to every region whose breaker is closed; ends after
   // probe_deadline.
   Task<void> keep_warm();

@@ -18,6 +18,7 @@ constexpr uint32_t kFormat = 1;
 constexpr size_t kMaxName = 255;     // ids, regions, hosts
 constexpr size_t kMaxMaster = 2048;  // ARNs
 constexpr size_t kMaxTime = 64;
+constexpr size_t kMaxKind = 64;
 constexpr uint32_t kMaxVersion = std::numeric_limits<uint32_t>::max();
 
 std::string dump(const json& value) {
@@ -154,6 +155,12 @@ Result<Version> parse_one_version(json value, std::string where) {
   version.token = in.optional_text("token", kMaxName);
   version.promoted = in.optional_text("promoted", kMaxTime);
   version.destroyed = in.optional_text("destroyed", kMaxTime);
+  version.type = in.optional_text("type", kMaxKind);
+  if (auto half = base64_decode(in.optional_text("public", base64_size(kMaxPublicKeyBytes)))) {
+    version.public_key.assign(half->begin(), half->end());
+  } else {
+    in.refuse("public is not base64");
+  }
   json wrapped = in.object("wrapped");
   version.unknown = in.rest();
   if (in.error()) return fail(*in.error());
@@ -169,6 +176,25 @@ Result<Version> parse_one_version(json value, std::string where) {
     return fail(Code::kCorrupt, in.where() + ": was destroyed but still has wraps");
   }
   return version;
+}
+
+// A private key is never taken for a data key, nor a data key for a private key.
+Result<void> check_kind(const Record& record) {
+  const bool signing = is_signing_record_id(record.id);
+  if (record.kind != (signing ? kSigningKind : std::string_view())) {
+    return fail(Code::kCorrupt, signing ? "its id is a signing key's, but its kind is not"
+                                        : "its kind is not one of a key of that id");
+  }
+  for (const auto& [number, version] : record.versions) {
+    const std::string what = "version " + std::to_string(number);
+    if (!signing && !(version.type.empty() && version.public_key.empty())) {
+      return fail(Code::kCorrupt, what + " is one of a signing key");
+    }
+    if (signing && (version.type.empty() || version.public_key.empty())) {
+      return fail(Code::kCorrupt, what + " of a signing key lacks its type or its public key");
+    }
+  }
+  return {};
 }
 
 Result<Record> parse_fields(json tree, std::string_view id) {
@@ -193,6 +219,7 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   record.last = static_cast<uint32_t>(in.optional_number("last", kMaxVersion));
   record.min = static_cast<uint32_t>(in.optional_number("min", kMaxVersion));
   record.pending = static_cast<uint32_t>(in.optional_number("pending", kMaxVersion));
+  record.kind = in.optional_text("kind", kMaxKind);
   json versions = in.object("versions");
   record.unknown = in.rest();
   if (in.error()) return fail(*in.error());
@@ -218,6 +245,7 @@ Result<Record> parse_fields(json tree, std::string_view id) {
   if (record.min > record.current) {
     return fail(Code::kCorrupt, "the current version is below min");
   }
+  if (auto right = check_kind(record); !right) return fail(std::move(right.error()));
   return record;
 }
 
@@ -245,6 +273,8 @@ json to_tree(const Version& version) {
   if (!version.token.empty()) out["token"] = version.token;
   if (!version.promoted.empty()) out["promoted"] = version.promoted;
   if (!version.destroyed.empty()) out["destroyed"] = version.destroyed;
+  if (!version.type.empty()) out["type"] = version.type;
+  if (!version.public_key.empty()) out["public"] = base64_encode(version.public_key);
   return out;
 }
 
@@ -300,6 +330,7 @@ Result<std::string> to_json_unchecked(const Record& record) {
   if (record.last != 0) out["last"] = record.last;
   if (record.min != 0) out["min"] = record.min;
   if (record.pending != 0) out["pending"] = record.pending;
+  if (!record.kind.empty()) out["kind"] = record.kind;
   return dump(out);
 }
 

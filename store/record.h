@@ -5,7 +5,8 @@
 //     {"created":T, "creator":S, "bytes":B, "check":HEX, "wrapped":{REGION:
 //       {"key":ARN, "blob":BASE64, "at":T}}}}}
 // and, if they have a value, "origin", "serial", "last", "min", "pending", and in a version
-// "token", "promoted", "destroyed" (the members of the same names below).
+// "token", "promoted", "destroyed" (the members of the same names below); and in a signing key's
+// record (kSigningPrefix) "kind", and in its versions "type" and "public" (base64).
 // Times are RFC 3339 in UTC; code that computes with one parses it (base/clock.h). Fields that this
 // version of keyfs does not know survive a rewrite, at every level.
 //
@@ -53,6 +54,8 @@ struct Version {
   std::string token;                    // of the ticket that created it, or empty
   std::string promoted;                 // when it became current, or empty
   std::string destroyed;                // when its wraps were permanently removed, or empty
+  std::string type;                     // of a signing key: "EC_P256"; empty in data keys
+  std::string public_key;               // its public half, in DER, raw bytes; empty in data keys
   std::string unknown;
 
   bool operator==(const Version&) const = default;
@@ -72,12 +75,20 @@ struct Record {
   uint32_t last = 0;     // the highest version ever, unless 0: never reused
   uint32_t min = 0;      // lower versions are refused
   uint32_t pending = 0;  // a version that was created but is not current yet; 0: none
+  std::string kind;      // empty: a data key; kSigningKind
   std::string unknown;
   // Written by RKMS: one version without a check value, wrapped without an encryption context.
   bool from_rkms = false;
 
   bool operator==(const Record&) const = default;
 };
+
+// A record of a signing key: its plaintexts are private keys. Its id begins so, which no data key's
+// does, and no other record's id does: what is asked for data keys by id never meets one.
+inline constexpr std::string_view kSigningPrefix = ".sign.";
+inline constexpr std::string_view kSigningKind = "signing";
+inline bool is_signing_record_id(std::string_view id) { return id.starts_with(kSigningPrefix); }
+inline constexpr size_t kMaxPublicKeyBytes = 1024;
 
 // Bounds of a record, beside kMaxKeyBytes. KMS's ciphertext has at most 6144 bytes.
 inline constexpr size_t kMaxRecordBytes = size_t{256} << 10;

@@ -55,6 +55,7 @@ Task<Result<std::optional<Opened>>> Keyring::open(OpenRequest request) {
 
 Task<Result<std::optional<Opened>>> Keyring::Impl::open(OpenRequest request) {
   const std::string id(request.entry->id());
+  if (is_signing_record_id(id)) co_return std::optional<Opened>();  // never read as a data key
   auto peeked = parts.cache.peek(*request.entry, now(), request.version);
   switch (peeked.what) {
     case KeyCache::Peek::kServeAndRefresh:
@@ -307,6 +308,7 @@ Task<Result<std::optional<CreationPass>>> Keyring::Impl::pass(KeyRef entry, Inqu
 
 Task<Result<std::optional<KeyInfo>>> Keyring::describe(std::string id, TimePoint deadline,
                                                        ForUser caller) {
+  if (is_signing_record_id(id)) co_return std::optional<KeyInfo>();
   if (auto admitted = impl_->admit(caller, id); !admitted) co_return fail(admitted.error());
   const WaitingPlaces::Place place(impl_->places, caller);
   FairTurns::Ticket ticket(caller);

@@ -32,12 +32,17 @@ constexpr const char* kLives = "it was deleted, which is permanent, and exists a
 constexpr const char* kSameSerial =
     "its state, current version or min changed, but its serial did not";
 
+// A signing key's versions end once they were rotated away, and its record drops old ones: none of
+// them ever signs again, and its number is not used again.
+bool may_drop_versions(const Record& now) { return now.kind == kSigningKind; }
+
 // Versions must be the same as before. A deleted record gives no key any more.
 std::optional<std::string> versions_go_back(const Record& before, const Record& now) {
   for (const auto& [number, version] : before.versions) {
     const auto found = now.versions.find(number);
     if (found == now.versions.end()) {
       if (number == before.pending) continue;  // abandoned before anybody was served with it
+      if (may_drop_versions(now)) continue;
       return "version " + std::to_string(number) + " is gone";
     }
     const Version& later = found->second;
@@ -94,6 +99,7 @@ std::optional<std::string> goes_back(const Remembered& before, const Record& now
   if (now.state == KeyState::kDeleted || before.version == 0) return std::nullopt;
   const auto found = now.versions.find(before.version);
   if (found == now.versions.end()) {
+    if (may_drop_versions(now)) return std::nullopt;
     return "version " + std::to_string(before.version) + " is gone";
   }
   if (!found->second.check || half(*found->second.check) != before.check) {

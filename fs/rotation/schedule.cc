@@ -6,6 +6,7 @@
 
 #include "base/encoding.h"
 #include "base/siphash.h"
+#include "fs/policy/key_id.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/tickets.h"
 
@@ -38,7 +39,9 @@ Schedule::Schedule(Loop& loop, Board& board, Random& random, ScheduleOptions opt
     : loop_(loop), board_(board), random_(random), options_(std::move(options)) {}
 
 bool Schedule::wants(const ListPage::Entry& entry) {
-  const bool rotates = !entry.corrupt && !entry.from_rkms && entry.state == KeyState::kEnabled &&
+  // Signing keys lie beside the data keys, and a section's glob may fit their records' ids.
+  const bool rotates = is_key_id(entry.id) && !entry.corrupt && !entry.from_rkms &&
+                       entry.state == KeyState::kEnabled &&
                        options_.period(entry.id) > Duration::zero();
   const auto known = keys_.find(entry.id);
   if (!rotates) {

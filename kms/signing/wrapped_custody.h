@@ -43,6 +43,8 @@ struct Shelved {
   uint32_t current = 0;
   std::vector<ShelvedVersion> versions;
   std::string origin;    // of the store that it was made in
+  uint64_t serial = 0;   // the shelf raises it with each change of state or current
+  uint32_t last = 0;     // the highest version ever, never used again; 0: there was none
   std::string revision;  // opaque; for save()
 };
 
@@ -53,6 +55,8 @@ class SigningShelf {
   // The id of the store that new wraps are bound to.
   virtual Task<Result<std::string>> origin(TimePoint deadline) = 0;
   virtual Result<void> check_name(const std::string& name) const = 0;
+  // What wraps and check values are bound to: the id of the name's record.
+  virtual std::string record_id(const std::string& name) const = 0;
   virtual Task<Result<std::vector<std::string>>> names(TimePoint deadline) = 0;
   virtual Task<Result<std::optional<Shelved>>> get(std::string name, bool strong,
                                                    TimePoint deadline) = 0;
@@ -69,7 +73,7 @@ struct WrappedCustodyOptions {
   // While the store does not answer, a key that is in memory signs for so long after that.
   Duration serve_stale_for = std::chrono::hours(24);
   size_t keys_in_memory = 1024;
-  // Told of a new key that lacks regions; may be empty.
+  // Told of the record id of a key that lacks regions, or has a wrap that is wrong; may be empty.
   std::function<void(const std::string& id)> degraded;
 };
 
