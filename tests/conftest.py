@@ -13,7 +13,7 @@ from support.process import why_not_root
 from support.users import TestUsers, walkable
 
 # Of the parts' own tests, those that run anywhere; every other test needs root.
-ANYWHERE = {"test_aws", "test_chaos", "test_credentials", "test_history", "test_http2", "test_proxy", "test_run_ctest"}
+ANYWHERE = {"test_aws", "test_chaos", "test_credentials", "test_history", "test_http2", "test_kms_double", "test_proxy", "test_run_ctest"}
 
 
 @pytest.hookimpl(tryfirst=True)
