@@ -88,6 +88,7 @@ Task<Result<AwsReply>> AwsClient::call(AwsCall call) {
   request.secret_body = std::move(call.secret_body);
   request.secret_response = call.secret_response;
   request.max_response = call.max_response;
+  request.own_connection = call.own_connection;
   bool renewed = false;
   bool corrected = false;
   for (;;) {

@@ -193,6 +193,9 @@ Result<std::shared_ptr<KeySet>> KeySet::build(SpireSettings settings, CurlGlobal
   SigningOptions options;
   options.directory = std::move(*directory);
   options.grace = settings.grace;
+  // SPIRE makes a few in a day. Far more than it needs when it is set up anew again and again, and far
+  // fewer than a crash loop would make.
+  options.keys_per_hour = 240;
   options.keeps_alive = true;
   options.disposes = true;
   Custody* custody = self.own_names ? self.own_names.get() : self.custody.get();

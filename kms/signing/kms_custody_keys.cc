@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <utility>
+
+#include "base/race.h"
+#include "kms/signing/kms_custody_impl.h"
+
+namespace keyfs {
+
+nlohmann::json KmsCustody::with_policy_and_tags(nlohmann::json body,
+                                                const std::string& description) const {
+  body["Description"] = description;
+  if (!options_.policy.empty()) body["Policy"] = options_.policy;
+  if (!options_.tags.empty()) {
+    auto tags = nlohmann::json::array();
+    for (const auto& [name, value] : options_.tags) {
+      tags.push_back({{"TagKey", name}, {"TagValue", value}});
+    }
+    body["Tags"] = std::move(tags);
+  }
+  return body;
+}
+
+Task<Result<std::string>> KmsCustody::create(CreateKeyRequest request, TimePoint deadline) {
+  if (auto good = check_name(request.name); !good) co_return fail(std::move(good.error()));
+  const std::string description = options_.description_prefix + request.name;
+  nlohmann::json body = {{"KeySpec", kms_key_spec(request.type)}, {"KeyUsage", "SIGN_VERIFY"}};
+  if (slots_.size() > 1) body["MultiRegion"] = true;
+  body = with_policy_and_tags(std::move(body), description);
+  KmsQuestion question("CreateKey", std::move(body), description);
+  question.once = true;
+  KmsAnswer answer = co_await calls_.ask(primary(), std::move(question), deadline);
+  if (answer.error) {
+    const bool refused = !answer.refusal.empty() && answer.error->code != Code::kUnavailable;
+    co_return fail(answer.error->within(
+        refused || answer.error->code == Code::kUnauthenticated
+            ? "could not create a key"
+            : "could not create a key, and the outcome is unknown: it may exist without a name"));
+  }
+  const auto facts = parse_kms_key_facts(answer.body);
+  if (!facts) {
+    co_return fail(Code::kUnavailable,
+                   "the reply to CreateKey in " + primary().name +
+                       " does not come from KMS, and the outcome is unknown: a key may exist "
+                       "without a name");
+  }
+  const std::string key = to_text(facts->arn);
+  note_young(key);
+  if (request.on_reference) {
+    auto told = co_await request.on_reference(key);
+    if (!told) co_return fail(std::move(told.error()));
+  }
+  if (facts->spec != kms_key_spec(request.type) || facts->arn.region != primary().name ||
+      facts->arn.multi_region() != (slots_.size() > 1)) {
+    co_return fail(Code::kCorrupt,
+                   "KMS in " + primary().name + " made another key than it was asked for: " + key);
+  }
+  if (slots_.size() == 1) co_return key;
+
+  // A region that is out does not keep keys from being made: keep_alive() brings its replica.
+  TaskGroup<Result<void>> replicas(loop_);
+  const TimePoint until = share_of(deadline, 2);
+  for (size_t i = 1; i < slots_.size(); ++i) {
+    replicas.start(replicate(*slots_[i], key, description, until));
+  }
+  while (!replicas.empty()) {
+    auto finished = co_await replicas.next(until);
+    if (!finished) break;
+    if (!finished->value && !may_pass(finished->value.error().code)) {
+      co_return fail(finished->value.error().within("could not replicate the new key " + key));
+    }
+  }
+  co_return key;
+}
+
+// Asks the first region to make a replica, and waits until it may be used.
+Task<Result<void>> KmsCustody::replicate(SigningSlot& slot, std::string key,
+                                         std::string description, TimePoint deadline) {
+  nlohmann::json body = {{"KeyId", key}, {"ReplicaRegion", slot.name}};
+  body = with_policy_and_tags(std::move(body), description);
+  KmsQuestion question("ReplicateKey", std::move(body), "the key " + key);
+  question.until_there = true;
+  question.until_ready = true;
+  KmsAnswer answer = co_await calls_.ask(primary(), std::move(question), deadline);
+  if (answer.error && !answer.is("AlreadyExistsException"))
+    co_return fail(std::move(*answer.error));
+  const std::string arn = arn_in(slot, key);
+  const nlohmann::json look = {{"KeyId", arn}};
+  KmsQuestion ready("GetPublicKey", look, "the key " + arn);
+  ready.until_there = true;
+  ready.until_ready = true;
+  answer = co_await calls_.ask(slot, std::move(ready), deadline);
+  if (!answer.error) co_return Result<void>();
+  if (answer.error->code != Code::kRevoked) co_return fail(std::move(*answer.error));
+  co_return fail(Code::kTimeout, "the replica of " + key + " in " + slot.name +
+                                     " is not ready in time: " + answer.error->message);
+}
+
+Task<Result<void>> KmsCustody::schedule_in(SigningSlot& slot, std::string key, TimePoint deadline) {
+  const std::string arn = arn_in(slot, key);
+  const nlohmann::json body = {{"KeyId", arn}, {"PendingWindowInDays", options_.deletion_days}};
+  KmsQuestion question("ScheduleKeyDeletion", body, "the key " + arn);
+  const bool young = is_young(key);
+  const bool replica = arn != key;
+  question.until_there = young && !replica;
+  KmsAnswer answer = co_await calls_.ask(slot, std::move(question), deadline);
+  if (!answer.error) co_return Result<void>();
+  if (answer.is("NotFoundException") && replica) {
+    // Never made, or gone; or still on its way.
+    auto facts = co_await describe(primary(), key, deadline);
+    if (!facts) co_return fail(std::move(facts.error()));
+    const bool known = *facts && std::find((*facts)->replicas.begin(), (*facts)->replicas.end(),
+                                           slot.name) != (*facts)->replicas.end();
+    if (!known) co_return Result<void>();
+  } else if (answer.is("NotFoundException") && !young) {
+    co_return Result<void>();
+  } else if (answer.is("KMSInvalidStateException")) {
+    // It is pending already; or a replica that is still being made.
+    auto facts = co_await describe(slot, arn, deadline);
+    if (!facts) co_return fail(std::move(facts.error()));
+    if (!*facts || (*facts)->is_pending_deletion()) co_return Result<void>();
+  }
+  // It is there, and must not stay because it cannot be deleted at this moment.
+  if (answer.error->code == Code::kRevoked) answer.error->code = Code::kUnavailable;
+  co_return fail(std::move(*answer.error));
+}
+
+Task<Result<void>> KmsCustody::schedule_deletion(std::string key, TimePoint deadline) {
+  auto where = places(key);
+  if (!where) co_return fail(std::move(where.error()));
+  // The primary of a multi-Region key waits for its replicas, so they come first.
+  TaskGroup<Result<void>> replicas(loop_);
+  std::optional<Error> trouble;
+  SigningSlot* first = nullptr;
+  for (SigningSlot* slot : *where) {
+    if (arn_in(*slot, key) == key) {
+      first = slot;
+    } else {
+      replicas.start(schedule_in(*slot, key, share_of(deadline, 2)));
+    }
+  }
+  while (!replicas.empty()) {
+    auto finished = co_await replicas.next();
+    if (finished && !finished->value) trouble = std::move(finished->value.error());
+  }
+  if (first != nullptr) {
+    auto done = co_await schedule_in(*first, key, deadline);
+    if (!done) trouble = std::move(done.error());
+  }
+  if (trouble) co_return fail(trouble->within("could not schedule the deletion of " + key));
+  young_.erase(key);
+  co_return Result<void>();
+}
+
+Task<Result<void>> KmsCustody::set_enabled(std::string, std::string key, bool enabled,
+                                           TimePoint deadline) {
+  auto where = places(key);
+  if (!where) co_return fail(std::move(where.error()));
+  const std::string operation = enabled ? "EnableKey" : "DisableKey";
+  std::string done;
+  std::optional<Error> trouble;
+  size_t left = where->size();
+  size_t missing = 0;
+  for (SigningSlot* slot : *where) {
+    const std::string arn = arn_in(*slot, key);
+    const nlohmann::json body = {{"KeyId", arn}};
+    KmsQuestion question(operation, body, "the key " + arn);
+    KmsAnswer answer = co_await calls_.ask(*slot, std::move(question), share_of(deadline, left--));
+    if (!answer.error) {
+      done += (done.empty() ? "" : ", ") + slot->name;
+    } else if (answer.is("NotFoundException") && ++missing < where->size()) {
+      continue;  // it has no replica there
+    } else {
+      trouble = std::move(answer.error);
+    }
+  }
+  if (!trouble) co_return Result<void>();
+  co_return fail(
+      trouble->within(done.empty() ? operation : operation + " (done only in " + done + ")"));
+}
+
+}  // namespace keyfs
