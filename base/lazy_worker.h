@@ -4,6 +4,7 @@
 // Thread-safety, ownership, blocking, cancellation: as Worker's.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -31,12 +32,25 @@ class LazyWorker {
       }
       if (worker_ == nullptr) co_return fail(Code::kUnavailable, "no thread can be started");
     }
+    const Counted counted(under_way_);
     co_return co_await worker_->run(std::move(work));
   }
 
+  // How much is waited for. On the loop's thread.
+  size_t under_way() const { return under_way_; }
+
  private:
+  struct Counted {
+    explicit Counted(size_t& n) : number(n) { ++number; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    ~Counted() { --number; }
+    size_t& number;
+  };
+
   Loop& loop_;
   std::string name_;
+  size_t under_way_ = 0;
   std::unique_ptr<Worker> worker_;
 };
 

@@ -120,6 +120,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
   if (!counted && counted.error().code == Code::kThrottled) {
     co_return fail(failed(counted.error().within(what)));
   }
+  if (counted && !entry) co_await give_back(birth.counted);
   if (!counted || !entry) {
     const Error& why = !counted ? counted.error() : entry.error();
     co_return fail(
@@ -141,6 +142,14 @@ Task<Result<void>> SigningKeys::Impl::keep_reference(Birth& birth, std::string k
   birth.key = key;
   std::function<Result<void>()> work = [entry = birth.entry, key] { return entry->set_key(key); };
   co_return co_await worker.run(std::move(work));
+}
+
+// It is certain that nothing was created.
+Task<void> SigningKeys::Impl::give_back(WallTime counted) {
+  std::function<Result<void>()> work = [cap = cap, counted, now = loop.clock().wall()] {
+    return cap.give_back(counted, now);
+  };
+  (void)co_await worker.run(std::move(work));
 }
 
 // Creates the key, and signs and verifies once.
@@ -249,11 +258,7 @@ Task<Error> SigningKeys::Impl::give_up(Birth& birth, Error why, Duration wait) {
         "one without a name",
         {{"id", birth.request.id}, {"reason", why.message}});
   } else {
-    std::function<Result<void>()> work = [cap = cap, at = birth.counted,
-                                          now = loop.clock().wall()] {
-      return cap.give_back(at, now);
-    };
-    (void)co_await worker.run(std::move(work));
+    co_await give_back(birth.counted);
   }
   if (kept) co_await finish(birth.entry);
   co_return why;

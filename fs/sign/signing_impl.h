@@ -71,6 +71,7 @@ struct SigningKeys::Impl {
   Task<Result<SigningKeyPtr>> remove(std::string id, TimePoint deadline);
   Task<Result<BegunEntryPtr>> begin(Begun what);
   Task<void> finish(BegunEntryPtr entry);
+  Task<void> give_back(WallTime counted);
   Task<Result<void>> doom(Doomed doomed);
   // Runs to its end, whoever waits.
   template <class Work>

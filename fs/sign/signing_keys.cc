@@ -304,6 +304,8 @@ Task<bool> SigningKeys::settle(TimePoint deadline) { return impl_->tidy(deadline
 
 void SigningKeys::doubt(std::string_view id) { impl_->doubt(id); }
 
+size_t SigningKeys::at_the_disk() const { return impl_->worker.under_way(); }
+
 SigningStatus SigningKeys::status() const {
   SigningStatus status;
   {

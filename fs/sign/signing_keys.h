@@ -6,8 +6,9 @@
 // is deleted after any failure or crash (journal.h). Signing never waits for a life cycle's step.
 //
 // Thread-safety: find(), all() and status() from any thread; the rest on the loop's. Ownership:
-// refers to its parts, which outlive it. Blocking: never; disk is touched on a worker. Errors: as
-// kms/signing/custody.h, with the id in the message; kInvalid also for an id that is not valid.
+// refers to its parts, which outlive it; the tasks of its methods end before it. Blocking: never;
+// disk is touched on a worker. Errors: as kms/signing/custody.h, with the id in the message; kInvalid
+// also for an id that is not valid.
 #pragma once
 
 #include <chrono>
@@ -153,6 +154,9 @@ class SigningKeys {
   void doubt(std::string_view id);
 
   SigningStatus status() const;
+
+  // How much waits for the disk now; for clocks that are moved by a test. On the loop's thread.
+  size_t at_the_disk() const;
 
  private:
   struct Impl;
