@@ -5,6 +5,9 @@
 // (the SubjectPublicKeyInfo in DER, as base64). For the rest it is a record like any other, so that
 // what fills in, mends and rewraps the wraps of data keys does so here too.
 //
+// Names are listed from documents on the store's board (sign/ID), one for each id that ever was, so
+// that a list does not cost a pass over all records. Without a board it does.
+//
 // Thread-safety, blocking, errors: as store/store.h. Ownership: refers to its parts, which outlive
 // it.
 #pragma once

@@ -58,9 +58,8 @@ Task<Result<ShelfMemory::Known>> ShelfMemory::known(std::string name, TimePoint 
       }
     } else {
       auto joined = start_check(name);
-      auto checked =
-          co_await before(loop_, sooner(deadline, loop_.now()),
-                          "signing key " + name + " was asked for in the store", std::move(joined));
+      auto checked = co_await before(loop_, sooner(deadline, loop_.now()),
+                                     "the store did not answer", std::move(joined));
       seen = seen_.find(name);
       if (!checked && is_shelf_outage(checked.error().code) && seen != seen_.end() &&
           may_be_stale(seen->second)) {

@@ -126,7 +126,7 @@ Task<Result<std::vector<NamedKey>>> WrappedCustody::list(TimePoint deadline) {
 }
 
 Task<Result<std::optional<NamedKey>>> WrappedCustody::find(std::string name, TimePoint deadline) {
-  if (auto good = check_name(name); !good) co_return fail(std::move(good.error()));
+  if (!check_name(name)) co_return std::optional<NamedKey>();
   auto record = co_await memory_.look(std::move(name), deadline);
   if (!record) co_return fail(std::move(record.error()));
   co_return named(*record);
@@ -194,9 +194,9 @@ Task<Result<SecretBytes>> WrappedCustody::generate(SigningKeyType type, TimePoin
     wipe_registers();
     return key;
   };
-  if (is_elliptic(type)) co_return work();
+  if (is_quick(type)) co_return work();
   auto running = maker_.run(std::move(work));
-  co_return co_await before(loop_, deadline, "was to be made", std::move(running));
+  co_return co_await before(loop_, deadline, "could not make it", std::move(running));
 }
 
 Task<Result<Pointed>> WrappedCustody::point(std::string name, std::string key,

@@ -21,10 +21,8 @@ namespace keyfs {
 // How often a record that others keep changing is tried.
 inline constexpr int kShelfTries = 8;
 
-// What such keys do takes less than the way to another thread and back.
-inline bool is_elliptic(SigningKeyType type) {
-  return type == SigningKeyType::kEcP256 || type == SigningKeyType::kEcP384;
-}
+// What such a key does takes less than the way to another thread and back.
+inline bool is_quick(SigningKeyType type) { return type == SigningKeyType::kEcP256; }
 
 // Null: the record is damaged.
 const ShelvedVersion* current_of(const Shelved& record);
@@ -71,8 +69,8 @@ class WrappedCustody final : public Custody {
   // wrapped_signing.cc
   struct Usable {
     ShelvedPtr record;
-    ShelvedVersion version;
-    TimePoint keep_until;
+    const ShelvedVersion* version = nullptr;  // of the record
+    TimePoint keep_until{};
   };
   // The version that a reference names, where it may be used: kRevoked otherwise.
   Task<Result<Usable>> usable(WrappedReference reference, TimePoint deadline);
@@ -98,7 +96,7 @@ class WrappedCustody final : public Custody {
   };
   Expire expire_;
   Timer expiry_;
-  LazyWorker maker_;  // an RSA key takes up to seconds, which no signature waits for
+  LazyWorker maker_;  // a key takes up to seconds, which no signature waits for
   std::vector<std::unique_ptr<LazyWorker>> signers_;
   size_t next_signer_ = 0;
 };

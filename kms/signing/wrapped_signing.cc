@@ -77,7 +77,7 @@ Task<Result<WrappedCustody::Usable>> WrappedCustody::usable(WrappedReference ref
   }
   Usable usable;
   usable.record = known->record;
-  usable.version = *version;
+  usable.version = version;
   usable.keep_until = known->confirmed + options_.keep_for;
   if (known->out) {
     usable.keep_until = std::max(
@@ -94,9 +94,9 @@ Task<Result<PublicKeyPtr>> WrappedCustody::public_key(std::string key, TimePoint
   const std::string name = reference->name;
   auto found = co_await usable(std::move(*reference), deadline);
   if (!found) co_return fail(std::move(found.error()));
-  auto parsed = PublicKey::parse(bytes_of(found->version.public_der));
+  auto parsed = PublicKey::parse(bytes_of(found->version->public_der));
   if (!parsed) co_return fail(parsed.error().within("signing key " + name));
-  if ((*parsed)->type() != found->version.type) {
+  if ((*parsed)->type() != found->version->type) {
     co_return fail(Code::kCorrupt, "signing key " + name + " is not of the type in its record");
   }
   co_return std::move(*parsed);
@@ -142,7 +142,7 @@ Task<Result<PrivateKeyPtr>> WrappedCustody::private_key(std::string key, Usable 
       return unwrap(key, std::move(usable));
     };
     auto joined = unwraps_.join(key, std::move(work));
-    auto landed = co_await before(loop_, sooner(deadline, loop_.now()), "was to be unwrapped",
+    auto landed = co_await before(loop_, sooner(deadline, loop_.now()), "could not unwrap it",
                                   std::move(joined));
     if (!landed) co_return landed;
     held = std::move(*landed);
@@ -152,7 +152,7 @@ Task<Result<PrivateKeyPtr>> WrappedCustody::private_key(std::string key, Usable 
 }
 
 Task<Result<PrivateKeyPtr>> WrappedCustody::unwrap(std::string key, Usable usable) {
-  const ShelvedVersion& version = usable.version;
+  const ShelvedVersion& version = *usable.version;
   const std::string id = shelf_.record_id(usable.record->name);
   WrappedKeys wraps = version.wrapped;
   EncryptionContext context = key_context(id, version.number, usable.record->origin);
@@ -173,7 +173,7 @@ Task<Result<PrivateKeyPtr>> WrappedCustody::unwrap(std::string key, Usable usabl
 
 Task<Result<std::string>> WrappedCustody::sign_with(PrivateKeyPtr key, SignRequest request,
                                                     TimePoint deadline) {
-  if (is_elliptic(request.public_key->type())) co_return sign_verified(key, request);
+  if (is_quick(request.public_key->type())) co_return sign_verified(key, request);
   std::function<Result<std::string>()> work = [key = std::move(key),
                                                request = std::move(request)]() mutable {
     auto signature = sign_verified(key, request);
@@ -181,7 +181,7 @@ Task<Result<std::string>> WrappedCustody::sign_with(PrivateKeyPtr key, SignReque
     return signature;
   };
   auto running = next_worker().run(std::move(work));
-  co_return co_await before(loop_, deadline, "was to sign", std::move(running));
+  co_return co_await before(loop_, deadline, "could not sign", std::move(running));
 }
 
 LazyWorker& WrappedCustody::next_worker() {

@@ -231,5 +231,27 @@ TEST(Record, that_would_not_be_read_again_is_not_written) {
   EXPECT_TRUE(refused([](Record& r) { r.versions[1].wrapped["us-east-1"].blob = ""; }));
 }
 
+TEST(Record, of_a_signing_key_is_told_by_its_id_and_its_kind_together) {
+  const auto text_of = [](std::string_view id, std::string_view kind, std::string_view version) {
+    std::string text =
+        with(R"("id": "orders")", R"("id": ")" + std::string(id) + "\"" + std::string(kind));
+    return text.insert(text.find(R"("bytes")"), version);
+  };
+  constexpr std::string_view kKind = R"(, "kind": "signing")";
+  constexpr std::string_view kHalf = R"("type": "EC_P256", "public": "AAEC/w==", )";
+  const auto good = parse_record(text_of(".sign.ca", kKind, kHalf), ".sign.ca");
+  ASSERT_TRUE(good) << good.error().message;
+  EXPECT_EQ(good->kind, "signing");
+  EXPECT_EQ(good->versions.at(1).type, "EC_P256");
+  EXPECT_EQ(good->versions.at(1).public_key, std::string("\0\1\2\xff", 4));
+  EXPECT_EQ(*parse_record(*to_json(*good), ".sign.ca"), *good);
+  EXPECT_FALSE(parse_record(text_of(".sign.ca", "", kHalf), ".sign.ca"));
+  EXPECT_FALSE(parse_record(text_of(".sign.ca", kKind, ""), ".sign.ca"));
+  EXPECT_FALSE(parse_record(text_of(".sign.ca", kKind, R"("type": "EC_P256", )"), ".sign.ca"));
+  EXPECT_FALSE(parse_record(text_of("orders", kKind, kHalf), "orders"));
+  EXPECT_FALSE(parse_record(text_of("orders", "", kHalf), "orders"));
+  EXPECT_FALSE(parse_record(text_of("orders", R"(, "kind": "other")", ""), "orders"));
+}
+
 }  // namespace
 }  // namespace keyfs

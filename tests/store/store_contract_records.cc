@@ -64,6 +64,24 @@ TEST_P(StoreContract, every_field_of_a_record_survives_put_replace_get_and_list)
   EXPECT_EQ(listed[0].current, record.current);
 }
 
+TEST_P(StoreContract, a_signing_keys_record_is_kept_and_listed_like_any_other) {
+  Record record = example_record(".sign.ca");
+  record.kind = std::string(kSigningKind);
+  record.versions.at(1).type = "EC_P256";
+  record.versions.at(1).public_key = std::string(91, '\x30');
+  const auto put = this->put(record);
+  ASSERT_TRUE(put && put->stored) << put.error().message;
+  EXPECT_EQ((*get(".sign.ca", Read::kStrong))->record, record);
+  record.state = KeyState::kDisabled;
+  const auto replaced = replace(record, put->winner.revision);
+  ASSERT_TRUE(replaced && *replaced);
+  EXPECT_EQ((*replaced)->record, record);
+  const auto listed = list_all(10);
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_EQ(listed[0].id, ".sign.ca");
+  EXPECT_FALSE(listed[0].corrupt);
+}
+
 TEST_P(StoreContract, a_record_that_is_bound_to_the_store_comes_back_equal_to_any_host) {
   Record record = example_record("orders");
   record.origin = *loop().run_task(store_->identity(deadline()));

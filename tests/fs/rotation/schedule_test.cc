@@ -50,6 +50,14 @@ TEST_F(Scheduled, keys_are_due_in_the_last_tenth_of_the_period_and_spread_over_i
   EXPECT_NE(due_at("k1", 3, since, period), due_at("k1", 4, since, period));
 }
 
+TEST_F(Scheduled, signing_keys_are_not_rotated_by_themselves_whatever_the_glob) {
+  ScheduleOptions every = options(24h);
+  every.period = [](const std::string&) -> Duration { return 24h; };
+  Schedule schedule(web.loop, web.board, web.random, every);
+  EXPECT_TRUE(schedule.wants(entry("k1", 1)));
+  EXPECT_FALSE(schedule.wants(entry(".sign.ca", 1)));
+}
+
 TEST_F(Scheduled, what_is_due_gets_one_ticket_whichever_hosts_ask) {
   SimHost& other = fleet.add("other", 1h);
   Schedule here(web.loop, web.board, web.random, options(24h));
