@@ -225,8 +225,8 @@ class Daemon:
         return self.log()
 
     def cli(self, command, *args, timeout=60, user=None, **options):
-        """`keyfs <command> -c FILE ...` to its end: CompletedProcess with text."""
-        argv = [self.program, command, *self.source, *map(str, args)]
+        """`keyfs <command> -c FILE ...` to its end: CompletedProcess with text. A command of two words is one: "sign create"."""
+        argv = [self.program, *command.split(), *self.source, *map(str, args)]
         return subprocess.run(setpriv(*user, argv) if user else argv, capture_output=True, text=True, timeout=timeout, env=self.env,
                               stdin=subprocess.DEVNULL, **options)
 
