@@ -1,6 +1,7 @@
 """Signing keys in KMS (the double of support/kms_double), used as files of a mounted keyfs."""
 import base64
 import json
+import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -42,13 +43,23 @@ def running(configured, kms):
         for ident in ids or ("ca",):
             signing.existing(kms, ident, options.get("regions"))
         daemon = configured(**options).start()
+        known(daemon, kms, ids or ("ca",))
         for ident in ids or ("ca",):
             signing.public(daemon, ident)
-        eventually(lambda: kms.counts().get("ListAliases"), 20, "the names are read")
         kms.forget_log()
         return daemon
 
     return make
+
+
+def known(keyfs, kms, ids, on_disk=False):
+    """Waits until it has read its names, and the public keys unless it has them."""
+    def read():
+        counts = kms.counts()
+        return (sorted(os.listdir(signing.path(keyfs, ""))) == sorted(ids) and counts.get("GetPublicKey", 0) >= (0 if on_disk else len(ids))
+                and all(c.error is None for c in kms.log()))
+
+    eventually(read, 20, f"{ids} are known")
 
 
 def public_at(kms, ident="ca", region=ONE):
@@ -71,6 +82,7 @@ def test_what_a_file_holds_is_the_keys_signature_over_the_digest_that_it_is_name
     assert public == public_at(kms) and made["fingerprint"] == signing.fingerprint(public) == signing.read(keyfs, "ca", "fingerprint").decode().strip()
     assert signing.read(keyfs, "ca", "type").decode().strip() == kind == made["type"]
     assert signing.read(keyfs, "ca", "algorithms").decode().split() == COMBINATIONS[signing.SPECS[kind]]
+    known(keyfs, kms, ["ca"], on_disk=True)
     kms.forget_log()
     for algorithm in COMBINATIONS[signing.SPECS[kind]]:
         for pinned in (None, made["fingerprint"]):
@@ -121,7 +133,7 @@ def test_signing_goes_on_in_the_other_region_when_the_first_is_out(running, kms,
         for n in range(10):
             with within(4, "a signature"):
                 assert verifies(public, "ECDSA_SHA_256", b"out %d" % n, signing.sign(keyfs, "ca", b"out %d" % n))
-    assert [c.error for c in kms.log("Sign", TWO)] == [None] * 10
+    assert len(kms.log("Sign", TWO)) >= 10 and {c.error for c in kms.log("Sign", TWO)} == {None}
     kms.heal()
 
 
@@ -295,14 +307,13 @@ def test_a_start_among_500_aliases_reads_five_pages_and_our_four_keys_and_later_
     for ident, written in zip(ids, ["ca", "jwt", "a_2eb", "a_5f2eb"]):
         keys[ident] = signing.existing(kms, written, [ONE])
     keyfs = configured(regions=[ONE]).start()
-    eventually(lambda: kms.counts().get("GetPublicKey", 0) >= 4, 20, "the public keys are read")
-    public = {ident: signing.public(keyfs, ident) for ident in ids}
+    known(keyfs, kms, ids)
     assert kms.counts() == {"ListAliases": 5, "GetPublicKey": 4}
+    public = {ident: signing.public(keyfs, ident) for ident in ids}
     assert {ident: base64.b64decode(kms.call(ONE, "GetPublicKey", KeyId=keys[ident])["PublicKey"]) for ident in ids} == public
-    assert sorted(subprocess.run(["ls", f"{keyfs.mount}/.keyfs/sign"], capture_output=True, text=True).stdout.split()) == sorted(ids)
     kms.forget_log()
     keyfs.restart()
-    eventually(lambda: kms.counts().get("ListAliases", 0) >= 5, 20, "the names are read")
+    known(keyfs, kms, ids, on_disk=True)
     assert {ident: signing.public(keyfs, ident) for ident in ids} == public
     assert kms.counts() == {"ListAliases": 5}
 

@@ -40,6 +40,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
+    def handle_expect_100(self):
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
+
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
