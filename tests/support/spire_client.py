@@ -6,7 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-import grpc
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # children only exec
+import grpc  # noqa: E402
 
 from support.process import ROOT_DIR, spawn, stop
 
@@ -136,16 +137,19 @@ class Plugin:
         got = fields(self.call(KEYS + "SignData", message(f1=key_id, f2=digest, **options)))
         return got[1][0], got[2][0].decode()
 
-    def rest_of_stdout(self):
-        """What came after the handshake, once the program has ended."""
-        return self.process.stdout.read()
-
     def close(self):
+        """The exit code. `rest` is what came on standard output after the handshake."""
+        if self.process.stdout.closed:
+            return self.process.returncode
         if self.broker:
             self.closing.set()
             self.broker.cancel()
         self.channel.close()
-        code = stop(self.process, how=15)
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(5)
+        self.rest = self.process.stdout.read()
+        code = stop(self.process)
         self._logs.join(5)
         return code
 
