@@ -153,7 +153,7 @@ void append_audit_line(std::string& out, const AuditEvent& event) {
   const bool decided = event.section != nullptr && !event.section->hidden;
   const bool sourced = event.source != KeySource::kNone;
   const bool signing = event.kind == AuditEvent::Kind::kSign;
-  static const SigningFacts nothing;
+  static const SigningFacts nothing{};
   const SigningFacts& facts = event.signing != nullptr ? *event.signing : nothing;
   JsonLine line(out);
   line.time(R"({"time":)", event.time);

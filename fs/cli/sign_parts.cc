@@ -62,6 +62,8 @@ Result<SigningKeys*> SignParts::keys() {
   const std::string& state_dir = context_.configuration.settings.state_dir;
   if (auto made = make_state_dir(state_dir); !made) return fail(made.error());
   SigningOptions options = signing_options(context_.configuration);
+  // What root makes there, a daemon that runs as the owner of state_dir could not use.
+  if (auto ours = check_whose(options.directory); !ours) return fail(ours.error());
   options.lists = false;
   auto opened = SigningKeys::open({context_.backends->loop(), context_.log,
                                    random_fraction(context_.backends->random()), (*kept)->all()},

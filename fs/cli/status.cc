@@ -204,7 +204,7 @@ std::string damage_line(const Json& status) {
 }
 
 // A region with an open circuit, keys that lack a region, a log or replica that can't be written,
-// a memory that cannot permit creations, a signing key with a problem, a key that should have been rotated by now, a board that
+// a memory that cannot permit creations, a signing key that cannot sign though nobody has disabled it, a key that should have been rotated by now, a board that
 // does not answer or is damaged, or programs of which rotations do not know.
 bool is_degraded(const Json& status) {
   const auto at = [&](const char* part, const char* name) { return field(status, part, name); };
@@ -216,7 +216,7 @@ bool is_degraded(const Json& status) {
   }
   const Json keys = at("signing", "keys");
   for (const Json& key : keys.is_array() ? keys : Json::array()) {
-    if (key.is_object() && !key.value("problem", Json()).is_null()) return true;
+    if (key.is_object() && key.value("state", Json()) == "unusable") return true;
   }
   const Json waiting = at("healer", "waiting");
   const Json overdue = at("rotation", "overdue");

@@ -8,6 +8,7 @@
 namespace keyfs {
 namespace {
 
+constexpr Duration kSigningLook = std::chrono::seconds(10);
 constexpr std::string_view kSigningRecord = ".sign.";
 
 }  // namespace
@@ -15,11 +16,14 @@ constexpr std::string_view kSigningRecord = ".sign.";
 // What the store tells of signing keys' records is theirs, the rest is the other's.
 class SigningHost::Changes final : public ChangeListener {
  public:
-  Changes(SigningKeys& keys, ChangeListener& other) : keys_(keys), other_(other) {}
+  Changes(Loop& loop, SigningKeys& keys, ChangeListener& other)
+      : loop_(loop), keys_(keys), other_(other) {}
 
   void on_change(const std::string& id, const std::optional<Stored>& stored) override {
     if (!id.starts_with(kSigningRecord)) return other_.on_change(id, stored);
-    keys_.doubt(std::string_view(id).substr(kSigningRecord.size()));
+    std::string key = id.substr(kSigningRecord.size());
+    keys_.doubt(key);
+    loop_.spawn(look(keys_, std::move(key), loop_.now() + kSigningLook));
   }
   void on_gap() override {
     for (const SigningKeyPtr& key : keys_.all()) {
@@ -30,6 +34,12 @@ class SigningHost::Changes final : public ChangeListener {
   void on_live(bool live, TimePoint as_of) override { other_.on_live(live, as_of); }
 
  private:
+  // Nobody waits for it: so that a listing shows what is new, and what is gone.
+  static Task<void> look(SigningKeys& keys, std::string id, TimePoint deadline) {
+    (void)co_await keys.resolve(std::move(id), deadline);
+  }
+
+  Loop& loop_;
   SigningKeys& keys_;
   ChangeListener& other_;
 };
@@ -77,7 +87,7 @@ Task<void> SigningHost::run() {
 
 ChangeListener& SigningHost::listen(ChangeListener& other) {
   if (keys_ == nullptr) return other;
-  changes_ = std::make_unique<Changes>(*keys_, other);
+  changes_ = std::make_unique<Changes>(parts_.backends.loop(), *keys_, other);
   return *changes_;
 }
 

@@ -7,12 +7,10 @@ SigningTelemetry::SigningTelemetry(Metrics& metrics, Log& log)
       log_(log),
       keys_(metrics.gauge("keyfs_signing_keys", "Signing keys that are known.")),
       unusable_(metrics.gauge("keyfs_signing_keys_unusable",
-                              "Signing keys that cannot sign: disabled, or with a problem.")),
+                              "Signing keys that cannot sign though nobody has disabled them.")),
       queue_(metrics.gauge("keyfs_signing_queue", "Signing keys that wait for their deletion.")),
       unfinished_(metrics.gauge("keyfs_signing_unfinished",
                                 "New signing keys that have not got their name yet.")),
-      signatures_(metrics.counter("keyfs_signatures_total", "Signatures made.")),
-      failures_(metrics.counter("keyfs_signature_failures_total", "Signatures that failed.")),
       made_(metrics.counter("keyfs_signing_keys_made_total", "Signing keys made by this host.")),
       deleted_(metrics.counter("keyfs_signing_keys_deleted_total",
                                "Signing keys whose deletion this host has scheduled.")) {}
@@ -52,14 +50,12 @@ void SigningTelemetry::on_breaker(const std::string& region, BreakerState state,
 void SigningTelemetry::sample(const SigningStatus& status) {
   size_t unusable = 0;
   for (const SigningStatus::Key& key : status.keys) {
-    if (key.state != "enabled" || !key.problem.empty()) ++unusable;
+    if (key.state == "unusable") ++unusable;
   }
   keys_.set(static_cast<double>(status.keys.size()));
   unusable_.set(static_cast<double>(unusable));
   queue_.set(static_cast<double>(status.queued_deletions));
   unfinished_.set(static_cast<double>(status.unfinished));
-  signatures_.raise_to(status.signatures);
-  failures_.raise_to(status.failures);
   made_.raise_to(status.made);
   deleted_.raise_to(status.deleted);
 }

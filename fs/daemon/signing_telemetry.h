@@ -1,4 +1,5 @@
-// What AWS regions that sign do, for logs and metrics, and the metrics of signing keys.
+// What AWS regions that sign do, for logs and metrics, and the metrics of signing keys; signatures
+// are counted where they are asked for (fs/mount/ops_signature.cc).
 //
 // Thread-safety: as SigningObserver; sample() from any thread. Ownership: refers to metrics and log,
 // which outlive it. Blocking: never. Errors: none.
@@ -30,11 +31,9 @@ class SigningTelemetry final : public SigningObserver {
   Metrics& metrics_;
   Log& log_;
   Gauge& keys_;
-  Gauge& unusable_;
+  Gauge& unusable_;  // nobody has disabled them
   Gauge& queue_;
   Gauge& unfinished_;
-  Counter& signatures_;
-  Counter& failures_;
   Counter& made_;
   Counter& deleted_;
 };

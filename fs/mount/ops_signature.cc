@@ -100,8 +100,11 @@ struct FuseHandlers::SignAccess {
   void fail_with(fuse_req_t req, const Error& error) {
     FuseOps::SignCounters& counters = *ops.sign_counters_;
     ops.parts_.log.warn("could not sign", {{"id", place().id}, {"reason", error.message}});
-    // The name was of the right length: the key cannot sign with this algorithm.
-    if (error.code == Code::kInvalid) {
+    // A name was of the right length, so the key is of another type, or no key can have that id.
+    const SigningKeyPtr key = ops.parts_.signing->find(place().id);
+    const bool fits = key != nullptr && key->public_key != nullptr &&
+                      signs_with(key->public_key->type(), place().algorithm);
+    if (error.code == Code::kInvalid && !fits) {
       return refuse(req, counters.absent, AuditVerdict::kAbsent, ENOENT, error.message);
     }
     Counter& result = error.code == Code::kThrottled ? counters.throttled : counters.failed;
@@ -165,7 +168,14 @@ void FuseHandlers::open_signature(fuse_req_t req, SignNodePtr node, const fuse_f
     return access.refuse(req, counters.denied, AuditVerdict::kDenied, ENOENT);
   }
   RequestGroups groups(req);
-  if (!section.may_use(caller(req), groups)) {
+  const SignDecision decision = section.decide(caller(req), groups);
+  if (!decision.use) {
+    if (decision.groups_unknown) {
+      self.parts_.log.warn(
+          "denied a signature to a caller whose supplementary groups cannot be read: is /proc "
+          "mounted with hidepid, or does keyfs run in its own PID namespace?",
+          {{"uid", access.event.uid}, {"pid", fuse_req_ctx(req)->pid}});
+    }
     return access.refuse(req, counters.denied, AuditVerdict::kDenied, EACCES);
   }
   if (!section.permits(place.algorithm)) {

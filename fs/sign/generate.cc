@@ -130,8 +130,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::generate(GenerateRequest request)
 
   auto public_key = co_await bring_up(birth);
   if (!public_key) {
-    co_return fail(
-        failed((co_await give_up(birth, std::move(public_key.error()), {})).within(what)));
+    const Error why = co_await give_up(birth, std::move(public_key.error()), Duration::zero());
+    co_return fail(failed(why.within(what)));
   }
   auto named = co_await name_it(birth, std::move(*public_key));
   if (!named) co_return fail(failed(named.error().within(what)));
@@ -195,7 +195,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     if (birth.request.mode == GenerateRequest::Mode::kCreate && pointed->now) {
       why = Error(Code::kInvalid, "it exists");
     }
-    why = co_await give_up(birth, std::move(why), {});
+    why = co_await give_up(birth, std::move(why), Duration::zero());
     (void)co_await look(id, loop.now() + options.step);
     co_return fail(std::move(why));
   }
@@ -214,8 +214,9 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     co_return co_await succeed(birth, std::move(public_key));
   // What was sent may still arrive: the deletion looks at the name again.
   const bool late = may_have_happened(pointed.error().code);
-  co_return fail(
-      co_await give_up(birth, std::move(pointed.error()), late ? options.step : Duration::zero()));
+  const Duration wait = late ? options.step : Duration::zero();
+  Error why = co_await give_up(birth, std::move(pointed.error()), wait);
+  co_return fail(std::move(why));
 }
 
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPtr public_key) {

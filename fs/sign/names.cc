@@ -16,8 +16,8 @@ constexpr Duration kMoveSettles = std::chrono::minutes(1);
 void SigningKeys::Impl::changed(const std::string& id, std::string left) {
   Notes& note = notes[id];
   note.changed = ++changes;
-  note.left = std::move(left);
-  note.left_at = loop.now();
+  note.changed_at = loop.now();
+  if (!left.empty()) note.left = std::move(left);
 }
 
 bool SigningKeys::Impl::changed_since(const std::string& id, uint64_t since) const {
@@ -25,24 +25,32 @@ bool SigningKeys::Impl::changed_since(const std::string& id, uint64_t since) con
   return place != notes.end() && place->second.changed > since;
 }
 
-bool SigningKeys::Impl::just_left(const std::string& id, const std::string& key) const {
+bool SigningKeys::Impl::just_changed(const std::string& id) const {
   const auto place = notes.find(id);
-  return place != notes.end() && !place->second.left.empty() && place->second.left == key &&
-         loop.now() - place->second.left_at < kMoveSettles;
+  return place != notes.end() && place->second.changed > 0 &&
+         loop.now() - place->second.changed_at < kMoveSettles;
+}
+
+bool SigningKeys::Impl::just_left(const std::string& id, const std::string& key) const {
+  return just_changed(id) && notes.at(id).left == key;
 }
 
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::look(std::string id, TimePoint deadline) {
   // The flight has a deadline of its own: who joins it may have more time than who began it.
   Flights::Work work = [this, id](Flights::Flight&) { return ask(id, loop.now() + options.step); };
   auto flight = looks.join(id, std::move(work));
-  co_return co_await before(loop, deadline, "signing key " + id, std::move(flight));
+  co_return co_await before(loop, deadline, "which key it is could not be asked",
+                            std::move(flight));
 }
 
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint deadline) {
   const TimePoint begun = loop.now();
   const uint64_t since = changes;
   const SigningKeyPtr known = find(id);
-  if (known != nullptr) notes[id].asked = begun;
+  if (known != nullptr) {
+    notes[id].asked = begun;
+    notes[id].asked_since = since;
+  }
   std::optional<Error> error;
   for (Custody* custody : custodies) {
     if (!custody->check_name(id)) continue;
@@ -58,6 +66,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint dea
   }
   if (changed_since(id, since)) co_return find(id);
   if (error) co_return fail(std::move(*error));
+  if (known != nullptr && just_changed(id)) co_return known;  // an answer from before that
   if (known != nullptr) {
     log.info("a signing key's name was removed by somebody else", {{"id", id}});
     forget(id);
@@ -101,6 +110,9 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody
     }
   }
   if (changed_since(id, since)) co_return find(id);
+  if (const auto note = notes.find(id); note != notes.end() && note->second.doubted > since) {
+    key->confirmed = TimePoint{};  // the answer may be from before the doubt
+  }
   if (known != nullptr && !same && !turns.busy(id)) {
     log.warn("a signing key's name was moved to another key by somebody else",
              {{"id", id}, {"key", key->key}});

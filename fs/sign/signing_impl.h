@@ -44,7 +44,7 @@ struct SigningKeys::Impl {
   Task<Result<SignOutcome>> sign_now(DigestRequest request);
   Task<Result<SigningKeyPtr>> look_if_doubted(SigningKeyPtr key, TimePoint deadline);
   Task<void> renew(std::string id);
-  Error failed(Error error);  // counted and kept for status()
+  Error failed(Error error);  // kept for status()
 
   // names.cc
   Task<Result<SigningKeyPtr>> look(std::string id, TimePoint deadline);
@@ -57,6 +57,7 @@ struct SigningKeys::Impl {
   // A change of this process's own, so that answers asked for before it do not count.
   void changed(const std::string& id, std::string left);
   bool changed_since(const std::string& id, uint64_t since) const;
+  bool just_changed(const std::string& id) const;
   bool just_left(const std::string& id, const std::string& key) const;
 
   // generate.cc
@@ -101,9 +102,11 @@ struct SigningKeys::Impl {
   // What this process remembers of an id beside its key.
   struct Notes {
     uint64_t changed = 0;  // the number of its last change
-    std::string left;      // the reference that it was moved away from
-    TimePoint left_at{};
-    TimePoint asked{};  // when it was last asked for
+    TimePoint changed_at{};
+    std::string left;          // the reference that it was moved away from
+    uint64_t doubted = 0;      // the number of its last doubt
+    TimePoint asked{};         // when it was last asked for
+    uint64_t asked_since = 0;  // the number of the last change or doubt then
   };
 
   Loop& loop;

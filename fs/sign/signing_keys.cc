@@ -82,6 +82,7 @@ void SigningKeys::Impl::doubt(std::string_view id) {
   if (place != absent.end()) absent.erase(place);
   const SigningKeyPtr known = find(id);
   if (known == nullptr) return;
+  notes[known->id].doubted = ++changes;
   auto doubted = std::make_shared<SigningKey>(*known);
   doubted->confirmed = TimePoint{};
   publish(std::move(doubted));
@@ -100,7 +101,6 @@ Custody* SigningKeys::Impl::custody_of(std::string_view kind) const {
 
 Error SigningKeys::Impl::failed(Error error) {
   const std::lock_guard lock(mutex);
-  ++counts.failures;
   counts.last_error = error.message;
   return error;
 }
@@ -116,9 +116,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::resolve(std::string id, TimePoint
       unknown_at = loop.now();
       unknown_tokens = std::min(kUnknownBurst, unknown_tokens + passed * kUnknownPerSecond);
       if (unknown_tokens < 1) {
-        co_return fail(Code::kThrottled, about_key(id) +
-                                             ": too many signing keys that are not known were "
-                                             "asked for within a second");
+        co_return fail(Code::kThrottled,
+                       "too many signing keys that are not known were asked for within a second");
       }
       unknown_tokens -= 1;
     }
@@ -136,21 +135,31 @@ Task<void> SigningKeys::Impl::renew(std::string id) {
   (void)co_await look(id, loop.now() + options.step);
 }
 
-// A key that is not known to be current any longer: what was told to be doubtful is asked for first,
-// what is only old serves on, and is asked for behind.
+// A key that may not be current any longer. What was told to be doubtful is asked for first; what
+// is only old serves on, and is asked for behind.
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::look_if_doubted(SigningKeyPtr key,
                                                                TimePoint deadline) {
-  Notes& note = notes[key->id];
-  const bool asked_lately = note.asked != TimePoint{} && loop.now() - note.asked < kDoubtPause;
-  if (key->confirmed == TimePoint{} && !asked_lately) {
-    auto found = co_await look(key->id, deadline);
-    if (found) co_return found;
-    co_return key;  // nobody knows better
+  const std::string id = key->id;
+  const auto doubtful = [this, &id](const SigningKey& one) {
+    const Notes& note = notes[id];
+    const bool asked_since = note.asked_since >= note.doubted && note.asked != TimePoint{} &&
+                             loop.now() - note.asked < kDoubtPause;
+    return one.confirmed == TimePoint{} && !asked_since;
+  };
+  // Twice if it joined an answer that was on its way before the doubt.
+  for (int tries = 0; tries < 2 && doubtful(*key); ++tries) {
+    auto found = co_await look(id, deadline);
+    if (!found) break;  // nobody knows better
+    key = std::move(*found);
+    if (key == nullptr) co_return key;
   }
-  const bool renewed = note.asked != TimePoint{} && loop.now() - note.asked < options.fresh_for;
-  if (!renewed && !looks.in_flight(key->id)) {
+  if (fresh(*key)) co_return key;
+  Notes& note = notes[id];
+  const Duration pause = key->confirmed == TimePoint{} ? kDoubtPause : options.fresh_for;
+  const bool renewed = note.asked != TimePoint{} && loop.now() - note.asked < pause;
+  if (!renewed && !looks.in_flight(id)) {
     note.asked = loop.now();
-    behind.start(renew(key->id));
+    behind.start(renew(id));
   }
   co_return key;
 }
@@ -158,7 +167,13 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::look_if_doubted(SigningKeyPtr key
 Task<Result<SigningKeys::SignOutcome>> SigningKeys::Impl::sign(DigestRequest request) {
   const std::string id = request.id;
   auto outcome = co_await sign_now(std::move(request));
-  if (!outcome) co_return fail(failed(outcome.error().within(about_key(id))));
+  if (!outcome) {
+    {
+      const std::lock_guard lock(mutex);
+      ++counts.failures;
+    }
+    co_return fail(failed(outcome.error().within(about_key(id))));
+  }
   if (outcome->done) {
     const std::lock_guard lock(mutex);
     ++counts.signatures;
@@ -267,7 +282,9 @@ std::vector<SigningKeyPtr> SigningKeys::all() const { return impl_->all(); }
 Task<Result<void>> SigningKeys::load(TimePoint deadline) { return impl_->list(deadline); }
 
 Task<Result<SigningKeyPtr>> SigningKeys::resolve(std::string id, TimePoint deadline) {
-  return impl_->resolve(std::move(id), deadline);
+  auto found = co_await impl_->resolve(id, deadline);
+  if (!found) co_return fail(found.error().within(about_key(id)));
+  co_return found;
 }
 
 Task<Result<SigningKeys::SignOutcome>> SigningKeys::sign(DigestRequest request) {

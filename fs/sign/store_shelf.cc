@@ -25,13 +25,14 @@ constexpr size_t kShelfReserve = size_t{16} << 10;
 std::string signing_id(const std::string& name) { return std::string(kSigningPrefix) + name; }
 std::string index_name(const std::string& name) { return std::string(kShelfIndex) + name; }
 
-Error damaged(const std::string& name, const std::string& why) {
+Error damaged_on_shelf(const std::string& name, const std::string& why) {
   return {Code::kCorrupt, "the record of signing key " + name + " is corrupt: " + why};
 }
 
 Result<Shelved> to_shelved(const std::string& name, const Stored& stored) {
   const Record& record = stored.record;
-  if (record.kind != kSigningKind) return fail(damaged(name, "it is not one of a signing key"));
+  if (record.kind != kSigningKind)
+    return fail(damaged_on_shelf(name, "it is not one of a signing key"));
   Shelved shelved;
   shelved.name = name;
   shelved.disabled = record.state == KeyState::kDisabled;
@@ -44,8 +45,9 @@ Result<Shelved> to_shelved(const std::string& name, const Stored& stored) {
   for (const auto& [number, version] : record.versions) {
     const std::string what = "version " + std::to_string(number);
     const auto type = parse_signing_key_type(version.type);
-    if (!type) return fail(damaged(name, what + " is of a type that this keyfs does not know"));
-    if (!version.check) return fail(damaged(name, what + " has no check value"));
+    if (!type)
+      return fail(damaged_on_shelf(name, what + " is of a type that this keyfs does not know"));
+    if (!version.check) return fail(damaged_on_shelf(name, what + " has no check value"));
     ShelvedVersion out;
     out.number = number;
     out.type = *type;
@@ -78,7 +80,7 @@ Version to_version(const ShelvedVersion& shelved, const std::string& creator) {
   return version;
 }
 
-KeyState state_of(const Shelved& shelved) {
+KeyState shelf_state(const Shelved& shelved) {
   if (shelved.deleted) return KeyState::kDeleted;
   return shelved.disabled ? KeyState::kDisabled : KeyState::kEnabled;
 }
@@ -103,8 +105,8 @@ Result<void> make_room(Record& record) {
 }
 
 // Brings a record to what is to be kept. What a shelf knows nothing of stays.
-void apply(const Shelved& shelved, const std::string& creator, const std::string& now,
-           Record& record) {
+void bring_to_record(const Shelved& shelved, const std::string& creator, const std::string& now,
+                     Record& record) {
   for (const auto& version : shelved.versions) {
     const auto there = record.versions.find(version.number);
     if (there == record.versions.end()) {
@@ -114,7 +116,7 @@ void apply(const Shelved& shelved, const std::string& creator, const std::string
       there->second.destroyed = now;
     }
   }
-  const KeyState state = state_of(shelved);
+  const KeyState state = shelf_state(shelved);
   if (record.serial == 0 || record.state != state || record.current != shelved.current) {
     ++record.serial;
   }
@@ -130,7 +132,9 @@ class StoreShelf final : public SigningShelf {
       : loop_(loop), store_(store), creator_(std::move(creator)) {}
 
   Task<Result<std::string>> origin(TimePoint deadline) override {
-    return store_.identity(deadline);
+    auto id = co_await store_.identity(deadline);
+    if (!id) co_return fail(as_outage(std::move(id.error())));
+    co_return id;
   }
 
   Result<void> check_name(const std::string& name) const override {
@@ -146,21 +150,21 @@ class StoreShelf final : public SigningShelf {
   Task<Result<std::vector<std::string>>> names(TimePoint deadline) override {
     std::set<std::string> names;
     auto same = co_await check_same_store(store_, deadline);
-    if (!same) co_return fail(std::move(same.error()));
+    if (!same) co_return fail(as_outage(std::move(same.error())));
     Result<void> listed = fail(Code::kDenied, "there is no board");
     if (store_.board() != nullptr) listed = co_await listed_names(names, deadline);
     if (!listed && listed.error().code == Code::kDenied) {
       names.clear();
       listed = co_await scanned_names(names, deadline);
     }
-    if (!listed) co_return fail(std::move(listed.error()));
+    if (!listed) co_return fail(as_outage(std::move(listed.error())));
     co_return std::vector<std::string>(names.begin(), names.end());
   }
 
   Task<Result<std::optional<Shelved>>> get(std::string name, bool strong,
                                            TimePoint deadline) override {
     auto got = co_await store_.get(signing_id(name), strong ? Read::kStrong : Read::kAny, deadline);
-    if (!got) co_return fail(std::move(got.error()));
+    if (!got) co_return fail(as_outage(std::move(got.error())));
     if (!*got) co_return std::optional<Shelved>();
     // It was made while the board was not there.
     if (listed_ && !indexed_.contains(name)) (void)co_await add_to_index(name, deadline);
@@ -173,13 +177,13 @@ class StoreShelf final : public SigningShelf {
     if (auto good = check_name(shelved.name); !good) co_return fail(std::move(good.error()));
     if (shelved.revision.empty()) co_return co_await save_first(std::move(shelved), deadline);
     auto got = co_await store_.get(signing_id(shelved.name), Read::kStrong, deadline);
-    if (!got) co_return fail(std::move(got.error()));
+    if (!got) co_return fail(as_outage(std::move(got.error())));
     if (!*got || (*got)->revision != shelved.revision) co_return std::optional<Shelved>();
     Record record = std::move((*got)->record);
-    apply(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
+    bring_to_record(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
     if (auto fits = make_room(record); !fits) co_return fail(std::move(fits.error()));
     auto replaced = co_await store_.replace(std::move(record), shelved.revision, deadline);
-    if (!replaced) co_return fail(std::move(replaced.error()));
+    if (!replaced) co_return fail(as_outage(std::move(replaced.error())));
     if (!*replaced) co_return std::optional<Shelved>();
     auto saved = to_shelved(shelved.name, **replaced);
     if (!saved) co_return fail(std::move(saved.error()));
@@ -192,12 +196,12 @@ class StoreShelf final : public SigningShelf {
     record.id = signing_id(shelved.name);
     record.kind = std::string(kSigningKind);
     record.origin = shelved.origin;
-    apply(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
+    bring_to_record(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
     auto indexed = co_await add_to_index(shelved.name, deadline);
     if (!indexed) co_return fail(indexed.error().within("its name could not be noted"));
     Record copy = record;
     auto put = co_await store_.put_if_absent(std::move(copy), deadline);
-    if (!put) co_return fail(std::move(put.error()));
+    if (!put) co_return fail(as_outage(std::move(put.error())));
     // A write that was sent twice may have lost to its own first attempt.
     if (put->winner.record != record) co_return std::optional<Shelved>();
     auto saved = to_shelved(shelved.name, put->winner);

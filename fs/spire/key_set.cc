@@ -41,6 +41,27 @@ struct KmsParts {
   RemoteParts remote;
 };
 
+// Tells which region has stopped signing, and which does so again.
+class RegionLog final : public SigningObserver {
+ public:
+  explicit RegionLog(Log& log) : log_(log) {}
+  void on_call(const std::string&, std::string_view, const Error*, Duration) override {}
+  void on_breaker(const std::string& region, BreakerState state, Duration open_for,
+                  const Error* reason) override {
+    if (state == BreakerState::kClosed) {
+      log_.info("region " + region + " answers again", {{"region", region}});
+    } else if (state == BreakerState::kOpen) {
+      log_.warn("region " + region + " is not used for now",
+                {{"region", region},
+                 {"reason", reason != nullptr ? reason->message : ""},
+                 {"retry_in", open_for}});
+    }
+  }
+
+ private:
+  Log& log_;
+};
+
 // The directory of this server's journal: two servers may share one state_dir.
 Result<std::string> own_directory(const SpireSettings& settings) {
   const std::string& dir = settings.state_dir;
@@ -64,7 +85,7 @@ struct KeySet::Impl {
     Impl* impl = nullptr;
   };
 
-  explicit Impl(Log& l) : log(l) { door->impl = this; }
+  explicit Impl(Log& l) : log(l), region_log(l) { door->impl = this; }
   ~Impl() {
     {
       std::lock_guard lock(door->mutex);
@@ -112,7 +133,7 @@ struct KeySet::Impl {
     options.policy = settings.policy;
     options.tags = settings.tags;
     auto made = make_kms_custody(*loop, random_fraction(kms->random), std::move(regions),
-                                 std::move(options));
+                                 std::move(options), &region_log);
     if (!made) return fail(made.error());
     custody = std::move(*made);
     return {};
@@ -164,6 +185,7 @@ struct KeySet::Impl {
   }
 
   Log& log;
+  RegionLog region_log;
   const std::shared_ptr<Door> door = std::make_shared<Door>();
   std::optional<KmsParts> kms;  // one of the two
   std::unique_ptr<Backends> backends;

@@ -19,7 +19,7 @@ constexpr const char* kUnreadable = "/0/unreadable";
 constexpr Duration kSettlePatience = std::chrono::seconds(2);
 
 // nullopt: there is no such name.
-std::optional<NamedKey> named(const ShelvedPtr& record) {
+std::optional<NamedKey> named_key(const ShelvedPtr& record) {
   if (record == nullptr || record->deleted) return std::nullopt;
   NamedKey key;
   key.name = record->name;
@@ -94,6 +94,10 @@ Result<void> WrappedCustody::check_name(const std::string& name) const {
 }
 
 Task<Result<std::vector<NamedKey>>> WrappedCustody::list(TimePoint deadline) {
+  return before(loop_, deadline, "could not list the wrapped signing keys", list_all(deadline));
+}
+
+Task<Result<std::vector<NamedKey>>> WrappedCustody::list_all(TimePoint deadline) {
   auto names = co_await shelf_.names(deadline);
   if (!names) co_return fail(names.error().within("could not list the wrapped signing keys"));
   std::vector<NamedKey> keys;
@@ -110,7 +114,7 @@ Task<Result<std::vector<NamedKey>>> WrappedCustody::list(TimePoint deadline) {
     const std::string name = reading.at(read->number);
     reading.erase(read->number);
     if (read->value) {
-      if (auto key = named(*read->value)) keys.push_back(std::move(*key));
+      if (auto key = named_key(*read->value)) keys.push_back(std::move(*key));
     } else if (read->value.error().code == Code::kCorrupt) {
       // It is there all the same, and nothing may take its place.
       NamedKey key;
@@ -129,7 +133,7 @@ Task<Result<std::optional<NamedKey>>> WrappedCustody::find(std::string name, Tim
   if (!check_name(name)) co_return std::optional<NamedKey>();
   auto record = co_await memory_.look(std::move(name), deadline);
   if (!record) co_return fail(std::move(record.error()));
-  co_return named(*record);
+  co_return named_key(*record);
 }
 
 Task<Result<std::string>> WrappedCustody::create(CreateKeyRequest request, TimePoint deadline) {
@@ -150,7 +154,9 @@ Task<Result<UnpointedKey>> WrappedCustody::make(CreateKeyRequest request, TimePo
   UnpointedKey made;
   made.version.number = 1;
   if (const Shelved* record = found->get()) {
-    if (auto may = check_may_add(*record); !may) co_return fail(std::move(may.error()));
+    const auto may = check_may_add(*record);
+    // point() tells of a deleted name.
+    if (!may && !record->deleted) co_return fail(may.error());
     made.version.number = record->last + 1;
     made.origin = record->origin;
   } else {
@@ -210,7 +216,7 @@ Task<Result<Pointed>> WrappedCustody::point(std::string name, std::string key,
     auto found = co_await memory_.look(name, deadline);
     if (!found) co_return fail(found.error().within(what));
     const ShelvedPtr record = *found;
-    auto now = named(record);
+    auto now = named_key(record);
     if (now && now->key == key) {
       took_its_name(key);
       co_return pointed_here();
@@ -265,7 +271,7 @@ Task<Result<Pointed>> WrappedCustody::settle(std::string name, std::string key, 
   if (!found) {
     co_return fail(unknown.code, unknown.message + "; whether it took effect is not known");
   }
-  const auto now = named(*found);
+  const auto now = named_key(*found);
   if (!now || now->key != key) co_return fail(std::move(unknown));
   took_its_name(key);
   co_return pointed_here();

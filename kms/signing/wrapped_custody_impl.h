@@ -53,6 +53,7 @@ class WrappedCustody final : public Custody {
   using Flights = SingleFlight<Result<PrivateKeyPtr>>;
 
   // wrapped_custody.cc
+  Task<Result<std::vector<NamedKey>>> list_all(TimePoint deadline);
   Task<Result<UnpointedKey>> make(CreateKeyRequest request, TimePoint deadline);
   Task<Result<SecretBytes>> generate(SigningKeyType type, TimePoint deadline);
   Task<Result<Pointed>> settle(std::string name, std::string key, Error unknown,

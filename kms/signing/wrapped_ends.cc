@@ -28,9 +28,7 @@ Task<Result<void>> WrappedCustody::remove_name(std::string name, std::string key
   Edit edit = [this, &name, &key](Shelved& record) -> Result<bool> {
     if (record.deleted) return false;
     const ShelvedVersion* current = current_of(record);
-    if (current == nullptr || reference_to(name, *current) != key) {
-      return fail(Code::kInvalid, "it refers to another key by now");
-    }
+    if (current == nullptr || reference_to(name, *current) != key) return false;  // it was moved
     record.deleted = true;
     for (auto& version : record.versions) {
       keys_.drop(reference_to(name, version));

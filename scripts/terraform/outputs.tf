@@ -18,6 +18,11 @@ output "signing_admin_policy_arn" {
   value       = one(aws_iam_policy.signing_admin[*].arn)
 }
 
+output "spire_policy_arn" {
+  description = "To be attached, besides both policies for signing, to the role of a SPIRE server with keyfs-spire."
+  value       = one(aws_iam_policy.spire[*].arn)
+}
+
 output "keyfs_ini" {
   description = "The sections of /etc/keyfs/keyfs.ini for what was made: terraform output -raw keyfs_ini"
   value = join("\n", concat(

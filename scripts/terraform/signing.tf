@@ -106,6 +106,54 @@ data "aws_iam_policy_document" "signing_admin" {
   }
 }
 
+# A SPIRE server with keyfs-spire, besides what both policies above permit by the tag: its keys of before, which have none, by their alias, and the disposal of what
+# other servers of the trust domain have left. Its configuration has key_tags with the same tag, and `regions` or `region` of signing_regions.
+data "aws_iam_policy_document" "spire" {
+  statement {
+    sid = "KeysByAlias"
+    actions = [
+      "kms:CreateAlias",
+      "kms:DeleteAlias",
+      "kms:DescribeKey",
+      "kms:GetPublicKey",
+      "kms:ScheduleKeyDeletion",
+      "kms:Sign",
+      "kms:UpdateAlias",
+    ]
+    resources = local.signing_keys
+
+    condition {
+      test     = "ForAnyValue:StringLike"
+      variable = "kms:ResourceAliases"
+      values   = ["alias/SPIRE_SERVER/${var.spire_trust_domain}/*"]
+    }
+  }
+
+  statement {
+    sid     = "SpireNames"
+    actions = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+    resources = [
+      for region in var.signing_regions :
+      "arn:${data.aws_partition.current.partition}:kms:${region}:${data.aws_caller_identity.current.account_id}:alias/SPIRE_SERVER/${var.spire_trust_domain}/*"
+    ]
+  }
+
+  statement {
+    sid       = "LookForLeftKeys"
+    actions   = ["kms:DescribeKey", "kms:ListAliases", "kms:ListKeys"]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_policy" "spire" {
+  count = var.spire_trust_domain == "" || length(var.signing_regions) == 0 ? 0 : 1
+
+  name        = "${var.name}-spire"
+  description = "What keyfs-spire needs besides the policies for signing keys."
+  policy      = data.aws_iam_policy_document.spire.json
+  tags        = var.tags
+}
+
 resource "aws_iam_policy" "signing_host" {
   count = length(var.signing_regions) > 0 ? 1 : 0
 

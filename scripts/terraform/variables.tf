@@ -38,6 +38,12 @@ variable "signing_name" {
   default     = "default"
 }
 
+variable "spire_trust_domain" {
+  description = "A SPIRE server's trust domain as it is written in aliases, with _ for each dot: example_org. Empty: no policy for SPIRE."
+  type        = string
+  default     = ""
+}
+
 variable "tags" {
   description = "Tags of everything that is made."
   type        = map(string)

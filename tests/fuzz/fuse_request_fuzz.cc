@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,6 +31,9 @@
 #include "fs/mount/ops.h"
 #include "fs/mount/session.h"
 #include "fs/policy/policy.h"
+#include "fs/sign/signing_keys.h"
+#include "support/memory_custody.h"
+#include "support/temporary_directory.h"
 
 namespace keyfs {
 namespace {
@@ -134,7 +138,7 @@ class NoLog final : public LogSink {
 std::unique_ptr<const Policy> make_policy() {
   const auto file = ConfigFile::parse(
       "[keys app-*]\nread = uid:1, gid:2\ncreate = uid:1\n[keys other-*]\nread = uid:2\n"
-      "[admin]\nread = uid:1\n",
+      "[sign ca*]\nuse = uid:1\nsee = uid:2\nrate = 100000/s\n[admin]\nread = uid:1\n",
       "fuzz");
   SystemNames names;
   auto policy = Policy::load(*file, names);
@@ -142,12 +146,40 @@ std::unique_ptr<const Policy> make_policy() {
   return std::move(*policy);
 }
 
+// Signing keys with one key, "ca".
+struct FuzzSigning {
+  FuzzSigning(Loop& loop, Log& log) : custody(loop, std::make_shared<MemoryKeys>()) {
+    SigningOptions options;
+    options.directory = directory.path() + "/signing";
+    auto made = SigningKeys::open({loop, log, [] { return 0.5; }, {&custody}}, options);
+    if (!made) die("no signing keys");
+    keys = std::move(*made);
+  }
+  // Once the loop runs.
+  void make_key(Loop& loop) {
+    std::promise<bool> done;
+    loop.post([&] { loop.spawn(generate(loop, done)); });
+    if (!done.get_future().get()) die("no signing key");
+  }
+  Task<void> generate(Loop& loop, std::promise<bool>& done) {
+    GenerateRequest request("ca", SigningKeyType::kEcP256, "", GenerateRequest::Mode::kPut,
+                            loop.now() + std::chrono::seconds(20));
+    const auto made = co_await keys->generate(std::move(request));
+    done.set_value(made.has_value());
+  }
+
+  const testing::TemporaryDirectory directory;
+  MemoryCustody custody;
+  std::unique_ptr<SigningKeys> keys;
+};
+
 // A served file system, and what the kernel would know about it.
 class World {
  public:
   World() {
     files_.add(std::make_unique<TextFile>());
     runner_ = std::thread([this] { loop_.run(); });
+    signing_.make_key(loop_);
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) die("no socket");
     kernel_ = ends[0];
@@ -221,6 +253,7 @@ class World {
   Loop loop_{clock_, poller_};
   NoLog sink_;
   Log log_{sink_, clock_, {}};
+  FuzzSigning signing_{loop_, log_};
   SecretArena arena_;
   KeyCache cache_{CacheOptions()};
   FuzzBackend backend_{cache_, arena_, loop_};
@@ -229,15 +262,29 @@ class World {
   ProcessCache processes_{audit_fields};
   VirtualFiles files_;
   Metrics metrics_;
-  FuseOps ops_{FuseParts{loop_, backend_, cache_, arena_, policy_, audit_, processes_, files_,
-                         metrics_, log_, InodeIds{uint64_t{7} << InodeIds::kBits}},
-               FuseOptions{}};
+  FuseOps ops_{
+      FuseParts{loop_, backend_, cache_, arena_, policy_, audit_, processes_, files_, metrics_,
+                log_, InodeIds{uint64_t{7} << InodeIds::kBits}, nullptr, signing_.keys.get()},
+      FuseOptions{}};
   std::thread runner_;
   std::unique_ptr<FuseSession> session_;
   std::thread server_;
   int kernel_ = -1;
   uint64_t next_ = 0;
 };
+
+// What is found below .keyfs/sign.
+constexpr std::array<std::string_view, 10> kSigningNames = {
+    "sign",
+    "ca",
+    "ECDSA_SHA_256",
+    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    "at",
+    "pub.pem",
+    "algorithms",
+    "RSASSA_PSS_SHA_256",
+    "ca-none",
+    "fingerprint"};
 
 // The rest of the input; zeros once it is used up.
 class Input {
@@ -257,7 +304,9 @@ class Input {
   }
   std::string name() {
     std::string text;
-    for (size_t length = byte(); text.size() < length && !empty();) {
+    const uint8_t first = byte();
+    if (first >= 256 - kSigningNames.size()) return std::string(kSigningNames[255 - first]);
+    for (size_t length = first; text.size() < length && !empty();) {
       const char c = static_cast<char>(byte());
       if (c == '\0' || c == '/') break;  // the kernel's names hold neither
       text += c;
@@ -273,7 +322,7 @@ class Input {
 uint64_t pick_node(World& world, Input& input) {
   const uint8_t choice = input.byte();
   if (choice < 6) return choice;
-  if (choice < 9) return kVersionsNode + choice - 6;
+  if (choice < 10) return kVersionsNode + choice - 6;  // with kSignNode
   if (choice == 255) {
     uint64_t any = 0;
     input.fill(&any, sizeof any);

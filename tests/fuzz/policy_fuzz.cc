@@ -40,6 +40,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (decision.hidden() && (decision.read || decision.admin)) std::abort();
     if (decision.read != keyfs::Policy::may_read(*decision.section, caller, groups)) std::abort();
     (void)(*policy)->explain(id, caller, groups);
+    const keyfs::SignSection& section = (*policy)->sign_section_for(id);
+    const keyfs::SignDecision signing = section.decide(caller, groups);
+    if (signing.use && !signing.see) std::abort();
+    if (section.hidden && (signing.see || signing.create || signing.admin)) std::abort();
+    if (signing.see != section.may_see(caller, groups)) std::abort();
   }
   return 0;
 }

@@ -106,9 +106,10 @@ def test_the_session_in_the_readme_works_as_printed(keyfs, folder):
     with open(os.path.join(ROOT_DIR, "README.md")) as f:
         block = re.search(r"^```\n(\$ keyfs sign create.*?)^```$", f.read().split("\n## Signing\n", 1)[1], re.S | re.M).group(1)
     create, *rest = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
-    printed = [line for line in block.splitlines() if not line.startswith("$ ")]
+    made, *printed = [line for line in block.splitlines() if not line.startswith("$ ")]
     words = create.split()
-    assert keyfs.cli(" ".join(words[1:3]), *words[3:]).returncode == DONE
+    done = keyfs.cli(" ".join(words[1:3]), *words[3:])
+    assert done.returncode == DONE and done.stdout.startswith(re.sub(r"[0-9a-f]{4}\.\.\.$", "", made)), done
     (folder / "release.tar").write_bytes(RELEASE)
     script = "\n".join(["set -e", *rest]).replace("/run/keyfs", keyfs.mount)
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)

@@ -133,6 +133,41 @@ TEST_F(AuditTest, an_open_is_one_line_of_json_with_all_that_is_known) {
   EXPECT_EQ(line["count"], 1);
 }
 
+TEST_F(AuditTest, a_signature_is_a_line_of_its_own_kind_and_displaced_by_nothing) {
+  const auto signature = [this](AuditVerdict verdict) {
+    AuditEvent made = event();
+    made.kind = AuditEvent::Kind::kSign;
+    made.key.reset();
+    SigningFacts facts;
+    facts.id = "ca";
+    facts.fingerprint = "f1";
+    facts.algorithm = "ECDSA_SHA_256";
+    facts.digest = "d1";
+    facts.region = "eu-west-1";
+    facts.request_id = "r-1";
+    made.signing = std::make_shared<const SigningFacts>(facts);
+    made.verdict = verdict;
+    return made;
+  };
+  EXPECT_TRUE(signature(AuditVerdict::kAllowed).of_a_key());
+  EXPECT_FALSE(signature(AuditVerdict::kDenied).of_a_key());
+  auto one = audit(64, true);
+  EXPECT_TRUE(one->write(signature(AuditVerdict::kAllowed)));
+  one->flush();
+  const json line = kept->lines().at(0);
+  EXPECT_EQ(line["event"], "sign");
+  EXPECT_EQ(line["id"], "ca");
+  EXPECT_EQ(line["fingerprint"], "f1");
+  EXPECT_TRUE(line["pinned"].is_null());
+  EXPECT_EQ(line["algorithm"], "ECDSA_SHA_256");
+  EXPECT_EQ(line["digest"], "d1");
+  EXPECT_EQ(line["region"], "eu-west-1");
+  EXPECT_EQ(line["request"], "r-1");
+  EXPECT_EQ(line["verdict"], "allowed");
+  EXPECT_EQ(line["pid"], 4711);
+  EXPECT_FALSE(line.contains("version"));
+}
+
 TEST_F(AuditTest, a_denied_open_names_its_errno) {
   auto one = audit();
   AuditEvent denied = event();

@@ -81,6 +81,33 @@ TEST_F(RefusalsTest, users_ids_and_errors_are_counted_apart) {
   for (const AuditEvent& sum : sums) EXPECT_EQ(sum.count, 5u);
 }
 
+TEST_F(RefusalsTest, signing_keys_have_no_entry_and_are_counted_apart_by_their_ids) {
+  const auto refuse = [this](const std::string& id) {
+    AuditEvent event;
+    event.kind = AuditEvent::Kind::kSign;
+    auto facts = std::make_shared<SigningFacts>();
+    facts->id = id;
+    event.signing = facts;
+    event.uid = 1;
+    event.error = EACCES;
+    event.verdict = AuditVerdict::kDenied;
+    refusals.add(std::move(event), clock.now());
+    ++added;
+  };
+  for (int i = 0; i < 10; ++i) {
+    refuse("ca");
+    refuse("cb");
+    add("ca");
+  }
+  EXPECT_EQ(take().size(), 15u);
+  clock.advance(1s);
+  EXPECT_EQ(take().size(), 3u);
+  for (int i = 0; i < 10'000; ++i) refuse("probe-" + std::to_string(i));
+  EXPECT_LE(refusals.size(), 1u + RefusalLimits().ids);
+  take(true);
+  EXPECT_EQ(told, added);
+}
+
 TEST_F(RefusalsTest, ids_beyond_the_table_are_one_line_of_their_user_and_others_keep_theirs) {
   for (int i = 0; i < 100'000; ++i) add("probe-" + std::to_string(i), 1);
   EXPECT_LE(refusals.size(), 1u + RefusalLimits().ids);

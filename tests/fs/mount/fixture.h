@@ -300,12 +300,14 @@ class TextFile final : public VirtualFile {
 struct AuditLines {
   std::mutex mutex;
   std::string text;
+  bool broken = false;  // no line can be written
 };
 class AuditCapture final : public AuditSink {
  public:
   explicit AuditCapture(std::shared_ptr<AuditLines> lines) : lines_(std::move(lines)) {}
   LineFile::Written write(std::string_view text) override {
     std::lock_guard lock(lines_->mutex);
+    if (lines_->broken) return {0, Error(Code::kUnavailable, "no space left on device")};
     lines_->text += text;
     return {static_cast<size_t>(std::count(text.begin(), text.end(), '\n')), std::nullopt};
   }
@@ -347,13 +349,24 @@ inline std::unique_ptr<const Policy> policy_of(std::string_view text) {
 // Everything up to the FuseOps, with the loop running on a thread of its own.
 class FuseSide {
  public:
+  // Signing keys, which work on this side's loop and end before it.
+  struct Signing {
+    virtual ~Signing() = default;
+    virtual SigningKeys& keys() = 0;
+  };
+  using MakeSigning = std::function<std::unique_ptr<Signing>(Loop&, Log&)>;
+
   // `audited_opens` false: the audit is off.
   explicit FuseSide(FuseOptions options = {}, CacheOptions cache_options = {},
-                    OpenListener* opens = nullptr, bool audited_opens = true)
-      : cache(cache_options),
-        audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock),
+                    OpenListener* opens = nullptr, bool audited_opens = true,
+                    const MakeSigning& make_signing = {}, Audit::Options audit_options = {})
+      : signing(make_signing ? make_signing(loop, log.log()) : nullptr),
+        cache(cache_options),
+        audit(audited_opens ? std::make_unique<AuditCapture>(audited) : nullptr, log.log(), clock,
+              audit_options),
         ops(FuseParts{loop, backend, cache, arena, policy, audit, processes, files, metrics,
-                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens},
+                      log.log(), InodeIds{uint64_t{7} << InodeIds::kBits}, opens,
+                      signing != nullptr ? &signing->keys() : nullptr},
             std::move(options)) {
     files.add(std::make_unique<TextFile>("version", "keyfs test\n"));
     files.add(std::make_unique<TextFile>("status", "{}\n"));
@@ -391,6 +404,7 @@ class FuseSide {
   IdlePoller poller;
   Loop loop{clock, poller};
   LogCapture log;
+  const std::unique_ptr<Signing> signing;
   SecretArena arena;
   KeyCache cache;
   FakeBackend backend{loop, cache, arena};

@@ -24,7 +24,7 @@ class DeletionQueueTest : public ::testing::Test {
   }
   void restart() {
     queue = std::make_unique<DeletionQueue>(
-        time.loop, log.log(), [] { return 0.0; }, worker, directory.file("doomed"), 1h);
+        time.loop, log.log(), [] { return 1.0; }, worker, directory.file("doomed"), 1h);
     ASSERT_TRUE(time.loop.run_task(queue->look()).has_value());
   }
   Task<Result<bool>> delete_one(Doomed doomed) {

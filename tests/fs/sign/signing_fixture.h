@@ -126,7 +126,7 @@ class SigningTest : public ::testing::Test {
     custody.hook = [this](std::string name) -> Task<void> {
       while (name == blocked) {
         ++waiting;
-        co_await loop.sleep_for(10ms);
+        co_await loop.sleep_for(look_every);
         --waiting;
       }
     };
@@ -147,6 +147,7 @@ class SigningTest : public ::testing::Test {
   SigningOptions options;
   std::vector<const SigningKeys*> hosts;
   std::string blocked;
+  Duration look_every = 10ms;  // of blocked calls
   int waiting = 0;
 
  private:

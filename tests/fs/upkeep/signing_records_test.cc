@@ -23,20 +23,20 @@ using testing::Nurse;
 using testing::ScriptedNotebook;
 using namespace std::chrono_literals;
 
-constexpr const char* kId = ".sign.ca";
+constexpr const char* kSigningId = ".sign.ca";
 constexpr size_t kPrivateBytes = 2400;  // of an RSA_4096 key, in PKCS #8
 
 struct SigningRecords : HealerTest {
   SigningRecords() {
     Daemon maker(world);
     const auto making = [&]() -> Task<Result<CreatedKey>> {
-      EncryptionContext context = key_context(kId, 1, world.records->id());
+      EncryptionContext context = key_context(kSigningId, 1, world.records->id());
       co_return co_await maker.regions->create(kPrivateBytes, context, now() + 10s);
     };
     auto made = world.time.loop.run_task(making());
     EXPECT_TRUE(made) << made.error().message;
     Record record;
-    record.id = kId;
+    record.id = kSigningId;
     record.kind = std::string(kSigningKind);
     record.current = record.serial = record.last = 1;
     record.origin = world.records->id();
@@ -46,7 +46,7 @@ struct SigningRecords : HealerTest {
     version.type = "RSA_4096";
     version.public_key = "its public half";
     version.bytes = kPrivateBytes;
-    version.check = *check_of(made->key, kId, 1);
+    version.check = *check_of(made->key, kSigningId, 1);
     for (const auto& [region, wrapped] : made->wrapped) {
       version.wrapped[region] = {wrapped.master, wrapped.blob, version.created, ""};
     }
@@ -58,7 +58,7 @@ struct SigningRecords : HealerTest {
     return world.time.loop.run_task(std::move(task));
   }
   void drop_wrap(const std::string& region) {
-    change(kId, [&](Record& record) { record.versions.at(1).wrapped.erase(region); });
+    change(kSigningId, [&](Record& record) { record.versions.at(1).wrapped.erase(region); });
   }
 
   Record untouched;
@@ -67,9 +67,9 @@ struct SigningRecords : HealerTest {
 
 TEST_F(SigningRecords, are_not_read_by_id_nor_described_nor_made) {
   Daemon daemon(world);
-  EXPECT_EQ(daemon.read(kId), "absent");
+  EXPECT_EQ(daemon.read(kSigningId), "absent");
   EXPECT_EQ(daemon.read(".sign.new"), "absent");
-  const auto told = run(daemon.keyring->describe(kId, now() + 10s));
+  const auto told = run(daemon.keyring->describe(kSigningId, now() + 10s));
   EXPECT_TRUE(told && !*told);
   EXPECT_EQ(daemon.region_calls(), 0);
   EXPECT_EQ(daemon.store.calls.all(), 0);
@@ -91,18 +91,18 @@ TEST_F(SigningRecords, are_not_administered_as_data_keys) {
   KeyAdmin admin(world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, notebook, "me");
   KeyVersions versions(world.time.loop, daemon.store, *daemon.regions, daemon.no_memory, notebook,
                        "me", 10s);
-  EXPECT_FALSE(run(admin.create(kId, 32, now() + 10s)));
-  EXPECT_FALSE(run(admin.set_state(kId, KeyState::kDisabled, now() + 10s)));
-  EXPECT_FALSE(run(admin.set_state(kId, KeyState::kDeleted, now() + 10s)));
-  EXPECT_FALSE(run(admin.describe(kId, now() + 10s)));
+  EXPECT_FALSE(run(admin.create(kSigningId, 32, now() + 10s)));
+  EXPECT_FALSE(run(admin.set_state(kSigningId, KeyState::kDisabled, now() + 10s)));
+  EXPECT_FALSE(run(admin.set_state(kSigningId, KeyState::kDeleted, now() + 10s)));
+  EXPECT_FALSE(run(admin.describe(kSigningId, now() + 10s)));
   RotateRequest request;
-  request.id = kId;
+  request.id = kSigningId;
   request.token = "t1";
   EXPECT_FALSE(run(versions.rotate(request)));
-  EXPECT_FALSE(run(versions.promote(kId, 1)));
-  EXPECT_FALSE(run(versions.retire(kId, 1)));
-  EXPECT_FALSE(run(versions.destroy(kId, {1})));
-  EXPECT_EQ(stored(kId), untouched);
+  EXPECT_FALSE(run(versions.promote(kSigningId, 1)));
+  EXPECT_FALSE(run(versions.retire(kSigningId, 1)));
+  EXPECT_FALSE(run(versions.destroy(kSigningId, {1})));
+  EXPECT_EQ(stored(kSigningId), untouched);
   EXPECT_EQ(daemon.store.calls.all(), 0);
 }
 
@@ -111,7 +111,7 @@ TEST_F(SigningRecords, get_their_missing_wraps_from_the_healer) {
   Nurse nurse(world);
   const HealReport report = nurse.heal();
   EXPECT_EQ(report.healed, 1u);
-  const Record healed = stored(kId);
+  const Record healed = stored(kSigningId);
   EXPECT_EQ(healed.versions.at(1).wrapped.size(), 3u);
   EXPECT_EQ(healed.kind, kSigningKind);
   EXPECT_EQ(healed.versions.at(1).type, untouched.versions.at(1).type);
@@ -119,12 +119,13 @@ TEST_F(SigningRecords, get_their_missing_wraps_from_the_healer) {
 }
 
 TEST_F(SigningRecords, get_a_broken_wrap_made_anew_where_wraps_are_verified) {
-  change(kId, [](Record& record) { record.versions.at(1).wrapped.at("b").blob.back() ^= 1; });
+  change(kSigningId,
+         [](Record& record) { record.versions.at(1).wrapped.at("b").blob.back() ^= 1; });
   HealOptions options;
   options.verify = true;
   Nurse nurse(world, options);
   EXPECT_EQ(nurse.heal().mended, 1u);
-  EXPECT_NE(stored(kId).versions.at(1).wrapped.at("b").blob,
+  EXPECT_NE(stored(kSigningId).versions.at(1).wrapped.at("b").blob,
             untouched.versions.at(1).wrapped.at("b").blob);
 }
 
@@ -140,14 +141,14 @@ TEST_F(SigningRecords, are_rewrapped_under_new_masters) {
                 daemon.no_memory, notebook);
   ASSERT_TRUE(run(rewrap.run({}, "", nullptr, TimePoint::max())));
   EXPECT_EQ(rewrap.report().wraps, 3u);
-  EXPECT_EQ(stored(kId).versions.at(1).public_key, untouched.versions.at(1).public_key);
+  EXPECT_EQ(stored(kSigningId).versions.at(1).public_key, untouched.versions.at(1).public_key);
 }
 
 struct RememberedSigningRecords : testing::ReplicatedTest {};
 
 TEST_F(RememberedSigningRecords, are_kept_by_this_hosts_memory_and_may_drop_old_versions) {
   Record record;
-  record.id = kId;
+  record.id = kSigningId;
   record.kind = std::string(kSigningKind);
   record.current = record.serial = record.last = 2;
   record.versions[1].created = record.versions[2].created = "2026-11-22T03:46:00Z";
@@ -161,7 +162,7 @@ TEST_F(RememberedSigningRecords, are_kept_by_this_hosts_memory_and_may_drop_old_
   const auto replica = open_replica();
   replica->note(Stored{record, "1", *to_json(record)}, true);
   flush(*replica);
-  const Recall recall = world.time.loop.run_task(replica->recall(kId));
+  const Recall recall = world.time.loop.run_task(replica->recall(kSigningId));
   ASSERT_TRUE(recall.stored);
   EXPECT_EQ(recall.stored->record, record);
   Record later = record;

@@ -1,0 +1,153 @@
+// Custody kms in two regions, of which one or both are out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kms/signing/kms_fixture.h"
+
+namespace keyfs {
+namespace {
+
+using namespace std::chrono_literals;
+
+class KmsRegionsTest : public ::testing::Test {
+ protected:
+  template <class T>
+  T run(Task<T> task) {
+    return kms_.loop().run_task(std::move(task));
+  }
+  std::string make(const std::string& name = "ca") {
+    CreateKeyRequest request(name, SigningKeyType::kEcP256);
+    auto key = run(custody_->create(std::move(request), kms_.soon()));
+    if (!key) {
+      ADD_FAILURE() << key.error().message;
+      return "";
+    }
+    const auto pointed = run(custody_->point(name, *key, std::nullopt, kms_.soon()));
+    EXPECT_TRUE(pointed && pointed->done);
+    return *key;
+  }
+  PublicKeyPtr public_key(const std::string& key) {
+    auto half = run(custody_->public_key(key, kms_.soon()));
+    if (!half) ADD_FAILURE() << half.error().message;
+    return half ? *half : nullptr;
+  }
+  Result<Signature> sign(const std::string& key, PublicKeyPtr half, Duration within = 20s) {
+    SignRequest request(key, std::move(half), SigningAlgorithm::kEcdsaSha256,
+                        testing::test_digest(32));
+    return run(custody_->sign(std::move(request), kms_.loop().now() + within));
+  }
+  void out(size_t n, const std::string& how) {
+    kms_.post("out", {{"region", kms_.region(n)}, {"how", how}});
+  }
+
+  testing::KmsUnderTest kms_{2};
+  std::unique_ptr<Custody> custody_ = kms_.connect();
+};
+
+TEST_F(KmsRegionsTest, a_key_and_its_name_are_in_every_region) {
+  kms_.post("creating", {{"seconds", 0.3}});
+  const std::string key = make();
+  EXPECT_EQ(kms_.state(key, 1), "Enabled");
+  EXPECT_EQ(kms_.state(key, 2), "Enabled");
+  for (const auto& row : kms_.get("keys")) {
+    EXPECT_EQ(row["aliases"].size(), 1u) << row;
+    EXPECT_EQ(row["tags"].size(), 1u) << row;
+    EXPECT_EQ(row["description"], "SPIRE_SERVER_KEY/example.org/ca");
+  }
+}
+
+TEST_F(KmsRegionsTest, signing_goes_on_while_one_region_is_out_and_a_start_finds_the_name) {
+  const std::string key = make();
+  const auto half = public_key(key);
+  ASSERT_TRUE(half);
+  for (const char* how : {"refuse", "hang"}) {
+    out(1, how);
+    const TimePoint begin = kms_.loop().now();
+    const auto signature = sign(key, half);
+    ASSERT_TRUE(signature) << signature.error().message;
+    EXPECT_EQ(signature->region, kms_.region(2));
+    EXPECT_LT(kms_.loop().now() - begin, 5s);
+    const auto fresh = kms_.connect();
+    const auto all = run(fresh->list(kms_.loop().now() + 4s));
+    ASSERT_TRUE(all) << all.error().message;
+    ASSERT_EQ(all->size(), 1u);
+    EXPECT_EQ(all->front().key, key);
+    const auto found = run(fresh->find("ca", kms_.loop().now() + 4s));
+    ASSERT_TRUE(found && *found);
+    EXPECT_EQ((*found)->key, key);
+    kms_.post("heal");
+  }
+}
+
+TEST_F(KmsRegionsTest, with_all_regions_silent_a_signature_fails_by_its_deadline) {
+  const std::string key = make();
+  const auto half = public_key(key);
+  ASSERT_TRUE(half);
+  out(1, "hang");
+  out(2, "hang");
+  const TimePoint begin = kms_.loop().now();
+  const auto signature = sign(key, half, 1s);
+  ASSERT_FALSE(signature);
+  EXPECT_EQ(signature.error().code, Code::kTimeout);
+  EXPECT_LT(kms_.loop().now() - begin, 3s);
+}
+
+TEST_F(KmsRegionsTest, a_key_is_revoked_only_if_no_region_signs_with_it) {
+  const std::string key = make();
+  const auto half = public_key(key);
+  ASSERT_TRUE(half);
+  kms_.call(1, "DisableKey", {{"KeyId", key}});
+  const auto elsewhere = sign(key, half);
+  ASSERT_TRUE(elsewhere) << elsewhere.error().message;
+  EXPECT_EQ(elsewhere->region, kms_.region(2));
+  ASSERT_TRUE(run(custody_->set_enabled("ca", key, false, kms_.soon())));
+  EXPECT_EQ(kms_.state(key, 2), "Disabled");
+  const auto revoked = sign(key, half);
+  ASSERT_FALSE(revoked);
+  EXPECT_EQ(revoked.error().code, Code::kRevoked);
+  // That one region is out changes nothing: the other one is certain.
+  out(1, "refuse");
+  const auto still = sign(key, half);
+  ASSERT_FALSE(still);
+  EXPECT_EQ(still.error().code, Code::kRevoked);
+}
+
+TEST_F(KmsRegionsTest, a_region_that_is_out_keeps_no_key_from_being_made_and_is_mended_later) {
+  kms_.post("fault",
+            {{"operation", "ReplicateKey"}, {"error", "KMSInternalException"}, {"times", nullptr}});
+  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
+  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  ASSERT_TRUE(key) << key.error().message;
+  EXPECT_EQ(kms_.state(*key, 2), "");
+  const auto pointed = run(custody_->point("ca", *key, std::nullopt, kms_.loop().now() + 3s));
+  ASSERT_TRUE(pointed && pointed->done);
+  kms_.post("heal");
+  const auto later = kms_.connect();  // to which the key is not new
+  const auto alive = run(later->keep_alive("ca", *key, kms_.soon()));
+  ASSERT_TRUE(alive && alive->done);
+  EXPECT_EQ(kms_.state(*key, 2), "Enabled");
+  out(1, "refuse");
+  const auto found = run(later->find("ca", kms_.soon()));
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->key, *key);
+}
+
+TEST_F(KmsRegionsTest, a_key_is_deleted_with_its_replicas) {
+  const std::string key = make();
+  ASSERT_TRUE(run(custody_->remove_name("ca", key, kms_.soon())));
+  for (const auto& row : kms_.get("keys")) EXPECT_TRUE(row["aliases"].empty()) << row;
+  out(2, "refuse");
+  EXPECT_FALSE(run(custody_->schedule_deletion(key, kms_.loop().now() + 2s)));
+  kms_.post("heal");
+  for (int i = 0; i < 2; ++i) {
+    const auto done = run(custody_->schedule_deletion(key, kms_.soon()));
+    ASSERT_TRUE(done) << done.error().message;
+  }
+  EXPECT_EQ(kms_.state(key, 2), "PendingDeletion");
+  EXPECT_THAT(kms_.state(key, 1), ::testing::AnyOf("PendingReplicaDeletion", "PendingDeletion"));
+}
+
+}  // namespace
+}  // namespace keyfs
