@@ -33,7 +33,7 @@ In the server's configuration:
 
   plugins {
     KeyManager "keyfs" {
-      plugin_cmd = "/usr/bin/keyfs-spire"
+      plugin_cmd = "/usr/local/bin/keyfs-spire"
       plugin_data {
         region = "us-east-1"
         key_identifier_file = "/var/lib/spire/server/key_identifier"
