@@ -43,7 +43,7 @@ struct AwsCall {
   std::string operation;  // "Decrypt"
   std::string body;       // JSON; at most one of the two
   SecretBytes secret_body;
-  bool secret_response = false;           // the reply comes in HttpResponse::secret_body
+  bool secret_response = false;  // the reply comes in HttpResponse::secret_body
   // As HttpRequest's: for what must not be done twice (CreateKey).
   bool own_connection = false;
   size_t max_response = size_t{1} << 20;  // bytes

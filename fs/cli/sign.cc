@@ -13,7 +13,7 @@
 namespace keyfs {
 namespace {
 
-using Verb = SignArguments::Verb;
+using SignVerb = SignArguments::Verb;
 using SignJson = nlohmann::ordered_json;
 
 // What was begun and can be ended now, such as the deletion of a key that lost its name.
@@ -40,7 +40,7 @@ class SignCommand {
     if (!found) return answers_.failed(id, found.error());
     if (!*found) return absent(id);
     if (output_.json()) {
-      answers_.report(id, "", to_json(**found, permission));
+      answers_.report(id, "", signing_key_json(**found, permission));
     } else {
       print(**found, permission, parts_.user(), output_.out());
     }
@@ -183,7 +183,7 @@ ExitCode list_signing_keys(const CommonArguments& common, Output& output) {
   SignJson all = SignJson::array();
   for (const NamedSigningKey& key : *keys) {
     known = known && key.state() != "unknown";
-    all.push_back(to_json(key));
+    all.push_back(signing_key_json(key));
   }
   if (output.json()) {
     output.write({{"keys", all}});
@@ -195,18 +195,18 @@ ExitCode list_signing_keys(const CommonArguments& common, Output& output) {
 
 void act(SignCommand& command, const SignArguments& arguments, const std::string& id) {
   switch (arguments.verb) {
-    case Verb::kCreate:
+    case SignVerb::kCreate:
       return command.create(id, arguments);
-    case Verb::kDescribe:
+    case SignVerb::kDescribe:
       return command.describe(id);
-    case Verb::kRotate:
+    case SignVerb::kRotate:
       return command.rotate(id, arguments);
-    case Verb::kDisable:
-    case Verb::kEnable:
-      return command.set_enabled(id, arguments.verb == Verb::kEnable);
-    case Verb::kDelete:
+    case SignVerb::kDisable:
+    case SignVerb::kEnable:
+      return command.set_enabled(id, arguments.verb == SignVerb::kEnable);
+    case SignVerb::kDelete:
       return command.remove(id);
-    case Verb::kList:
+    case SignVerb::kList:
       break;
   }
 }
@@ -214,14 +214,14 @@ void act(SignCommand& command, const SignArguments& arguments, const std::string
 }  // namespace
 
 ExitCode run_sign(const SignArguments& arguments, const CommonArguments& common, Output& output) {
-  if (arguments.verb == Verb::kList) return list_signing_keys(common, output);
-  if (arguments.verb == Verb::kDelete && !arguments.yes) {
+  if (arguments.verb == SignVerb::kList) return list_signing_keys(common, output);
+  if (arguments.verb == SignVerb::kDelete && !arguments.yes) {
     output.error("nothing was done: delete ends " + Output::printable(joined(arguments.ids)) +
                  ", and nothing signs with it again. If this is intended, add --yes; to stop "
                  "signing reversibly, use keyfs sign disable");
     return ExitCode::kUsage;
   }
-  const Makes makes = arguments.verb == Verb::kCreate ? Makes::kAll : Makes::kNothing;
+  const Makes makes = arguments.verb == SignVerb::kCreate ? Makes::kAll : Makes::kNothing;
   std::optional<SignCommand> command;
   return for_each_id(
       arguments.ids, common, makes, output,

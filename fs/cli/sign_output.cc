@@ -27,7 +27,7 @@ SignJson text_or_null(const std::string& text) {
 
 }  // namespace
 
-SignJson to_json(const NamedSigningKey& key) {
+SignJson signing_key_json(const NamedSigningKey& key) {
   const std::string print = key.public_key == nullptr ? "" : key.public_key->fingerprint();
   return {{"id", key.named.name},
           {"type", text_or_null(type_of(key))},
@@ -39,8 +39,8 @@ SignJson to_json(const NamedSigningKey& key) {
           {"problem", key.problem ? SignJson(key.problem->message) : SignJson()}};
 }
 
-SignJson to_json(const NamedSigningKey& key, const SignPermission& permission) {
-  SignJson json = to_json(key);
+SignJson signing_key_json(const NamedSigningKey& key, const SignPermission& permission) {
+  SignJson json = signing_key_json(key);
   json["public_key"] = key.public_key == nullptr ? SignJson() : SignJson(key.public_key->pem());
   json["may"] = {{"use", permission.use},
                  {"see", permission.see},

@@ -262,6 +262,11 @@ ExitCode run_status(const StatusArguments& arguments, Output& output) {
       for (const Json& trouble : troubles(*status)) {
         output.out() << "  ROTATION: " << scalar(trouble) << '\n';
       }
+      for (const char* trouble : {"trouble", "deletion_trouble"}) {
+        if (const Json why = field(*status, "signing", trouble); why.is_string()) {
+          output.out() << "  SIGNING: " << scalar(why) << '\n';
+        }
+      }
       if (const std::string line = damage_line(*status); !line.empty()) {
         output.out() << "  " << line << '\n';
       }

@@ -1,8 +1,8 @@
 // Keys that are to be deleted: doomed/<hash>.json, one each, with the time before which it must not
 // be, and how often it was tried. A failure holds up its own key only.
 //
-// Thread-safety: none but summary()'s; on the loop's thread. Ownership: refers to its parts, which outlive it.
-// Blocking: never; disk is touched on the worker. Errors: the disk's.
+// Thread-safety: none but summary()'s; on the loop's thread. Ownership: refers to its parts, which
+// outlive it. Blocking: never; disk is touched on the worker. Errors: the disk's.
 #pragma once
 
 #include <cstddef>

@@ -22,7 +22,7 @@ std::string begun_line(const Begun& what) {
       {"begun", what.removal ? "removal" : "key"}, {"id", what.id}, {"custody", what.custody}};
   if (what.from) line["from"] = *what.from;
   if (!what.key.empty()) line["key"] = what.key;
-  return line.dump() + "\n";
+  return state_line(line);
 }
 
 // nullopt: it says nothing.
@@ -68,7 +68,7 @@ bool still_named(const std::string& path, const Descriptor& file) {
 }  // namespace
 
 Result<void> BegunEntry::set_key(const std::string& key) {
-  const std::string line = nlohmann::json{{"key", key}}.dump() + "\n";
+  const std::string line = state_line({{"key", key}});
   if (!write_all(file_.get(), line) || ::fsync(file_.get()) != 0) {
     return fail(os_error(path_, "could not be written"));
   }

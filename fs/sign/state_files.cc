@@ -82,9 +82,13 @@ Result<std::optional<nlohmann::json>> read_state_file(const std::string& path) {
   return std::move(*parsed);
 }
 
+std::string state_line(const nlohmann::json& what) {
+  return what.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 Result<void> write_state_file(const std::string& path, const nlohmann::json& what) {
   if (auto ok = make_state_directory(directory_of(path)); !ok) return ok;
-  return write_whole_file(path, what.dump() + "\n", true, 0600);
+  return write_whole_file(path, state_line(what), true, 0600);
 }
 
 Result<void> remove_state_file(const std::string& path) {

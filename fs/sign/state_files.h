@@ -32,6 +32,8 @@ Result<void> write_state_file(const std::string& path, const nlohmann::json& wha
 // Gone already: done.
 Result<void> remove_state_file(const std::string& path);
 
+// As a line; what is no UTF-8 is replaced.
+std::string state_line(const nlohmann::json& what);
 // A text in an object; empty if it is not there or is no text.
 std::string text_in(const nlohmann::json& object, const char* name);
 

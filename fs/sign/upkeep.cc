@@ -81,7 +81,8 @@ Task<bool> SigningKeys::Impl::tidy(TimePoint deadline) {
   }
   DeletionQueue::Delete one = [this](Doomed key) { return delete_one(std::move(key)); };
   const bool deleted = co_await doomed.work(std::move(one), deadline);
-  co_return all&& deleted;
+  if (!deleted) all = false;
+  co_return all;
 }
 
 // Something that its process did not finish. True: nothing is left to do.

@@ -19,7 +19,7 @@ bool ask_kms_again(const KmsAnswer& answer, const KmsQuestion& question) {
   const Code code = answer.error->code;
   // A number of keys or aliases that is used up does not come back in time.
   if (code == Code::kThrottled) return !answer.is("LimitExceededException");
-  return may_pass(code) && !question.once;
+  return may_pass(code) && !question.once && !question.elsewhere;
 }
 
 }  // namespace

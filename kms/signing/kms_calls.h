@@ -43,6 +43,7 @@ struct KmsQuestion {
   nlohmann::json body;
   std::string subject;       // the key or alias, for messages
   bool once = false;         // never sent again once it may have taken effect
+  bool elsewhere = false;    // another region can be asked instead, if this one does not answer
   bool until_there = false;  // the key is new: that it is not found may pass
   bool until_ready = false;  // the same of its state
 

@@ -126,7 +126,7 @@ bool KmsCustody::is_young(const std::string& key) const {
 }
 
 Task<Result<std::vector<KmsAlias>>> KmsCustody::aliases(SigningSlot& slot, std::string key,
-                                                        TimePoint deadline) {
+                                                        TimePoint deadline, bool elsewhere) {
   constexpr unsigned kMostPages = 1000;  // KMS has 50 at most; this is against an endless list
   std::vector<KmsAlias> all;
   std::string marker;
@@ -135,6 +135,7 @@ Task<Result<std::vector<KmsAlias>>> KmsCustody::aliases(SigningSlot& slot, std::
     if (!key.empty()) body["KeyId"] = key;
     if (!marker.empty()) body["Marker"] = marker;
     KmsQuestion question("ListAliases", std::move(body), key.empty() ? "all keys" : key);
+    question.elsewhere = elsewhere;
     KmsAnswer answer = co_await calls_.ask(slot, std::move(question), deadline);
     if (answer.error) co_return fail(std::move(*answer.error));
     auto parsed = parse_kms_aliases(answer.body);
@@ -147,9 +148,10 @@ Task<Result<std::vector<KmsAlias>>> KmsCustody::aliases(SigningSlot& slot, std::
 }
 
 Task<Result<std::optional<KmsKeyFacts>>> KmsCustody::describe(SigningSlot& slot, std::string key,
-                                                              TimePoint deadline) {
+                                                              TimePoint deadline, bool elsewhere) {
   const nlohmann::json body = {{"KeyId", key}};
   KmsQuestion question("DescribeKey", body, key);
+  question.elsewhere = elsewhere;
   KmsAnswer answer = co_await calls_.ask(slot, std::move(question), deadline);
   if (answer.is("NotFoundException")) co_return std::optional<KmsKeyFacts>();
   if (answer.error) co_return fail(std::move(*answer.error));
@@ -162,7 +164,8 @@ Task<Result<std::vector<NamedKey>>> KmsCustody::list(TimePoint deadline) {
   std::vector<RegionFailure> failures;
   const auto order = reading_order();
   for (size_t i = 0; i < order.size(); ++i) {
-    auto all = co_await aliases(*order[i], "", share_of(deadline, order.size() - i));
+    const size_t left = order.size() - i;
+    auto all = co_await aliases(*order[i], "", share_of(deadline, left), left > 1);
     if (!all) {
       const Code code = all.error().code;
       note_failure(failures, order[i]->name, std::move(all.error()));
@@ -186,8 +189,8 @@ Task<Result<std::vector<NamedKey>>> KmsCustody::list(TimePoint deadline) {
 }
 
 Task<Result<std::optional<NamedKey>>> KmsCustody::find_in(SigningSlot& slot, std::string name,
-                                                          TimePoint deadline) {
-  auto facts = co_await describe(slot, alias_of(name), deadline);
+                                                          TimePoint deadline, bool elsewhere) {
+  auto facts = co_await describe(slot, alias_of(name), deadline, elsewhere);
   if (!facts) co_return fail(std::move(facts.error()));
   if (!*facts) co_return std::optional<NamedKey>();
   NamedKey found;
@@ -202,7 +205,8 @@ Task<Result<std::optional<NamedKey>>> KmsCustody::find(std::string name, TimePoi
   std::vector<RegionFailure> failures;
   const auto order = reading_order();
   for (size_t i = 0; i < order.size(); ++i) {
-    auto found = co_await find_in(*order[i], name, share_of(deadline, order.size() - i));
+    const size_t left = order.size() - i;
+    auto found = co_await find_in(*order[i], name, share_of(deadline, left), left > 1);
     if (found) co_return found;
     const Code code = found.error().code;
     note_failure(failures, order[i]->name, std::move(found.error()));

@@ -63,13 +63,14 @@ class KmsCustody final : public Custody {
   TimePoint share_of(TimePoint deadline, size_t parts) const;
 
   // All pages; of one key if `key` is not empty.
+  // `elsewhere`: as KmsQuestion's; of these three.
   Task<Result<std::vector<KmsAlias>>> aliases(SigningSlot& slot, std::string key,
-                                              TimePoint deadline);
+                                              TimePoint deadline, bool elsewhere = false);
   // By reference or alias; nullopt: there is none.
   Task<Result<std::optional<KmsKeyFacts>>> describe(SigningSlot& slot, std::string key,
-                                                    TimePoint deadline);
+                                                    TimePoint deadline, bool elsewhere = false);
   Task<Result<std::optional<NamedKey>>> find_in(SigningSlot& slot, std::string name,
-                                                TimePoint deadline);
+                                                TimePoint deadline, bool elsewhere = false);
 
   // CreateAlias or UpdateAlias.
   Task<KmsAnswer> write_alias(SigningSlot& slot, std::string operation, std::string alias,

@@ -46,9 +46,12 @@ class SigningRace final : private HedgedWork<SigningSlot, Result<T>> {
     Hedge<SigningSlot, Result<T>> hedge(loop, *this, deadline_);
     for (unsigned round = 1;; ++round) {
       again_.clear();
+      unseen_ = false;
       auto taken = co_await hedge.run(std::move(candidates), round > 1 && !young_);
       if (taken && taken->verdict == Verdict::kTake) co_return std::move(taken->answer);
-      if (taken || deadline_passed_ || again_.empty() || (round >= kRounds && !young_)) break;
+      if (taken || deadline_passed_ || again_.empty() || (round >= kRounds && !unseen_)) {
+        break;
+      }
       const TimePoint next = loop.now() + kPauses.pause(round - 1, calls_.random());
       if (next >= deadline_) break;
       co_await loop.sleep_until(next);
@@ -70,7 +73,9 @@ class SigningRace final : private HedgedWork<SigningSlot, Result<T>> {
     Error& error = answer.error();
     slot.failed(error, latency);
     tell_breaker(slot, was_closed, &error);
-    if (may_pass(error.code) || (young_ && says_not_found(error))) again_.push_back(&slot);
+    const bool unseen = young_ && says_not_found(error);
+    unseen_ = unseen_ || unseen;
+    if (unseen || may_pass(error.code)) again_.push_back(&slot);
     if (error.code == Code::kTimeout && calls_.loop().now() >= deadline_) deadline_passed_ = true;
     note_failure(failures_, slot.name, std::move(error));
     return Verdict::kNext;
@@ -117,6 +122,7 @@ class SigningRace final : private HedgedWork<SigningSlot, Result<T>> {
   std::vector<SigningSlot*> again_;  // failed in this round, but worth another
   std::vector<RegionFailure> failures_;
   bool deadline_passed_ = false;
+  bool unseen_ = false;  // in this round
 };
 
 }  // namespace keyfs

@@ -157,15 +157,15 @@ struct FuzzSigning {
   }
   // Once the loop runs.
   void make_key(Loop& loop) {
-    std::promise<bool> done;
-    loop.post([&] { loop.spawn(generate(loop, done)); });
-    if (!done.get_future().get()) die("no signing key");
+    auto done = std::make_shared<std::promise<bool>>();
+    loop.post([this, &loop, done] { loop.spawn(generate(loop, done)); });
+    if (!done->get_future().get()) die("no signing key");
   }
-  Task<void> generate(Loop& loop, std::promise<bool>& done) {
+  Task<void> generate(Loop& loop, std::shared_ptr<std::promise<bool>> done) {
     GenerateRequest request("ca", SigningKeyType::kEcP256, "", GenerateRequest::Mode::kPut,
                             loop.now() + std::chrono::seconds(20));
     const auto made = co_await keys->generate(std::move(request));
-    done.set_value(made.has_value());
+    done->set_value(made.has_value());
   }
 
   const testing::TemporaryDirectory directory;

@@ -57,9 +57,9 @@ class SigningSide final : public FuseSide::Signing {
   // What `work` gives, run on the loop.
   template <class T>
   T on_loop(std::function<Task<T>()> work) {
-    std::promise<T> result;
-    loop_.post([&] { loop_.spawn(run_into(work, result)); });
-    return result.get_future().get();
+    auto result = std::make_shared<std::promise<T>>();
+    loop_.post([this, &work, result] { loop_.spawn(run_into(work, result)); });
+    return result->get_future().get();
   }
   SigningKeyPtr generate(const std::string& id, SigningKeyType type) {
     auto made = on_loop<Result<SigningKeyPtr>>([&] {
@@ -90,10 +90,11 @@ class SigningSide final : public FuseSide::Signing {
     std::atomic<int>& count;
   };
   template <class T>
-  static Task<void> run_into(std::function<Task<T>()> work, std::promise<T>& result) {
+  static Task<void> run_into(std::function<Task<T>()> work,
+                             std::shared_ptr<std::promise<T>> result) {
     auto task = work();
     T value = co_await std::move(task);
-    result.set_value(std::move(value));
+    result->set_value(std::move(value));
   }
   Task<size_t> count(std::string call) {
     co_return call.empty() ? custody.log().size() : custody.count(call);

@@ -70,11 +70,11 @@ TEST_F(KmsRegionsTest, signing_goes_on_while_one_region_is_out_and_a_start_finds
     EXPECT_EQ(signature->region, kms_.region(2));
     EXPECT_LT(kms_.loop().now() - begin, 5s);
     const auto fresh = kms_.connect();
-    const auto all = run(fresh->list(kms_.loop().now() + 4s));
+    const auto all = run(fresh->list(kms_.loop().now() + 2s));
     ASSERT_TRUE(all) << all.error().message;
     ASSERT_EQ(all->size(), 1u);
     EXPECT_EQ(all->front().key, key);
-    const auto found = run(fresh->find("ca", kms_.loop().now() + 4s));
+    const auto found = run(fresh->find("ca", kms_.loop().now() + 2s));
     ASSERT_TRUE(found && *found);
     EXPECT_EQ((*found)->key, key);
     kms_.post("heal");

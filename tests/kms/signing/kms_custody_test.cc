@@ -51,8 +51,8 @@ TEST_F(KmsCustodyTest, a_key_has_the_prefix_of_its_owner_his_tags_and_an_alias_a
   ASSERT_EQ(keys.size(), 1u);
   EXPECT_EQ(keys[0]["arn"], *key);
   EXPECT_EQ(keys[0]["description"], "SPIRE_SERVER_KEY/example.org/x509-CA-A");
-  EXPECT_EQ(keys[0]["tags"], Json({{"team", "pki"}}));
-  EXPECT_EQ(keys[0]["aliases"], Json({"alias/SPIRE_SERVER/example_org/srv1/x509-CA-A"}));
+  EXPECT_EQ(keys[0]["tags"], Json::object({{"team", "pki"}}));
+  EXPECT_EQ(keys[0]["aliases"], Json::array({"alias/SPIRE_SERVER/example_org/srv1/x509-CA-A"}));
   EXPECT_EQ(kms_.calls("ReplicateKey"), 0u);
 }
 
