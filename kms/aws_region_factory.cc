@@ -1,6 +1,7 @@
 #include "kms/aws_region_factory.h"
 
 #include "base/aws/client.h"
+#include "base/aws/credentials_sources.h"
 #include "base/aws/endpoint.h"
 #include "base/config_reader.h"
 #include "kms/aws_region.h"
@@ -26,6 +27,11 @@ AwsCredentialProvider& AwsRegionFactory::credentials(const std::string& profile,
         std::make_unique<AwsCredentialProvider>(http_, direct_, environment_, std::move(options));
   }
   return *provider;
+}
+
+void AwsRegionFactory::use_credentials(AwsCredentialsPtr credentials) {
+  providers_[{}] = std::make_unique<AwsCredentialProvider>(
+      http_, given_credentials("the configuration", std::move(credentials)));
 }
 
 std::unique_ptr<AwsClient> AwsRegionFactory::client_at(const std::string& url,

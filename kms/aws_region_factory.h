@@ -53,6 +53,10 @@ class AwsRegionFactory {
   // the endpoint, and whose it is (base/aws/endpoint.h).
   Result<std::unique_ptr<AwsClient>> client(const KmsAccess& access);
 
+  // What is used where no profile and no role is named, instead of what is found. Before the first
+  // client.
+  void use_credentials(AwsCredentialsPtr credentials);
+
   // The credentials for the configuration's `profile` and `role_arn` (may be empty); shared by all
   // sections that name the same, the store's included.
   AwsCredentialProvider& credentials(const std::string& profile, const std::string& role_arn);

@@ -79,6 +79,19 @@ Result<std::unique_ptr<AwsClient>> RemoteParts::aws_signing_client(const ConfigS
   return client;
 }
 
+Result<std::unique_ptr<AwsClient>> RemoteParts::kms_client(const KmsAccess& access) {
+  auto parts = aws();
+  if (!parts) return fail(parts.error());
+  return (*parts)->regions.client(access);
+}
+
+Result<void> RemoteParts::use_credentials(AwsCredentialsPtr credentials) {
+  auto parts = aws();
+  if (!parts) return fail(parts.error());
+  (*parts)->regions.use_credentials(std::move(credentials));
+  return {};
+}
+
 Result<std::unique_ptr<Store>> RemoteParts::dynamodb_store(const ConfigSection& section,
                                                            const std::string& state_dir) {
   auto parts = aws();

@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "base/aws/signer.h"
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/http.h"
@@ -44,6 +45,12 @@ class RemoteParts {
   // Of [signing], for each of its regions.
   Result<std::unique_ptr<AwsClient>> aws_signing_client(const ConfigSection& section,
                                                         const KmsAccess& access);
+
+  // For a caller without a configuration file. kInvalid: what is wrong.
+  Result<std::unique_ptr<AwsClient>> kms_client(const KmsAccess& access);
+  // What is used where no profile and no role is named, instead of what is found. Before the first
+  // client.
+  Result<void> use_credentials(AwsCredentialsPtr credentials);
 
   // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
   // while it reads the certificates.

@@ -31,6 +31,7 @@ MAY_SEE = {
     "fs/mount": LOW | {"kms/signing", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/sign"},
     "fs/daemon": LOW | {"base/aws", "kms/signing", "fs/sign", "store/dynamodb", "store/etcd", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount"},
     "fs/cli": LOW | {"base/aws", "kms/signing", "fs/sign", "fs/policy", "fs/keys", "fs/audit", "fs/upkeep", "fs/rotation", "fs/mount", "fs/daemon"},
+    "fs/spire": LOW | {"base/aws", "kms/signing", "fs/sign", "fs/policy", "fs/rotation", "fs/daemon"},
 }
 
 
