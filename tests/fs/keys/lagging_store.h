@@ -49,6 +49,7 @@ class LaggingStore final : public Store {
   Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override {
     return real_.list(std::move(after), limit, deadline);
   }
+  Board* board() override { return real_.board(); }
   Task<StoreCheck> check(TimePoint deadline) override { return real_.check(deadline); }
 
  private:

@@ -9,6 +9,32 @@ using testing::WrappedHost;
 using testing::WrappedTest;
 using namespace std::chrono_literals;
 
+// A store that has nothing beside its records.
+class NoBoard final : public Store {
+ public:
+  explicit NoBoard(Store& real) : real_(real) {}
+  Task<Result<std::string>> identity(TimePoint deadline) override {
+    return real_.identity(deadline);
+  }
+  Task<Result<Got>> get(std::string id, Read read, TimePoint deadline) override {
+    return real_.get(std::move(id), read, deadline);
+  }
+  Task<Result<PutResult>> put_if_absent(Record record, TimePoint deadline) override {
+    return real_.put_if_absent(std::move(record), deadline);
+  }
+  Task<Result<std::optional<Stored>>> replace(Record record, std::string revision,
+                                              TimePoint deadline) override {
+    return real_.replace(std::move(record), std::move(revision), deadline);
+  }
+  Task<Result<ListPage>> list(std::string after, size_t limit, TimePoint deadline) override {
+    return real_.list(std::move(after), limit, deadline);
+  }
+  Task<StoreCheck> check(TimePoint deadline) override { return real_.check(deadline); }
+
+ private:
+  Store& real_;
+};
+
 struct StoreShelfTest : WrappedTest {
   Shelved on_shelf(const std::string& name) {
     return **host.run(host.shelf->get(name, true, host.soon()));
@@ -28,6 +54,16 @@ TEST_F(StoreShelfTest, lists_signing_keys_without_going_through_the_data_keys) {
   host.daemon.forget();
   EXPECT_EQ(names(), (std::vector<std::string>{"ca", "web"}));
   EXPECT_EQ(host.daemon.store.calls.list, 0);
+}
+
+TEST_F(StoreShelfTest, without_a_board_names_are_found_among_the_records) {
+  host.daemon.read("orders");
+  const std::string key = host.make("ca");
+  NoBoard store(host.daemon.store);
+  const auto shelf = make_store_shelf(world.time.loop, store, "here");
+  EXPECT_EQ(*host.run(shelf->names(host.soon())), std::vector<std::string>{"ca"});
+  ASSERT_TRUE(host.run(host.custody->remove_name("ca", key, host.soon())));
+  EXPECT_TRUE(host.run(shelf->names(host.soon()))->empty());
 }
 
 TEST_F(StoreShelfTest, a_record_that_was_changed_since_is_a_conflict) {

@@ -149,6 +149,21 @@ TEST_F(WrappedTest, store_out_signs_on_within_serve_stale_for) {
   EXPECT_EQ(host.signs(key), "signed");
 }
 
+TEST_F(WrappedTest, a_host_that_starts_while_the_store_is_cut_off_signs_by_what_may_be_old) {
+  WrappedHost maker(world);
+  const std::string key = maker.make("ca");
+  WrappedHost host(world, short_times());
+  host.daemon.behind->fall_behind(*world.records, ".sign.ca");
+  host.daemon.behind->cut_off = true;
+  EXPECT_EQ(host.signs(key), "signed");
+  ASSERT_TRUE(maker.run(maker.custody->set_enabled("ca", key, false, maker.soon())));
+  host.daemon.behind->cut_off = false;
+  wait(2s);
+  (void)host.signs(key);  // the store is asked behind it
+  wait(1s);
+  EXPECT_EQ(host.signs(key), "revoked");
+}
+
 TEST_F(WrappedTest, disabled_key_is_refused_within_fresh_for) {
   WrappedHost here(world, short_times()), there(world, short_times());
   const std::string key = here.make("ca");
