@@ -25,8 +25,8 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/retry.h"
 #include "base/result.h"
+#include "base/retry.h"
 #include "kms/signing/custody.h"
 
 namespace keyfs {
