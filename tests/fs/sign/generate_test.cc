@@ -318,6 +318,28 @@ TEST_F(GenerateTest, without_a_place_to_keep_what_is_begun_none_is_created_and_s
   expect_right_key(*one, "ca");
 }
 
+TEST_F(GenerateTest, an_answer_from_before_its_own_move_does_not_undo_it) {
+  auto one = loaded_host();
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string before = custody.key_of("ca");
+  const auto made = generate(*one, "ca");
+  ASSERT_TRUE(made.has_value());
+  // KMS shows an alias as it was for some time.
+  keys->names.at("example_org/srv1/ca").key = before;
+  one->signing->doubt("ca");
+  EXPECT_EQ(sign(*one, "ca")->done->by->key, (*made)->key);
+  ASSERT_TRUE(run(one->signing->load(soon())).has_value());
+  EXPECT_EQ(sign(*one, "ca")->done->by->key, (*made)->key);
+  // After so long somebody has moved it back; the key that it refers to is not deleted.
+  wait(2min);
+  one->signing->doubt("ca");
+  expect_right_key(*one, "ca");
+  one->run_behind();
+  wait(options.grace + 3min);
+  EXPECT_FALSE(keys->keys.at(before).deletion);
+  EXPECT_TRUE(log.has("is not deleted, because its name refers to it"));
+}
+
 TEST_F(GenerateTest, a_removed_id_does_not_exist_and_its_key_is_deleted) {
   auto one = loaded_host();
   ASSERT_TRUE(generate(*one, "ca").has_value());

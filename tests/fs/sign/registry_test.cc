@@ -217,6 +217,17 @@ TEST_F(SigningRegistryTest, other_digests_and_algorithms_are_refused_without_a_c
   EXPECT_EQ(custody.count("sign"), 0u);
 }
 
+TEST_F(SigningRegistryTest, a_directory_that_others_may_write_is_refused) {
+  loaded_host().reset();
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(options.directory).permissions(), perms::owner_all);
+  std::filesystem::permissions(options.directory, perms::all);
+  SigningKeys::Parts parts{loop, log.log(), [] { return 0.5; }, {&custody}};
+  const auto opened = SigningKeys::open(std::move(parts), options);
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().code, Code::kDenied);
+}
+
 TEST_F(SigningRegistryTest, a_call_that_hangs_ends_by_the_deadline) {
   auto one = host();
   block("find");
