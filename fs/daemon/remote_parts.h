@@ -15,7 +15,6 @@
 #include <string>
 #include <utility>
 
-#include "base/aws/signer.h"
 #include "base/config.h"
 #include "base/crypto.h"
 #include "base/http.h"
@@ -27,8 +26,9 @@
 
 namespace keyfs {
 
-class AwsClient;   // base/aws/client.h
-struct KmsAccess;  // kms/aws_region_factory.h
+class AwsClient;        // base/aws/client.h
+struct AwsCredentials;  // base/aws/signer.h
+struct KmsAccess;       // kms/aws_region_factory.h
 
 class RemoteParts {
  public:
@@ -50,7 +50,7 @@ class RemoteParts {
   Result<std::unique_ptr<AwsClient>> kms_client(const KmsAccess& access);
   // What is used where no profile and no role is named, instead of what is found. Before the first
   // client.
-  Result<void> use_credentials(AwsCredentialsPtr credentials);
+  Result<void> use_credentials(std::shared_ptr<const AwsCredentials> credentials);
 
   // For what is not AWS's: webhooks. The system's certificates, and the environment's proxies. Blocks
   // while it reads the certificates.

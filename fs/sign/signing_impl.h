@@ -79,11 +79,13 @@ struct SigningKeys::Impl {
   // Runs to its end, whoever waits.
   template <class Work>
   Task<Result<SigningKeyPtr>> to_the_end(Work work) {
-    auto started = [work = std::move(work)](Flights::Flight& flight) {
+    // Named, each: g++ 12 destroys what is converted within a co_await twice.
+    Flights::Work started = [work = std::move(work)](Flights::Flight& flight) {
       flight.pin();
       return work();
     };
-    co_return co_await changes_running.join(std::to_string(++change_number), std::move(started));
+    auto joined = changes_running.join(std::to_string(++change_number), std::move(started));
+    co_return co_await std::move(joined);
   }
 
   // unheard.cc

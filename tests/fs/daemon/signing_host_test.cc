@@ -87,7 +87,7 @@ class SigningHostTest : public ::testing::Test {
   }
 
   const mode_t mask_;
-  const testing::TemporaryDirectory dir_;
+  const keyfs::testing::TemporaryDirectory dir_;
   CurlGlobal curl_;
   SystemClock clock_;
   SecretArena arena_;
