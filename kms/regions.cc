@@ -185,8 +185,8 @@ Task<Result<CreatedKey>> Regions::create(size_t bytes, EncryptionContext context
     if (!created.wrapped.contains(failure.region)) created.missing.push_back(std::move(failure));
   }
   if (created.wrapped.size() < self.options.create_min_regions) {
-    co_return fail(too_few(created.wrapped.size(), self.options.create_min_regions,
-                           created.missing, wraps.deadline_passed()));
+    co_return fail(too_few(created.wrapped.size(), self.options.create_min_regions, created.missing,
+                           wraps.deadline_passed()));
   }
   co_return created;
 }

@@ -15,7 +15,8 @@ namespace keyfs {
 nlohmann::ordered_json signing_key_json(const NamedSigningKey& key);
 // The same with {"public_key" (PEM), "may": {"use", "see", "create", "admin"}, "section", "file",
 // "line"}.
-nlohmann::ordered_json signing_key_json(const NamedSigningKey& key, const SignPermission& permission);
+nlohmann::ordered_json signing_key_json(const NamedSigningKey& key,
+                                        const SignPermission& permission);
 
 void print(const std::vector<NamedSigningKey>& keys, std::ostream& out);
 void print(const NamedSigningKey& key, const SignPermission& permission, const User& user,

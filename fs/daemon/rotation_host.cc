@@ -9,6 +9,7 @@
 
 #include "base/lazy_worker.h"
 #include "base/race.h"
+#include "base/wake.h"
 #include "fs/daemon/daemon_name.h"
 #include "fs/daemon/instance_file.h"
 #include "fs/daemon/instance_holder.h"
@@ -21,7 +22,6 @@
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/retirement.h"
 #include "fs/rotation/schedule.h"
-#include "base/wake.h"
 #include "fs/rotation/watched_board.h"
 #include "fs/rotation/webhook.h"
 #include "fs/rotation/webhook_notices.h"

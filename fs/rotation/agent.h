@@ -35,6 +35,7 @@
 #include "base/loop.h"
 #include "base/race.h"
 #include "base/result.h"
+#include "base/wake.h"
 #include "fs/rotation/consumers.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/feed.h"
@@ -42,7 +43,6 @@
 #include "fs/rotation/refresher.h"
 #include "fs/rotation/sheet.h"
 #include "fs/rotation/trouble.h"
-#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

@@ -16,10 +16,10 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "base/wake.h"
 #include "fs/rotation/documents.h"
 #include "fs/rotation/lock.h"
 #include "fs/rotation/runs.h"
-#include "base/wake.h"
 #include "store/board.h"
 
 namespace keyfs {

@@ -16,12 +16,12 @@
 #include <utility>
 
 #include "base/lazy_worker.h"
+#include "base/wake.h"
 #include "fs/audit/audit_ring.h"
 #include "fs/rotation/consumer_file.h"
 #include "fs/rotation/consumer_news.h"
 #include "fs/rotation/consumer_table.h"
 #include "fs/rotation/consumers.h"
-#include "base/wake.h"
 
 namespace keyfs {
 

@@ -30,8 +30,8 @@
 #include "base/result.h"
 #include "base/retry.h"
 #include "base/task.h"
-#include "fs/rotation/documents.h"
 #include "base/wake.h"
+#include "fs/rotation/documents.h"
 #include "store/board.h"
 
 namespace keyfs {
