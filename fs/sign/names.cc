@@ -35,18 +35,23 @@ bool SigningKeys::Impl::just_left(const std::string& id, const std::string& key)
   return just_changed(id) && notes.at(id).left == key;
 }
 
-Task<Result<SigningKeyPtr>> SigningKeys::Impl::look(std::string id, TimePoint deadline) {
+Task<Result<SigningKeyPtr>> SigningKeys::Impl::look(std::string id, TimePoint deadline, Asks asks) {
   // The flight has a deadline of its own: who joins it may have more time than who began it.
-  Flights::Work work = [this, id](Flights::Flight&) { return ask(id, loop.now() + options.step); };
+  Flights::Work work = [this, id, asks](Flights::Flight&) {
+    return ask(id, loop.now() + options.step, asks);
+  };
   auto flight = looks.join(id, std::move(work));
   co_return co_await before(loop, deadline, "which key it is could not be asked",
                             std::move(flight));
 }
 
-Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint deadline) {
+Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint deadline, Asks asks) {
   const TimePoint begun = loop.now();
   const uint64_t since = changes;
   const SigningKeyPtr known = find(id);
+  if (known == nullptr && asks == Asks::kForAnyId) {
+    if (auto may = may_ask_for_unknown(id); !may) co_return fail(std::move(may.error()));
+  }
   if (known != nullptr) {
     notes[id].asked = begun;
     notes[id].asked_since = since;

@@ -48,8 +48,13 @@ struct SigningKeys::Impl {
   Error failed(Error error);  // kept for status()
 
   // names.cc
-  Task<Result<SigningKeyPtr>> look(std::string id, TimePoint deadline);
-  Task<Result<SigningKeyPtr>> ask(std::string id, TimePoint deadline);
+  // Who may use ids that match a glob can name any number of them: those that are not known are
+  // asked for at a bounded rate.
+  enum class Asks { kForOwnReasons, kForAnyId };
+  Task<Result<SigningKeyPtr>> look(std::string id, TimePoint deadline,
+                                   Asks asks = Asks::kForOwnReasons);
+  Task<Result<SigningKeyPtr>> ask(std::string id, TimePoint deadline, Asks asks);
+  Result<void> may_ask_for_unknown(const std::string& id);
   Task<Result<SigningKeyPtr>> take_over(std::string id, Custody* custody, NamedKey named,
                                         TimePoint begun, uint64_t since, TimePoint deadline);
   Task<Result<void>> list(TimePoint deadline);

@@ -105,24 +105,27 @@ Error SigningKeys::Impl::failed(Error error) {
   return error;
 }
 
+Result<void> SigningKeys::Impl::may_ask_for_unknown(const std::string& id) {
+  const double passed = std::chrono::duration<double>(loop.now() - unknown_at).count();
+  unknown_at = loop.now();
+  unknown_tokens = std::min(kUnknownBurst, unknown_tokens + passed * kUnknownPerSecond);
+  if (unknown_tokens < 1) {
+    return fail(Code::kThrottled, about_key(id) +
+                                      ": too many signing keys that are not known were asked for "
+                                      "within a second");
+  }
+  unknown_tokens -= 1;
+  return {};
+}
+
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::resolve(std::string id, TimePoint deadline) {
   const SigningKeyPtr known = find(id);
   if (known != nullptr && fresh(*known)) co_return known;
   if (known == nullptr) {
     const auto place = absent.find(id);
     if (place != absent.end() && loop.now() < place->second) co_return SigningKeyPtr();
-    if (!looks.in_flight(id)) {
-      const double passed = std::chrono::duration<double>(loop.now() - unknown_at).count();
-      unknown_at = loop.now();
-      unknown_tokens = std::min(kUnknownBurst, unknown_tokens + passed * kUnknownPerSecond);
-      if (unknown_tokens < 1) {
-        co_return fail(Code::kThrottled,
-                       "too many signing keys that are not known were asked for within a second");
-      }
-      unknown_tokens -= 1;
-    }
   }
-  auto found = co_await look(id, deadline);
+  auto found = co_await look(id, deadline, Asks::kForAnyId);
   if (found && *found == nullptr) {
     if (absent.size() >= kMostAbsent) absent.clear();
     absent[id] = loop.now() + kAbsentFor;
@@ -304,8 +307,12 @@ Task<Result<SigningKeyPtr>> SigningKeys::set_enabled(std::string id, bool enable
 }
 
 Task<Result<bool>> SigningKeys::remove(std::string id, TimePoint deadline) {
-  auto removed = co_await impl_->to_the_end(
-      [impl = impl_.get(), id = std::move(id), deadline] { return impl->remove(id, deadline); });
+  // Named, both: g++ 12 destroys a temporary within a co_await twice.
+  auto work = [impl = impl_.get(), id = std::move(id), deadline] {
+    return impl->remove(id, deadline);
+  };
+  auto removing = impl_->to_the_end(std::move(work));
+  auto removed = co_await std::move(removing);
   if (!removed) co_return fail(std::move(removed.error()));
   co_return *removed != nullptr;
 }

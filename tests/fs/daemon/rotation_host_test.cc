@@ -63,7 +63,7 @@ class RotationHostTest : public ::testing::Test {
   Configuration load(const std::string& keys) {
     const std::string path = dir_.file("keyfs.ini");
     std::string text = *embedded_config(dir_.file("keys"), ::geteuid());
-    text.insert(text.find("[admin]"), keys);
+    text.insert(text.find("[sign *]"), keys);
     text += "[rotation]\nsettle = 0ms\npoll_every = 1s\n[consumer app]\nmatch = uid:" +
             std::to_string(::geteuid()) + "\nrefresh = exec:" + hook_ + "\nconfirm = exit\n";
     std::ofstream(path) << text;

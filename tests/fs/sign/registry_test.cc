@@ -23,7 +23,10 @@ TEST_F(SigningRegistryTest, absence_is_asked_for_once_and_believed_for_a_second)
   for (int i = 0; i < 100; ++i) one->start(sign_into(*one->signing, request("ca"), out));
   wait(100ms);
   ASSERT_EQ(out.size(), 100u);
-  for (const auto& outcome : out) EXPECT_TRUE(outcome && !outcome->done && !outcome->stale);
+  for (const auto& outcome : out) {
+    ASSERT_TRUE(outcome) << outcome.error().message;
+    EXPECT_TRUE(!outcome->done && !outcome->stale);
+  }
   EXPECT_EQ(custody.count("find"), 1u);
   EXPECT_FALSE(sign(*one, "ca")->done);
   EXPECT_EQ(custody.count("find"), 1u);
