@@ -64,6 +64,7 @@ class KeyAnswers {
   // How the keys are counted; failed() does that itself.
   void done() { tally_.done(); }
   void partial() { tally_.partial(); }
+  bool any_done() const { return tally_.any_done(); }
   void undone() { tally_.failed(); }
 
   ExitCode finish();

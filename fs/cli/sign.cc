@@ -120,7 +120,7 @@ class SignCommand {
     answers_.add("queued_deletions", status.queued_deletions);
     answers_.add("unfinished", status.unfinished);
     if (!settled) {
-      answers_.partial();
+      if (answers_.any_done()) answers_.partial();
       output_.error(
           "something is left to do: " +
           (status.deletion_trouble.empty() ? status.last_error : status.deletion_trouble) +

@@ -24,9 +24,10 @@ class Tally {
   void done() { ++done_; }
   void partial() { ++partial_; }  // degraded
   void failed() { ++failed_; }
+  bool any_done() const { return done_ + partial_ != 0; }
 
   ExitCode code() const {
-    if (failed_ != 0) return done_ + partial_ != 0 ? ExitCode::kPartial : ExitCode::kFailed;
+    if (failed_ != 0) return any_done() ? ExitCode::kPartial : ExitCode::kFailed;
     return partial_ != 0 ? ExitCode::kPartial : ExitCode::kDone;
   }
 

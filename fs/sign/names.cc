@@ -182,8 +182,7 @@ Task<Result<void>> SigningKeys::Impl::list(TimePoint deadline) {
     while (group.size() >= std::max<size_t>(options.starts_at_once, 1)) (void)co_await group.next();
     group.start(take_over_listed(std::move(what.second), what.first, begun, since, deadline));
   }
-  while (co_await group.next()) {
-  }
+  while (!group.empty()) (void)co_await group.next();
   loaded = true;
   for (const SigningKeyPtr& known : all()) {
     if (listed.contains(known->id) || is_silent(known->custody)) continue;

@@ -20,7 +20,10 @@ Task<void> SigningKeys::Impl::run() {
   group.start(tidy_for_ever());
   if (options.lists) group.start(list_for_ever());
   if (options.keeps_alive || options.disposes) group.start(keep_for_ever());
-  while (co_await group.next()) {
+  // Not as a loop's condition: g++ 12 reads that from memory that nobody has written.
+  for (;;) {
+    const auto done = co_await group.next();
+    if (!done) break;
   }
 }
 

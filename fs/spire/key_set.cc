@@ -176,7 +176,10 @@ struct KeySet::Impl {
   // Takes calls that are done out of their group, which never becomes empty.
   Task<void> reap() {
     calls->start(for_ever());
-    while (co_await calls->next()) {
+    // Not as a loop's condition: g++ 12 reads that from memory that nobody has written.
+    for (;;) {
+      const auto done = co_await calls->next();
+      if (!done) break;
     }
   }
   Task<int> for_ever() {

@@ -44,7 +44,9 @@ ShelfMemory::ShelfMemory(Loop& loop, SigningShelf& shelf, Duration fresh_for,
       behind_(loop) {}
 
 Task<Result<ShelfMemory::Known>> ShelfMemory::known(std::string name, TimePoint deadline) {
-  while (co_await behind_.next(loop_.now())) {  // what has ended
+  for (;;) {  // what has ended
+    const auto ended = co_await behind_.next(loop_.now());
+    if (!ended) break;
   }
   auto seen = seen_.find(name);
   const bool any = seen != seen_.end();

@@ -32,7 +32,10 @@ def place(folder, name="alone", regions=(ONE,), keyfs=None, **signing):
     """(the double of its own, a Daemon that is not started): what a test that runs many of them at once has for each."""
     with KmsDouble(regions) as kms:
         where = os.path.join(str(folder), name)
-        yield kms, Daemon(where, sections(where, kms, keyfs=keyfs, **signing), env=cloud.CREDENTIALS)
+        daemon = Daemon(where, sections(where, kms, keyfs=keyfs, **signing), env=cloud.CREDENTIALS)
+        # Only what creates makes the database, in which wrapped keys are looked for too.
+        subprocess.run([daemon.program, "create", *daemon.source, "any"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=daemon.env)
+        yield kms, daemon
 
 
 # -- commands
