@@ -165,8 +165,8 @@ def test_an_embedded_mount_needs_no_configuration(folder):
 
 def test_check_and_explain_tell_of_signing_keys(configure):
     config = configure({"ca-*": {"use": "uid:0", "algorithms": "ECDSA_SHA_256", "rate": "10/s"}})
-    answer(run("sign", "list", "-c", config, "--json"))
     run("create", "-c", config, "orders")  # so that there is a store
+    answer(run("sign", "list", "-c", config, "--json"))
     parts = json.loads(run("check", "-c", config, "--json").stdout)["parts"]
     assert [part["ok"] for part in parts if part["part"].startswith("signing keys")] == [True, True]
     found = json.loads(run("explain", "-c", config, "--json", "ca-1").stdout)["sign"]
