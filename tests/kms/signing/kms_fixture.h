@@ -30,7 +30,8 @@ inline KmsCustodyOptions spire_options() {
   options.alias_prefix = "alias/SPIRE_SERVER/example_org/srv1/";
   options.siblings_prefix = "alias/SPIRE_SERVER/example_org/";
   options.description_prefix = "SPIRE_SERVER_KEY/example.org/";
-  options.policy = R"({"Version":"2012-10-17","Statement":[]})";
+  options.policy =
+      R"({"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:*","Resource":"*"}]})";
   options.tags = {{"team", "pki"}};
   return options;
 }
@@ -77,7 +78,8 @@ class KmsUnderTest final : public CustodyUnderTest {
   }
   size_t calls() override {
     size_t all = 0;
-    for (const auto& [operation, count] : get("counts").items()) all += count.get<size_t>();
+    const nlohmann::json counts = get("counts");
+    for (const auto& [operation, count] : counts.items()) all += count.get<size_t>();
     return all;
   }
   size_t calls(const std::string& operation) { return get("counts").value(operation, size_t{0}); }
