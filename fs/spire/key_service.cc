@@ -31,10 +31,6 @@ Task<RpcAnswer> generate_key(SigningKeys& keys, Log& log, std::string body, Time
   }
   const SigningKey& key = **made;
   if (key.public_key == nullptr) co_return unusable(key);
-  log.info("made a key", {{"key_id", key.id},
-                          {"type", to_string(key.public_key->type())},
-                          {"key", key.key},
-                          {"fingerprint", key.public_key->fingerprint()}});
   co_return RpcAnswer::of(with_public_key(public_key_message(key.id, *key.public_key)));
 }
 

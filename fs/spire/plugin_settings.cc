@@ -96,7 +96,8 @@ class SettingsReader {
   // What several settings say together.
   void judge() {
     SpireSettings& s = settings_;
-    if (s.identifier_file.empty() == s.identifier_value.empty()) {
+    if (s.identifier_file.empty() == s.identifier_value.empty() &&
+        !among(broken_, "key_identifier_file") && !among(broken_, "key_identifier_value")) {
       say(s.identifier_file.empty()
               ? "one of key_identifier_file and key_identifier_value is required"
               : "key_identifier_file and key_identifier_value exclude each other");
@@ -113,7 +114,8 @@ class SettingsReader {
     } else {
       if (among(seen_, "config")) say("config has no use without custody = \"wrapped\"");
       judge_regions();
-      if (s.access_key_id.empty() != s.secret_access_key.empty()) {
+      if (s.access_key_id.empty() != s.secret_access_key.empty() &&
+          !among(broken_, "access_key_id") && !among(broken_, "secret_access_key")) {
         say("access_key_id and secret_access_key must be set together");
       }
       judge_tags();
@@ -123,6 +125,7 @@ class SettingsReader {
  private:
   void say(std::string what) { mistakes_.push_back(std::move(what)); }
   void mistake(const HclEntry& entry, const std::string& what) {
+    broken_.push_back(entry.name);
     say("line " + std::to_string(entry.line) + ": " + entry.name + " " + what);
   }
 
@@ -203,6 +206,8 @@ class SettingsReader {
   void judge_regions() {
     auto& regions = settings_.regions;
     if (regions.empty()) {
+      // One that is there, and is not a text, is a mistake once, not twice.
+      if (among(broken_, "region") || among(broken_, "regions")) return;
       if (region_.empty()) return say("region is required");
       regions.push_back(region_);
     } else if (!region_.empty() && regions.front() != region_) {
@@ -244,6 +249,7 @@ class SettingsReader {
   std::vector<std::string>& mistakes_;
   std::string region_;
   std::vector<std::string> seen_;
+  std::vector<std::string> broken_;  // those whose value is not of their form
   std::vector<size_t> lines_;
 };
 

@@ -166,8 +166,8 @@ def test_kms_that_is_out_fails_a_configuration_in_time_and_the_old_one_goes_on(s
     began = time.monotonic()
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # refuses
-        code, text = refused(plugin.configure, settings(server="srv2", endpoint=f"http://127.0.0.1:{nobody.getsockname()[1]}"), timeout=10)
-    assert code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") and time.monotonic() - began < 11, text
+        code, text = refused(plugin.configure, settings(server="srv2", endpoint=f"http://127.0.0.1:{nobody.getsockname()[1]}"), timeout=3)
+    assert code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") and time.monotonic() - began < 4, text
     assert plugin.public_keys() == {"a": key}
     plugin.configure(settings())  # the same: nothing is asked
     plugin.configure(settings(server="srv2"))

@@ -68,6 +68,14 @@ allow_plain_http = "yes"
   EXPECT_EQ(got.mistakes.size(), 10u) << together(got.mistakes);
 }
 
+TEST_F(PluginSettings, a_setting_of_the_wrong_form_is_one_mistake_and_not_missing_as_well) {
+  const auto got =
+      read("region = 3\nkey_identifier_value = 4\naccess_key_id = \"a\"\nsecret_access_key = 5\n");
+  EXPECT_THAT(got.mistakes, ElementsAre(HasSubstr("region must be a text"),
+                                        HasSubstr("key_identifier_value must"),
+                                        HasSubstr("secret_access_key must")));
+}
+
 TEST_F(PluginSettings, a_secret_is_in_no_message) {
   const auto got = read("secret_access_key = \"hunter2\"\nsecret_access_key = \"hunter2\" x");
   EXPECT_THAT(got.mistakes, ::testing::Not(IsEmpty()));
