@@ -71,7 +71,13 @@ class SigningRace final : private HedgedWork<SigningSlot, Result<T>> {
       return Verdict::kTake;
     }
     Error& error = answer.error();
-    slot.failed(error, latency);
+    // What is wrong with one key (its policy, its state) is no failure of its region, which would
+    // count for all keys: the region has answered.
+    if (error.code == Code::kDenied || error.code == Code::kRevoked) {
+      slot.succeeded(latency);
+    } else {
+      slot.failed(error, latency);
+    }
     tell_breaker(slot, was_closed, &error);
     const bool unseen = young_ && says_not_found(error);
     unseen_ = unseen_ || unseen;

@@ -114,6 +114,31 @@ TEST_F(KmsRegionsTest, a_key_is_revoked_only_if_no_region_signs_with_it) {
   EXPECT_EQ(still.error().code, Code::kRevoked);
 }
 
+TEST_F(KmsRegionsTest, what_is_wrong_with_one_key_closes_no_region_to_the_others) {
+  const std::string key = make();
+  const auto half = public_key(key);
+  ASSERT_TRUE(half);
+  for (const char* error : {"AccessDeniedException", "DisabledException"}) {
+    for (const size_t n : {1u, 2u}) {
+      kms_.post("fault", {{"operation", "Sign"},
+                          {"region", kms_.region(n)},
+                          {"error", error},
+                          {"times", nullptr}});
+    }
+    EXPECT_FALSE(sign(key, half)) << error;
+    kms_.post("heal");
+    // At once, in the first region and in the other one.
+    for (const size_t out_now : {2u, 1u}) {
+      out(out_now, "refuse");
+      const auto signature = sign(key, half, 1s);
+      ASSERT_TRUE(signature) << error << ": " << signature.error().message;
+      EXPECT_EQ(signature->region, kms_.region(3 - out_now));
+      kms_.post("heal");
+      custody_ = kms_.connect();
+    }
+  }
+}
+
 TEST_F(KmsRegionsTest, a_region_that_is_out_keeps_no_key_from_being_made_and_is_mended_later) {
   kms_.post("fault",
             {{"operation", "ReplicateKey"}, {"error", "KMSInternalException"}, {"times", nullptr}});
