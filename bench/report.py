@@ -4,7 +4,7 @@ TITLES = {
     "warm": "One key, warm", "many": "Many keys, warm", "alternatives": "What a user would pick instead",
     "audit": "What the audit costs", "waits": "Ways to wait for requests (the null file system)", "waiting": "Beside opens that wait", "cold": "Cold reads and creations",
     "start": "Start", "memory": "A million known ids", "counts": "What a warm cat makes the daemon do",
-    "calls": "Calls to KMS and store", "rotation": "Rotation over many hosts", "parts": "Parts",
+    "calls": "Calls to KMS and store", "rotation": "Rotation over many hosts", "signing": "Signatures", "parts": "Parts",
 }
 
 # The same in all plots.

@@ -17,6 +17,7 @@ import cold
 import report
 import resources
 import rotation
+import signing
 import warm
 from measure import Scale
 from stand import Failed, Stand
@@ -34,6 +35,7 @@ GROUPS = {
     "counts": (resources.calls_of_a_read, "system calls, allocations and locks of a warm read"),
     "calls": (resources.calls_for_a_million_reads, "calls to KMS and store for a million reads, and their price"),
     "rotation": (rotation.rotation, "what idle hosts ask of the store and cost, and a run over 1,000 consumers"),
+    "signing": (signing.signing, "signatures through the mount against OpenSSL's own, and against the bare call of KMS"),
     "parts": (resources.parts, "the parts, by Google Benchmark"),
 }
 
