@@ -206,7 +206,7 @@ def test_the_terraform_example_can_be_parsed_and_names_what_it_uses():
     def names(kind):
         return {key.strip('"') for block in blocks[kind] for key in block}
 
-    assert names("variable") == {"name", "regions", "consistency", "tags"}
+    assert names("variable") == {"name", "regions", "consistency", "tags", "signing_name", "signing_regions", "spire_trust_domain"}
     assert {"aws_kms_key", "aws_kms_alias", "aws_dynamodb_table", "aws_iam_policy"} == names("resource")
     text = "".join(open(os.path.join(TERRAFORM, name)).read() for name in os.listdir(TERRAFORM) if name.endswith(".tf"))
     assert set(re.findall(r"\bvar\.(\w+)", text)) == names("variable")
