@@ -36,7 +36,7 @@ CheckItem check_journal(const Configuration& configuration) {
 std::vector<std::pair<std::string, std::vector<CheckItem>>> check_signing(CommandContext& context) {
   if (!signs(context.configuration.file)) return {};
   const std::string title = "signing keys";
-  const auto custodies = SigningCustodies::make(context.configuration, *context.backends);
+  const auto custodies = SigningCustodies::make(context.configuration, *context.backends, {});
   if (!custodies) {
     return {{title, {{"configuration", false, custodies.error().message, "", false}}}};
   }

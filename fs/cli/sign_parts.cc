@@ -48,7 +48,8 @@ Error SignParts::refusal(const SignPermission& permission, std::string_view verb
 
 Result<SigningCustodies*> SignParts::custodies() {
   if (custodies_ == nullptr) {
-    auto made = SigningCustodies::make(context_.configuration, *context_.backends);
+    auto made = SigningCustodies::make(context_.configuration, *context_.backends,
+                                       {&context_.memory(), &context_.notebook()});
     if (!made) return fail(made.error());
     custodies_ = std::move(*made);
   }

@@ -250,10 +250,10 @@ Result<void> Daemon::Parts::open_keys() {
   rotation->share_scans(heal_options);
   healer.emplace(loop, backends->store(), backends->regions(), *log, heal_options, &memory);
   observer->connect(*healer, *list);
-  auto built =
-      SigningHost::build({*backends, metrics, *log,
-                          [this](const std::string& id) { healer->note_degraded(id, false); }},
-                         configuration);
+  auto built = SigningHost::build(
+      {*backends, metrics, *log,
+       [this](const std::string& id) { healer->note_degraded(id, false); }, &memory},
+      configuration);
   if (!built) return fail(built.error());
   signing = std::move(*built);
   return {};

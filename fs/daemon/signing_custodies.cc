@@ -61,11 +61,11 @@ Result<void> SigningCustodies::check(const Configuration& configuration, RemoteP
 }
 
 Result<std::unique_ptr<SigningCustodies>> SigningCustodies::make(
-    const Configuration& configuration, Backends& backends, SigningObserver* observer,
-    std::function<void(const std::string& id)> degraded) {
+    const Configuration& configuration, Backends& backends, ShelfNotes notes,
+    SigningObserver* observer, std::function<void(const std::string& id)> degraded) {
   const SigningSettings& settings = configuration.signing;
   std::unique_ptr<SigningCustodies> self(new SigningCustodies);
-  self->shelf_ = make_store_shelf(backends.loop(), backends.store(), host_name());
+  self->shelf_ = make_store_shelf(backends.loop(), backends.store(), host_name(), notes);
   WrappedCustodyOptions wrapped;
   wrapped.keep_for = configuration.settings.fresh_for;
   wrapped.serve_stale_for = configuration.settings.serve_stale_for;

@@ -24,7 +24,8 @@ class SigningCustodies {
  public:
   // `observer` may be null. `degraded` is told of new keys that lack regions; may be empty.
   static Result<std::unique_ptr<SigningCustodies>> make(
-      const Configuration& configuration, Backends& backends, SigningObserver* observer = nullptr,
+      const Configuration& configuration, Backends& backends, ShelfNotes notes,
+      SigningObserver* observer = nullptr,
       std::function<void(const std::string& id)> degraded = {});
   // Whether make() would find a mistake; opens no file that [signing] names, but the CA bundle.
   static Result<void> check(const Configuration& configuration, RemoteParts& remote);

@@ -64,8 +64,13 @@ Result<std::unique_ptr<SigningHost>> SigningHost::build(Parts parts,
   Backends& backends = self->parts_.backends;
   Log& log = self->parts_.log;
   self->telemetry_ = std::make_unique<SigningTelemetry>(self->parts_.metrics, log);
-  auto custodies =
-      SigningCustodies::make(configuration, backends, &*self->telemetry_, self->parts_.degraded);
+  ShelfNotes notes;
+  if (self->parts_.memory != nullptr) {
+    self->notebook_.emplace(*self->parts_.memory);
+    notes = {self->parts_.memory, &*self->notebook_};
+  }
+  auto custodies = SigningCustodies::make(configuration, backends, notes, &*self->telemetry_,
+                                          self->parts_.degraded);
   if (!custodies) return fail(custodies.error());
   self->custodies_ = std::move(*custodies);
   auto keys = SigningKeys::open(

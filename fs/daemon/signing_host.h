@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -21,6 +22,7 @@
 #include "fs/daemon/backends.h"
 #include "fs/daemon/configuration.h"
 #include "fs/daemon/signing_custodies.h"
+#include "fs/keys/memory_notebook.h"
 #include "fs/mount/virtual_files.h"
 #include "fs/sign/signing_keys.h"
 #include "store/store.h"
@@ -40,6 +42,7 @@ class SigningHost {
     Log& log;
     // Told of new keys that lack regions.
     std::function<void(const std::string& id)> degraded;
+    HostMemory* memory = nullptr;  // of records; null: none
   };
   // kInvalid for a mistake in the configuration. A state_dir that cannot be used is none: then there
   // are no signing keys, and brief() says why.
@@ -64,6 +67,7 @@ class SigningHost {
 
   class Changes;
   Parts parts_;
+  std::optional<MemoryNotebook> notebook_;
   std::unique_ptr<SigningTelemetry> telemetry_;
   std::unique_ptr<SigningCustodies> custodies_;
   std::unique_ptr<SigningKeys> keys_;

@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "base/race.h"
+#include "fs/keys/host_memory.h"
+#include "fs/keys/in_keeping.h"
+#include "fs/keys/notebook.h"
 #include "fs/policy/key_id.h"
 #include "store/board.h"
 #include "store/record_versions.h"
@@ -18,6 +21,9 @@ constexpr size_t kShelfPage = 500;
 // is paid for. Each is written before its record: one without a record stands for no name.
 constexpr std::string_view kShelfIndex = "sign/";
 constexpr Duration kIndexPatience = std::chrono::seconds(2);
+// What a shelf waits for this host's memory, and for a note to be on disk.
+constexpr Duration kRecallPatience = std::chrono::milliseconds(500);
+constexpr Duration kNotingPatience = std::chrono::seconds(2);
 // Versions in a record, destroyed ones included; and what is left for wraps that come later.
 constexpr size_t kMostShelved = kMaxLiveVersions;
 constexpr size_t kShelfReserve = size_t{16} << 10;
@@ -128,8 +134,8 @@ void bring_to_record(const Shelved& shelved, const std::string& creator, const s
 
 class StoreShelf final : public SigningShelf {
  public:
-  StoreShelf(Loop& loop, Store& store, std::string creator)
-      : loop_(loop), store_(store), creator_(std::move(creator)) {}
+  StoreShelf(Loop& loop, Store& store, std::string creator, ShelfNotes notes)
+      : loop_(loop), store_(store), creator_(std::move(creator)), notes_(notes) {}
 
   Task<Result<std::string>> origin(TimePoint deadline) override {
     auto id = co_await store_.identity(deadline);
@@ -165,10 +171,12 @@ class StoreShelf final : public SigningShelf {
                                            TimePoint deadline) override {
     auto got = co_await store_.get(signing_id(name), strong ? Read::kStrong : Read::kAny, deadline);
     if (!got) co_return fail(as_outage(std::move(got.error())));
-    if (!*got) co_return std::optional<Shelved>();
+    auto right = co_await remembered(name, std::move(*got), deadline);
+    if (!right) co_return fail(std::move(right.error()));
+    if (!*right) co_return std::optional<Shelved>();
     // It was made while the board was not there.
     if (listed_ && !indexed_.contains(name)) (void)co_await add_to_index(name, deadline);
-    auto shelved = to_shelved(name, **got);
+    auto shelved = to_shelved(name, **right);
     if (!shelved) co_return fail(std::move(shelved.error()));
     co_return std::optional<Shelved>(std::move(*shelved));
   }
@@ -185,6 +193,7 @@ class StoreShelf final : public SigningShelf {
     auto replaced = co_await store_.replace(std::move(record), shelved.revision, deadline);
     if (!replaced) co_return fail(as_outage(std::move(replaced.error())));
     if (!*replaced) co_return std::optional<Shelved>();
+    co_await write_down(**replaced);
     auto saved = to_shelved(shelved.name, **replaced);
     if (!saved) co_return fail(std::move(saved.error()));
     co_return std::optional<Shelved>(std::move(*saved));
@@ -197,6 +206,8 @@ class StoreShelf final : public SigningShelf {
     record.kind = std::string(kSigningKind);
     record.origin = shelved.origin;
     bring_to_record(shelved, creator_, to_rfc3339(loop_.clock().wall()), record);
+    auto may = co_await may_make(shelved.name, deadline);
+    if (!may) co_return fail(std::move(may.error()));
     auto indexed = co_await add_to_index(shelved.name, deadline);
     if (!indexed) co_return fail(indexed.error().within("its name could not be noted"));
     Record copy = record;
@@ -204,9 +215,74 @@ class StoreShelf final : public SigningShelf {
     if (!put) co_return fail(as_outage(std::move(put.error())));
     // A write that was sent twice may have lost to its own first attempt.
     if (put->winner.record != record) co_return std::optional<Shelved>();
+    co_await write_down(put->winner);
     auto saved = to_shelved(shelved.name, put->winner);
     if (!saved) co_return fail(std::move(saved.error()));
     co_return std::optional<Shelved>(std::move(*saved));
+  }
+
+  Task<std::optional<Recall>> recall(std::string name, TimePoint deadline) {
+    TaskGroup<Recall> asked(loop_);
+    asked.start(notes_.memory->recall(signing_id(name)));
+    auto told = co_await asked.next(std::min(deadline, loop_.now() + kRecallPatience));
+    if (!told) co_return std::nullopt;
+    co_return std::move(told->value);
+  }
+
+  // What the store says, held against this host's memory, and noted there. nullopt: there is no
+  // record, and this host has not seen one.
+  Task<Result<std::optional<Stored>>> remembered(std::string name, Got got, TimePoint deadline) {
+    if (notes_.memory == nullptr) co_return std::move(got.stored);
+    std::optional<Stored> found = std::move(got.stored);
+    if (found) {
+      auto right = co_await in_keeping(loop_, store_, *notes_.memory, std::move(*found), deadline);
+      if (!right) co_return fail(as_outage(std::move(right.error())));
+      found = std::move(*right);
+    }
+    if (found) {
+      notes_.memory->note(*found, got.strong);
+      co_return found;
+    }
+    const auto told = co_await recall(name, deadline);
+    if (told && (told->what == Recall::What::kKnown || told->stored)) {
+      co_return fail(lost_by_store(name));
+    }
+    co_return std::optional<Stored>();
+  }
+
+  Error lost_by_store(const std::string& name) const {
+    return {Code::kCorrupt,
+            "the store no longer has the record of signing key " + name +
+                ", which this host has seen; restore the store, or, if the loss is intended, " +
+                notes_.memory->forget()};
+  }
+
+  // Unknown counts as seen: a second key for an id is worse than none.
+  Task<Result<void>> may_make(std::string name, TimePoint deadline) {
+    if (notes_.memory == nullptr) co_return Result<void>();
+    const std::string what = "no signing key is made, because this host could not remember it: ";
+    if (std::string trouble = notes_.memory->trouble(); !trouble.empty()) {
+      co_return fail(Code::kUnavailable, what + trouble);
+    }
+    const auto told = co_await recall(name, deadline);
+    if (!told || told->what == Recall::What::kUnknown) {
+      co_return fail(Code::kUnavailable,
+                     "no signing key is made, because this host cannot tell whether it has seen " +
+                         name + (told && told->why ? ": " + told->why->message : ""));
+    }
+    if (told->what == Recall::What::kKnown) co_return fail(lost_by_store(name));
+    auto proving = notes_.notebook->prove();
+    auto why_not = co_await done_by(loop_, std::move(proving),
+                                    std::min(deadline, loop_.now() + kNotingPatience));
+    if (why_not) co_return fail(Code::kUnavailable, what + why_not->message);
+    co_return Result<void>();
+  }
+
+  // Of a change that has happened: it stays so if it cannot be noted.
+  Task<void> write_down(Stored stored) {
+    if (notes_.notebook == nullptr) co_return;
+    auto noting = notes_.notebook->write_down(std::move(stored), true);
+    (void)co_await done_by(loop_, std::move(noting), loop_.now() + kNotingPatience);
   }
 
   Task<Result<void>> listed_names(std::set<std::string>& names, TimePoint deadline) {
@@ -261,14 +337,16 @@ class StoreShelf final : public SigningShelf {
   Loop& loop_;
   Store& store_;
   const std::string creator_;
+  const ShelfNotes notes_;
   bool listed_ = false;            // the board's list was read
   std::set<std::string> indexed_;  // names that have their document
 };
 
 }  // namespace
 
-std::unique_ptr<SigningShelf> make_store_shelf(Loop& loop, Store& store, std::string creator) {
-  return std::make_unique<StoreShelf>(loop, store, std::move(creator));
+std::unique_ptr<SigningShelf> make_store_shelf(Loop& loop, Store& store, std::string creator,
+                                               ShelfNotes notes) {
+  return std::make_unique<StoreShelf>(loop, store, std::move(creator), notes);
 }
 
 }  // namespace keyfs

@@ -21,7 +21,19 @@
 
 namespace keyfs {
 
-// `creator`: of new versions, this host's name.
-std::unique_ptr<SigningShelf> make_store_shelf(Loop& loop, Store& store, std::string creator);
+class HostMemory;  // fs/keys/host_memory.h
+class Notebook;    // fs/keys/notebook.h
+
+// This host's memory of records, as of data keys: what was seen of a signing key's record binds what
+// the store says of it later, also after a restart (kCorrupt), and no key is made for an id unless
+// this host knows that it has never seen it. Both null: there is none, and nothing is compared.
+struct ShelfNotes {
+  HostMemory* memory = nullptr;
+  Notebook* notebook = nullptr;
+};
+
+// `creator`: of new versions, this host's name. What `notes` refers to outlives the shelf.
+std::unique_ptr<SigningShelf> make_store_shelf(Loop& loop, Store& store, std::string creator,
+                                               ShelfNotes notes = {});
 
 }  // namespace keyfs

@@ -1,7 +1,9 @@
 """Signing as files: .keyfs/sign, with [sign ...] policy, audit and sizes, by keys of custody wrapped."""
+import contextlib
 import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 
@@ -245,3 +247,24 @@ def test_the_embedded_default_signs(folder, make_daemon):
     keyfs = make_daemon(embedded=folder / "state").start()
     keyfs_sign(keyfs, "create", "ca", "--type", "EC_P256")
     verify(bytes_at(where(keyfs, "pub.der")), "ECDSA_SHA_256", b"x", bytes_at(where(keyfs, named("ECDSA_SHA_256", b"x"))))
+
+
+def test_what_a_host_has_seen_of_a_key_binds_also_after_a_restart(keyfs):
+    db = os.path.join(keyfs.folder, "parts", "keys.db")
+    names = {"went": "disable", "gone": None}
+    for ident in names:
+        keyfs_sign(keyfs, "create", f"ca-{ident}", "--type", "EC_P256")
+        assert bytes_at(where(keyfs, named("ECDSA_SHA_256", b"x"), f"ca-{ident}"))
+    with contextlib.closing(sqlite3.connect(db)) as store:
+        [(before,)] = store.execute("select record from records where id = '.sign.ca-went'").fetchall()
+    keyfs_sign(keyfs, "disable", "ca-went")
+    eventually(lambda: seen.error_name(bytes_at, where(keyfs, named("ECDSA_SHA_256", b"y"), "ca-went")) == "EKEYREVOKED", 40, "it is refused")
+    keyfs.terminate(signal.SIGTERM)
+    with contextlib.closing(sqlite3.connect(db)) as store, store:
+        store.execute("update records set record = ?, revision = revision + 7 where id = '.sign.ca-went'", (before,))
+        store.execute("delete from records where id = '.sign.ca-gone'")
+    keyfs.start()
+    for ident in names:
+        assert seen.error_name(bytes_at, where(keyfs, named("ECDSA_SHA_256", b"z"), f"ca-{ident}")) == "EBADMSG", ident
+    done = subprocess.run([keyfs.program, "sign", "create", *keyfs.source, "ca-gone", "--type", "EC_P256"], capture_output=True, text=True)
+    assert done.returncode == 1 and "which this host has seen" in done.stderr, done
