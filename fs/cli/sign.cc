@@ -92,7 +92,7 @@ class SignCommand {
   void set_enabled(const std::string& id, bool enabled) {
     if (!may_administer(id, enabled ? "enable" : "disable")) return;
     auto keys = parts_.keys();
-    if (!keys) return answers_.failed(id, keys.error());
+    if (!keys) return set_enabled_at_least(id, enabled, keys.error());
     const auto set = context_.run((*keys)->set_enabled(id, enabled, parts_.deadline()));
     if (!set) return answers_.failed(id, set.error());
     if (*set == nullptr) return absent(id);
@@ -135,6 +135,20 @@ class SignCommand {
   }
 
  private:
+  // Where this host's state_dir can't be used.
+  void set_enabled_at_least(const std::string& id, bool enabled, const Error& why) {
+    const auto set = parts_.set_enabled(id, enabled);
+    if (!set) return answers_.failed(id, set.error());
+    if (!*set) return absent(id);
+    const NamedSigningKey& key = **set;
+    const std::string state = enabled ? "enabled" : "disabled";
+    SignJson json = {{"id", id}, {"custody", key.custody}, {"key", key.named.key}};
+    json["state"] = state;
+    answers_.noted(id, state, why, json);
+    answers_.report(id, state, std::move(json));
+    answers_.partial();
+  }
+
   static SignJson about(const SigningKey& key) {
     SignJson json = {{"id", key.id},
                      {"custody", key.custody},

@@ -120,4 +120,19 @@ Result<std::optional<NamedSigningKey>> SignParts::find(const std::string& id) {
   return std::nullopt;
 }
 
+Result<std::optional<NamedSigningKey>> SignParts::set_enabled(const std::string& id, bool enabled) {
+  auto kept = custodies();
+  if (!kept) return fail(kept.error());
+  for (Custody* custody : (*kept)->all()) {
+    auto named = context_.run(custody->find(id, deadline()));
+    if (!named) return fail(named.error().within("could not look up signing key " + id));
+    if (!*named) continue;
+    const auto set = context_.run(custody->set_enabled(id, (*named)->key, enabled, deadline()));
+    if (!set) return fail(set.error().within("signing key " + id));
+    (*named)->disabled = !enabled;
+    return look_at(*custody, std::move(**named));
+  }
+  return std::nullopt;
+}
+
 }  // namespace keyfs

@@ -62,6 +62,9 @@ class SignParts {
   Result<std::vector<NamedSigningKey>> list();
   // nullopt: there is none.
   Result<std::optional<NamedSigningKey>> find(const std::string& id);
+  // The same, once the key is enabled or disabled. Without this host's state_dir: a key must be
+  // stopped also where that is full, or broken.
+  Result<std::optional<NamedSigningKey>> set_enabled(const std::string& id, bool enabled);
 
  private:
   NamedSigningKey look_at(Custody& custody, NamedKey named);
