@@ -306,7 +306,8 @@ Task<void> FuseHandlers::serve_public(FuseOps& self, std::shared_ptr<PendingRepl
     fuse_reply_err(req, ENOENT);
   } else if ((**came)->public_key == nullptr) {
     tell((**came)->problem);
-    fuse_reply_err(req, (**came)->disabled ? EKEYREVOKED : EIO);
+    const int damaged = (**came)->damaged ? errno_of(Code::kCorrupt) : EIO;
+    fuse_reply_err(req, (**came)->disabled ? EKEYREVOKED : damaged);
   } else {
     reply_public(req, self, file, public_text(place.file, ***came, section));
   }

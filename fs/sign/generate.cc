@@ -304,6 +304,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::set_enabled(std::string id, bool 
       co_await public_keys.put(key->custody, key->key, key->public_key);
     } else {
       key->problem = answer.error().message;
+      key->damaged = answer.error().code == Code::kCorrupt;
     }
   }
   changed(id, "");

@@ -112,6 +112,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody
       co_return fail(std::move(answer.error()));  // the key that was known stays for now
     } else {
       key->problem = answer.error().message;
+      key->damaged = answer.error().code == Code::kCorrupt;
     }
   }
   if (changed_since(id, since)) co_return find(id);

@@ -214,7 +214,7 @@ Task<Result<SigningKeys::SignOutcome>> SigningKeys::Impl::sign_now(DigestRequest
         co_return outcome;
       }
       if (key->disabled) co_return fail(Code::kRevoked, "it is disabled or pending deletion");
-      co_return fail(Code::kUnavailable, key->problem);
+      co_return fail(key->damaged ? Code::kCorrupt : Code::kUnavailable, key->problem);
     }
     if (!signs_with(key->public_key->type(), request.algorithm) ||
         request.digest.size() != digest_bytes(request.algorithm)) {

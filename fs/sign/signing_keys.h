@@ -40,6 +40,7 @@ struct SigningKey {
   bool disabled = false;    // or pending deletion
   std::string problem;      // empty: none
   TimePoint confirmed{};    // when the custody last said that the id refers to this key
+  bool damaged = false;     // `problem` is kCorrupt: its record is damaged, or was lost
 };
 using SigningKeyPtr = std::shared_ptr<const SigningKey>;
 
