@@ -203,11 +203,12 @@ TEST_F(DynamoDbBoardTest, an_answer_of_success_that_is_not_dynamodbs_is_not_take
       bed_.fault(1, {{"do", "error"}, {"op", operation}, {"status", 200}, {"body", body}});
     }
     const std::string fresh = "run/new" + std::to_string(number++);
-    const auto made = put(fresh, "1", 1s);
+    const auto made = put(fresh, "1", 700ms);
     ASSERT_FALSE(made) << body;
     EXPECT_THAT(made.error().message, HasSubstr("outcome unknown: document " + fresh));
-    EXPECT_FALSE(replace(*there, "2", 1s)) << body;
-    EXPECT_FALSE(run(board().remove(there->now->name, there->now->revision, bed_.in(1s)))) << body;
+    EXPECT_FALSE(replace(*there, "2", 700ms)) << body;
+    EXPECT_FALSE(run(board().remove(there->now->name, there->now->revision, bed_.in(700ms))))
+        << body;
     bed_.heal_all();
     EXPECT_FALSE(get(fresh));
     EXPECT_EQ(get(there->now->name)->text, "1");

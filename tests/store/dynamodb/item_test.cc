@@ -40,6 +40,17 @@ TEST(DynamoDbItem, a_reply_with_more_values_than_a_page_has_is_an_error) {
   EXPECT_FALSE(parse_scan(names, text + "[]]}"));
 }
 
+TEST(DynamoDbItem, a_page_has_what_is_a_record_and_nothing_of_the_tables_own) {
+  const DynamoDbNames names{"keyfs", true};
+  const auto page = parse_scan(names, R"({"Items":[{"id":{"S":".keyfs-store"}},)"
+                                      R"({"id":{"S":".keyfs-check"}},{"id":{"S":".sign.ca"}},)"
+                                      R"({"id":{"S":"orders"}}]})");
+  ASSERT_TRUE(page) << page.error().message;
+  ASSERT_EQ(page->entries.size(), 2u);
+  EXPECT_EQ(page->entries[0].id, ".sign.ca");
+  EXPECT_EQ(page->entries[1].id, "orders");
+}
+
 TEST(DynamoDbItem, what_rkms_wrote_and_is_not_accepted_is_told_from_what_is_damaged) {
   const DynamoDbNames names{"keyfs", false};
   const auto error_of = [&](const std::string& keys) {

@@ -70,12 +70,12 @@ TEST_F(DynamoDbStoreTest, an_answer_of_success_that_is_not_dynamodbs_is_not_take
     for (const char* operation : {"PutItem", "UpdateItem"}) {
       bed_.fault(1, {{"do", "error"}, {"op", operation}, {"status", 200}, {"body", body}});
     }
-    const auto made = put(*store, fresh, "a", 2s);
+    const auto made = put(*store, fresh, "a", 700ms);
     ASSERT_FALSE(made) << body;
     EXPECT_THAT(made.error().message, HasSubstr("outcome unknown"));
     Record disabled = there->winner.record;
     disabled.state = KeyState::kDisabled;
-    const auto done = run(store->replace(disabled, there->winner.revision, bed_.in(2s)));
+    const auto done = run(store->replace(disabled, there->winner.revision, bed_.in(700ms)));
     EXPECT_FALSE(done) << body;
     bed_.heal_all();
     EXPECT_FALSE(*get(*store, fresh));
