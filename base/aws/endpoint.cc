@@ -23,6 +23,11 @@ constexpr std::array<Partition, 5> kPartitions = {{
     {"", "amazonaws.com", "api.aws"},
 }};
 
+const Partition& partition_of(const std::string& region) {
+  return *std::find_if(kPartitions.begin(), kPartitions.end(),
+                       [&](const Partition& one) { return region.starts_with(one.region_prefix); });
+}
+
 Result<bool> flag(const Environment& environment, const std::string& name) {
   const std::string value = lower(environment(name).value_or("false"));
   if (value == "true") return true;
@@ -58,6 +63,10 @@ bool is_aws_region_name(const std::string& region) {
                      [](char c) { return is_lower(c) || is_digit(c) || c == '-'; });
 }
 
+bool in_one_aws_partition(const std::string& region, const std::string& other) {
+  return &partition_of(region) == &partition_of(other);
+}
+
 std::string default_aws_region(const Environment& environment) {
   if (auto region = environment("AWS_REGION")) return *region;
   return environment("AWS_DEFAULT_REGION").value_or("");
@@ -84,9 +93,7 @@ Result<std::string> aws_endpoint(const std::string& service, const std::string& 
   auto dual_stack = flag(environment, "AWS_USE_DUALSTACK_ENDPOINT");
   if (!fips) return fail(fips.error());
   if (!dual_stack) return fail(dual_stack.error());
-  const Partition& partition =
-      *std::find_if(kPartitions.begin(), kPartitions.end(),
-                    [&](const Partition& one) { return region.starts_with(one.region_prefix); });
+  const Partition& partition = partition_of(region);
   if (*dual_stack && partition.dual_stack_suffix.empty()) {
     return fail(Code::kInvalid, "AWS_USE_DUALSTACK_ENDPOINT: there is none in " + region);
   }

@@ -29,6 +29,9 @@ Result<std::string> aws_endpoint(const std::string& service, const std::string& 
 // True for "us-east-1" and the like: what is allowed in a host name and in a signature.
 bool is_aws_region_name(const std::string& region);
 
+// Whether something can be in both, such as a key with its replica: not in AWS China and elsewhere.
+bool in_one_aws_partition(const std::string& region, const std::string& other);
+
 // The region that AWS tools would use: AWS_REGION, AWS_DEFAULT_REGION; empty if neither is set.
 std::string default_aws_region(const Environment& environment);
 

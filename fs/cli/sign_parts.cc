@@ -5,6 +5,7 @@
 
 #include "base/retry.h"
 #include "fs/daemon/signing_host.h"
+#include "fs/sign/journal.h"
 
 namespace keyfs {
 
@@ -52,6 +53,8 @@ Result<SigningCustodies*> SignParts::custodies() {
                                        {&context_.memory(), &context_.notebook()});
     if (!made) return fail(made.error());
     custodies_ = std::move(*made);
+    const Journal journal(signing_options(context_.configuration).directory + "/begun");
+    if (const auto begun = journal.all()) remember_named(*begun, custodies_->all());
   }
   return custodies_.get();
 }

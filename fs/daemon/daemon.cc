@@ -299,7 +299,8 @@ Result<void> Daemon::Parts::open_file_system() {
   fuse_options.key_bytes = settings.key_bytes;
   fuse_options.open_deadline = settings.open_deadline;
   ops.emplace(FuseParts{backends->loop(), *fuse_backend, *cache, backends->arena(), *policy, *audit,
-                        processes, files, metrics, *log, *ids, &rotation->opens(), signing->keys()},
+                        processes, files, metrics, *log, *ids, &rotation->opens(), signing->keys(),
+                        signing->is_out()},
               fuse_options);
   observer->connect(*ops);
   if (auto made = make_loop_thread(); !made) return made;

@@ -53,6 +53,8 @@ class SigningHost {
   SigningHost& operator=(const SigningHost&) = delete;
 
   SigningKeys* keys() { return keys_.get(); }  // null: there are none
+  // They are configured, and state_dir/signing cannot be used.
+  bool is_out() const { return !trouble_.empty(); }
   // Until dropped.
   Task<void> run();
   // A feed of a store's changes, for `other` and for signing keys.

@@ -45,6 +45,9 @@ void read_kms_custody(ConfigReader& in, SigningSettings& settings) {
   for (const std::string& region : settings.regions) {
     if (!is_aws_region_name(region)) {
       in.mistake("regions", "\"" + region + "\" is not the name of an AWS region");
+    } else if (!in_one_aws_partition(region, settings.regions.front())) {
+      in.mistake("regions", settings.regions.front() + " and " + region +
+                                " are in two partitions of AWS: no key has replicas in both");
     }
   }
   if (settings.regions.size() > kMaxSigningRegions) {

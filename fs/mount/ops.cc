@@ -206,6 +206,11 @@ void FuseHandlers::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
       fuse_reply_entry(req, &entry);
       return;
     }
+    // Unknown is not absent: whoever is told that there is no such key may make another one.
+    if (text == kSignName && self.parts_.signing_is_out) {
+      fuse_reply_err(req, EIO);
+      return;
+    }
     const size_t index = self.parts_.files.find(text);
     if (index == self.parts_.files.size()) {
       fuse_reply_err(req, text.size() > kMaxKeyId ? ENAMETOOLONG : ENOENT);

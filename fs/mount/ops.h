@@ -103,6 +103,7 @@ struct FuseParts {
   InodeIds ids;
   OpenListener* opens = nullptr;   // told of each key that was handed out; may be null
   SigningKeys* signing = nullptr;  // null: there is no .keyfs/sign
+  bool signing_is_out = false;     // there should be, and what it stands on cannot be used
 };
 
 struct FuseOptions {

@@ -1,5 +1,7 @@
 #include "fs/sign/deletion_queue.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -15,9 +17,11 @@ int64_t in_milliseconds(WallTime time) { return time.time_since_epoch().count();
 
 // What is on disk; nullopt for what says nothing.
 std::optional<Doomed> parse_doomed(const nlohmann::json& json) {
-  Doomed doomed(text_in(json, "custody"), text_in(json, "key"), text_in(json, "name"),
+  Doomed doomed(text_in(json, "custody"), text_in(json, "key"), text_in(json, "id"),
                 text_in(json, "instead"), WallTime{});
-  if (doomed.custody.empty() || doomed.key.empty()) return std::nullopt;
+  if (doomed.custody.empty() || doomed.key.empty() || doomed.id.empty()) return std::nullopt;
+  const auto named = json.find("unless_named");
+  doomed.unless_named = named == json.end() || !named->is_boolean() || named->get<bool>();
   const auto number = [&json](const char* name) -> int64_t {
     const auto place = json.find(name);
     return place != json.end() && place->is_number_integer() ? place->get<int64_t>() : 0;
@@ -30,12 +34,11 @@ std::optional<Doomed> parse_doomed(const nlohmann::json& json) {
 }  // namespace
 
 Task<Result<void>> DeletionQueue::write(std::string file, Doomed doomed) {
-  const nlohmann::json json = {{"custody", doomed.custody},
-                               {"key", doomed.key},
-                               {"name", doomed.name},
-                               {"instead", doomed.instead},
-                               {"not_before", in_milliseconds(doomed.not_before)},
-                               {"tries", doomed.tries}};
+  const nlohmann::json json = {
+      {"custody", doomed.custody}, {"key", doomed.key},
+      {"id", doomed.id},           {"unless_named", doomed.unless_named},
+      {"instead", doomed.instead}, {"not_before", in_milliseconds(doomed.not_before)},
+      {"tries", doomed.tries}};
   std::function<Result<void>()> work = [path = directory_ + "/" + file, json] {
     return write_state_file(path, json);
   };
@@ -61,16 +64,24 @@ Task<Result<void>> DeletionQueue::add(Doomed doomed) {
 }
 
 Task<Result<void>> DeletionQueue::look() {
-  using Found = std::map<std::string, Doomed>;
+  struct Found {
+    std::map<std::string, Doomed> doomed;
+    std::set<std::string> damaged;
+  };
   std::function<Result<Found>()> read = [directory = directory_]() -> Result<Found> {
     auto names = state_files_in(directory, ".json");
     if (!names) return fail(std::move(names.error()));
     Found found;
     for (const std::string& name : *names) {
-      auto json = read_state_file(directory + "/" + name);
+      const std::string path = directory + "/" + name;
+      auto json = read_state_file(path);
       if (!json) return fail(std::move(json.error()));
-      if (!*json) continue;
-      if (auto doomed = parse_doomed(**json)) found.emplace(name, std::move(*doomed));
+      auto doomed = *json ? parse_doomed(**json) : std::nullopt;
+      if (doomed) {
+        found.doomed.emplace(name, std::move(*doomed));
+      } else if (::access(path.c_str(), F_OK) == 0) {
+        found.damaged.insert(path);
+      }
     }
     return found;
   };
@@ -82,11 +93,19 @@ Task<Result<void>> DeletionQueue::look() {
   const WallTime latest =
       loop_.clock().wall() + std::chrono::duration_cast<std::chrono::milliseconds>(longest_);
   for (const std::string& file : before) {
-    if (!found->contains(file) && !unwritten_.contains(file) && !at_work_.contains(file)) {
+    if (!found->doomed.contains(file) && !unwritten_.contains(file) && !at_work_.contains(file)) {
       entries_.erase(file);  // another process has done it
     }
   }
-  for (auto& [file, doomed] : *found) {
+  for (const std::string& path : found->damaged) {
+    if (damaged_.contains(path)) continue;
+    log_.error(
+        "what a key to be deleted was is not readable: an old signing key may stay; look for it in "
+        "its custody, delete it there, and remove the file",
+        {{"file", path}});
+  }
+  damaged_ = std::move(found->damaged);
+  for (auto& [file, doomed] : found->doomed) {
     doomed.not_before = std::min(doomed.not_before, latest);
     entries_.try_emplace(file, std::move(doomed));
   }
@@ -133,7 +152,7 @@ Task<bool> DeletionQueue::work(Delete one, TimePoint deadline) {
     all = false;
     if (doomed.tries == 0) {
       log_.warn("a signing key could not be deleted, and is tried again",
-                {{"key", doomed.key}, {"id", doomed.name}, {"reason", done.error().message}});
+                {{"key", doomed.key}, {"id", doomed.id}, {"reason", done.error().message}});
     }
     doomed.not_before =
         loop_.clock().wall() + std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -170,6 +189,9 @@ void DeletionQueue::sum_up() {
     if (doomed.trouble.empty() || doomed.tries <= most) continue;
     most = doomed.tries;
     summary.trouble = doomed.key + ": " + doomed.trouble;
+  }
+  if (!damaged_.empty()) {
+    summary.trouble = *damaged_.begin() + " is damaged: an old key may not be deleted";
   }
   const std::lock_guard lock(mutex_);
   summary_ = std::move(summary);

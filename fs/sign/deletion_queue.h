@@ -28,20 +28,21 @@ namespace keyfs {
 struct Doomed {
   std::string custody;
   std::string key;
-  // It is not deleted while this name refers to it; empty: it had its name taken away.
-  std::string name;
-  // What is deleted in its place, should the name refer to it after all; empty: nothing.
+  std::string id;  // that it was made for
+  // Not while the id refers to it. False: it was deleted on purpose.
+  bool unless_named = true;
+  // What is deleted in its place, should the id refer to it after all; empty: nothing.
   std::string instead;
   WallTime not_before{};
   unsigned tries = 0;
   std::string trouble;  // of the last try; not on disk
 
   Doomed() = default;
-  Doomed(std::string c, std::string k, std::string n, std::string i, WallTime t)
+  Doomed(std::string c, std::string k, std::string i, std::string other, WallTime t)
       : custody(std::move(c)),
         key(std::move(k)),
-        name(std::move(n)),
-        instead(std::move(i)),
+        id(std::move(i)),
+        instead(std::move(other)),
         not_before(t) {}
 };
 
@@ -76,7 +77,7 @@ class DeletionQueue {
   struct Summary {
     size_t waiting = 0;
     uint64_t deleted = 0;
-    std::string trouble;  // of the one that was tried most often
+    std::string trouble;  // a file that is not readable; or of the one that was tried most often
   };
   Summary summary() const;  // from any thread
 
@@ -93,6 +94,7 @@ class DeletionQueue {
   std::map<std::string, Doomed> entries_;  // by file name
   std::set<std::string> unwritten_;        // in memory only
   std::set<std::string> at_work_;
+  std::set<std::string> damaged_;  // files that say nothing
   uint64_t deleted_ = 0;
   mutable std::mutex mutex_;  // guards the next one
   Summary summary_;

@@ -180,23 +180,41 @@ Task<Result<PublicKeyPtr>> SigningKeys::Impl::bring_up(Birth& birth) {
   if (!digest) co_return fail(std::move(digest.error()));
   SignRequest test(birth.key, *public_key, algorithm, *digest);
   auto signature = co_await birth.custody->sign(std::move(test), deadline);
-  if (!signature) co_return fail(signature.error().within("it could not sign"));
+  if (!signature) co_return fail(signature.error().within("its first signature failed"));
   auto verified = (*public_key)->verify(algorithm, bytes_of(*digest), bytes_of(signature->bytes));
   if (!verified) co_return fail(verified.error().within("its signature does not verify"));
   co_await public_keys.put(std::string(birth.custody->kind()), birth.key, *public_key);
   co_return std::move(*public_key);
 }
 
-// Moves the name to the new key.
-Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPtr public_key) {
+// For a minute after its own change this process does not believe an answer that goes back behind it
+// (just_changed()). If the name has in truth gone back, or away, nobody else is at work on it.
+Task<Result<Pointed>> SigningKeys::Impl::point(Birth& birth) {
   const std::string id = birth.request.id;
   std::optional<std::string> from;
   if (birth.present != nullptr) from = birth.present->key;
   auto pointed = co_await birth.custody->point(id, birth.key, from, birth.request.deadline);
-  if (pointed && pointed->done) co_return co_await succeed(birth, std::move(public_key));
+  if (!pointed || pointed->done || birth.request.mode != GenerateRequest::Mode::kPut || !from) {
+    co_return pointed;
+  }
+  if (pointed->now && !just_left(id, pointed->now->key)) co_return pointed;
+  log.warn("a signing key's name was set back or removed by another process; it gets the new key",
+           {{"id", id}, {"key", birth.key}});
+  from.reset();
+  if (pointed->now) from = pointed->now->key;
+  co_return co_await birth.custody->point(id, birth.key, from, birth.request.deadline);
+}
+
+// Moves the name to the new key.
+Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPtr public_key) {
+  const std::string id = birth.request.id;
+  auto pointed = co_await point(birth);
+  if (pointed && pointed->done) {
+    co_return co_await succeed(birth, std::move(public_key), std::move(pointed->behind));
+  }
   if (pointed) {
     // Somebody else was first.
-    Error why(Code::kUnavailable, "it was changed meanwhile by somebody else");
+    Error why(Code::kUnavailable, "it was changed meanwhile by another process");
     if (birth.request.mode == GenerateRequest::Mode::kCreate && pointed->now) {
       why = Error(Code::kInvalid, "it exists");
     }
@@ -205,7 +223,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     co_return fail(std::move(why));
   }
   // The name tells which of both keys is to go.
-  auto found = co_await birth.custody->find(id, loop.now() + options.step);
+  auto found = co_await birth.custody->find_decided(id, loop.now() + options.step);
   if (!found) {
     log.error(
         "it is not known whether a signing key got its name; neither key is deleted until it is",
@@ -213,8 +231,9 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
     leave(birth);
     co_return fail(pointed.error().within("it is not known whether the new key got its name"));
   }
-  if (*found && (*found)->key == birth.key)
-    co_return co_await succeed(birth, std::move(public_key));
+  if (*found && (*found)->key == birth.key) {
+    co_return co_await succeed(birth, std::move(public_key), "");
+  }
   // What was sent may still arrive: the deletion looks at the name again.
   const bool late = may_have_happened(pointed.error().code);
   const Duration wait = late ? options.step : Duration::zero();
@@ -222,7 +241,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::name_it(Birth& birth, PublicKeyPt
   co_return fail(std::move(why));
 }
 
-Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPtr public_key) {
+Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPtr public_key,
+                                                       std::string behind) {
   const std::string id = birth.request.id;
   auto key = std::make_shared<SigningKey>();
   key->id = id;
@@ -239,6 +259,20 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
   }
   log.info("a signing key was made",
            {{"id", id}, {"key", key->key}, {"fingerprint", key->public_key->fingerprint()}});
+  if (!behind.empty()) {
+    // The entry stays until every region knows the name, and the old key with it.
+    log.warn("not every region knows to which key a signing key's name refers; they are told again",
+             {{"id", id}, {"key", key->key}, {"reason", "not known yet in " + behind}});
+    std::function<Result<void>()> note = [entry = birth.entry] { return entry->set_named(); };
+    auto noted = co_await worker.run(std::move(note));
+    if (!noted) {
+      log.error("it could not be kept on disk which key a signing key's name refers to",
+                {{"id", id}, {"key", key->key}, {"reason", noted.error().message}});
+    }
+    told_behind.insert(birth.entry->path());
+    leave(birth);
+    co_return SigningKeyPtr(std::move(key));
+  }
   bool kept = true;
   if (birth.present != nullptr) {
     Doomed old(birth.present->custody, birth.present->key, id, "", wall_in(options.grace));
@@ -333,7 +367,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::remove(std::string id, TimePoint 
   }
   auto removed = co_await custody->remove_name(id, key->key, deadline);
   if (!removed) {
-    auto found = co_await custody->find(id, loop.now() + options.step);
+    auto found = co_await custody->find_decided(id, loop.now() + options.step);
     if (!found) {
       ++left_unfinished;  // and settled later
       tidy_wake.set();
@@ -348,7 +382,8 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::remove(std::string id, TimePoint 
   changed(id, key->key);
   forget(id);
   log.info("a signing key's name was removed", {{"id", id}, {"key", key->key}});
-  Doomed one(key->custody, key->key, "", "", loop.clock().wall());
+  Doomed one(key->custody, key->key, id, "", loop.clock().wall());
+  one.unless_named = false;
   if ((co_await doom(std::move(one))).has_value()) co_await finish(*entry);
   co_return key;
 }

@@ -51,6 +51,7 @@ std::optional<Begun> parse_begun(std::string_view text) {
       }
     }
     if (line->contains("key")) what.key = text_in(*line, "key");
+    if (line->contains("named")) what.named = true;
   }
   if (first) return std::nullopt;
   return what;
@@ -74,13 +75,23 @@ bool still_named(const std::string& path, const Descriptor& file) {
 
 }  // namespace
 
-Result<void> BegunEntry::set_key(const std::string& key) {
-  const std::string line = state_line({{"key", key}});
+Result<void> BegunEntry::append(const std::string& line) {
   if (!write_all(file_.get(), line) || ::fsync(file_.get()) != 0) {
     return fail(os_error(path_, "could not be written"));
   }
-  what_.key = key;
   return {};
+}
+
+Result<void> BegunEntry::set_key(const std::string& key) {
+  auto written = append(state_line({{"key", key}}));
+  if (written) what_.key = key;
+  return written;
+}
+
+Result<void> BegunEntry::set_named() {
+  auto written = append(state_line({{"named", true}}));
+  if (written) what_.named = true;
+  return written;
 }
 
 Result<void> BegunEntry::finish() { return remove_state_file(path_); }
@@ -146,10 +157,10 @@ Result<Journal::LeftOver> Journal::left_over() const {
   return left;
 }
 
-Result<std::vector<std::string>> Journal::keys() const {
+Result<std::vector<Begun>> Journal::all() const {
   auto names = state_files_in(directory_, ".json");
   if (!names) return fail(std::move(names.error()));
-  std::vector<std::string> keys;
+  std::vector<Begun> all;
   for (const std::string& name : *names) {
     const std::string path = directory_ + "/" + name;
     auto file = open_private_file(path, O_RDONLY, Guard::kOurs);
@@ -160,9 +171,17 @@ Result<std::vector<std::string>> Journal::keys() const {
     auto text = read_begun(path, *file);
     if (!text) return fail(std::move(text.error()));
     auto what = parse_begun(*text);
-    if (what && !what->key.empty()) keys.push_back(what->key);
+    if (what) all.push_back(std::move(*what));
   }
-  return keys;
+  return all;
+}
+
+void remember_named(const std::vector<Begun>& begun, const std::vector<Custody*>& custodies) {
+  for (const Begun& what : begun) {
+    for (Custody* custody : custodies) {
+      if (what.named && custody->kind() == what.custody) custody->remember(what.id, what.key);
+    }
+  }
 }
 
 }  // namespace keyfs

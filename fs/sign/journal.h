@@ -2,8 +2,8 @@
 //
 // An entry is on disk before the custody is asked to create a key. Its process holds a lock on its
 // file as long as it lives; an entry whose lock is free is for whoever finds it to finish. The file
-// has a line of JSON for what was begun, and another one for the key's reference once it is known:
-// a line that was cut short counts as not written.
+// has a line of JSON for what was begun, and further ones for the key's reference once it is known,
+// and for its name where not all regions know it: a line that was cut short counts as not written.
 //
 // Thread-safety: plain calls; one thread at a time for an entry. Ownership: an entry holds its lock
 // until it is dropped. Blocking: they touch the disk; on a worker. Errors: those of base/file.h.
@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/result.h"
+#include "kms/signing/custody.h"
 
 namespace keyfs {
 
@@ -29,6 +30,7 @@ struct Begun {
   std::string key;                  // of a removal, the name's; empty: not known yet
   std::string token;                // of a new key: what it is found by while `key` is not known
   WallTime at{};                    // of a new key: when it was begun
+  bool named = false;  // of a new key: the name refers to it, though not everywhere yet
 };
 
 class BegunEntry {
@@ -40,10 +42,13 @@ class BegunEntry {
   const std::string& path() const { return path_; }
   // Survives a power failure once it has returned.
   Result<void> set_key(const std::string& key);
+  Result<void> set_named();
   // Nothing is left to do: removes the file.
   Result<void> finish();
 
  private:
+  Result<void> append(const std::string& line);
+
   const std::string path_;
   Descriptor file_;
   Begun what_;
@@ -62,11 +67,14 @@ class Journal {
     size_t living = 0;                   // entries of living processes, this one's too
   };
   Result<LeftOver> left_over() const;
-  // The references in all entries, living ones too.
-  Result<std::vector<std::string>> keys() const;
+  // What all entries say, living ones too.
+  Result<std::vector<Begun>> all() const;
 
  private:
   const std::string directory_;
 };
+
+// Tells the custodies which names are known to refer to which keys, though not every region may know.
+void remember_named(const std::vector<Begun>& begun, const std::vector<Custody*>& custodies);
 
 }  // namespace keyfs

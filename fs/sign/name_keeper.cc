@@ -67,11 +67,17 @@ Task<void> NameKeeper::run() {
   }
 }
 
+Task<Result<Pointed>> NameKeeper::keep_one(Custody& custody, SigningKeyPtr key) {
+  const IdTurns::Turn turn = co_await parts_.turns.take(key->id);
+  co_return co_await custody.keep_alive(key->id, key->key, parts_.loop.now() + options_.step);
+}
+
 Task<bool> NameKeeper::keep_alive() {
   const auto names = parts_.names();
   if (!names) co_return false;
   const WallTime now = parts_.loop.clock().wall();
   bool all = true;
+  bool behind = false;  // where names are decided they were written
   std::map<std::string, WallTime> refreshed;
   for (const SigningKeyPtr& key : *names) {
     const auto last = refreshed_.find(key->id);
@@ -83,12 +89,16 @@ Task<bool> NameKeeper::keep_alive() {
     }
     for (Custody* custody : parts_.custodies) {
       if (custody->kind() != key->custody) continue;
-      auto kept =
-          co_await custody->keep_alive(key->id, key->key, parts_.loop.now() + options_.step);
+      auto kept = co_await keep_one(*custody, key);
       if (!kept) {
         all = false;
         parts_.log.warn("the name of a signing key could not be kept alive, and is tried again",
                         {{"id", key->id}, {"reason", kept.error().message}});
+      } else if (kept->done && !kept->behind.empty()) {
+        behind = true;
+        parts_.log.warn(
+            "not every region knows to which key a signing key's name refers; they are told again",
+            {{"id", key->id}, {"reason", "not known yet in " + kept->behind}});
       } else if (kept->done) {
         refreshed[key->id] = parts_.loop.clock().wall();
       } else {
@@ -98,7 +108,7 @@ Task<bool> NameKeeper::keep_alive() {
   }
   refreshed_.swap(refreshed);
   kept_alive_ = kept_alive_ || all;
-  co_return all;
+  co_return all && !behind;
 }
 
 Task<void> NameKeeper::dispose() {
@@ -160,7 +170,10 @@ Task<void> NameKeeper::dispose_all(Custody& custody, std::vector<StrayKey> stray
     }
     if (concerned->contains(stray.key)) continue;
     auto done = co_await custody.dispose(stray, parts_.loop.now() + options_.step);
-    if (done) {
+    if (done && *done == Deletion::kLeftAlone) {
+      parts_.log.info("a signing key is left alone: it is not what it was when it was found",
+                      {{"key", stray.key}, {"alias", stray.alias}});
+    } else if (done) {
       ++disposed_;
       parts_.log.info("a signing key is disposed of",
                       {{"key", stray.key}, {"alias", stray.alias}, {"why", what}});

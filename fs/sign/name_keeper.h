@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/retry.h"
+#include "fs/sign/id_turns.h"
 #include "fs/sign/signing_keys.h"
 #include "kms/signing/custody.h"
 
@@ -33,6 +34,7 @@ class NameKeeper {
     Log& log;
     RandomFraction random;
     LazyWorker& worker;
+    IdTurns& turns;  // so that a name is not written back while a new key takes it
     std::vector<Custody*> custodies;
     // The keys of this process's names; nullopt: they have not been read yet.
     std::function<std::optional<std::vector<SigningKeyPtr>>()> names;
@@ -53,6 +55,7 @@ class NameKeeper {
   uint64_t disposed() const { return disposed_; }  // from any thread
 
  private:
+  Task<Result<Pointed>> keep_one(Custody& custody, SigningKeyPtr key);
   Task<void> dispose_in(Custody& custody);
   Task<void> dispose_all(Custody& custody, std::vector<StrayKey> strays, std::string what);
   Duration about(Duration every) const;  // 20 % more or less

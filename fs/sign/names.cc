@@ -73,7 +73,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint dea
   if (error) co_return fail(std::move(*error));
   if (known != nullptr && just_changed(id)) co_return known;  // an answer from before that
   if (known != nullptr) {
-    log.info("a signing key's name was removed by somebody else", {{"id", id}});
+    log.info("a signing key's name was removed by another process", {{"id", id}});
     forget(id);
   }
   co_return SigningKeyPtr();
@@ -120,7 +120,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody
     key->confirmed = TimePoint{};  // the answer may be from before the doubt
   }
   if (known != nullptr && !same && !turns.busy(id)) {
-    log.warn("a signing key's name was moved to another key by somebody else",
+    log.warn("a signing key's name was moved to another key by another process",
              {{"id", id}, {"key", key->key}});
   }
   if (!key->problem.empty() && (known == nullptr || known->problem != key->problem)) {
@@ -144,6 +144,16 @@ Task<bool> SigningKeys::Impl::take_over_listed(NamedKey named, Custody* custody,
   }
   auto taken = co_await take_over(id, custody, std::move(named), begun, since, deadline);
   co_return taken.has_value();
+}
+
+// What this host has done and a region may not know yet comes first: that region may be the only one
+// that answers.
+Task<Result<void>> SigningKeys::Impl::load(TimePoint deadline) {
+  std::function<Result<std::vector<Begun>>()> read = [journal = journal] { return journal.all(); };
+  auto begun = co_await worker.run(std::move(read));
+  if (!begun) co_return fail(std::move(begun.error()));
+  remember_named(*begun, custodies);
+  co_return co_await list(deadline);
 }
 
 Task<Result<void>> SigningKeys::Impl::list(TimePoint deadline) {

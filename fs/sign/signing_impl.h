@@ -57,6 +57,7 @@ struct SigningKeys::Impl {
   Result<void> may_ask_for_unknown(const std::string& id);
   Task<Result<SigningKeyPtr>> take_over(std::string id, Custody* custody, NamedKey named,
                                         TimePoint begun, uint64_t since, TimePoint deadline);
+  Task<Result<void>> load(TimePoint deadline);
   Task<Result<void>> list(TimePoint deadline);
   Task<bool> take_over_listed(NamedKey named, Custody* custody, TimePoint begun, uint64_t since,
                               TimePoint deadline);
@@ -72,7 +73,8 @@ struct SigningKeys::Impl {
   Task<Result<void>> keep_reference(Birth& birth, std::string key);
   Task<Result<PublicKeyPtr>> bring_up(Birth& birth);
   Task<Result<SigningKeyPtr>> name_it(Birth& birth, PublicKeyPtr public_key);
-  Task<Result<SigningKeyPtr>> succeed(Birth& birth, PublicKeyPtr public_key);
+  Task<Result<Pointed>> point(Birth& birth);
+  Task<Result<SigningKeyPtr>> succeed(Birth& birth, PublicKeyPtr public_key, std::string behind);
   void leave(Birth& birth);
   Task<Error> give_up(Birth& birth, Error why, Duration wait);
   Task<Result<SigningKeyPtr>> set_enabled(std::string id, bool enabled, TimePoint deadline);
@@ -108,6 +110,7 @@ struct SigningKeys::Impl {
   Task<bool> keep_for_ever();
   Task<bool> tidy(TimePoint deadline);
   Task<bool> settle_entry(BegunEntryPtr entry, TimePoint deadline);
+  Task<bool> is_known_everywhere(BegunEntryPtr entry, Custody& custody);
   Task<Result<bool>> delete_one(Doomed doomed);
   Task<void> name_moved(std::string id);
   Task<Result<std::set<std::string>>> concerned();
@@ -153,6 +156,7 @@ struct SigningKeys::Impl {
   std::atomic<size_t> left_unfinished = 0;  // begun by others, or given up, when last looked at
   std::atomic<size_t> births = 0;           // begun here
   std::set<std::string> told_damaged;
+  std::set<std::string> told_behind;       // entries' paths
   std::map<std::string, Search> searches;  // by the entry's path
 
   LazyWorker worker;

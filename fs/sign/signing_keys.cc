@@ -37,7 +37,7 @@ SigningKeys::Impl::Impl(Parts parts, SigningOptions o)
       doomed(loop, log, random, worker, options.directory + "/doomed",
              std::max<Duration>(options.grace, std::chrono::hours(1))),
       public_keys(worker, options.directory + "/public"),
-      keeper(NameKeeper::Parts{loop, log, random, worker, custodies,
+      keeper(NameKeeper::Parts{loop, log, random, worker, turns, custodies,
                                [this]() -> std::optional<std::vector<SigningKeyPtr>> {
                                  if (!loaded) return std::nullopt;
                                  return all();
@@ -282,7 +282,7 @@ Result<std::unique_ptr<SigningKeys>> SigningKeys::open(Parts parts, SigningOptio
 SigningKeyPtr SigningKeys::find(std::string_view id) const { return impl_->find(id); }
 std::vector<SigningKeyPtr> SigningKeys::all() const { return impl_->all(); }
 
-Task<Result<void>> SigningKeys::load(TimePoint deadline) { return impl_->list(deadline); }
+Task<Result<void>> SigningKeys::load(TimePoint deadline) { return impl_->load(deadline); }
 
 Task<Result<SigningKeyPtr>> SigningKeys::resolve(std::string id, TimePoint deadline) {
   auto found = co_await impl_->resolve(id, deadline);

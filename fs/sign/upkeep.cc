@@ -90,6 +90,25 @@ Task<bool> SigningKeys::Impl::tidy(TimePoint deadline) {
   co_return all;
 }
 
+// Writes the name of a new key in the regions where it is not yet.
+Task<bool> SigningKeys::Impl::is_known_everywhere(BegunEntryPtr entry, Custody& custody) {
+  const Begun what = entry->what();
+  const IdTurns::Turn turn = co_await turns.take(what.id);
+  auto kept = co_await custody.keep_alive(what.id, what.key, loop.now() + options.step);
+  if (kept && (!kept->done || kept->behind.empty())) co_return true;
+  const std::string reason =
+      kept ? "not known yet in " + kept->behind : std::move(kept.error().message);
+  if (!what.named) {
+    std::function<Result<void>()> note = [entry] { return entry->set_named(); };
+    (void)co_await worker.run(std::move(note));  // if it fails, the next try does it
+  }
+  if (told_behind.insert(entry->path()).second) {
+    log.warn("not every region knows to which key a signing key's name refers; they are told again",
+             {{"id", what.id}, {"key", what.key}, {"reason", reason}});
+  }
+  co_return false;
+}
+
 // Something that its process did not finish. True: nothing is left to do.
 Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadline) {
   const Begun what = entry->what();
@@ -99,7 +118,8 @@ Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadli
     const TimePoint until = std::min(deadline, loop.now() + kLongestSearch);
     co_return co_await settle_unheard(std::move(entry), until);
   }
-  auto found = co_await custody->find(what.id, std::min(deadline, loop.now() + options.step));
+  auto found =
+      co_await custody->find_decided(what.id, std::min(deadline, loop.now() + options.step));
   if (!found) {
     failed(found.error());
     log.warn("a change of a signing key that was begun can't be finished yet",
@@ -107,11 +127,20 @@ Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadli
     co_return false;
   }
   const bool named = *found && (*found)->key == what.key;
+  if (named && !what.removal) {
+    // The old key stays as long as a region may take the name for it.
+    const bool known = co_await is_known_everywhere(entry, *custody);
+    if (!known) co_return false;
+  }
   std::optional<Doomed> one;
   if (what.removal) {
     // The name is still there: then nothing was done.
-    if (!named) one.emplace(what.custody, what.key, "", "", loop.clock().wall());
-  } else if (named) {
+    if (!named) {
+      one.emplace(what.custody, what.key, what.id, "", loop.clock().wall());
+      one->unless_named = false;
+    }
+  } else if (named || what.named) {
+    // Of one that lost its name again, whoever took it takes care.
     if (what.from) one.emplace(what.custody, *what.from, what.id, "", wall_in(options.grace));
   } else {
     one.emplace(what.custody, what.key, what.id, what.from.value_or(""), loop.clock().wall());
@@ -120,6 +149,7 @@ Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadli
     auto kept = co_await doomed.add(std::move(*one));
     if (!kept) co_return false;
   }
+  told_behind.erase(entry->path());
   log.info("a change of a signing key that was not finished is settled",
            {{"id", what.id}, {"key", what.key}, {"named", named}});
   co_await finish(std::move(entry));
@@ -133,25 +163,32 @@ Task<Result<bool>> SigningKeys::Impl::delete_one(Doomed one) {
     co_return fail(Code::kUnavailable, "there is no custody " + one.custody + " here");
   }
   const TimePoint deadline = loop.now() + options.step;
-  if (!one.name.empty()) {
-    auto found = co_await custody->find(one.name, deadline);
+  if (one.unless_named) {
+    auto found = co_await custody->find_decided(one.id, deadline);
     if (!found) co_return fail(std::move(found.error()));
     if (*found && (*found)->key == one.key) {
       log.warn("a signing key is not deleted, because its name refers to it",
-               {{"id", one.name}, {"key", one.key}});
+               {{"id", one.id}, {"key", one.key}});
       if (!one.instead.empty()) {
-        Doomed other(one.custody, one.instead, one.name, "", wall_in(options.grace));
+        Doomed other(one.custody, one.instead, one.id, "", wall_in(options.grace));
         auto kept = co_await doomed.add(std::move(other));
         if (!kept) co_return fail(std::move(kept.error()));
       }
-      co_await name_moved(one.name);
+      co_await name_moved(one.id);
       co_return false;
     }
   }
-  auto done = co_await custody->schedule_deletion(one.key, deadline);
+  auto done = co_await custody->schedule_deletion(one.id, one.key, deadline);
   if (!done && done.error().code != Code::kRevoked) co_return fail(std::move(done.error()));
   co_await public_keys.drop(one.custody, one.key);
-  log.info("a signing key is deleted", {{"id", one.name}, {"key", one.key}});
+  if (done && *done == Deletion::kLeftAlone) {
+    log.warn(
+        "a key that a signing key's name referred to is not deleted: it is not one that was made "
+        "for this name here, or it has another name",
+        {{"id", one.id}, {"key", one.key}});
+    co_return false;
+  }
+  log.info("a signing key is deleted", {{"id", one.id}, {"key", one.key}});
   co_return true;
 }
 
@@ -161,12 +198,15 @@ Task<void> SigningKeys::Impl::name_moved(std::string id) {
 }
 
 Task<Result<std::set<std::string>>> SigningKeys::Impl::concerned() {
-  using Keys = std::vector<std::string>;
-  std::function<Result<Keys>()> read = [journal = journal] { return journal.keys(); };
+  std::function<Result<std::vector<Begun>>()> read = [journal = journal] { return journal.all(); };
   auto begun = co_await worker.run(std::move(read));
   if (!begun) co_return fail(std::move(begun.error()));
   if (auto looked = co_await doomed.look(); !looked) co_return fail(std::move(looked.error()));
-  std::set<std::string> keys(begun->begin(), begun->end());
+  std::set<std::string> keys;
+  for (Begun& what : *begun) {
+    keys.insert(std::move(what.key));
+    if (what.from) keys.insert(std::move(*what.from));
+  }
   for (std::string& key : doomed.keys()) keys.insert(std::move(key));
   for (const SigningKeyPtr& key : all()) keys.insert(key->key);
   co_return keys;

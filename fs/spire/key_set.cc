@@ -130,6 +130,7 @@ struct KeySet::Impl {
     options.alias_prefix = alias_prefix_of_server(settings);
     options.siblings_prefix = alias_prefix_of_domain(settings);
     options.description_prefix = description_prefix(settings);
+    options.former_description_prefix = former_description_prefix(settings);
     options.policy = settings.policy;
     options.tags = settings.tags;
     auto made = make_kms_custody(*loop, random_fraction(kms->random), std::move(regions),

@@ -103,7 +103,7 @@ class SettingsReader {
               : "key_identifier_file and key_identifier_value exclude each other");
     }
     judge_identifier();
-    if (s.state_dir.empty()) say("state_dir must not be empty");
+    if (!s.state_dir.starts_with('/')) say("state_dir must be an absolute path");
     if (s.custody == SpireSettings::Custody::kWrapped) {
       for (size_t i = 0; i < seen_.size(); ++i) {
         if (!among(kOfKms, seen_[i])) continue;
@@ -226,6 +226,12 @@ class SettingsReader {
       }
     }
     for (const std::string& region : regions) {
+      if (!in_one_aws_partition(region, regions.front())) {
+        return say("regions names " + regions.front() + " and " + region +
+                   ", which are in two partitions of AWS: no key has replicas in both");
+      }
+    }
+    for (const std::string& region : regions) {
       const auto url = aws_endpoint("kms", region, settings_.endpoint, process_environment(),
                                     settings_.allow_plain_http);
       if (!url) {
@@ -253,10 +259,14 @@ class SettingsReader {
   std::vector<size_t> lines_;
 };
 
+// https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#21-trust-domain; besides, what no
+// DNS name is.
 bool is_trust_domain(const std::string& name) {
-  return !name.empty() && name.size() <= 255 && std::all_of(name.begin(), name.end(), [](char c) {
-    return is_lower(c) || is_digit(c) || c == '.' || c == '-' || c == '_';
-  });
+  const bool dots = name.starts_with('.') || name.ends_with('.') || name.find("..") != name.npos;
+  return !name.empty() && !dots && name.size() <= 255 &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return is_lower(c) || is_digit(c) || c == '.' || c == '-' || c == '_';
+         });
 }
 
 std::string with_underscores(std::string text) {
@@ -395,6 +405,9 @@ std::string alias_prefix_of_domain(const SpireSettings& settings) {
 }
 std::string alias_prefix_of_server(const SpireSettings& settings) {
   return alias_prefix_of_domain(settings) + settings.server + "/";
+}
+std::string former_description_prefix(const SpireSettings& settings) {
+  return "SPIRE_SERVER_KEY/" + with_underscores(settings.trust_domain) + "/";
 }
 // The trust domain as it is, so that keys without a name can be told from those of a trust domain
 // that differs only in what "." became.

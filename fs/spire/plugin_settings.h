@@ -62,6 +62,8 @@ std::string together(const std::vector<std::string>& mistakes);
 std::string alias_prefix_of_domain(const SpireSettings& settings);
 std::string alias_prefix_of_server(const SpireSettings& settings);
 std::string description_prefix(const SpireSettings& settings);
+// As SPIRE's own plugin writes it, before the key's id.
+std::string former_description_prefix(const SpireSettings& settings);
 
 // "30s", "1h"; nullopt for anything else.
 std::optional<Duration> parse_hcl_duration(std::string_view text);

@@ -43,6 +43,16 @@ class PrefixedCustody final : public Custody {
     co_return found;
   }
 
+  Task<Result<std::optional<NamedKey>>> find_decided(std::string name,
+                                                     TimePoint deadline) override {
+    auto found = co_await whole_.find_decided(there(name), deadline);
+    if (found && *found) (*found)->name = std::move(name);
+    co_return found;
+  }
+  void remember(const std::string& name, const std::string& key) override {
+    whole_.remember(there(name), key);
+  }
+
   Task<Result<std::string>> create(CreateKeyRequest request, TimePoint deadline) override {
     request.name = there(request.name);
     return whole_.create(std::move(request), deadline);
@@ -68,8 +78,9 @@ class PrefixedCustody final : public Custody {
   Task<Result<void>> remove_name(std::string name, std::string key, TimePoint deadline) override {
     return whole_.remove_name(there(name), std::move(key), deadline);
   }
-  Task<Result<void>> schedule_deletion(std::string key, TimePoint deadline) override {
-    return whole_.schedule_deletion(std::move(key), deadline);
+  Task<Result<Deletion>> schedule_deletion(std::string name, std::string key,
+                                           TimePoint deadline) override {
+    return whole_.schedule_deletion(there(name), std::move(key), deadline);
   }
   Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                  TimePoint deadline) override {

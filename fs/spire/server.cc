@@ -15,6 +15,7 @@ namespace keyfs {
 namespace {
 
 constexpr auto kLongestCall = std::chrono::seconds(30);
+constexpr Duration kTimeToAnswer = std::chrono::seconds(1);
 constexpr int kMostBytes = 4 << 20;      // of a message
 constexpr size_t kMostCalls = 8192;      // at once
 constexpr size_t kMostErrorText = 3000;  // gRPC carries it in a header
@@ -238,7 +239,9 @@ class PluginService final : public grpc::CallbackGenericService {
     if (method == "/plugin.GRPCStdio/StreamStdio") return new OpenStream(traffic_, false);
     const auto left = std::chrono::duration_cast<Duration>(std::min<std::chrono::duration<double>>(
         context->deadline() - std::chrono::system_clock::now(), kLongestCall));
-    const TimePoint deadline = traffic_.clock.now() + left;
+    // The caller is to hear why it took too long, before it gives up by itself.
+    const Duration spare = std::min<Duration>(kTimeToAnswer, left / 10);
+    const TimePoint deadline = traffic_.clock.now() + left - spare;
     return new UnaryReactor(plugin_, traffic_, method, deadline);
   }
 

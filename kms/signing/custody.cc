@@ -15,7 +15,7 @@ Task<Result<std::vector<StrayKey>>> Custody::nameless_keys(WallTime, std::vector
   co_return std::vector<StrayKey>();
 }
 
-Task<Result<void>> Custody::dispose(StrayKey, TimePoint) {
+Task<Result<Deletion>> Custody::dispose(StrayKey, TimePoint) {
   co_return fail(Code::kInvalid,
                  "custody " + std::string(kind()) + " leaves no keys without a name");
 }

@@ -26,6 +26,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/check_item.h"
@@ -77,6 +78,15 @@ struct Signature {
 struct Pointed {
   bool done = false;            // it refers to the wanted key now (it may have before)
   std::optional<NamedKey> now;  // if not done: what somebody else made of it; nullopt: it is gone
+  // If done: the regions where the name could not be written, and may still refer to another key;
+  // keep_alive() tries again. Empty: none.
+  std::string behind;
+};
+
+// What deleting a key came to.
+enum class Deletion {
+  kDone,      // it is pending deletion or destroyed now; or was before; or there is no such key
+  kLeftAlone  // it is not this owner's, or somebody has given it a name: nothing was done
 };
 
 // A key that was found without a name, or under a name of another owner; for disposal.
@@ -101,6 +111,14 @@ class Custody {
   virtual Task<Result<std::vector<NamedKey>>> list(TimePoint deadline) = 0;
   // One name, strongly consistent where the custody can; nullopt: there is none.
   virtual Task<Result<std::optional<NamedKey>>> find(std::string name, TimePoint deadline) = 0;
+  // The same, but only from where names are decided (KMS: the first region), for what cannot be
+  // taken back.
+  virtual Task<Result<std::optional<NamedKey>>> find_decided(std::string name, TimePoint deadline) {
+    return find(std::move(name), deadline);
+  }
+  // What a name is known to refer to, from before this process: it is believed more than a region
+  // that does not decide. Until the one that does has answered.
+  virtual void remember(const std::string& /*name*/, const std::string& /*key*/) {}
 
   // A new key, not named yet; its reference. Where an error comes after the reference was known,
   // on_reference() was told, and the key may exist: delete it.
@@ -129,9 +147,11 @@ class Custody {
   // Removes a name, if it refers to that key. Gone already: done.
   virtual Task<Result<void>> remove_name(std::string name, std::string key, TimePoint deadline) = 0;
 
-  // The key is never used again, and is gone for good after the waiting time (KMS: 7 days). Already
-  // pending or gone: done. A wrapped key is destroyed at once.
-  virtual Task<Result<void>> schedule_deletion(std::string key, TimePoint deadline) = 0;
+  // The key is never used again, and is gone for good after the waiting time (KMS: 7 days). A
+  // wrapped key is destroyed at once. Only a key that carries this owner's mark for that name, and
+  // has no name: somebody may have moved a name of ours to a key of theirs.
+  virtual Task<Result<Deletion>> schedule_deletion(std::string name, std::string key,
+                                                   TimePoint deadline) = 0;
   // Reversible. Of what the name refers to.
   virtual Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                          TimePoint deadline) = 0;
@@ -151,7 +171,7 @@ class Custody {
                                                             TimePoint deadline);
   // Schedules a stray's deletion, and removes its alias afterwards, if both are still as they were
   // found.
-  virtual Task<Result<void>> dispose(StrayKey stray, TimePoint deadline);
+  virtual Task<Result<Deletion>> dispose(StrayKey stray, TimePoint deadline);
 
   // For `keyfs check`; leaves nothing behind.
   virtual Task<std::vector<CheckItem>> check(TimePoint deadline) = 0;

@@ -183,6 +183,25 @@ Task<Result<std::vector<NamedKey>>> KmsCustody::list(TimePoint deadline) {
       one.refreshed = alias.written;
       found.push_back(std::move(one));
     }
+    if (order[i] == &primary()) {
+      // Lists may be older than what is known: what differs is asked for by itself.
+      for (const NamedKey& one : found) {
+        std::string& known = known_names_[one.name];
+        if (known.empty()) known = one.key;
+      }
+      co_return found;
+    }
+    // It may be behind.
+    std::map<std::string, NamedKey> told;
+    for (NamedKey& one : found) told.emplace(one.name, std::move(one));
+    for (const auto& [name, key] : known_names_) {
+      if (!key.empty()) told[name].name = name;
+    }
+    found.clear();
+    for (auto& [name, one] : told) {
+      auto right = corrected(name, std::move(one));
+      if (right) found.push_back(std::move(*right));
+    }
     co_return found;
   }
   co_return fail(combined_code(failures, loop_.now() >= deadline), reasons(failures));
@@ -192,12 +211,34 @@ Task<Result<std::optional<NamedKey>>> KmsCustody::find_in(SigningSlot& slot, std
                                                           TimePoint deadline, bool elsewhere) {
   auto facts = co_await describe(slot, alias_of(name), deadline, elsewhere);
   if (!facts) co_return fail(std::move(facts.error()));
-  if (!*facts) co_return std::optional<NamedKey>();
-  NamedKey found;
-  found.name = std::move(name);
-  found.key = reference((*facts)->arn);
-  found.disabled = (*facts)->state == "Disabled";
-  co_return std::optional<NamedKey>(std::move(found));
+  std::optional<NamedKey> found;
+  if (*facts) {
+    found.emplace();
+    found->name = name;
+    found->key = reference((*facts)->arn);
+    found->disabled = (*facts)->state == "Disabled";
+  }
+  if (&slot == &primary()) {
+    // Of those that never were there nothing is kept: anybody may name any number of them.
+    const auto known = known_names_.find(name);
+    if (found) {
+      known_names_[name] = found->key;
+    } else if (known != known_names_.end()) {
+      known->second.clear();
+    }
+  }
+  co_return found;
+}
+
+std::optional<NamedKey> KmsCustody::corrected(const std::string& name,
+                                              std::optional<NamedKey> told) const {
+  const auto known = known_names_.find(name);
+  if (known == known_names_.end() || (told && same_key(told->key, known->second))) return told;
+  if (known->second.empty()) return std::nullopt;
+  NamedKey right;
+  right.name = name;
+  right.key = known->second;
+  return right;
 }
 
 Task<Result<std::optional<NamedKey>>> KmsCustody::find(std::string name, TimePoint deadline) {
@@ -207,12 +248,19 @@ Task<Result<std::optional<NamedKey>>> KmsCustody::find(std::string name, TimePoi
   for (size_t i = 0; i < order.size(); ++i) {
     const size_t left = order.size() - i;
     auto found = co_await find_in(*order[i], name, share_of(deadline, left), left > 1);
-    if (found) co_return found;
+    if (found && order[i] == &primary()) co_return found;
+    if (found) co_return corrected(name, std::move(*found));
     const Code code = found.error().code;
     note_failure(failures, order[i]->name, std::move(found.error()));
     if (!may_pass(code)) break;
   }
   co_return fail(combined_code(failures, loop_.now() >= deadline), reasons(failures));
+}
+
+Task<Result<std::optional<NamedKey>>> KmsCustody::find_decided(std::string name,
+                                                               TimePoint deadline) {
+  if (auto good = check_name(name); !good) co_return fail(std::move(good.error()));
+  co_return co_await find_in(primary(), std::move(name), deadline);
 }
 
 Task<std::vector<CheckItem>> KmsCustody::check(TimePoint deadline) {

@@ -4,7 +4,8 @@
 // lower-case hex digits); `_` itself only where two hex digits follow it, so that every name that
 // SPIRE uses is written as SPIRE's own plugin writes it, and no two names fall together.
 // With several regions a key is a multi-Region key with a replica in each; its first region is its
-// primary, where names and keys are written. Signing goes to the fastest healthy region, hedged, and
+// primary, where names and keys are written and where names are decided: what another one says of a
+// name counts only while the first is silent and nothing else is known. Signing goes to the fastest healthy region, hedged, and
 // on to the others (base/hedge.h).
 //
 // Thread-safety, ownership, blocking, errors: as kms/signing/custody.h.
@@ -30,7 +31,10 @@ struct KmsCustodyOptions {
   std::string alias_prefix;        // "alias/SPIRE_SERVER/example_org/srv1/", with its closing '/'
   std::string siblings_prefix;     // "alias/SPIRE_SERVER/example_org/"; empty: there are none
   std::string description_prefix;  // "SPIRE_SERVER_KEY/example.org/"; + name, + '/' + token
-  std::string policy;              // JSON; empty: KMS's default
+  // What another program wrote before the name, to the same aliases; empty: none did. It is no proof
+  // for a key that no name of ours has referred to: here "." and "_" are one.
+  std::string former_description_prefix;  // "SPIRE_SERVER_KEY/example_org/"
+  std::string policy;                     // JSON; empty: KMS's default
   std::vector<std::pair<std::string, std::string>> tags;
   unsigned deletion_days = 7;
   HealthOptions health;

@@ -1,6 +1,6 @@
 // The custody of kms/signing/kms_custody.h. Internal to kms/signing; kms_custody.cc lists, finds and
-// checks, kms_custody_names.cc moves names, kms_custody_keys.cc makes and deletes keys,
-// kms_custody_sign.cc signs, kms_custody_made.cc finds keys by their tokens, kms_custody_strays.cc finds
+// checks, kms_custody_names.cc moves names, kms_custody_keys.cc makes keys,
+// kms_custody_deletion.cc deletes them, kms_custody_sign.cc signs, kms_custody_made.cc finds keys by their tokens, kms_custody_strays.cc finds
 // and disposes of what was left behind.
 //
 // Everything else as there.
@@ -27,6 +27,10 @@ class KmsCustody final : public Custody {
   Result<void> check_name(const std::string& name) const override;
   Task<Result<std::vector<NamedKey>>> list(TimePoint deadline) override;
   Task<Result<std::optional<NamedKey>>> find(std::string name, TimePoint deadline) override;
+  Task<Result<std::optional<NamedKey>>> find_decided(std::string name, TimePoint deadline) override;
+  void remember(const std::string& name, const std::string& key) override {
+    known_names_[name] = key;
+  }
   Task<Result<std::string>> create(CreateKeyRequest request, TimePoint deadline) override;
   Task<Result<std::optional<std::string>>> made(std::string name, std::string token,
                                                 TimePoint deadline) override;
@@ -36,7 +40,8 @@ class KmsCustody final : public Custody {
                               TimePoint deadline) override;
   Task<Result<Pointed>> keep_alive(std::string name, std::string key, TimePoint deadline) override;
   Task<Result<void>> remove_name(std::string name, std::string key, TimePoint deadline) override;
-  Task<Result<void>> schedule_deletion(std::string key, TimePoint deadline) override;
+  Task<Result<Deletion>> schedule_deletion(std::string name, std::string key,
+                                           TimePoint deadline) override;
   Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                  TimePoint deadline) override;
   bool leaves_strays() const override { return true; }
@@ -45,7 +50,7 @@ class KmsCustody final : public Custody {
   Task<Result<std::vector<StrayKey>>> nameless_keys(WallTime created_before,
                                                     std::vector<std::string>& known,
                                                     TimePoint deadline) override;
-  Task<Result<void>> dispose(StrayKey stray, TimePoint deadline) override;
+  Task<Result<Deletion>> dispose(StrayKey stray, TimePoint deadline) override;
   Task<std::vector<CheckItem>> check(TimePoint deadline) override;
 
  private:
@@ -82,19 +87,27 @@ class KmsCustody final : public Custody {
   Task<KmsAnswer> write_alias(SigningSlot& slot, std::string operation, std::string alias,
                               std::string key, TimePoint deadline);
   Task<KmsAnswer> delete_alias(SigningSlot& slot, std::string alias, TimePoint deadline);
-  // So that a start finds the name while the first region is out. What fails is mended by the next
-  // keep_alive().
-  Task<void> write_elsewhere(std::string alias, std::string key, TimePoint deadline);
+  // So that a start finds the name while the first region is out. The regions where it failed.
+  Task<std::string> write_elsewhere(std::string alias, std::string key, TimePoint deadline);
   Task<bool> write_in(SigningSlot& slot, std::string alias, std::string key, TimePoint deadline);
 
   nlohmann::json with_policy_and_tags(nlohmann::json body, const std::string& description) const;
   Task<Result<void>> replicate(SigningSlot& slot, std::string key, std::string description,
                                TimePoint deadline);
+  // Whether the key was made for this name by this owner.
+  bool is_marked(const KmsKeyFacts& key, const std::string& name) const;
+  // Whether it has no name anywhere; one of ours that is only late is written anew.
+  Task<Result<bool>> is_nameless(std::string name, std::string key, TimePoint deadline);
+  Task<Result<void>> schedule_everywhere(std::string key, TimePoint deadline);
   Task<Result<void>> schedule_in(SigningSlot& slot, std::string key, TimePoint deadline);
   Task<Result<PublicKeyPtr>> public_key_in(SigningSlot& slot, std::string key, TimePoint deadline);
   Task<Result<Signature>> sign_in(SigningSlot& slot, const SignRequest& request,
                                   TimePoint deadline);
 
+  // Of a region that does not decide: corrected by what is known.
+  std::optional<NamedKey> corrected(const std::string& name, std::optional<NamedKey> told) const;
+  bool is_of_sibling(const std::string& alias) const;
+  bool carries_prefix(const KmsKeyFacts& key) const;
   Task<Result<bool>> is_as_found(const StrayKey& stray, TimePoint deadline);
 
   // KMS is consistent only after a while: a new key may not be found at once.
@@ -107,6 +120,8 @@ class KmsCustody final : public Custody {
   std::vector<std::unique_ptr<SigningSlot>> slots_;  // as configured
   std::vector<SigningSlot*> order_;                  // learned
   std::map<std::string, TimePoint> young_;           // until when
+  // What names refer to, as the first region has said, or remember(); empty: to nothing any longer.
+  std::map<std::string, std::string> known_names_;
   // What made() has learned, by key id. Empty: a key of somebody else. A description stays.
   std::map<std::string, std::string> descriptions_;
 };

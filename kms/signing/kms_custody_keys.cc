@@ -95,62 +95,6 @@ Task<Result<void>> KmsCustody::replicate(SigningSlot& slot, std::string key,
                                      " is not ready in time: " + answer.error->message);
 }
 
-Task<Result<void>> KmsCustody::schedule_in(SigningSlot& slot, std::string key, TimePoint deadline) {
-  const std::string arn = arn_in(slot, key);
-  const nlohmann::json body = {{"KeyId", arn}, {"PendingWindowInDays", options_.deletion_days}};
-  KmsQuestion question("ScheduleKeyDeletion", body, "the key " + arn);
-  const bool young = is_young(key);
-  const bool replica = arn != key;
-  question.until_there = young && !replica;
-  KmsAnswer answer = co_await calls_.ask(slot, std::move(question), deadline);
-  if (!answer.error) co_return Result<void>();
-  if (answer.is("NotFoundException") && replica) {
-    // Never made, or gone; or still on its way.
-    auto facts = co_await describe(primary(), key, deadline);
-    if (!facts) co_return fail(std::move(facts.error()));
-    const bool known = *facts && std::find((*facts)->replicas.begin(), (*facts)->replicas.end(),
-                                           slot.name) != (*facts)->replicas.end();
-    if (!known) co_return Result<void>();
-  } else if (answer.is("NotFoundException") && !young) {
-    co_return Result<void>();
-  } else if (answer.is("KMSInvalidStateException")) {
-    // It is pending already; or a replica that is still being made.
-    auto facts = co_await describe(slot, arn, deadline);
-    if (!facts) co_return fail(std::move(facts.error()));
-    if (!*facts || (*facts)->is_pending_deletion()) co_return Result<void>();
-  }
-  // It is there, and must not stay because it cannot be deleted at this moment.
-  if (answer.error->code == Code::kRevoked) answer.error->code = Code::kUnavailable;
-  co_return fail(std::move(*answer.error));
-}
-
-Task<Result<void>> KmsCustody::schedule_deletion(std::string key, TimePoint deadline) {
-  auto where = places(key);
-  if (!where) co_return fail(std::move(where.error()));
-  // The primary of a multi-Region key waits for its replicas, so they come first.
-  TaskGroup<Result<void>> replicas(loop_);
-  std::optional<Error> trouble;
-  SigningSlot* first = nullptr;
-  for (SigningSlot* slot : *where) {
-    if (arn_in(*slot, key) == key) {
-      first = slot;
-    } else {
-      replicas.start(schedule_in(*slot, key, share_of(deadline, 2)));
-    }
-  }
-  while (!replicas.empty()) {
-    auto finished = co_await replicas.next();
-    if (finished && !finished->value) trouble = std::move(finished->value.error());
-  }
-  if (first != nullptr) {
-    auto done = co_await schedule_in(*first, key, deadline);
-    if (!done) trouble = std::move(done.error());
-  }
-  if (trouble) co_return fail(trouble->within("could not schedule the deletion of " + key));
-  young_.erase(key);
-  co_return Result<void>();
-}
-
 Task<Result<void>> KmsCustody::set_enabled(std::string, std::string key, bool enabled,
                                            TimePoint deadline) {
   auto where = places(key);

@@ -62,7 +62,8 @@ Task<Result<Pointed>> KmsCustody::point(std::string name, std::string key,
         continue;
       }
     }
-    co_await write_elsewhere(alias, key, share_of(deadline, 2));
+    known_names_[name] = key;
+    pointed.behind = co_await write_elsewhere(alias, key, share_of(deadline, 2));
     co_return pointed;
   }
   if (!trouble) trouble = Error(Code::kTimeout, "no time was left");
@@ -88,7 +89,7 @@ Task<Result<Pointed>> KmsCustody::keep_alive(std::string name, std::string key,
     co_return pointed;
   }
   if (answer.error) co_return fail(answer.error->within("could not refresh " + alias));
-  co_await write_elsewhere(alias, key, deadline);
+  pointed.behind = co_await write_elsewhere(alias, key, deadline);
   pointed.done = true;
   co_return pointed;
 }
@@ -110,17 +111,26 @@ Task<bool> KmsCustody::write_in(SigningSlot& slot, std::string alias, std::strin
   co_return !answer.error.has_value();
 }
 
-Task<void> KmsCustody::write_elsewhere(std::string alias, std::string key, TimePoint deadline) {
+Task<std::string> KmsCustody::write_elsewhere(std::string alias, std::string key,
+                                              TimePoint deadline) {
+  std::string behind;
   const auto arn = KmsKeyArn::parse(key);
-  if (slots_.size() < 2 || !arn || !arn->multi_region()) co_return;
+  if (slots_.size() < 2 || !arn || !arn->multi_region()) co_return behind;
   TaskGroup<bool> writing(loop_);
+  std::map<size_t, std::string> waited_for;  // regions, by their tasks' numbers
   for (size_t i = 1; i < slots_.size(); ++i) {
-    writing.start(write_in(*slots_[i], alias, key, deadline));
+    const size_t number = writing.start(write_in(*slots_[i], alias, key, deadline));
+    waited_for[number] = slots_[i]->name;
   }
   while (!writing.empty()) {
     auto finished = co_await writing.next(deadline);
-    if (!finished) co_return;
+    if (!finished) break;
+    if (finished->value) waited_for.erase(finished->number);
   }
+  for (const auto& [number, region] : waited_for) {
+    behind += (behind.empty() ? "" : ", ") + region;
+  }
+  co_return behind;
 }
 
 Task<KmsAnswer> KmsCustody::delete_alias(SigningSlot& slot, std::string alias, TimePoint deadline) {
@@ -152,7 +162,11 @@ Task<Result<void>> KmsCustody::remove_name(std::string name, std::string key, Ti
   }
   if (*now) {
     KmsAnswer answer = co_await delete_alias(primary(), alias, deadline);
-    if (answer.error) trouble = std::move(answer.error);
+    if (answer.error) {
+      trouble = std::move(answer.error);
+    } else {
+      known_names_[name].clear();
+    }
   }
   if (trouble) co_return fail(trouble->within("could not remove " + alias));
   co_return Result<void>();

@@ -24,11 +24,7 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::stale_siblings(WallTime stale_be
   auto all = co_await aliases(primary(), "", deadline);
   if (!all) co_return fail(std::move(all.error()));
   for (const KmsAlias& alias : *all) {
-    if (!alias.name.starts_with(options_.siblings_prefix) ||
-        alias.name.starts_with(options_.alias_prefix) || !alias.written ||
-        *alias.written >= stale_before) {
-      continue;
-    }
+    if (!is_of_sibling(alias.name) || !alias.written || *alias.written >= stale_before) continue;
     StrayKey stray;
     stray.key = reference(alias.target);
     stray.alias = alias.name;
@@ -67,8 +63,7 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::nameless_keys(WallTime created_b
     // What one cannot see is not known to be ours; but it may only be a grant that is missing yet.
     if (!finished->value || !*finished->value) continue;
     const KmsKeyFacts& key = **finished->value;
-    const bool ours = key.description.starts_with(options_.description_prefix) &&
-                      key.usage == "SIGN_VERIFY" && is_kms_signing_spec(key.spec) && !key.replica;
+    const bool ours = carries_prefix(key) && is_kms_signing_spec(key.spec) && !key.replica;
     if (!ours) {
       known.push_back(key.arn.id);
     } else if (key.state == "Enabled" && key.created && *key.created < created_before) {
@@ -83,47 +78,68 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::nameless_keys(WallTime created_b
   co_return found;
 }
 
-// Whether the stray is still what it was when it was found, and a key of ours.
-Task<Result<bool>> KmsCustody::is_as_found(const StrayKey& stray, TimePoint deadline) {
-  const std::string key = arn_in(primary(), stray.key);
-  auto names = co_await aliases(primary(), key, deadline);
-  if (!names) {
-    if (says_not_found(names.error())) co_return false;
-    co_return fail(std::move(names.error()));
+// "PREFIX/SERVER/KEY": an alias without its key is none of a server's.
+bool KmsCustody::is_of_sibling(const std::string& alias) const {
+  const std::string& prefix = options_.siblings_prefix;
+  if (prefix.empty() || !alias.starts_with(prefix) || alias.starts_with(options_.alias_prefix)) {
+    return false;
   }
-  if (stray.alias.empty()) co_return names->empty();
-  // A key that has another name, too, is somebody's.
-  co_return names->size() == 1 && names->front().name == stray.alias &&
-      names->front().written == stray.refreshed;
+  const size_t slash = alias.find('/', prefix.size());
+  return slash != std::string::npos && slash > prefix.size() && slash + 1 < alias.size();
 }
 
-Task<Result<void>> KmsCustody::dispose(StrayKey stray, TimePoint deadline) {
-  const bool foreign =
-      !stray.alias.empty() &&
-      (options_.siblings_prefix.empty() || !stray.alias.starts_with(options_.siblings_prefix) ||
-       stray.alias.starts_with(options_.alias_prefix));
-  if (foreign) {
+bool KmsCustody::carries_prefix(const KmsKeyFacts& key) const {
+  return key.usage == "SIGN_VERIFY" && key.description.starts_with(options_.description_prefix) &&
+         key.description.size() > options_.description_prefix.size();
+}
+
+// Whether the stray is still what it was when it was found, wherever it has a replica.
+Task<Result<bool>> KmsCustody::is_as_found(const StrayKey& stray, TimePoint deadline) {
+  auto where = places(stray.key);
+  if (!where) co_return fail(std::move(where.error()));
+  size_t left = where->size();
+  for (SigningSlot* slot : *where) {
+    const bool here = slot == &primary();
+    auto names = co_await aliases(*slot, arn_in(*slot, stray.key), share_of(deadline, left--));
+    if (!names) {
+      if (!says_not_found(names.error())) co_return fail(std::move(names.error()));
+      if (here) co_return false;
+      continue;  // it has no replica there
+    }
+    // A key that has another name, too, is somebody's.
+    for (const KmsAlias& alias : *names) {
+      if (alias.name != stray.alias || (here && alias.written != stray.refreshed)) co_return false;
+    }
+    if (here && names->empty() && !stray.alias.empty()) co_return false;
+  }
+  co_return true;
+}
+
+Task<Result<Deletion>> KmsCustody::dispose(StrayKey stray, TimePoint deadline) {
+  if (!stray.alias.empty() && !is_of_sibling(stray.alias)) {
     co_return fail(Code::kInvalid, stray.alias + " is not a name that may be disposed of");
   }
   auto as_found = co_await is_as_found(stray, deadline);
   if (!as_found) co_return fail(std::move(as_found.error()));
-  if (!*as_found) co_return Result<void>();
+  if (!*as_found) co_return Deletion::kLeftAlone;
   auto facts = co_await describe(primary(), arn_in(primary(), stray.key), deadline);
   if (!facts) co_return fail(std::move(facts.error()));
-  if (!*facts || !(*facts)->description.starts_with(options_.description_prefix) ||
-      (*facts)->usage != "SIGN_VERIFY") {
-    co_return Result<void>();
-  }
+  if (!*facts || !carries_prefix(**facts)) co_return Deletion::kLeftAlone;
   // A disabled key was disabled by somebody, who may want it back.
-  if ((*facts)->state != "Enabled" && !(*facts)->is_pending_deletion()) co_return Result<void>();
-  auto scheduled = co_await schedule_deletion(stray.key, deadline);
-  if (!scheduled || stray.alias.empty()) co_return scheduled;
+  if ((*facts)->state != "Enabled" && !(*facts)->is_pending_deletion()) {
+    co_return Deletion::kLeftAlone;
+  }
+  auto scheduled = co_await schedule_everywhere(stray.key, deadline);
+  if (!scheduled) {
+    co_return fail(scheduled.error().within("could not schedule the deletion of " + stray.key));
+  }
+  if (stray.alias.empty()) co_return Deletion::kDone;
   for (const auto& slot : slots_) {
     if (slot.get() != &primary() && !(*facts)->arn.multi_region()) continue;
     KmsAnswer answer = co_await delete_alias(*slot, stray.alias, deadline);
     if (answer.error) co_return fail(std::move(*answer.error));
   }
-  co_return Result<void>();
+  co_return Deletion::kDone;
 }
 
 }  // namespace keyfs

@@ -38,6 +38,13 @@ void PrivateKeys::drop(const std::string& reference) {
   keys_.erase(found);
 }
 
+void PrivateKeys::drop_all(const std::string& prefix) {
+  for (auto at = keys_.lower_bound(prefix); at != keys_.end() && at->first.starts_with(prefix);) {
+    uses_.erase(at->second.use);
+    at = keys_.erase(at);
+  }
+}
+
 void PrivateKeys::expire() {
   const TimePoint now = loop_.now();
   TimePoint next = TimePoint::max();

@@ -29,6 +29,8 @@ class PrivateKeys {
   // Keeps it, or goes on keeping it, until then.
   void keep(const std::string& reference, PrivateKeyPtr key, TimePoint until);
   void drop(const std::string& reference);
+  // All whose references begin so.
+  void drop_all(const std::string& prefix);
   size_t size() const { return keys_.size(); }
 
  private:

@@ -44,7 +44,8 @@ class WrappedCustody final : public Custody {
                               TimePoint deadline) override;
   Task<Result<Pointed>> keep_alive(std::string name, std::string key, TimePoint deadline) override;
   Task<Result<void>> remove_name(std::string name, std::string key, TimePoint deadline) override;
-  Task<Result<void>> schedule_deletion(std::string key, TimePoint deadline) override;
+  Task<Result<Deletion>> schedule_deletion(std::string name, std::string key,
+                                           TimePoint deadline) override;
   Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                  TimePoint deadline) override;
   Task<std::vector<CheckItem>> check(TimePoint deadline) override;
@@ -59,6 +60,7 @@ class WrappedCustody final : public Custody {
   Task<Result<Pointed>> settle(std::string name, std::string key, Error unknown,
                                TimePoint deadline);
   void took_its_name(const std::string& reference);
+  void wipe_unusable(const std::string& name, const Shelved* record);
   void watch_unpointed();
 
   // wrapped_ends.cc

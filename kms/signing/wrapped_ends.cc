@@ -39,7 +39,9 @@ Task<Result<void>> WrappedCustody::remove_name(std::string name, std::string key
   co_return co_await change(name, what, std::move(edit), deadline);
 }
 
-Task<Result<void>> WrappedCustody::schedule_deletion(std::string key, TimePoint deadline) {
+// A record holds no keys of others.
+Task<Result<Deletion>> WrappedCustody::schedule_deletion(std::string, std::string key,
+                                                         TimePoint deadline) {
   const auto reference = WrappedReference::parse(key);
   if (!reference) co_return fail(Code::kInvalid, "\"" + key + "\" is no wrapped signing key");
   unpointed_.drop(key);
@@ -60,7 +62,9 @@ Task<Result<void>> WrappedCustody::schedule_deletion(std::string key, TimePoint 
     }
     return false;  // it never got its name
   };
-  co_return co_await change(name, what, std::move(edit), deadline);
+  auto changed = co_await change(name, what, std::move(edit), deadline);
+  if (!changed) co_return fail(std::move(changed.error()));
+  co_return Deletion::kDone;
 }
 
 Task<Result<void>> WrappedCustody::set_enabled(std::string name, std::string key, bool enabled,

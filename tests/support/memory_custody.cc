@@ -258,6 +258,7 @@ Task<Result<Pointed>> MemoryCustody::point(std::string name, std::string key,
   const bool there = found != keys_->names.end();
   if (there && found->second.key == key) {
     out.done = true;
+    out.behind = behind;
   } else if (there != from.has_value() || (there && found->second.key != *from)) {
     if (there) out.now = named(name, found->second);
   } else if (const auto target = keys_->keys.find(key);
@@ -266,6 +267,7 @@ Task<Result<Pointed>> MemoryCustody::point(std::string name, std::string key,
   } else {
     keys_->names[options_.prefix + name] = MemoryKeys::Name{key, loop_.clock().wall()};
     out.done = true;
+    out.behind = behind;
   }
   if (call.fails(When::kAfter)) {
     co_return keyfs::fail(call.fault->error.within("the outcome is unknown"));
@@ -282,6 +284,7 @@ Task<Result<Pointed>> MemoryCustody::keep_alive(std::string name, std::string ke
   if (found != keys_->names.end() && found->second.key == key) {
     found->second.refreshed = loop_.clock().wall();
     out.done = true;
+    out.behind = behind;
   } else if (found != keys_->names.end()) {
     out.now = named(name, found->second);
   }
@@ -299,15 +302,23 @@ Task<Result<void>> MemoryCustody::remove_name(std::string name, std::string key,
   co_return Result<void>();
 }
 
-Task<Result<void>> MemoryCustody::schedule_deletion(std::string key, TimePoint deadline) {
+Task<Result<Deletion>> MemoryCustody::schedule_deletion(std::string name, std::string key,
+                                                        TimePoint deadline) {
   Call call(*this, "schedule_deletion");
   if (auto in = co_await enter(call, deadline); !in) co_return keyfs::fail(in.error());
   const auto found = keys_->keys.find(key);
+  Deletion done = Deletion::kDone;
   if (found != keys_->keys.end() && !found->second.deletion) {
-    found->second.deletion = loop_.clock().wall();
+    const auto orphans = keys_->orphans();
+    const bool nameless = std::find(orphans.begin(), orphans.end(), key) != orphans.end();
+    if (nameless && found->second.description.starts_with(description_of(name, ""))) {
+      found->second.deletion = loop_.clock().wall();
+    } else {
+      done = Deletion::kLeftAlone;
+    }
   }
   if (call.fails(When::kAfter)) co_return keyfs::fail(call.fault->error);
-  co_return Result<void>();
+  co_return done;
 }
 
 Task<Result<void>> MemoryCustody::set_enabled(std::string, std::string key, bool enabled,
@@ -365,7 +376,7 @@ Task<Result<std::vector<StrayKey>>> MemoryCustody::nameless_keys(WallTime create
   co_return found;
 }
 
-Task<Result<void>> MemoryCustody::dispose(StrayKey stray, TimePoint deadline) {
+Task<Result<Deletion>> MemoryCustody::dispose(StrayKey stray, TimePoint deadline) {
   Call call(*this, "dispose");
   if (auto in = co_await enter(call, deadline); !in) co_return keyfs::fail(in.error());
   const auto key = keys_->keys.find(stray.key);
@@ -380,7 +391,7 @@ Task<Result<void>> MemoryCustody::dispose(StrayKey stray, TimePoint deadline) {
     if (name != keys_->names.end()) keys_->names.erase(name);
   }
   if (call.fails(When::kAfter)) co_return keyfs::fail(call.fault->error);
-  co_return Result<void>();
+  co_return as_found ? Deletion::kDone : Deletion::kLeftAlone;
 }
 
 Task<std::vector<CheckItem>> MemoryCustody::check(TimePoint deadline) {

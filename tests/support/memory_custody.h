@@ -80,6 +80,10 @@ class MemoryCustody final : public Custody {
   void fail(std::string call, unsigned nth, When when, Error error);
   // All calls of that name fail before they take effect, until nullopt ends that.
   void fail_always(const std::string& call, std::optional<Error> error);
+  // The regions that point() and keep_alive() say do not know the name; empty: none.
+  std::string behind;
+  // What remember() was told.
+  std::map<std::string, std::string> remembered;
   // Awaited by each call before it takes effect.
   std::function<Task<void>(std::string call)> hook;
 
@@ -106,7 +110,11 @@ class MemoryCustody final : public Custody {
                               TimePoint deadline) override;
   Task<Result<Pointed>> keep_alive(std::string name, std::string key, TimePoint deadline) override;
   Task<Result<void>> remove_name(std::string name, std::string key, TimePoint deadline) override;
-  Task<Result<void>> schedule_deletion(std::string key, TimePoint deadline) override;
+  void remember(const std::string& name, const std::string& key) override {
+    remembered[name] = key;
+  }
+  Task<Result<Deletion>> schedule_deletion(std::string name, std::string key,
+                                           TimePoint deadline) override;
   Task<Result<void>> set_enabled(std::string name, std::string key, bool enabled,
                                  TimePoint deadline) override;
   bool leaves_strays() const override { return options_.leaves_strays; }
@@ -115,7 +123,7 @@ class MemoryCustody final : public Custody {
   Task<Result<std::vector<StrayKey>>> nameless_keys(WallTime created_before,
                                                     std::vector<std::string>& known,
                                                     TimePoint deadline) override;
-  Task<Result<void>> dispose(StrayKey stray, TimePoint deadline) override;
+  Task<Result<Deletion>> dispose(StrayKey stray, TimePoint deadline) override;
   Task<std::vector<CheckItem>> check(TimePoint deadline) override;
 
  private:

@@ -116,12 +116,19 @@ TEST_F(DeletionQueueTest, what_another_process_did_is_forgotten_and_what_it_left
   EXPECT_EQ(other.keys(), Keys{"old"});
 }
 
-TEST_F(DeletionQueueTest, a_damaged_entry_holds_up_no_other) {
+TEST_F(DeletionQueueTest, a_damaged_entry_is_told_and_holds_up_no_other) {
   add("old", 0s);
-  std::ofstream(directory.file("doomed/x.json")) << "{";
+  const std::string damaged = directory.file("doomed/x.json");
+  std::ofstream(damaged) << "{";
   restart();
   EXPECT_TRUE(work());
   EXPECT_EQ(tried, Keys{"old"});
+  EXPECT_EQ(queue->summary().trouble, damaged + " is damaged: an old key may not be deleted");
+  ASSERT_TRUE(time.loop.run_task(queue->look()).has_value());
+  EXPECT_EQ(log.count("an old signing key may stay"), 1u);
+  std::filesystem::remove(damaged);
+  ASSERT_TRUE(time.loop.run_task(queue->look()).has_value());
+  EXPECT_EQ(queue->summary().trouble, "");
 }
 
 }  // namespace

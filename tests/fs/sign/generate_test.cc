@@ -385,5 +385,75 @@ TEST_F(GenerateTest, a_disabled_key_does_not_sign_until_it_is_enabled) {
   EXPECT_EQ(run(one->signing->set_enabled("none", true, soon())).value(), nullptr);
 }
 
+TEST_F(GenerateTest, the_old_key_stays_until_every_region_knows_the_new_one) {
+  auto one = loaded_host();
+  one->run_behind();
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string old = custody.key_of("ca");
+  custody.behind = "us-west-2";
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string key = custody.key_of("ca");
+  EXPECT_NE(key, old);
+  expect_right_key(*one, "ca");
+  wait(options.grace + 3min);
+  EXPECT_FALSE(keys->keys.at(old).deletion);
+  EXPECT_EQ(one->signing->status().unfinished, 1u);
+  EXPECT_EQ(log.count("not every region knows"), 1u) << "it is told once";
+
+  // The next process tells its custody what that region may say otherwise.
+  one.reset();
+  custody.remembered.clear();
+  auto next = loaded_host();
+  EXPECT_EQ(custody.remembered["ca"], key);
+  next->run_behind();
+  wait(1min);
+  EXPECT_EQ(files("begun"), 1u);
+  custody.behind.clear();
+  wait(2min);
+  EXPECT_EQ(files("begun"), 0u);
+  EXPECT_FALSE(keys->keys.at(old).deletion);
+  wait(options.grace + 3min);
+  EXPECT_TRUE(keys->keys.at(old).deletion);
+  EXPECT_FALSE(keys->keys.at(key).deletion);
+}
+
+TEST_F(GenerateTest, a_key_of_others_that_was_given_our_name_is_left_alone) {
+  auto one = loaded_host();
+  one->run_behind();
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string theirs =
+      keys->add(SigningKeyType::kEcP256, "the key of the payroll", time.clock.wall());
+  for (const bool removes : {false, true}) {
+    wait(2min);
+    keys->names["example_org/srv1/ca"].key = theirs;
+    wait(options.list_every * 2);
+    if (removes) {
+      ASSERT_TRUE(run(one->signing->remove("ca", soon())).value());
+    } else {
+      ASSERT_TRUE(generate(*one, "ca").has_value());
+      EXPECT_NE(custody.key_of("ca"), theirs);
+    }
+    wait(options.grace + 3min);
+    EXPECT_FALSE(keys->keys.at(theirs).deletion);
+    EXPECT_EQ(files("doomed"), 0u);
+  }
+  EXPECT_EQ(log.count("is not deleted: it is not one that was made for this name"), 2u);
+}
+
+TEST_F(GenerateTest, a_name_that_somebody_removed_or_set_back_a_moment_ago_gets_the_new_key) {
+  auto one = loaded_host();
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string first = custody.key_of("ca");
+  keys->names.erase("example_org/srv1/ca");
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  const std::string second = custody.key_of("ca");
+  EXPECT_NE(second, first);
+  keys->names["example_org/srv1/ca"].key = first;
+  ASSERT_TRUE(generate(*one, "ca").has_value());
+  expect_right_key(*one, "ca");
+  EXPECT_EQ(one->signing->status().made, 3u);
+  EXPECT_EQ(keys->keys.size(), 3u) << "each try made one";
+}
+
 }  // namespace
 }  // namespace keyfs

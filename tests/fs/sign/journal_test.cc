@@ -37,7 +37,11 @@ TEST_F(JournalTest, an_entry_is_left_alone_while_its_owner_lives_and_read_afterw
   ASSERT_TRUE(left.has_value());
   EXPECT_TRUE(left->entries.empty());
   EXPECT_EQ(left->living, 1u);
-  EXPECT_EQ(journal.keys().value(), std::vector<std::string>{"new"});
+  ASSERT_EQ(journal.all()->size(), 1u);
+  EXPECT_EQ(journal.all()->front().key, "new");
+  EXPECT_FALSE(journal.all()->front().named);
+  ASSERT_TRUE((*entry)->set_named().has_value());
+  EXPECT_TRUE(journal.all()->front().named);
   entry->reset();
   left = journal.left_over();
   ASSERT_EQ(left->entries.size(), 1u);
@@ -47,6 +51,7 @@ TEST_F(JournalTest, an_entry_is_left_alone_while_its_owner_lives_and_read_afterw
   EXPECT_EQ(what.custody, "kms");
   EXPECT_EQ(what.from, "old");
   EXPECT_EQ(what.key, "new");
+  EXPECT_TRUE(what.named);
   // Whoever found it has it now.
   EXPECT_TRUE(journal.left_over()->entries.empty());
   EXPECT_TRUE(left->entries[0]->finish().has_value());
@@ -89,7 +94,7 @@ TEST_F(JournalTest, only_its_user_may_read_it) {
 
 TEST_F(JournalTest, there_is_nothing_before_the_first_one) {
   EXPECT_TRUE(journal.left_over()->entries.empty());
-  EXPECT_TRUE(journal.keys()->empty());
+  EXPECT_TRUE(journal.all()->empty());
 }
 
 }  // namespace

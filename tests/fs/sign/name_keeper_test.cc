@@ -65,7 +65,7 @@ TEST_F(NameKeeperTest, a_name_that_somebody_else_moved_is_told_and_never_moved_b
   const std::string theirs = make_named("ca");
   wait(7h);
   EXPECT_EQ(custody.key_of("ca"), theirs);
-  EXPECT_TRUE(log.has("moved to another key by somebody else"));
+  EXPECT_TRUE(log.has("moved to another key by another process"));
   EXPECT_EQ(one->signing->find("ca")->key, theirs);
   expect_right_key(*one, "ca");
 }

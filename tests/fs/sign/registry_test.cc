@@ -184,7 +184,7 @@ TEST_F(SigningRegistryTest, names_that_others_moved_or_removed_are_noticed_by_th
   wait(2 * options.list_every);
   EXPECT_EQ(one->signing->find("ca")->key, now);
   EXPECT_EQ(one->signing->find("jwt"), nullptr);
-  EXPECT_TRUE(log.has("moved to another key by somebody else"));
+  EXPECT_TRUE(log.has("moved to another key by another process"));
   expect_right_key(*one, "ca");
 }
 

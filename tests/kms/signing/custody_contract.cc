@@ -227,7 +227,7 @@ TEST_P(CustodyContract, a_key_whose_deletion_is_scheduled_never_signs_again) {
   ASSERT_TRUE(half) << half.error().message;
   const std::string second = make("ca", first);
   for (int i = 0; i < 2; ++i) {
-    const auto scheduled = loop().run_task(custody_->schedule_deletion(first, deadline()));
+    const auto scheduled = loop().run_task(custody_->schedule_deletion("ca", first, deadline()));
     ASSERT_TRUE(scheduled) << scheduled.error().message;
   }
   const auto signature = sign(first, *half);
@@ -245,7 +245,7 @@ TEST_P(CustodyContract, a_new_key_that_got_no_name_can_be_deleted) {
   const std::string key = create("ca");
   const auto half = public_key(key);
   ASSERT_TRUE(half) << half.error().message;
-  const auto scheduled = loop().run_task(custody_->schedule_deletion(key, deadline()));
+  const auto scheduled = loop().run_task(custody_->schedule_deletion("ca", key, deadline()));
   ASSERT_TRUE(scheduled) << scheduled.error().message;
   const auto signature = sign(key, *half);
   ASSERT_FALSE(signature);
@@ -312,7 +312,7 @@ TEST_P(CustodyContract, what_is_kept_of_a_new_key_failing_ends_its_creation) {
   ASSERT_FALSE(key);
   EXPECT_NE(key.error().message.find("no space left"), std::string::npos);
   EXPECT_NE(told, "");
-  const auto scheduled = loop().run_task(custody_->schedule_deletion(told, deadline()));
+  const auto scheduled = loop().run_task(custody_->schedule_deletion("ca", told, deadline()));
   EXPECT_TRUE(scheduled) << scheduled.error().message;
 }
 

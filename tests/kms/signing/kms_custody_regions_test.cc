@@ -164,14 +164,105 @@ TEST_F(KmsRegionsTest, a_key_is_deleted_with_its_replicas) {
   ASSERT_TRUE(run(custody_->remove_name("ca", key, kms_.soon())));
   for (const auto& row : kms_.get("keys")) EXPECT_TRUE(row["aliases"].empty()) << row;
   out(2, "refuse");
-  EXPECT_FALSE(run(custody_->schedule_deletion(key, kms_.loop().now() + 2s)));
+  EXPECT_FALSE(run(custody_->schedule_deletion("ca", key, kms_.loop().now() + 2s)));
   kms_.post("heal");
   for (int i = 0; i < 2; ++i) {
-    const auto done = run(custody_->schedule_deletion(key, kms_.soon()));
+    const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
     ASSERT_TRUE(done) << done.error().message;
   }
   EXPECT_EQ(kms_.state(key, 2), "PendingDeletion");
   EXPECT_THAT(kms_.state(key, 1), ::testing::AnyOf("PendingReplicaDeletion", "PendingDeletion"));
+}
+
+TEST_F(KmsRegionsTest, a_region_that_did_not_hear_of_a_move_is_told_and_not_believed) {
+  const std::string old = make();
+  out(2, "refuse");
+  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
+  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  ASSERT_TRUE(key) << key.error().message;
+  const auto pointed = run(custody_->point("ca", *key, old, kms_.loop().now() + 3s));
+  ASSERT_TRUE(pointed && pointed->done);
+  EXPECT_EQ(pointed->behind, kms_.region(2));
+  kms_.post("heal");
+
+  // It answers, and the first one does not: to this process, and to one that was told what is known.
+  const auto told = kms_.connect();
+  told->remember("ca", *key);
+  told->remember("new", *key);  // of which it never heard
+  out(1, "hang");
+  for (Custody* one : {custody_.get(), told.get()}) {
+    const auto found = run(one->find("ca", kms_.loop().now() + 2s));
+    ASSERT_TRUE(found && *found);
+    EXPECT_EQ((*found)->key, *key);
+    const auto all = run(one->list(kms_.loop().now() + 2s));
+    ASSERT_TRUE(all) << all.error().message;
+    EXPECT_EQ(all->size(), one == told.get() ? 2u : 1u);
+    EXPECT_EQ(all->front().key, *key);
+    EXPECT_FALSE(run(one->find_decided("ca", kms_.loop().now() + 1s)));
+  }
+  kms_.post("heal");
+
+  const auto alive = run(custody_->keep_alive("ca", *key, kms_.soon()));
+  ASSERT_TRUE(alive && alive->done);
+  EXPECT_EQ(alive->behind, "");
+  const auto fresh = kms_.connect();
+  out(1, "refuse");
+  const auto found = run(fresh->find("ca", kms_.soon()));
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->key, *key);
+}
+
+TEST_F(KmsRegionsTest, what_the_first_region_says_is_believed_over_what_was_known) {
+  const std::string key = make();
+  const auto other = kms_.connect();
+  other->remember("ca", "arn:aws:kms:us-east-1:111122223333:key/mrk-0");
+  other->remember("gone", key);
+  for (int i = 0; i < 2; ++i) {
+    const auto found = run(other->find("ca", kms_.soon()));
+    ASSERT_TRUE(found && *found);
+    EXPECT_EQ((*found)->key, key);
+    const auto gone = run(other->find("gone", kms_.soon()));
+    ASSERT_TRUE(gone);
+    EXPECT_FALSE(*gone);
+    out(1, "refuse");  // and from then on
+  }
+}
+
+TEST_F(KmsRegionsTest, a_key_to_which_a_name_refers_somewhere_is_not_deleted_until_that_is_mended) {
+  const std::string old = make();
+  out(2, "refuse");
+  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
+  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  ASSERT_TRUE(key) << key.error().message;
+  ASSERT_TRUE(run(custody_->point("ca", *key, old, kms_.loop().now() + 3s)));
+  EXPECT_FALSE(run(custody_->schedule_deletion("ca", old, kms_.loop().now() + 2s)));
+  EXPECT_EQ(kms_.state(old, 1), "Enabled");
+  kms_.post("heal");
+  const auto done = run(kms_.connect()->schedule_deletion("ca", old, kms_.soon()));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(*done, Deletion::kDone);
+  EXPECT_EQ(kms_.state(old, 2), "PendingDeletion");
+  out(1, "refuse");
+  const auto found = run(kms_.connect()->find("ca", kms_.soon()));
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->key, *key);
+}
+
+TEST_F(KmsRegionsTest, a_key_whose_replica_has_another_name_is_somebodys) {
+  const std::string key = make();
+  ASSERT_TRUE(run(custody_->remove_name("ca", key, kms_.soon())));
+  const std::string id = key.substr(key.rfind('/') + 1);
+  kms_.call(2, "CreateAlias",
+            {{"AliasName", "alias/SPIRE_SERVER/example_org/srv2/ca"}, {"TargetKeyId", id}});
+  const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(*done, Deletion::kLeftAlone);
+  StrayKey stray;
+  stray.key = key;
+  const auto disposed = run(custody_->dispose(stray, kms_.soon()));
+  ASSERT_TRUE(disposed) << disposed.error().message;
+  EXPECT_EQ(*disposed, Deletion::kLeftAlone);
+  for (const size_t n : {1u, 2u}) EXPECT_EQ(kms_.state(key, n), "Enabled");
 }
 
 }  // namespace

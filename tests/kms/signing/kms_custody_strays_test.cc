@@ -96,7 +96,9 @@ TEST_F(KmsStraysTest, a_name_that_was_written_again_since_it_was_found_is_left_a
   ASSERT_TRUE(strays) << strays.error().message;
   ASSERT_EQ(strays->size(), 1u);
   kms_.call(1, "UpdateAlias", {{"AliasName", alias}, {"TargetKeyId", key}});
-  EXPECT_TRUE(run(custody_->dispose(strays->front(), kms_.soon())));
+  const auto left = run(custody_->dispose(strays->front(), kms_.soon()));
+  ASSERT_TRUE(left) << left.error().message;
+  EXPECT_EQ(*left, Deletion::kLeftAlone);
   EXPECT_EQ(kms_.state(key), "Enabled");
   EXPECT_EQ(kms_.calls("DeleteAlias"), 0u);
 }
@@ -143,7 +145,7 @@ TEST_F(KmsStraysTest, a_key_whose_reply_was_lost_is_found_by_its_token_alone) {
   EXPECT_EQ(kms_.calls("DescribeKey"), 5u);
   const auto reference = run(custody_->made("ca", mine, kms_.soon()));
   ASSERT_TRUE(reference && *reference);
-  EXPECT_TRUE(run(custody_->schedule_deletion(**reference, kms_.soon())));
+  EXPECT_TRUE(run(custody_->schedule_deletion("ca", **reference, kms_.soon())));
   EXPECT_EQ(kms_.state(lost), "PendingDeletion");
   EXPECT_EQ(kms_.get("orphans").size(), 4u);
 }
@@ -181,6 +183,73 @@ TEST_F(KmsStraysTest, a_key_that_got_a_name_since_it_was_found_is_left_alone) {
             {{"AliasName", "alias/SPIRE_SERVER/example_org/srv2/ca"}, {"TargetKeyId", lost}});
   EXPECT_TRUE(run(custody_->dispose(strays->front(), kms_.soon())));
   EXPECT_EQ(kms_.state(lost), "Enabled");
+}
+
+TEST_F(KmsStraysTest, a_key_is_deleted_only_if_it_was_made_for_that_name_and_has_none) {
+  KmsCustodyOptions options = testing::spire_options();
+  options.former_description_prefix = "SPIRE_SERVER_KEY/example_org/";
+  custody_ = kms_.connect(options);
+  struct Case {
+    const char* description;
+    const char* alias;
+    bool deleted;
+  };
+  const std::vector<Case> cases = {
+      {"SPIRE_SERVER_KEY/example.org/ca", "", true},
+      {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdef", "", true},
+      {"SPIRE_SERVER_KEY/example_org/ca", "", true},  // as SPIRE's own plugin wrote it
+      {"SPIRE_SERVER_KEY/example_org/ca/0123456789abcdef", "", false},
+      {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdeX", "", false},
+      {"SPIRE_SERVER_KEY/example.org/ca2", "", false},
+      {"SPIRE_SERVER_KEY/example.org/jwt", "", false},
+      {"SPIRE_SERVER_KEY/example.org/", "", false},
+      {"SPIRE_SERVER_KEY/example.organic/ca", "", false},
+      {"the key of the payroll", "", false},
+      {"", "", false},
+      {"SPIRE_SERVER_KEY/example.org/ca", "alias/payroll", false},
+      {"SPIRE_SERVER_KEY/example.org/ca", "alias/SPIRE_SERVER/example_org/srv2/ca", false},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(std::string(one.description) + " " + one.alias);
+    const std::string id = kms_.foreign_key(one.description, one.alias);
+    const std::string key = "arn:aws:kms:" + kms_.region(1) + ":111122223333:key/" + id;
+    const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(*done, one.deleted ? Deletion::kDone : Deletion::kLeftAlone);
+    EXPECT_EQ(kms_.state(id), one.deleted ? "PendingDeletion" : "Enabled");
+    if (*one.alias != '\0') kms_.call(1, "DeleteAlias", {{"AliasName", one.alias}});
+  }
+}
+
+TEST_F(KmsStraysTest, a_key_that_the_name_still_refers_to_is_not_deleted) {
+  const std::string id = kms_.foreign_key(kOurs, "alias/SPIRE_SERVER/example_org/srv1/ca");
+  const std::string key = "arn:aws:kms:" + kms_.region(1) + ":111122223333:key/" + id;
+  const auto refused = run(custody_->schedule_deletion("ca", key, kms_.soon()));
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, ::testing::HasSubstr("refers to it"));
+  EXPECT_EQ(kms_.state(id), "Enabled");
+}
+
+TEST_F(KmsStraysTest, an_alias_without_a_key_and_a_description_without_one_are_not_ours) {
+  const std::string odd = kms_.foreign_key(kOurs, "alias/SPIRE_SERVER/example_org/srv16");
+  const std::string empty = kms_.foreign_key("SPIRE_SERVER_KEY/example.org/", "");
+  a_minute_passes();
+  const std::string young = kms_.foreign_key(kOurs, "");
+  const auto siblings = run(custody_->stale_siblings(created(young), kms_.soon()));
+  ASSERT_TRUE(siblings && siblings->empty());
+  std::vector<std::string> known;
+  const auto nameless = run(custody_->nameless_keys(created(young), known, kms_.soon()));
+  ASSERT_TRUE(nameless && nameless->empty());
+  StrayKey stray;
+  stray.alias = "alias/SPIRE_SERVER/example_org/srv16";
+  stray.key = "arn:aws:kms:" + kms_.region(1) + ":111122223333:key/" + odd;
+  EXPECT_FALSE(run(custody_->dispose(stray, kms_.soon())));
+  stray.alias.clear();
+  stray.key = "arn:aws:kms:" + kms_.region(1) + ":111122223333:key/" + empty;
+  const auto left = run(custody_->dispose(stray, kms_.soon()));
+  ASSERT_TRUE(left) << left.error().message;
+  EXPECT_EQ(*left, Deletion::kLeftAlone);
+  for (const std::string& id : {odd, empty, young}) EXPECT_EQ(kms_.state(id), "Enabled");
 }
 
 }  // namespace

@@ -140,7 +140,7 @@ TEST_F(KmsCustodyTest, a_name_to_a_deleted_key_is_refused_and_one_of_it_is_still
   const auto key = create();
   ASSERT_TRUE(key);
   ASSERT_TRUE(run(custody_->point("ca", *key, std::nullopt, kms_.soon())));
-  ASSERT_TRUE(run(custody_->schedule_deletion(*key, kms_.soon())));
+  kms_.call(1, "ScheduleKeyDeletion", {{"KeyId", *key}});
   const auto named = run(custody_->find("ca", kms_.soon()));
   ASSERT_TRUE(named && *named);
   EXPECT_EQ((*named)->key, *key);
@@ -156,7 +156,7 @@ TEST_F(KmsCustodyTest, a_key_that_never_was_is_revoked_and_its_deletion_done) {
   const auto half = run(custody_->public_key(none, kms_.soon()));
   ASSERT_FALSE(half);
   EXPECT_EQ(half.error().code, Code::kRevoked);
-  EXPECT_TRUE(run(custody_->schedule_deletion(none, kms_.soon())));
+  EXPECT_TRUE(run(custody_->schedule_deletion("ca", none, kms_.soon())));
 }
 
 TEST_F(KmsCustodyTest, a_denied_operation_is_told_with_its_permission) {

@@ -240,11 +240,11 @@ TEST_F(WrappedTest, what_was_rotated_away_is_destroyed_and_what_is_current_is_no
   WrappedHost host(world);
   const std::string first = host.make("ca");
   const std::string second = host.make("ca", first);
-  const auto refused = host.run(host.custody->schedule_deletion(second, host.soon()));
+  const auto refused = host.run(host.custody->schedule_deletion("ca", second, host.soon()));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kInvalid);
   for (int twice = 0; twice < 2; ++twice) {
-    EXPECT_TRUE(host.run(host.custody->schedule_deletion(first, host.soon())));
+    EXPECT_TRUE(host.run(host.custody->schedule_deletion("ca", first, host.soon())));
   }
   EXPECT_EQ(host.signs(first), "revoked");
   EXPECT_EQ(host.signs(second), "signed");
