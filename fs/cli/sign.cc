@@ -124,12 +124,14 @@ class SignCommand {
       output_.error(
           "something is left to do: " +
           (status.deletion_trouble.empty() ? status.last_error : status.deletion_trouble) +
-          "; a keyfs that runs on this host, or the next keyfs sign command, tries again");
+          "; a keyfs that runs on this host, or the next keyfs sign command that changes a key, "
+          "tries "
+          "again");
     } else if (status.queued_deletions != 0 && !output_.json()) {
       output_.out() << status.queued_deletions
                     << (status.queued_deletions == 1 ? " old key waits" : " old keys wait")
                     << " for the end of grace: a keyfs that runs on this host, or the next keyfs "
-                       "sign command after that, deletes "
+                       "sign command that changes a key after that, deletes "
                     << (status.queued_deletions == 1 ? "it\n" : "them\n");
     }
   }

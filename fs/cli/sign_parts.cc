@@ -6,6 +6,7 @@
 #include "base/retry.h"
 #include "fs/daemon/signing_host.h"
 #include "fs/sign/journal.h"
+#include "fs/sign/known_names.h"
 
 namespace keyfs {
 
@@ -53,7 +54,11 @@ Result<SigningCustodies*> SignParts::custodies() {
                                        {&context_.memory(), &context_.notebook()});
     if (!made) return fail(made.error());
     custodies_ = std::move(*made);
-    const Journal journal(signing_options(context_.configuration).directory + "/begun");
+    const std::string directory = signing_options(context_.configuration).directory;
+    if (const auto known = KnownNames::read(directory + "/names")) {
+      remember_all(*known, custodies_->all());
+    }
+    const Journal journal(directory + "/begun");
     if (const auto begun = journal.all()) remember_named(*begun, custodies_->all());
   }
   return custodies_.get();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/crypto.h"
 #include "store/record_versions.h"
 
 namespace keyfs {
@@ -17,6 +18,22 @@ uint64_t half(const KeyCheck& check) {
   uint64_t first = 0;
   std::memcpy(&first, check.data(), sizeof first);
   return first;
+}
+
+// What a version is known by: its key, and of a signing key what it is shown as, too. If that can't be
+// computed it is another one.
+uint64_t mark_of(const Version& version) {
+  uint64_t mark = half(*version.check);
+  if (version.public_key.empty()) return mark;
+  const auto shown = sha256(bytes_of(version.type + '\0' + version.public_key));
+  uint64_t first = 1;
+  if (shown) std::memcpy(&first, shown->data(), sizeof first);
+  return mark ^ first;
+}
+
+bool is_other_key(const Version& before, const Version& now) {
+  return (before.check && now.check != before.check) || now.public_key != before.public_key ||
+         now.type != before.type;
 }
 
 std::string from_to(const std::string& what, uint64_t from, uint64_t to) {
@@ -46,7 +63,7 @@ std::optional<std::string> versions_go_back(const Record& before, const Record& 
       return "version " + std::to_string(number) + " is gone";
     }
     const Version& later = found->second;
-    if (version.check && later.check != version.check) return other_key(number);
+    if (is_other_key(version, later)) return other_key(number);
     if (!version.destroyed.empty() && later.destroyed.empty()) {
       return "version " + std::to_string(number) +
              " was destroyed, which is permanent, and is back";
@@ -102,7 +119,7 @@ std::optional<std::string> goes_back(const Remembered& before, const Record& now
     if (may_drop_versions(now)) return std::nullopt;
     return "version " + std::to_string(before.version) + " is gone";
   }
-  if (!found->second.check || half(*found->second.check) != before.check) {
+  if (!found->second.check || mark_of(found->second) != before.check) {
     return other_key(before.version);
   }
   const bool exact = serial != std::numeric_limits<uint32_t>::max();
@@ -137,7 +154,7 @@ Remembered remembered(const Record& accepted) {
   const auto current = accepted.versions.find(accepted.current);
   if (current != accepted.versions.end() && current->second.check) {
     memory.version = accepted.current & 0x1fffffffu;
-    memory.check = half(*current->second.check);
+    memory.check = mark_of(current->second);
   }
   return memory;
 }

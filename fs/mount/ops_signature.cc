@@ -42,6 +42,7 @@ struct FuseHandlers::SignAccess {
   fuse_file_info file;
   AuditEvent event;
   SigningFacts facts;
+  const SignSection* counted = nullptr;  // by whose rate it was counted
   bool again = false;  // the kernel's second try after ESTALE, of which the first has told
 
   SignAccess(FuseOps& fuse_ops, SignNodePtr opened, const fuse_file_info& info)
@@ -63,9 +64,8 @@ struct FuseHandlers::SignAccess {
     facts.pinned = place().pinned;
     facts.algorithm = to_string(place().algorithm);
     facts.digest = hex_encode(bytes_of(place().digest));
-    if (!place().pinned.empty()) {
-      facts.fingerprint = place().pinned;
-    } else if (key != nullptr && key->public_key != nullptr) {
+    // Of the key that there is: what the caller pins is only what he says.
+    if (key != nullptr && key->public_key != nullptr) {
       facts.fingerprint = key->public_key->fingerprint();
     }
   }
@@ -114,6 +114,7 @@ struct FuseHandlers::SignAccess {
   void refuse_stale(fuse_req_t req) {
     const pid_t thread = fuse_req_ctx(req)->pid + 1;
     node->told_stale = again ? 0 : thread;
+    if (counted != nullptr) ops.sign_rates_.give_back(event.uid, *counted);
     refuse(req, ops.sign_counters_->stale, AuditVerdict::kFailed, ESTALE,
            "the key is no longer the current one of its id");
   }
@@ -189,9 +190,12 @@ void FuseHandlers::open_signature(fuse_req_t req, SignNodePtr node, const fuse_f
                          "the key does not sign with this algorithm");
   }
   access.again = access.node->told_stale.exchange(0) == fuse_req_ctx(req)->pid + 1;
-  if (!access.again && !self.sign_rates_.admit(access.event.uid, section, access.begin)) {
-    return access.refuse(req, counters.throttled, AuditVerdict::kDenied, EAGAIN,
-                         "more signatures than rate = " + section.rate_text + " permits");
+  if (!access.again) {
+    if (!self.sign_rates_.admit(access.event.uid, section, access.begin)) {
+      return access.refuse(req, counters.throttled, AuditVerdict::kDenied, EAGAIN,
+                           "more signatures than rate = " + section.rate_text + " permits");
+    }
+    access.counted = &section;
   }
   auto reply = self.replies_.hold(req);
   auto waiting = std::make_shared<SignAccess>(std::move(access));

@@ -22,6 +22,14 @@ class SignRates {
  public:
   static constexpr size_t kMost = 16'384;
 
+  // What was counted came to nothing, by no fault of the user's.
+  void give_back(uid_t user, const SignSection& section) {
+    if (!section.rate) return;
+    std::lock_guard lock(mutex_);
+    const auto entry = next_.find({user, &section});
+    if (entry != next_.end()) entry->second -= section.rate->period / section.rate->count;
+  }
+
   // Whether the user may have one more now, which is counted.
   bool admit(uid_t user, const SignSection& section, TimePoint now) {
     if (!section.rate) return true;

@@ -1,5 +1,6 @@
 #include "fs/sign/deletion_queue.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -74,12 +75,12 @@ Task<Result<void>> DeletionQueue::look() {
     Found found;
     for (const std::string& name : *names) {
       const std::string path = directory + "/" + name;
+      // A link, a directory, a file of somebody else: it holds up no other.
       auto json = read_state_file(path);
-      if (!json) return fail(std::move(json.error()));
-      auto doomed = *json ? parse_doomed(**json) : std::nullopt;
+      auto doomed = json && *json ? parse_doomed(**json) : std::nullopt;
       if (doomed) {
         found.doomed.emplace(name, std::move(*doomed));
-      } else if (::access(path.c_str(), F_OK) == 0) {
+      } else if (::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         found.damaged.insert(path);
       }
     }

@@ -253,6 +253,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
   changed(id, birth.present == nullptr ? "" : birth.present->key);
   publish(key);
   keeper.refreshed(id, loop.clock().wall());
+  co_await note_name(*key);
   {
     const std::lock_guard lock(mutex);
     ++counts.made;
@@ -269,6 +270,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
       log.error("it could not be kept on disk which key a signing key's name refers to",
                 {{"id", id}, {"key", key->key}, {"reason", noted.error().message}});
     }
+    failed(Error(Code::kUnavailable, "signing key " + id + ": not known yet in " + behind));
     told_behind.insert(birth.entry->path());
     leave(birth);
     co_return SigningKeyPtr(std::move(key));
@@ -381,6 +383,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::remove(std::string id, TimePoint 
   }
   changed(id, key->key);
   forget(id);
+  co_await known_names.drop(key->custody, id);
   log.info("a signing key's name was removed", {{"id", id}, {"key", key->key}});
   Doomed one(key->custody, key->key, id, "", loop.clock().wall());
   one.unless_named = false;

@@ -61,6 +61,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint dea
     if (!custody->check_name(id)) continue;
     auto found = co_await custody->find(id, deadline);
     if (!found) {
+      if (found.error().code == Code::kCorrupt) told_damage(id, custody->kind(), found.error());
       if (!error) error = std::move(found.error());
       continue;
     }
@@ -75,8 +76,21 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::ask(std::string id, TimePoint dea
   if (known != nullptr) {
     log.info("a signing key's name was removed by another process", {{"id", id}});
     forget(id);
+    co_await known_names.drop(known->custody, id);
   }
   co_return SigningKeyPtr();
+}
+
+// The key that is known stays in use as long as its custody lets it; status tells.
+void SigningKeys::Impl::told_damage(const std::string& id, std::string_view kind,
+                                    const Error& error) {
+  const SigningKeyPtr known = find(id);
+  if (known == nullptr || known->custody != kind || known->problem == error.message) return;
+  log.warn("a signing key can't be used", {{"id", id}, {"reason", error.message}});
+  auto damaged = std::make_shared<SigningKey>(*known);
+  damaged->problem = error.message;
+  damaged->damaged = true;
+  publish(std::move(damaged));
 }
 
 Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody* custody,
@@ -127,7 +141,16 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody
     log.warn("a signing key can't be used", {{"id", id}, {"reason", key->problem}});
   }
   publish(key);
+  co_await note_name(*key);
   co_return SigningKeyPtr(std::move(key));
+}
+
+// Only where a region may say otherwise after a restart.
+Task<void> SigningKeys::Impl::note_name(const SigningKey& key) {
+  const Custody* custody = custody_of(key.custody);
+  if (custody == nullptr || !custody->leaves_strays()) co_return;
+  const std::string kind = key.custody, id = key.id, reference = key.key;
+  co_await known_names.put(kind, id, reference);
 }
 
 // Takes what a list says of a name. What it says against what is known is asked for by itself:
@@ -152,6 +175,7 @@ Task<Result<void>> SigningKeys::Impl::load(TimePoint deadline) {
   std::function<Result<std::vector<Begun>>()> read = [journal = journal] { return journal.all(); };
   auto begun = co_await worker.run(std::move(read));
   if (!begun) co_return fail(std::move(begun.error()));
+  if (const auto known = co_await known_names.load()) remember_all(*known, custodies);
   remember_named(*begun, custodies);
   co_return co_await list(deadline);
 }

@@ -23,6 +23,7 @@
 #include "fs/sign/deletion_queue.h"
 #include "fs/sign/id_turns.h"
 #include "fs/sign/journal.h"
+#include "fs/sign/known_names.h"
 #include "fs/sign/name_keeper.h"
 #include "fs/sign/public_keys.h"
 #include "fs/sign/signing_keys.h"
@@ -54,6 +55,7 @@ struct SigningKeys::Impl {
   Task<Result<SigningKeyPtr>> look(std::string id, TimePoint deadline,
                                    Asks asks = Asks::kForOwnReasons);
   Task<Result<SigningKeyPtr>> ask(std::string id, TimePoint deadline, Asks asks);
+  void told_damage(const std::string& id, std::string_view kind, const Error& error);
   Result<void> may_ask_for_unknown(const std::string& id);
   Task<Result<SigningKeyPtr>> take_over(std::string id, Custody* custody, NamedKey named,
                                         TimePoint begun, uint64_t since, TimePoint deadline);
@@ -61,6 +63,7 @@ struct SigningKeys::Impl {
   Task<Result<void>> list(TimePoint deadline);
   Task<bool> take_over_listed(NamedKey named, Custody* custody, TimePoint begun, uint64_t since,
                               TimePoint deadline);
+  Task<void> note_name(const SigningKey& key);
   // A change of this process's own, so that answers asked for before it do not count.
   void changed(const std::string& id, std::string left);
   bool changed_since(const std::string& id, uint64_t since) const;
@@ -164,6 +167,7 @@ struct SigningKeys::Impl {
   CreationCap cap;
   DeletionQueue doomed;
   PublicKeys public_keys;
+  KnownNames known_names;
   NameKeeper keeper;
   Wake list_wake;
   Wake tidy_wake;

@@ -37,6 +37,7 @@ SigningKeys::Impl::Impl(Parts parts, SigningOptions o)
       doomed(loop, log, random, worker, options.directory + "/doomed",
              std::max<Duration>(options.grace, std::chrono::hours(1))),
       public_keys(worker, options.directory + "/public"),
+      known_names(worker, options.directory + "/names"),
       keeper(NameKeeper::Parts{loop, log, random, worker, turns, custodies,
                                [this]() -> std::optional<std::vector<SigningKeyPtr>> {
                                  if (!loaded) return std::nullopt;

@@ -46,7 +46,8 @@ Task<bool> SigningKeys::Impl::tidy_for_ever() {
   for (;;) {
     (void)co_await tidy(TimePoint::max());
     Duration wait = scaled(options.list_every, 0.8 + 0.4 * random());
-    if (left_unfinished > 0) wait = std::min(wait, kTidyAgain);
+    // Commands leave something to be done, too.
+    wait = std::min(wait, kTidyAgain);
     if (const auto due = doomed.next_due()) {
       const Duration left = *due - loop.clock().wall();
       // Not at once again: one that is at work elsewhere stays due.
@@ -102,6 +103,7 @@ Task<bool> SigningKeys::Impl::is_known_everywhere(BegunEntryPtr entry, Custody& 
     std::function<Result<void>()> note = [entry] { return entry->set_named(); };
     (void)co_await worker.run(std::move(note));  // if it fails, the next try does it
   }
+  failed(Error(Code::kUnavailable, "signing key " + what.id + ": " + reason));
   if (told_behind.insert(entry->path()).second) {
     log.warn("not every region knows to which key a signing key's name refers; they are told again",
              {{"id", what.id}, {"key", what.key}, {"reason", reason}});
@@ -144,6 +146,13 @@ Task<bool> SigningKeys::Impl::settle_entry(BegunEntryPtr entry, TimePoint deadli
     if (what.from) one.emplace(what.custody, *what.from, what.id, "", wall_in(options.grace));
   } else {
     one.emplace(what.custody, what.key, what.id, what.from.value_or(""), loop.clock().wall());
+    // The name refers to a third key: it may have referred to this one in between, so that the one
+    // before is nobody else's to delete, and this one may be in use.
+    if (what.from && (!*found || (*found)->key != *what.from)) {
+      one->not_before = wall_in(options.grace);
+      Doomed before(what.custody, *what.from, what.id, "", wall_in(options.grace));
+      if (!co_await doomed.add(std::move(before))) co_return false;
+    }
   }
   if (one) {
     auto kept = co_await doomed.add(std::move(*one));

@@ -95,6 +95,7 @@ struct StrayKey {
   std::string alias;                  // the name's full text in the custody; empty: it has none
   std::optional<WallTime> created;    // of the key
   std::optional<WallTime> refreshed;  // of the name
+  WallTime stale_before{};            // a name that was written later is not abandoned
 };
 
 class Custody {

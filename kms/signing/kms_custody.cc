@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <span>
 #include <utility>
 
+#include "base/crypto.h"
+#include "base/encoding.h"
 #include "kms/region_slot.h"
 #include "kms/signing/kms_custody_impl.h"
 
@@ -17,6 +20,13 @@ bool is_a_prefix(const std::string& text) { return text.size() > 1 && text.ends_
 Error no_sense_from_kms(const std::string& operation, const std::string& region) {
   return Error(Code::kUnavailable,
                "the reply to " + operation + " in " + region + " does not come from KMS");
+}
+
+// 16 hex digits. A custody without one marks its keys with a text that is none, and so takes none for
+// its own.
+std::string mark_of_owner(const std::string& alias_prefix) {
+  const auto hash = sha256(bytes_of(alias_prefix));
+  return hash ? hex_encode(std::span(*hash).first(8)) : "unknown";
 }
 
 }  // namespace
@@ -48,7 +58,10 @@ Result<std::unique_ptr<Custody>> make_kms_custody(Loop& loop, RandomFraction ran
 
 KmsCustody::KmsCustody(Loop& loop, RandomFraction random, std::vector<KmsSigningRegion> regions,
                        KmsCustodyOptions options, SigningObserver* observer)
-    : loop_(loop), options_(std::move(options)), calls_(loop, std::move(random), observer) {
+    : loop_(loop),
+      options_(std::move(options)),
+      owner_(mark_of_owner(options_.alias_prefix)),
+      calls_(loop, std::move(random), observer) {
   for (auto& region : regions) {
     Health health(loop.clock(), calls_.random(), options_.health);
     slots_.push_back(std::make_unique<SigningSlot>(loop, options_.calls_at_once, std::move(region),

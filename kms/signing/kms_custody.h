@@ -28,9 +28,11 @@
 namespace keyfs {
 
 struct KmsCustodyOptions {
-  std::string alias_prefix;        // "alias/SPIRE_SERVER/example_org/srv1/", with its closing '/'
-  std::string siblings_prefix;     // "alias/SPIRE_SERVER/example_org/"; empty: there are none
-  std::string description_prefix;  // "SPIRE_SERVER_KEY/example.org/"; + name, + '/' + token
+  std::string alias_prefix;     // "alias/SPIRE_SERVER/example_org/srv1/", with its closing '/'
+  std::string siblings_prefix;  // "alias/SPIRE_SERVER/example_org/"; empty: there are none
+  // "SPIRE_SERVER_KEY/example.org/"; + name, + '/' + token and a mark of alias_prefix, in hex: other
+  // servers have the same names.
+  std::string description_prefix;
   // What another program wrote before the name, to the same aliases; empty: none did. It is no proof
   // for a key that no name of ours has referred to: here "." and "_" are one.
   std::string former_description_prefix;  // "SPIRE_SERVER_KEY/example_org/"

@@ -11,13 +11,14 @@ namespace {
 
 constexpr size_t kTokenDigits = 16;
 
-// "NAME" or "NAME/TOKEN".
-bool is_of_name(std::string_view text, const std::string& name) {
+// "NAME", as other programs write it, or "NAME/TOKEN" with the owner's mark.
+bool is_of_name(std::string_view text, const std::string& name, const std::string& owner) {
   if (!text.starts_with(name)) return false;
   text.remove_prefix(name.size());
   if (text.empty()) return true;
+  if (!text.starts_with('/') || !text.ends_with(owner)) return false;
   text.remove_prefix(1);
-  return text.size() == kTokenDigits && hex_decode(text).has_value();
+  return text.size() == kTokenDigits + owner.size() && hex_decode(text).has_value();
 }
 
 }  // namespace
@@ -27,8 +28,15 @@ bool KmsCustody::is_marked(const KmsKeyFacts& key, const std::string& name) cons
   const std::string& own = options_.description_prefix;
   const std::string& former = options_.former_description_prefix;
   const std::string_view text = key.description;
-  if (text.starts_with(own) && is_of_name(text.substr(own.size()), name)) return true;
+  if (text.starts_with(own) && is_of_name(text.substr(own.size()), name, owner_)) return true;
   return !former.empty() && text.starts_with(former) && text.substr(former.size()) == name;
+}
+
+bool KmsCustody::is_elsewhere(const KmsKeyFacts& key) const {
+  return std::any_of(key.replicas.begin(), key.replicas.end(), [this](const std::string& region) {
+    return std::none_of(slots_.begin(), slots_.end(),
+                        [&](const auto& slot) { return slot->name == region; });
+  });
 }
 
 Task<Result<bool>> KmsCustody::is_nameless(std::string name, std::string key, TimePoint deadline) {
@@ -93,7 +101,7 @@ Task<Result<Deletion>> KmsCustody::schedule_deletion(std::string name, std::stri
     co_return fail(Code::kUnavailable, what + ": the reply to DescribeKey in " + home->name +
                                            " does not come from KMS");
   }
-  if (!is_marked(*facts, name)) co_return Deletion::kLeftAlone;
+  if (!is_marked(*facts, name) || is_elsewhere(*facts)) co_return Deletion::kLeftAlone;
   auto nameless = co_await is_nameless(name, key, share_of(deadline, 2));
   if (!nameless) co_return fail(nameless.error().within(what));
   if (!*nameless) co_return Deletion::kLeftAlone;

@@ -94,10 +94,13 @@ class KmsCustody final : public Custody {
   nlohmann::json with_policy_and_tags(nlohmann::json body, const std::string& description) const;
   Task<Result<void>> replicate(SigningSlot& slot, std::string key, std::string description,
                                TimePoint deadline);
-  // Whether the key was made for this name by this owner.
+  // Whether the key was made for this name by this owner, as far as its description tells: what another
+  // program made has no mark.
   bool is_marked(const KmsKeyFacts& key, const std::string& name) const;
   // Whether it has no name anywhere; one of ours that is only late is written anew.
   Task<Result<bool>> is_nameless(std::string name, std::string key, TimePoint deadline);
+  // In a region that is not configured: whether it has a name there nobody can tell.
+  bool is_elsewhere(const KmsKeyFacts& key) const;
   Task<Result<void>> schedule_everywhere(std::string key, TimePoint deadline);
   Task<Result<void>> schedule_in(SigningSlot& slot, std::string key, TimePoint deadline);
   Task<Result<PublicKeyPtr>> public_key_in(SigningSlot& slot, std::string key, TimePoint deadline);
@@ -116,6 +119,7 @@ class KmsCustody final : public Custody {
 
   Loop& loop_;
   const KmsCustodyOptions options_;
+  const std::string owner_;  // the mark of alias_prefix
   KmsCalls calls_;
   std::vector<std::unique_ptr<SigningSlot>> slots_;  // as configured
   std::vector<SigningSlot*> order_;                  // learned

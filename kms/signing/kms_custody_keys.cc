@@ -95,10 +95,17 @@ Task<Result<void>> KmsCustody::replicate(SigningSlot& slot, std::string key,
                                      " is not ready in time: " + answer.error->message);
 }
 
-Task<Result<void>> KmsCustody::set_enabled(std::string, std::string key, bool enabled,
+Task<Result<void>> KmsCustody::set_enabled(std::string name, std::string key, bool enabled,
                                            TimePoint deadline) {
   auto where = places(key);
   if (!where) co_return fail(std::move(where.error()));
+  SigningSlot& first = *where->front();
+  auto facts = co_await describe(first, arn_in(first, key), share_of(deadline, where->size() + 1));
+  if (facts && *facts && !is_marked(**facts, name)) {
+    co_return fail(Code::kInvalid, "its alias refers to " + key +
+                                       ", which was not made for it here: disable and enable it in "
+                                       "KMS, or move the alias back");
+  }
   const std::string operation = enabled ? "EnableKey" : "DisableKey";
   std::string done;
   std::optional<Error> trouble;
@@ -118,8 +125,9 @@ Task<Result<void>> KmsCustody::set_enabled(std::string, std::string key, bool en
     }
   }
   if (!trouble) co_return Result<void>();
-  co_return fail(
-      trouble->within(done.empty() ? operation : operation + " (done only in " + done + ")"));
+  co_return fail(trouble->within(done.empty() ? operation
+                                              : operation + " (done only in " + done +
+                                                    ", so that it is not over: do it again)"));
 }
 
 }  // namespace keyfs

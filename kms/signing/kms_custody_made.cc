@@ -25,7 +25,7 @@ Error cannot_be_searched(const Error& why) {
 }  // namespace
 
 std::string KmsCustody::description_of(const std::string& name, const std::string& token) const {
-  return options_.description_prefix + name + (token.empty() ? "" : "/" + token);
+  return options_.description_prefix + name + (token.empty() ? "" : "/" + token + owner_);
 }
 
 Task<Result<std::vector<KmsKeyArn>>> KmsCustody::all_keys(TimePoint deadline) {

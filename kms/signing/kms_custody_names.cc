@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -81,14 +82,19 @@ Task<Result<Pointed>> KmsCustody::keep_alive(std::string name, std::string key,
     pointed.now = std::move(*now);
     co_return pointed;
   }
-  KmsAnswer answer = co_await write_alias(primary(), "UpdateAlias", alias, key, deadline);
+  KmsAnswer answer = co_await write_alias(primary(), "UpdateAlias", alias, key,
+                                          share_of(deadline, std::min<size_t>(slots_.size(), 2)));
   if (answer.is("NotFoundException")) {
     now = co_await find_in(primary(), name, deadline);
     if (!now) co_return fail(std::move(now.error()));
     pointed.now = std::move(*now);
     co_return pointed;
   }
-  if (answer.error) co_return fail(answer.error->within("could not refresh " + alias));
+  if (answer.error) {
+    // Where it can be written it does not look abandoned.
+    (void)co_await write_elsewhere(alias, key, deadline);
+    co_return fail(answer.error->within("could not refresh " + alias));
+  }
   pointed.behind = co_await write_elsewhere(alias, key, deadline);
   pointed.done = true;
   co_return pointed;
@@ -155,7 +161,8 @@ Task<Result<void>> KmsCustody::remove_name(std::string name, std::string key, Ti
     auto there = co_await find_in(slot, name, until);
     if (!there) {
       trouble = std::move(there.error());
-    } else if (*there && same_key((*there)->key, key)) {
+    } else if (*there) {
+      // Whatever it refers to there: the name goes.
       KmsAnswer answer = co_await delete_alias(slot, alias, until);
       if (answer.error) trouble = std::move(answer.error);
     }

@@ -29,6 +29,7 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::stale_siblings(WallTime stale_be
     stray.key = reference(alias.target);
     stray.alias = alias.name;
     stray.refreshed = alias.written;
+    stray.stale_before = stale_before;
     found.push_back(std::move(stray));
   }
   co_return found;
@@ -63,7 +64,8 @@ Task<Result<std::vector<StrayKey>>> KmsCustody::nameless_keys(WallTime created_b
     // What one cannot see is not known to be ours; but it may only be a grant that is missing yet.
     if (!finished->value || !*finished->value) continue;
     const KmsKeyFacts& key = **finished->value;
-    const bool ours = carries_prefix(key) && is_kms_signing_spec(key.spec) && !key.replica;
+    const bool ours =
+        carries_prefix(key) && !is_elsewhere(key) && is_kms_signing_spec(key.spec) && !key.replica;
     if (!ours) {
       known.push_back(key.arn.id);
     } else if (key.state == "Enabled" && key.created && *key.created < created_before) {
@@ -109,6 +111,8 @@ Task<Result<bool>> KmsCustody::is_as_found(const StrayKey& stray, TimePoint dead
     // A key that has another name, too, is somebody's.
     for (const KmsAlias& alias : *names) {
       if (alias.name != stray.alias || (here && alias.written != stray.refreshed)) co_return false;
+      // Its owner lives, and could write it elsewhere only.
+      if (!here && alias.written && *alias.written >= stray.stale_before) co_return false;
     }
     if (here && names->empty() && !stray.alias.empty()) co_return false;
   }
@@ -124,7 +128,9 @@ Task<Result<Deletion>> KmsCustody::dispose(StrayKey stray, TimePoint deadline) {
   if (!*as_found) co_return Deletion::kLeftAlone;
   auto facts = co_await describe(primary(), arn_in(primary(), stray.key), deadline);
   if (!facts) co_return fail(std::move(facts.error()));
-  if (!*facts || !carries_prefix(**facts)) co_return Deletion::kLeftAlone;
+  if (!*facts || !carries_prefix(**facts) || is_elsewhere(**facts)) {
+    co_return Deletion::kLeftAlone;
+  }
   // A disabled key was disabled by somebody, who may want it back.
   if ((*facts)->state != "Enabled" && !(*facts)->is_pending_deletion()) {
     co_return Deletion::kLeftAlone;

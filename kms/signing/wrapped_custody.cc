@@ -313,8 +313,26 @@ Task<Result<Pointed>> WrappedCustody::keep_alive(std::string name, std::string k
 }
 
 // Regions and the store have checks of their own.
-Task<std::vector<CheckItem>> WrappedCustody::check(TimePoint /*deadline*/) {
-  co_return std::vector<CheckItem>();
+Task<std::vector<CheckItem>> WrappedCustody::check(TimePoint deadline) {
+  CheckItem item;
+  item.what = "records can be read";
+  item.essential = false;
+  const auto all = co_await list(deadline);
+  if (all) {
+    std::string damaged;
+    for (const NamedKey& key : *all) {
+      if (key.key.ends_with(kUnreadable)) damaged += (damaged.empty() ? "" : ", ") + key.name;
+    }
+    item.ok = damaged.empty();
+    item.detail = item.ok ? std::to_string(all->size()) + " keys" : "not those of " + damaged;
+    item.remedy = item.ok ? "" : "keyfs sign describe ID says why; restore the record";
+  } else {
+    item.detail = all.error().message;
+    item.remedy = "see what is said of the store";
+  }
+  std::vector<CheckItem> items;
+  items.push_back(std::move(item));
+  co_return items;
 }
 
 std::unique_ptr<Custody> make_wrapped_custody(Loop& loop, SecretArena& arena, Random& /*random*/,

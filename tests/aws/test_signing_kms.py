@@ -110,7 +110,7 @@ def test_a_new_key_carries_its_owner_and_is_in_all_regions_and_named_in_the_firs
     signing.create(keyfs, "ca")
     one, two = kms.keys(ONE), kms.keys(TWO)
     assert len(one) == len(two) == 1 and one[0]["id"] == two[0]["id"] and one[0]["id"].startswith("mrk-")
-    assert one[0]["aliases"] == [PREFIX + "ca"] and re.fullmatch(signing.DESCRIPTION + "ca/[0-9a-f]{16}", one[0]["description"])
+    assert one[0]["aliases"] == [PREFIX + "ca"] and re.fullmatch(signing.DESCRIPTION + "ca/[0-9a-f]{32}", one[0]["description"])
     assert one[0]["tags"] == {"team": "pki", "env": "prod"}
     assert kms.orphans() == []
 

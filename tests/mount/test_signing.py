@@ -1,6 +1,7 @@
 """Signing as files: .keyfs/sign, with [sign ...] policy, audit and sizes, by keys of custody wrapped."""
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -114,7 +115,10 @@ def test_a_pinned_key_is_stale_once_it_was_rotated(keyfs):
     second = await_rotated(keyfs, first)
     assert seen.error_name(bytes_at, where(keyfs, pinned)) == "ESTALE"
     verify(bytes_at(where(keyfs, "pub.der")), "ECDSA_SHA_256", b"hello", bytes_at(where(keyfs, f"at/{second.decode().strip()}/{name}")))
-    assert [line["errno"] for line in lines(keyfs, 3)] == [None, "ESTALE", None]
+    told = lines(keyfs, 3)
+    assert [line["errno"] for line in told] == [None, "ESTALE", None]
+    assert [line["pinned"] for line in told] == [x.decode().strip() for x in (first, first, second)]
+    assert [line["fingerprint"] for line in told] == [x.decode().strip() for x in (first, second, second)]
 
 
 def test_use_signs_see_reads_and_a_right_to_a_data_key_is_none(keyfs):
@@ -251,7 +255,7 @@ def test_the_embedded_default_signs(folder, make_daemon):
 
 def test_what_a_host_has_seen_of_a_key_binds_also_after_a_restart(keyfs):
     db = os.path.join(keyfs.folder, "parts", "keys.db")
-    names = {"went": "disable", "gone": None}
+    names = {"went": "disable", "gone": None, "shown": None}
     for ident in names:
         keyfs_sign(keyfs, "create", f"ca-{ident}", "--type", "EC_P256")
         assert bytes_at(where(keyfs, named("ECDSA_SHA_256", b"x"), f"ca-{ident}"))
@@ -263,7 +267,13 @@ def test_what_a_host_has_seen_of_a_key_binds_also_after_a_restart(keyfs):
     with contextlib.closing(sqlite3.connect(db)) as store, store:
         store.execute("update records set record = ?, revision = revision + 7 where id = '.sign.ca-went'", (before,))
         store.execute("delete from records where id = '.sign.ca-gone'")
+        # A forger's public half, for those who verify with the file.
+        [(text,), (other,)] = [store.execute("select record from records where id = ?", (f".sign.{x}",)).fetchone() for x in ("ca-shown", "ca")]
+        record = json.loads(text)
+        record["versions"]["1"]["public"] = json.loads(other)["versions"]["1"]["public"]
+        store.execute("update records set record = ?, revision = revision + 7 where id = '.sign.ca-shown'", (json.dumps(record),))
     keyfs.start()
+    assert seen.error_name(bytes_at, where(keyfs, "pub.pem", "ca-shown")) == "EBADMSG"
     for ident in names:
         assert seen.error_name(bytes_at, where(keyfs, named("ECDSA_SHA_256", b"z"), f"ca-{ident}")) == "EBADMSG", ident
     done = subprocess.run([keyfs.program, "sign", "create", *keyfs.source, "ca-gone", "--type", "EC_P256"], capture_output=True, text=True)

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -72,6 +73,12 @@ def test_a_damaged_record_is_named_and_other_keys_are_listed_and_sign(keyfs, dam
     assert done.returncode == PARTIAL, done
     assert {key["id"]: key["state"] for key in json.loads(done.stdout)["keys"]} == {"ca": "unknown", "ca2": "enabled"}
     verify(bytes_at(where(keyfs, "pub.der", "ca2")), "ECDSA_SHA_256", b"x", bytes_at(where(keyfs, named("ECDSA_SHA_256", b"x"), "ca2")))
+
+    def problems():
+        return {key["id"]: bool(key["problem"]) for key in json.loads(bytes_at(keyfs.path(".keyfs/status")))["signing"]["keys"]}
+
+    keyfs.process.send_signal(signal.SIGHUP)  # otherwise within list_every
+    eventually(lambda: problems() == {"ca": True, "ca2": False}, 40, "the running daemon names it too")
 
 
 @pytest.fixture

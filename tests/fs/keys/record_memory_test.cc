@@ -109,6 +109,26 @@ TEST(RecordMemory, every_version_stays_the_key_that_it_was) {
   }
 }
 
+// The host remembers the current one, also over a restart; a process all that it has seen.
+TEST(RecordMemory, what_a_signing_key_is_shown_as_is_part_of_what_it_was) {
+  const auto signing = [](const std::string& shown) {
+    return changed([&](Record& r) {
+      r.kind = std::string(kSigningKind);
+      r.versions.at(3).type = "EC_P256";
+      r.versions.at(3).public_key = shown;
+    });
+  };
+  const Record before = signing("ours");
+  EXPECT_FALSE(goes_back(before, before));
+  EXPECT_FALSE(goes_back(remembered(before), before));
+  Record type = before;
+  type.versions.at(3).type = "EC_P384";
+  for (const Record& now : {signing("theirs"), signing(""), type}) {
+    EXPECT_TRUE(goes_back(before, now));
+    EXPECT_TRUE(goes_back(remembered(before), now));
+  }
+}
+
 TEST(RecordMemory, a_version_that_was_current_was_current) {
   const Record now = changed([](Record& r) { r.versions.at(2).promoted.clear(), ++r.serial; });
   EXPECT_TRUE(goes_back(rotated(), now));

@@ -132,6 +132,35 @@ TEST_F(GenerateTest, killed_at_each_step_it_leaves_no_key_behind_and_the_right_o
   }
 }
 
+TEST_F(GenerateTest, killed_after_the_move_and_replaced_at_once_it_leaves_no_key_behind) {
+  ASSERT_TRUE(generate(*loaded_host(), "ca").has_value());
+  const std::string first = custody.key_of("ca");
+  auto one = loaded_host();
+  std::optional<Result<SigningKeyPtr>> out;
+  custody.fail("point", 1, When::kAfter, Error(Code::kTimeout, "lost"));
+  block("point");
+  one->start(generate_into(*one->signing, wanted("ca"), out));
+  until_running("point");
+  blocked = "find";
+  wait(11ms);
+  until_running("find");
+  one.reset();  // killed
+  open();
+  const std::string second = custody.key_of("ca");
+  EXPECT_NE(second, first);
+  // The same again, before anybody has looked at what the killed one has begun.
+  auto next = loaded_host();
+  ASSERT_TRUE(generate(*next, "ca").has_value());
+  next->run_behind();
+  wait(options.grace - 1min);
+  EXPECT_FALSE(keys->keys.at(second).deletion) << "it may be in use for the grace time";
+  wait(4min);
+  EXPECT_EQ(keys->orphans(), std::vector<std::string>());
+  EXPECT_TRUE(keys->keys.at(first).deletion);
+  EXPECT_TRUE(keys->keys.at(second).deletion);
+  EXPECT_EQ(files("begun") + files("doomed"), 0u);
+}
+
 TEST_F(GenerateTest, what_a_living_process_has_begun_is_left_alone) {
   auto one = loaded_host();
   std::optional<Result<SigningKeyPtr>> out;

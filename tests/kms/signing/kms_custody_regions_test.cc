@@ -265,5 +265,16 @@ TEST_F(KmsRegionsTest, a_key_whose_replica_has_another_name_is_somebodys) {
   for (const size_t n : {1u, 2u}) EXPECT_EQ(kms_.state(key, n), "Enabled");
 }
 
+TEST_F(KmsRegionsTest, a_name_that_cannot_be_refreshed_in_one_region_is_in_the_other) {
+  const std::string key = make();
+  const size_t before = kms_.calls("UpdateAlias");
+  kms_.post("fault", {{"operation", "UpdateAlias"},
+                      {"region", kms_.region(1)},
+                      {"error", "AccessDeniedException"},
+                      {"times", nullptr}});
+  EXPECT_FALSE(run(custody_->keep_alive("ca", key, kms_.soon())));
+  EXPECT_EQ(kms_.calls("UpdateAlias") - before, 2u);
+}
+
 }  // namespace
 }  // namespace keyfs

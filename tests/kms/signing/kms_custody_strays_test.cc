@@ -39,7 +39,8 @@ class KmsStraysTest : public ::testing::Test {
     const auto key = run(custody_->create(std::move(request), kms_.soon()));
     EXPECT_FALSE(key);
     for (const auto& one : kms_.get("keys?" + kms_.region(1))) {
-      if (one["description"] == "SPIRE_SERVER_KEY/example.org/" + name + "/" + token) {
+      const std::string description = one["description"];
+      if (description.starts_with("SPIRE_SERVER_KEY/example.org/" + name + "/" + token)) {
         return one["id"];
       }
     }
@@ -196,7 +197,8 @@ TEST_F(KmsStraysTest, a_key_is_deleted_only_if_it_was_made_for_that_name_and_has
   };
   const std::vector<Case> cases = {
       {"SPIRE_SERVER_KEY/example.org/ca", "", true},
-      {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdef", "", true},
+      {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdef", "", false},  // whose?
+      {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdef0000000000000000", "", false},
       {"SPIRE_SERVER_KEY/example_org/ca", "", true},  // as SPIRE's own plugin wrote it
       {"SPIRE_SERVER_KEY/example_org/ca/0123456789abcdef", "", false},
       {"SPIRE_SERVER_KEY/example.org/ca/0123456789abcdeX", "", false},
@@ -250,6 +252,53 @@ TEST_F(KmsStraysTest, an_alias_without_a_key_and_a_description_without_one_are_n
   ASSERT_TRUE(left) << left.error().message;
   EXPECT_EQ(*left, Deletion::kLeftAlone);
   for (const std::string& id : {odd, empty, young}) EXPECT_EQ(kms_.state(id), "Enabled");
+}
+
+TEST_F(KmsStraysTest, a_key_with_a_replica_where_nobody_looks_is_left_alone) {
+  const auto made = kms_.call(1, "CreateKey",
+                              {{"KeySpec", "ECC_NIST_P256"},
+                               {"KeyUsage", "SIGN_VERIFY"},
+                               {"Description", kOurs},
+                               {"MultiRegion", true}});
+  const std::string key = made["KeyMetadata"]["Arn"];
+  kms_.call(1, "ReplicateKey", {{"KeyId", key}, {"ReplicaRegion", kms_.region(2)}});
+  const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(*done, Deletion::kLeftAlone);
+  StrayKey stray;
+  stray.key = key;
+  const auto disposed = run(custody_->dispose(stray, kms_.soon()));
+  ASSERT_TRUE(disposed) << disposed.error().message;
+  EXPECT_EQ(*disposed, Deletion::kLeftAlone);
+  EXPECT_EQ(kms_.state(key), "Enabled");
+}
+
+TEST_F(KmsStraysTest, of_two_servers_with_keys_of_one_name_each_deletes_its_own) {
+  KmsCustodyOptions options = testing::spire_options();
+  options.alias_prefix = "alias/SPIRE_SERVER/example_org/srv2/";
+  const auto theirs = kms_.connect(options);
+  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
+  request.token = "0123456789abcdef";
+  const auto key = run(theirs->create(std::move(request), kms_.soon()));
+  ASSERT_TRUE(key) << key.error().message;
+  const auto refused = run(custody_->schedule_deletion("ca", *key, kms_.soon()));
+  ASSERT_TRUE(refused) << refused.error().message;
+  EXPECT_EQ(*refused, Deletion::kLeftAlone);
+  EXPECT_EQ(kms_.state(*key), "Enabled");
+  const auto done = run(theirs->schedule_deletion("ca", *key, kms_.soon()));
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(*done, Deletion::kDone);
+  EXPECT_EQ(kms_.state(*key), "PendingDeletion");
+}
+
+TEST_F(KmsStraysTest, a_key_of_others_that_was_given_our_name_is_not_disabled) {
+  const std::string id =
+      kms_.foreign_key("the key of the payroll", "alias/SPIRE_SERVER/example_org/srv1/ca");
+  const std::string key = "arn:aws:kms:" + kms_.region(1) + ":111122223333:key/" + id;
+  const auto refused = run(custody_->set_enabled("ca", key, false, kms_.soon()));
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, ::testing::HasSubstr("was not made for it here"));
+  EXPECT_EQ(kms_.state(id), "Enabled");
 }
 
 }  // namespace
