@@ -31,7 +31,7 @@ struct SignPermission {
 struct NamedSigningKey {
   std::string custody;
   NamedKey named;
-  PublicKeyPtr public_key;  // null: `problem` says why
+  PublicKeyPtr public_key;  // null: `problem` says why, if not why it cannot be used
   std::optional<Error> problem;
   std::string state() const;  // "enabled", "disabled", "unknown"
 };

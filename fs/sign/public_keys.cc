@@ -8,21 +8,24 @@
 
 namespace keyfs {
 
+PublicKeyPtr PublicKeys::read(const std::string& directory, const std::string& custody,
+                              const std::string& key) {
+  auto file = state_file_name(custody, key);
+  if (!file) return nullptr;
+  auto json = read_state_file(directory + "/" + *file);
+  if (!json || !*json) return nullptr;
+  if (text_in(**json, "custody") != custody || text_in(**json, "key") != key) return nullptr;
+  auto der = base64_decode(text_in(**json, "public"));
+  if (!der) return nullptr;
+  auto parsed = PublicKey::parse(*der);
+  return parsed ? *parsed : nullptr;
+}
+
 Task<PublicKeyPtr> PublicKeys::get(std::string custody, std::string key) {
-  std::function<Result<PublicKeyPtr>()> read = [directory = directory_, custody,
-                                                key]() -> Result<PublicKeyPtr> {
-    auto file = state_file_name(custody, key);
-    if (!file) return fail(std::move(file.error()));
-    auto json = read_state_file(directory + "/" + *file);
-    if (!json) return fail(std::move(json.error()));
-    if (!*json || text_in(**json, "custody") != custody || text_in(**json, "key") != key) {
-      return PublicKeyPtr();
-    }
-    auto der = base64_decode(text_in(**json, "public"));
-    if (!der) return fail(std::move(der.error()));
-    return PublicKey::parse(*der);
+  std::function<Result<PublicKeyPtr>()> work = [directory = directory_, custody, key] {
+    return Result<PublicKeyPtr>(read(directory, custody, key));
   };
-  auto known = co_await worker_.run(std::move(read));
+  auto known = co_await worker_.run(std::move(work));
   co_return known ? *known : nullptr;
 }
 

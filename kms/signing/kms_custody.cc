@@ -212,7 +212,9 @@ Task<Result<std::vector<NamedKey>>> KmsCustody::list(TimePoint deadline) {
     }
     found.clear();
     for (auto& [name, one] : told) {
-      auto right = corrected(name, std::move(one));
+      std::optional<NamedKey> said;
+      if (!one.key.empty()) said = std::move(one);
+      auto right = co_await corrected(*order[i], name, std::move(said), deadline);
       if (right) found.push_back(std::move(*right));
     }
     co_return found;
@@ -243,15 +245,26 @@ Task<Result<std::optional<NamedKey>>> KmsCustody::find_in(SigningSlot& slot, std
   co_return found;
 }
 
-std::optional<NamedKey> KmsCustody::corrected(const std::string& name,
-                                              std::optional<NamedKey> told) const {
+Task<std::optional<NamedKey>> KmsCustody::corrected(SigningSlot& slot, std::string name,
+                                                    std::optional<NamedKey> told,
+                                                    TimePoint deadline) {
   const auto known = known_names_.find(name);
-  if (known == known_names_.end() || (told && same_key(told->key, known->second))) return told;
-  if (known->second.empty()) return std::nullopt;
+  if (known == known_names_.end() || (told && same_key(told->key, known->second))) co_return told;
+  const std::string key = known->second;
+  if (key.empty()) co_return std::nullopt;
+  if (told) {
+    // It may also have heard of a later move than this host has: then the key before is on its way
+    // out, and the one now was made for the name.
+    auto before = co_await describe(slot, arn_in(slot, key), deadline);
+    if (before && (!*before || (*before)->is_pending_deletion())) {
+      auto now = co_await describe(slot, arn_in(slot, told->key), deadline);
+      if (now && *now && is_marked(**now, name)) co_return told;
+    }
+  }
   NamedKey right;
   right.name = name;
-  right.key = known->second;
-  return right;
+  right.key = key;
+  co_return right;
 }
 
 Task<Result<std::optional<NamedKey>>> KmsCustody::find(std::string name, TimePoint deadline) {
@@ -262,7 +275,7 @@ Task<Result<std::optional<NamedKey>>> KmsCustody::find(std::string name, TimePoi
     const size_t left = order.size() - i;
     auto found = co_await find_in(*order[i], name, share_of(deadline, left), left > 1);
     if (found && order[i] == &primary()) co_return found;
-    if (found) co_return corrected(name, std::move(*found));
+    if (found) co_return co_await corrected(*order[i], name, std::move(*found), deadline);
     const Code code = found.error().code;
     note_failure(failures, order[i]->name, std::move(found.error()));
     if (!may_pass(code)) break;

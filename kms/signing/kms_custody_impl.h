@@ -107,8 +107,9 @@ class KmsCustody final : public Custody {
   Task<Result<Signature>> sign_in(SigningSlot& slot, const SignRequest& request,
                                   TimePoint deadline);
 
-  // Of a region that does not decide: corrected by what is known.
-  std::optional<NamedKey> corrected(const std::string& name, std::optional<NamedKey> told) const;
+  // What a region that does not decide has told, corrected by what is known.
+  Task<std::optional<NamedKey>> corrected(SigningSlot& slot, std::string name,
+                                          std::optional<NamedKey> told, TimePoint deadline);
   bool is_of_sibling(const std::string& alias) const;
   bool carries_prefix(const KmsKeyFacts& key) const;
   Task<Result<bool>> is_as_found(const StrayKey& stray, TimePoint deadline);

@@ -98,7 +98,7 @@ def test_without_grace_the_command_itself_deletes_the_old_key(configure):
 def test_a_disabled_key_is_one_until_it_is_enabled(sign):
     answer(sign("create", "ca", "--type", "EC_P256", "--json"))
     assert answer(sign("disable", "ca", "--json"))[0]["state"] == "disabled"
-    assert [key["state"] for key in answer(sign("list", "--json"))] == ["disabled"]
+    assert [(key["state"], key["type"]) for key in answer(sign("list", "--json"))] == [("disabled", "EC_P256")]
     assert answer(sign("enable", "ca", "--json"))[0]["state"] == "enabled"
     assert [key["state"] for key in answer(sign("list", "--json"))] == ["enabled"]
 

@@ -276,5 +276,25 @@ TEST_F(KmsRegionsTest, a_name_that_cannot_be_refreshed_in_one_region_is_in_the_o
   EXPECT_EQ(kms_.calls("UpdateAlias") - before, 2u);
 }
 
+TEST_F(KmsRegionsTest, a_region_that_has_heard_of_a_later_move_is_believed) {
+  const std::string old = make();
+  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
+  const auto key = run(custody_->create(std::move(request), kms_.soon()));
+  ASSERT_TRUE(key) << key.error().message;
+  ASSERT_TRUE(run(custody_->point("ca", *key, old, kms_.soon())));
+  ASSERT_TRUE(run(custody_->schedule_deletion("ca", old, kms_.soon())));
+  // To a host that was away meanwhile, and comes back while the first region is out.
+  out(1, "refuse");
+  const auto late = kms_.connect();
+  late->remember("ca", old);
+  const auto found = run(late->find("ca", kms_.soon()));
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->key, *key);
+  const auto all = run(late->list(kms_.soon()));
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_EQ(all->size(), 1u);
+  EXPECT_EQ(all->front().key, *key);
+}
+
 }  // namespace
 }  // namespace keyfs
