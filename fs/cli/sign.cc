@@ -125,8 +125,7 @@ class SignCommand {
           "something is left to do: " +
           (status.deletion_trouble.empty() ? status.last_error : status.deletion_trouble) +
           "; a keyfs that runs on this host, or the next keyfs sign command that changes a key, "
-          "tries "
-          "again");
+          "tries again");
     } else if (status.queued_deletions != 0 && !output_.json()) {
       output_.out() << status.queued_deletions
                     << (status.queued_deletions == 1 ? " old key waits" : " old keys wait")

@@ -5,7 +5,6 @@
 
 #include "base/retry.h"
 #include "fs/daemon/signing_host.h"
-#include "fs/sign/journal.h"
 #include "fs/sign/known_names.h"
 #include "fs/sign/public_keys.h"
 
@@ -59,8 +58,6 @@ Result<SigningCustodies*> SignParts::custodies() {
     if (const auto known = KnownNames::read(directory + "/names")) {
       remember_all(*known, custodies_->all());
     }
-    const Journal journal(directory + "/begun");
-    if (const auto begun = journal.all()) remember_named(*begun, custodies_->all());
   }
   return custodies_.get();
 }

@@ -253,7 +253,7 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
   changed(id, birth.present == nullptr ? "" : birth.present->key);
   publish(key);
   keeper.refreshed(id, loop.clock().wall());
-  co_await note_name(*key);
+  co_await note_name(*birth.custody, id, key->key);
   {
     const std::lock_guard lock(mutex);
     ++counts.made;
@@ -262,16 +262,13 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::succeed(Birth& birth, PublicKeyPt
            {{"id", id}, {"key", key->key}, {"fingerprint", key->public_key->fingerprint()}});
   if (!behind.empty()) {
     // The entry stays until every region knows the name, and the old key with it.
-    log.warn("not every region knows to which key a signing key's name refers; they are told again",
-             {{"id", id}, {"key", key->key}, {"reason", "not known yet in " + behind}});
+    tell_behind(*birth.entry, "not known yet in " + behind);
     std::function<Result<void>()> note = [entry = birth.entry] { return entry->set_named(); };
     auto noted = co_await worker.run(std::move(note));
     if (!noted) {
       log.error("it could not be kept on disk which key a signing key's name refers to",
                 {{"id", id}, {"key", key->key}, {"reason", noted.error().message}});
     }
-    failed(Error(Code::kUnavailable, "signing key " + id + ": not known yet in " + behind));
-    told_behind.insert(birth.entry->path());
     leave(birth);
     co_return SigningKeyPtr(std::move(key));
   }

@@ -176,12 +176,4 @@ Result<std::vector<Begun>> Journal::all() const {
   return all;
 }
 
-void remember_named(const std::vector<Begun>& begun, const std::vector<Custody*>& custodies) {
-  for (const Begun& what : begun) {
-    for (Custody* custody : custodies) {
-      if (what.named && custody->kind() == what.custody) custody->remember(what.id, what.key);
-    }
-  }
-}
-
 }  // namespace keyfs

@@ -18,7 +18,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/result.h"
-#include "kms/signing/custody.h"
 
 namespace keyfs {
 
@@ -73,8 +72,5 @@ class Journal {
  private:
   const std::string directory_;
 };
-
-// Tells the custodies which names are known to refer to which keys, though not every region may know.
-void remember_named(const std::vector<Begun>& begun, const std::vector<Custody*>& custodies);
 
 }  // namespace keyfs

@@ -141,16 +141,14 @@ Task<Result<SigningKeyPtr>> SigningKeys::Impl::take_over(std::string id, Custody
     log.warn("a signing key can't be used", {{"id", id}, {"reason", key->problem}});
   }
   publish(key);
-  co_await note_name(*key);
+  co_await note_name(*custody, key->id, key->key);
   co_return SigningKeyPtr(std::move(key));
 }
 
 // Only where a region may say otherwise after a restart.
-Task<void> SigningKeys::Impl::note_name(const SigningKey& key) {
-  const Custody* custody = custody_of(key.custody);
-  if (custody == nullptr || !custody->leaves_strays()) co_return;
-  const std::string kind = key.custody, id = key.id, reference = key.key;
-  co_await known_names.put(kind, id, reference);
+Task<void> SigningKeys::Impl::note_name(const Custody& custody, std::string id, std::string key) {
+  if (!custody.leaves_strays()) co_return;
+  co_await known_names.put(std::string(custody.kind()), std::move(id), std::move(key));
 }
 
 // Takes what a list says of a name. What it says against what is known is asked for by itself:
@@ -169,14 +167,10 @@ Task<bool> SigningKeys::Impl::take_over_listed(NamedKey named, Custody* custody,
   co_return taken.has_value();
 }
 
-// What this host has done and a region may not know yet comes first: that region may be the only one
+// What this host knows and a region may not know yet comes first: that region may be the only one
 // that answers.
 Task<Result<void>> SigningKeys::Impl::load(TimePoint deadline) {
-  std::function<Result<std::vector<Begun>>()> read = [journal = journal] { return journal.all(); };
-  auto begun = co_await worker.run(std::move(read));
-  if (!begun) co_return fail(std::move(begun.error()));
   if (const auto known = co_await known_names.load()) remember_all(*known, custodies);
-  remember_named(*begun, custodies);
   co_return co_await list(deadline);
 }
 

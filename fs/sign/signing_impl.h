@@ -63,7 +63,7 @@ struct SigningKeys::Impl {
   Task<Result<void>> list(TimePoint deadline);
   Task<bool> take_over_listed(NamedKey named, Custody* custody, TimePoint begun, uint64_t since,
                               TimePoint deadline);
-  Task<void> note_name(const SigningKey& key);
+  Task<void> note_name(const Custody& custody, std::string id, std::string key);
   // A change of this process's own, so that answers asked for before it do not count.
   void changed(const std::string& id, std::string left);
   bool changed_since(const std::string& id, uint64_t since) const;
@@ -114,6 +114,7 @@ struct SigningKeys::Impl {
   Task<bool> tidy(TimePoint deadline);
   Task<bool> settle_entry(BegunEntryPtr entry, TimePoint deadline);
   Task<bool> is_known_everywhere(BegunEntryPtr entry, Custody& custody);
+  void tell_behind(const BegunEntry& entry, const std::string& reason);
   Task<Result<bool>> delete_one(Doomed doomed);
   Task<void> name_moved(std::string id);
   Task<Result<std::set<std::string>>> concerned();

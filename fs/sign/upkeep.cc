@@ -103,12 +103,18 @@ Task<bool> SigningKeys::Impl::is_known_everywhere(BegunEntryPtr entry, Custody& 
     std::function<Result<void>()> note = [entry] { return entry->set_named(); };
     (void)co_await worker.run(std::move(note));  // if it fails, the next try does it
   }
-  failed(Error(Code::kUnavailable, "signing key " + what.id + ": " + reason));
-  if (told_behind.insert(entry->path()).second) {
-    log.warn("not every region knows to which key a signing key's name refers; they are told again",
-             {{"id", what.id}, {"key", what.key}, {"reason", reason}});
-  }
+  co_await note_name(custody, what.id, what.key);
+  tell_behind(*entry, reason);
   co_return false;
+}
+
+// Status each time, the log once.
+void SigningKeys::Impl::tell_behind(const BegunEntry& entry, const std::string& reason) {
+  const Begun& what = entry.what();
+  failed(Error(Code::kUnavailable, "signing key " + what.id + ": " + reason));
+  if (!told_behind.insert(entry.path()).second) return;
+  log.warn("not every region knows to which key a signing key's name refers; they are told again",
+           {{"id", what.id}, {"key", what.key}, {"reason", reason}});
 }
 
 // Something that its process did not finish. True: nothing is left to do.

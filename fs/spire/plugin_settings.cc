@@ -224,8 +224,6 @@ class SettingsReader {
       if (std::count(regions.begin(), regions.end(), region) > 1) {
         return say("regions names " + region + " twice");
       }
-    }
-    for (const std::string& region : regions) {
       if (!in_one_aws_partition(region, regions.front())) {
         return say("regions names " + regions.front() + " and " + region +
                    ", which are in two partitions of AWS: no key has replicas in both");

@@ -161,16 +161,35 @@ Task<Result<std::vector<KmsAlias>>> KmsCustody::aliases(SigningSlot& slot, std::
 }
 
 Task<Result<std::optional<KmsKeyFacts>>> KmsCustody::describe(SigningSlot& slot, std::string key,
-                                                              TimePoint deadline, bool elsewhere) {
+                                                              TimePoint deadline, bool elsewhere,
+                                                              bool until_there) {
   const nlohmann::json body = {{"KeyId", key}};
   KmsQuestion question("DescribeKey", body, key);
   question.elsewhere = elsewhere;
+  question.until_there = until_there;
   KmsAnswer answer = co_await calls_.ask(slot, std::move(question), deadline);
   if (answer.is("NotFoundException")) co_return std::optional<KmsKeyFacts>();
   if (answer.error) co_return fail(std::move(*answer.error));
   auto facts = parse_kms_key_facts(answer.body);
   if (!facts) co_return fail(no_sense_from_kms("DescribeKey", slot.name));
   co_return facts;
+}
+
+Task<Result<std::vector<KmsCustody::Named>>> KmsCustody::aliases_everywhere(std::string key,
+                                                                            TimePoint deadline) {
+  auto where = places(key);
+  if (!where) co_return fail(std::move(where.error()));
+  std::vector<Named> all;
+  size_t left = where->size();
+  for (SigningSlot* slot : *where) {
+    auto names = co_await aliases(*slot, arn_in(*slot, key), share_of(deadline, left--));
+    if (!names) {
+      if (says_not_found(names.error())) continue;  // it has no replica there
+      co_return fail(names.error().within("which names it has could not be read"));
+    }
+    for (KmsAlias& alias : *names) all.emplace_back(slot, std::move(alias));
+  }
+  co_return all;
 }
 
 Task<Result<std::vector<NamedKey>>> KmsCustody::list(TimePoint deadline) {

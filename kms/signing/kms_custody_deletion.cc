@@ -40,37 +40,28 @@ bool KmsCustody::is_elsewhere(const KmsKeyFacts& key) const {
 }
 
 Task<Result<bool>> KmsCustody::is_nameless(std::string name, std::string key, TimePoint deadline) {
-  auto where = places(key);
-  if (!where) co_return fail(std::move(where.error()));
+  auto names = co_await aliases_everywhere(key, share_of(deadline, 2));
+  if (!names) co_return fail(std::move(names.error()));
   const std::string own = alias_of(name);
-  size_t left = where->size();
-  for (SigningSlot* slot : *where) {
-    const TimePoint until = share_of(deadline, left--);
-    auto names = co_await aliases(*slot, arn_in(*slot, key), until);
-    if (!names) {
-      if (says_not_found(names.error())) continue;  // it has no replica there
-      co_return fail(names.error().within("which names it has could not be read"));
+  for (const auto& [slot, alias] : *names) {
+    if (alias.name != own) co_return false;
+    auto decided = co_await find_in(primary(), name, deadline);
+    if (!decided) co_return fail(std::move(decided.error()));
+    if (*decided && same_key((*decided)->key, key)) {
+      co_return fail(Code::kUnavailable, own + " refers to it");
     }
-    for (const KmsAlias& alias : *names) {
-      if (alias.name != own) co_return false;
-      auto decided = co_await find_in(primary(), name, until);
-      if (!decided) co_return fail(std::move(decided.error()));
-      if (*decided && same_key((*decided)->key, key)) {
-        co_return fail(Code::kUnavailable, own + " refers to it");
-      }
-      if (slot == &primary()) {
-        co_return fail(Code::kUnavailable, own + " is not seen as moved yet");
-      }
-      bool done = false;
-      if (*decided) {
-        done = co_await write_in(*slot, own, (*decided)->key, until);
-      } else {
-        KmsAnswer answer = co_await delete_alias(*slot, own, until);
-        done = !answer.error;
-      }
-      if (!done) {
-        co_return fail(Code::kUnavailable, own + " still refers to it in " + slot->name);
-      }
+    if (slot == &primary()) {
+      co_return fail(Code::kUnavailable, own + " is not seen as moved yet");
+    }
+    bool done = false;
+    if (*decided) {
+      done = co_await write_in(*slot, own, (*decided)->key, deadline);
+    } else {
+      KmsAnswer answer = co_await delete_alias(*slot, own, deadline);
+      done = !answer.error;
+    }
+    if (!done) {
+      co_return fail(Code::kUnavailable, own + " still refers to it in " + slot->name);
     }
   }
   co_return true;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kms/signing/kms_calls.h"
@@ -79,7 +80,11 @@ class KmsCustody final : public Custody {
   Task<Result<std::vector<KmsKeyArn>>> all_keys(TimePoint deadline);
   // By reference or alias; nullopt: there is none.
   Task<Result<std::optional<KmsKeyFacts>>> describe(SigningSlot& slot, std::string key,
-                                                    TimePoint deadline, bool elsewhere = false);
+                                                    TimePoint deadline, bool elsewhere = false,
+                                                    bool until_there = false);
+  // The aliases of a key wherever it is, or has a replica.
+  using Named = std::pair<SigningSlot*, KmsAlias>;
+  Task<Result<std::vector<Named>>> aliases_everywhere(std::string key, TimePoint deadline);
   Task<Result<std::optional<NamedKey>>> find_in(SigningSlot& slot, std::string name,
                                                 TimePoint deadline, bool elsewhere = false);
 

@@ -97,26 +97,18 @@ bool KmsCustody::carries_prefix(const KmsKeyFacts& key) const {
 
 // Whether the stray is still what it was when it was found, wherever it has a replica.
 Task<Result<bool>> KmsCustody::is_as_found(const StrayKey& stray, TimePoint deadline) {
-  auto where = places(stray.key);
-  if (!where) co_return fail(std::move(where.error()));
-  size_t left = where->size();
-  for (SigningSlot* slot : *where) {
+  auto names = co_await aliases_everywhere(stray.key, deadline);
+  if (!names) co_return fail(std::move(names.error()));
+  bool named = false;
+  for (const auto& [slot, alias] : *names) {
     const bool here = slot == &primary();
-    auto names = co_await aliases(*slot, arn_in(*slot, stray.key), share_of(deadline, left--));
-    if (!names) {
-      if (!says_not_found(names.error())) co_return fail(std::move(names.error()));
-      if (here) co_return false;
-      continue;  // it has no replica there
-    }
     // A key that has another name, too, is somebody's.
-    for (const KmsAlias& alias : *names) {
-      if (alias.name != stray.alias || (here && alias.written != stray.refreshed)) co_return false;
-      // Its owner lives, and could write it elsewhere only.
-      if (!here && alias.written && *alias.written >= stray.stale_before) co_return false;
-    }
-    if (here && names->empty() && !stray.alias.empty()) co_return false;
+    if (alias.name != stray.alias || (here && alias.written != stray.refreshed)) co_return false;
+    // Its owner lives, and could write it elsewhere only.
+    if (!here && alias.written && *alias.written >= stray.stale_before) co_return false;
+    named = named || here;
   }
-  co_return true;
+  co_return named || stray.alias.empty();
 }
 
 Task<Result<Deletion>> KmsCustody::dispose(StrayKey stray, TimePoint deadline) {

@@ -107,14 +107,13 @@ Task<Result<std::vector<NamedKey>>> WrappedCustody::list_all(TimePoint deadline)
   while (next < names->size() || !reads.empty()) {
     if (next < names->size() && reads.size() < kShelfReads) {
       const std::string& name = (*names)[next++];
-      reading.emplace(reads.start(memory_.look(name, deadline)), name);
+      reading.emplace(reads.start(look_up(name, deadline)), name);
       continue;
     }
     auto read = co_await reads.next();
     const std::string name = reading.at(read->number);
     reading.erase(read->number);
     if (read->value) {
-      wipe_unusable(name, read->value->get());
       if (auto key = named_key(*read->value)) keys.push_back(std::move(*key));
     } else if (read->value.error().code == Code::kCorrupt) {
       // It is there all the same, and nothing may take its place.
@@ -132,20 +131,24 @@ Task<Result<std::vector<NamedKey>>> WrappedCustody::list_all(TimePoint deadline)
 
 Task<Result<std::optional<NamedKey>>> WrappedCustody::find(std::string name, TimePoint deadline) {
   if (!check_name(name)) co_return std::optional<NamedKey>();
-  auto record = co_await memory_.look(name, deadline);
+  auto record = co_await look_up(std::move(name), deadline);
   if (!record) co_return fail(std::move(record.error()));
-  wipe_unusable(name, record->get());
   co_return named_key(*record);
 }
 
 // What was disabled, destroyed or deleted does not stay in memory until somebody asks for it again.
-void WrappedCustody::wipe_unusable(const std::string& name, const Shelved* record) {
+Task<Result<ShelvedPtr>> WrappedCustody::look_up(std::string name, TimePoint deadline) {
+  auto found = co_await memory_.look(name, deadline);
+  if (!found) co_return found;
+  const Shelved* record = found->get();
   if (record == nullptr || record->deleted || record->disabled) {
-    return keys_.drop_all(name + "/");
+    keys_.drop_all(name + "/");
+    co_return found;
   }
   for (const auto& version : record->versions) {
     if (version.wrapped.empty()) keys_.drop(reference_to(name, version));
   }
+  co_return found;
 }
 
 Task<Result<std::string>> WrappedCustody::create(CreateKeyRequest request, TimePoint deadline) {

@@ -60,7 +60,7 @@ class WrappedCustody final : public Custody {
   Task<Result<Pointed>> settle(std::string name, std::string key, Error unknown,
                                TimePoint deadline);
   void took_its_name(const std::string& reference);
-  void wipe_unusable(const std::string& name, const Shelved* record);
+  Task<Result<ShelvedPtr>> look_up(std::string name, TimePoint deadline);
   void watch_unpointed();
 
   // wrapped_ends.cc
