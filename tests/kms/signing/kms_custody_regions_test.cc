@@ -17,9 +17,12 @@ class KmsRegionsTest : public ::testing::Test {
   T run(Task<T> task) {
     return kms_.loop().run_task(std::move(task));
   }
-  std::string make(const std::string& name = "ca") {
+  Result<std::string> create(Duration within, const std::string& name = "ca") {
     CreateKeyRequest request(name, SigningKeyType::kEcP256);
-    auto key = run(custody_->create(std::move(request), kms_.soon()));
+    return run(custody_->create(std::move(request), kms_.loop().now() + within));
+  }
+  std::string make(const std::string& name = "ca") {
+    auto key = create(30s, name);
     if (!key) {
       ADD_FAILURE() << key.error().message;
       return "";
@@ -142,8 +145,7 @@ TEST_F(KmsRegionsTest, what_is_wrong_with_one_key_closes_no_region_to_the_others
 TEST_F(KmsRegionsTest, a_region_that_is_out_keeps_no_key_from_being_made_and_is_mended_later) {
   kms_.post("fault",
             {{"operation", "ReplicateKey"}, {"error", "KMSInternalException"}, {"times", nullptr}});
-  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
-  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  const auto key = create(3s);
   ASSERT_TRUE(key) << key.error().message;
   EXPECT_EQ(kms_.state(*key, 2), "");
   const auto pointed = run(custody_->point("ca", *key, std::nullopt, kms_.loop().now() + 3s));
@@ -177,8 +179,7 @@ TEST_F(KmsRegionsTest, a_key_is_deleted_with_its_replicas) {
 TEST_F(KmsRegionsTest, a_region_that_did_not_hear_of_a_move_is_told_and_not_believed) {
   const std::string old = make();
   out(2, "refuse");
-  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
-  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  const auto key = create(3s);
   ASSERT_TRUE(key) << key.error().message;
   const auto pointed = run(custody_->point("ca", *key, old, kms_.loop().now() + 3s));
   ASSERT_TRUE(pointed && pointed->done);
@@ -231,8 +232,7 @@ TEST_F(KmsRegionsTest, what_the_first_region_says_is_believed_over_what_was_know
 TEST_F(KmsRegionsTest, a_key_to_which_a_name_refers_somewhere_is_not_deleted_until_that_is_mended) {
   const std::string old = make();
   out(2, "refuse");
-  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
-  const auto key = run(custody_->create(std::move(request), kms_.loop().now() + 3s));
+  const auto key = create(3s);
   ASSERT_TRUE(key) << key.error().message;
   ASSERT_TRUE(run(custody_->point("ca", *key, old, kms_.loop().now() + 3s)));
   EXPECT_FALSE(run(custody_->schedule_deletion("ca", old, kms_.loop().now() + 2s)));
@@ -254,14 +254,7 @@ TEST_F(KmsRegionsTest, a_key_whose_replica_has_another_name_is_somebodys) {
   const std::string id = key.substr(key.rfind('/') + 1);
   kms_.call(2, "CreateAlias",
             {{"AliasName", "alias/SPIRE_SERVER/example_org/srv2/ca"}, {"TargetKeyId", id}});
-  const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
-  ASSERT_TRUE(done) << done.error().message;
-  EXPECT_EQ(*done, Deletion::kLeftAlone);
-  StrayKey stray;
-  stray.key = key;
-  const auto disposed = run(custody_->dispose(stray, kms_.soon()));
-  ASSERT_TRUE(disposed) << disposed.error().message;
-  EXPECT_EQ(*disposed, Deletion::kLeftAlone);
+  kms_.expect_left_alone(*custody_, "ca", key);
   for (const size_t n : {1u, 2u}) EXPECT_EQ(kms_.state(key, n), "Enabled");
 }
 
@@ -278,8 +271,7 @@ TEST_F(KmsRegionsTest, a_name_that_cannot_be_refreshed_in_one_region_is_in_the_o
 
 TEST_F(KmsRegionsTest, a_region_that_has_heard_of_a_later_move_is_believed) {
   const std::string old = make();
-  CreateKeyRequest request("ca", SigningKeyType::kEcP256);
-  const auto key = run(custody_->create(std::move(request), kms_.soon()));
+  const auto key = create(30s);
   ASSERT_TRUE(key) << key.error().message;
   ASSERT_TRUE(run(custody_->point("ca", *key, old, kms_.soon())));
   ASSERT_TRUE(run(custody_->schedule_deletion("ca", old, kms_.soon())));

@@ -262,14 +262,7 @@ TEST_F(KmsStraysTest, a_key_with_a_replica_where_nobody_looks_is_left_alone) {
                                {"MultiRegion", true}});
   const std::string key = made["KeyMetadata"]["Arn"];
   kms_.call(1, "ReplicateKey", {{"KeyId", key}, {"ReplicaRegion", kms_.region(2)}});
-  const auto done = run(custody_->schedule_deletion("ca", key, kms_.soon()));
-  ASSERT_TRUE(done) << done.error().message;
-  EXPECT_EQ(*done, Deletion::kLeftAlone);
-  StrayKey stray;
-  stray.key = key;
-  const auto disposed = run(custody_->dispose(stray, kms_.soon()));
-  ASSERT_TRUE(disposed) << disposed.error().message;
-  EXPECT_EQ(*disposed, Deletion::kLeftAlone);
+  kms_.expect_left_alone(*custody_, "ca", key);
   EXPECT_EQ(kms_.state(key), "Enabled");
 }
 

@@ -118,6 +118,17 @@ class KmsUnderTest final : public CustodyUnderTest {
     }
     return "";
   }
+  // Neither deleted nor disposed of, whoever asks for it by that name.
+  void expect_left_alone(Custody& custody, const std::string& name, const std::string& key) {
+    const auto done = loop_.run_task(custody.schedule_deletion(name, key, soon()));
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(*done, Deletion::kLeftAlone);
+    StrayKey stray;
+    stray.key = key;
+    const auto disposed = loop_.run_task(custody.dispose(stray, soon()));
+    ASSERT_TRUE(disposed) << disposed.error().message;
+    EXPECT_EQ(*disposed, Deletion::kLeftAlone);
+  }
   TimePoint soon() { return loop_.now() + std::chrono::seconds(30); }
 
  private:
